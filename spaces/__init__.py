@@ -1,0 +1,116 @@
+"""What can be searched: spaces of models, the built-in ones and those a user brings.
+
+Importing this package and the spaces' own modules never imports Keras; building a model does.
+"""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any, Final, Protocol
+
+__all__ = ["SPACES", "Space", "SpaceError", "first_configurations", "load_space"]
+
+SPACES: Final = {"cnn": "spaces.cnn:CnnSpace", "mlp": "spaces.mlp:MlpSpace"}
+
+
+class SpaceError(Exception):
+    """A space that was asked for cannot be had; the message is one line for the user."""
+
+
+class Space(Protocol):
+    """What can be searched: anything with a `build`, such as any KerasTuner `HyperModel`.
+
+    A space may also have `training(hp)`, returning a `TrainingConfig`, `baselines` and `default`
+    (configurations to try first, each with `params()`), and `describe(params)`.
+    """
+
+    def build(self, hp: Any) -> Any:
+        """Build a Keras model, asking `hp` (KerasTuner's `HyperParameters`) for each choice."""
+
+
+def load_space(name: str) -> Space:
+    """Make the space of a name.
+
+    Args:
+        name: A built-in space's, or `package.module:ClassName`, found also in the current
+            directory; the class is called without arguments.
+
+    Raises:
+        SpaceError: No such space, or it cannot be imported or made.
+    """
+    target = SPACES.get(name, name)
+    module_name, colon, class_name = target.partition(":")
+    if not colon or not module_name or not class_name:
+        raise SpaceError(
+            f"space {name!r} is unknown; use {' or '.join(SPACES)}, or your own as "
+            f"package.module:ClassName.{_nearest(name, SPACES)}"
+        )
+    space_class = _find_class(name, _import(name, module_name), class_name)
+    try:
+        space = space_class()
+    except Exception as error:  # the constructor is the user's: anything may come
+        raise SpaceError(
+            f"space {name!r}: {class_name}() raised {_one_line(error)}; "
+            "make it work without arguments."
+        ) from error
+    if not callable(getattr(space, "build", None)):
+        raise SpaceError(f"space {name!r}: {class_name} has no method build(hp); add one.")
+    return space
+
+
+def first_configurations(name: str) -> dict[str, dict[str, Any]]:
+    """What is tried first in a built-in space: its published baselines, then its default.
+
+    Args:
+        name: As for `load_space`; a space of a user's has no such configurations here, since
+            loading it may import TensorFlow.
+
+    Returns:
+        Hyperparameter values by name of the configuration.
+
+    Raises:
+        SpaceError: No such built-in space.
+    """
+    if ":" in name:
+        return {}
+    space: Any = load_space(name)
+    configs = space.baselines | {"default": space.default}
+    return {label: config.params() for label, config in configs.items()}
+
+
+def _import(name: str, module_name: str) -> ModuleType:
+    # Last on the path, so that no file lying there can hide a module of ours.
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
+    try:
+        return importlib.import_module(module_name)
+    except Exception as error:  # importing runs the user's code: anything may come
+        raise SpaceError(
+            f"space {name!r}: cannot import module {module_name!r} from {os.getcwd()} or the "
+            f"Python path: {_one_line(error)}."
+        ) from error
+
+
+def _find_class(name: str, module: ModuleType, class_name: str) -> type[Space]:
+    found = getattr(module, class_name, None)
+    if isinstance(found, type):
+        return found
+    classes = [key for key, _ in inspect.getmembers(module, inspect.isclass) if key[0] != "_"]
+    raise SpaceError(
+        f"space {name!r}: module {module.__name__!r} has no class {class_name!r}; "
+        f"its classes are {', '.join(classes) or '(none)'}.{_nearest(class_name, classes)}"
+    )
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = get_close_matches(name, names, n=1, cutoff=0.4)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,123 @@
+"""The published systems this project grew from, as points of the `cnn` space."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from spaces.cnn_config import CnnConfig, ConvBlock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """A published system: what its authors wrote, and our configuration of it.
+
+    Args:
+        name: Unique, as in tables and on the command line.
+        config: The system as a point of the `cnn` space.
+        architecture: The layers, in the words of the publication.
+        published_accuracy: Test accuracy as claimed, or None.
+        published_parameters: Parameter count as claimed, or None.
+        note: What a reader of a comparison should know.
+    """
+
+    name: str
+    config: CnnConfig
+    architecture: str
+    published_accuracy: str | None = None
+    published_parameters: str | None = None
+    note: str = ""
+
+
+# The publications give Adam and cross-entropy, and no augmentation. Ours, where they are silent:
+# learning rate 0.001 (Keras' default), constant; batch 128; and the dropout rates of bn-cnn.
+BASELINES: Final = (
+    Baseline(
+        name="bn-cnn",
+        config=CnnConfig(
+            blocks=(ConvBlock(filters=32), ConvBlock(filters=64)),
+            conv_batch_norm="after",
+            conv_dropout=0.25,
+            dense=(254, 512),
+            dense_batch_norm="after",
+            head_dropout=0.5,
+        ),
+        architecture=(
+            "conv 32 3x3 same ReLU, BN, pool, dropout; conv 64 same; flatten; dense 254 ReLU, BN; "
+            "dense 512 ReLU, BN; dropout; dense 10"
+        ),
+        published_accuracy="high",
+        published_parameters="954,752 (953,028 trainable)",
+        note=(
+            "The parameter count shows that BN and pooling follow the second convolution too. "
+            "The dropout rates, 0.25 and 0.5, are ours."
+        ),
+    ),
+    Baseline(
+        name="vgg-cnn",
+        config=CnnConfig(
+            blocks=(ConvBlock(filters=32, convs=2), ConvBlock(filters=64, convs=2)),
+            dense=(128,),
+        ),
+        architecture="conv 32 x2, pool, conv 64 x2, pool (3x3, ReLU), flatten, dense 128, dense 10",
+        published_accuracy="92.54 % (loss 0.276)",
+        note="The description is ambiguous; this is the usual reading. Same padding is ours.",
+    ),
+    Baseline(
+        name="vgg-cnn-literal",
+        config=CnnConfig(
+            blocks=(
+                ConvBlock(filters=32),
+                ConvBlock(filters=32),
+                ConvBlock(filters=64),
+                ConvBlock(filters=64),
+            ),
+            dense=(128,),
+        ),
+        architecture=(
+            "conv 32, pool, conv 32, pool, conv 64, pool, conv 64, pool (same padding), flatten, "
+            "dense 128, dense 10"
+        ),
+        note="The description of vgg-cnn taken word for word; its claim is listed there.",
+    ),
+    Baseline(
+        name="plain-cnn",
+        config=CnnConfig(
+            blocks=(
+                ConvBlock(filters=32),
+                ConvBlock(filters=64),
+                ConvBlock(filters=64, pool="none"),
+            ),
+            padding="valid",
+            dense=(64,),
+        ),
+        architecture=(
+            "conv 32, pool, conv 64, pool, conv 64 (3x3 valid), flatten, dense 64, dense 10"
+        ),
+        published_parameters="93,322",
+        note="Published with 10 epochs of training.",
+    ),
+    Baseline(
+        name="lenet-bn",
+        config=CnnConfig(
+            blocks=(ConvBlock(filters=6), ConvBlock(filters=16)),
+            kernel_size=5,
+            conv_batch_norm="after",
+            dense=(128, 32),
+            head_dropout=0.2,
+            head_dropout_placement="each",
+        ),
+        architecture=(
+            "conv 6 5x5 same ReLU, BN, pool; conv 16 5x5 same, BN, pool; flatten; "
+            "dense 128, dropout 0.2; dense 32, dropout 0.2; dense 10"
+        ),
+        published_accuracy="90 % (another line says about 89 %)",
+        published_parameters="about 85K",
+        note="The layers as listed have 107,598 parameters, not 85K.",
+    ),
+    Baseline(
+        name="mlp",
+        config=CnnConfig(blocks=(), dense=(128,)),
+        architecture="flatten, dense 128 ReLU, dense 10 logits",
+        published_accuracy="over 85 %",
+        published_parameters="101,770",
+    ),
+)

@@ -1,0 +1,60 @@
+"""Builds the Keras model of a `CnnConfig`, of stock layers only."""
+
+from typing import Any
+
+import keras
+
+from spaces.cnn_config import CnnConfig, ConvBlock
+from spaces.layers import classifier, normalized_activation
+
+
+def build_model(config: CnnConfig) -> keras.Model:
+    """Build the network, not compiled.
+
+    Returns:
+        A functional model from images `(batch, 28, 28, 1)` float32 in [0, 1] to logits
+        `(batch, 10)` float32.
+    """
+    images = keras.Input((28, 28, 1), name="images")
+    maps = images
+    for index, block in enumerate(config.blocks, start=1):
+        maps = _conv_block(maps, index, block, config)
+    logits = classifier(
+        _head_layer(config.head)(maps),
+        widths=config.dense,
+        activation=config.activation,
+        batch_norm=config.dense_batch_norm,
+        dropout=config.head_dropout,
+        dropout_placement=config.head_dropout_placement,
+    )
+    return keras.Model(images, logits, name="cnn")
+
+
+def _conv_block(maps: Any, index: int, block: ConvBlock, config: CnnConfig) -> Any:
+    maps = first = _conv(maps, f"conv_{index}_1", block.filters, config.padding, config)
+    for number in range(2, block.convs + 1):
+        maps = _conv(maps, f"conv_{index}_{number}", block.filters, "same", config)
+    if config.residual and block.convs > 1:
+        # Added after the last activation, so nothing stands on the path from block to block.
+        maps = keras.layers.Add(name=f"skip_{index}")([first, maps])
+    if block.pool == "max":
+        maps = keras.layers.MaxPooling2D(2, name=f"pool_{index}")(maps)
+    elif block.pool == "average":
+        maps = keras.layers.AveragePooling2D(2, name=f"pool_{index}")(maps)
+    if config.conv_dropout:
+        maps = keras.layers.Dropout(config.conv_dropout, name=f"dropout_{index}")(maps)
+    return maps
+
+
+def _conv(maps: Any, name: str, filters: int, padding: str, config: CnnConfig) -> Any:
+    # A bias before batch normalization does nothing, but the published parameter counts include it.
+    maps = keras.layers.Conv2D(filters, config.kernel_size, padding=padding, name=name)(maps)
+    return normalized_activation(maps, config.activation, config.conv_batch_norm, name)
+
+
+def _head_layer(head: str) -> keras.Layer:
+    if head == "global_average":
+        return keras.layers.GlobalAveragePooling2D(name="global_average")
+    if head == "global_max":
+        return keras.layers.GlobalMaxPooling2D(name="global_max")
+    return keras.layers.Flatten(name="flatten")

@@ -1,0 +1,57 @@
+"""Pieces that the networks of several spaces share."""
+
+from typing import Any
+
+import keras
+
+CLASSES = 10
+
+
+def normalized_activation(maps: Any, activation: str, batch_norm: str, suffix: str) -> Any:
+    """Apply an activation, with batch normalization `before` it, `after` it, or `none`.
+
+    Args:
+        maps: Keras tensor of any shape, channels last.
+        activation: Keras name of the activation.
+        batch_norm: Where to normalize.
+        suffix: End of the layers' names, such as `conv_1_2`.
+    """
+    activate = keras.layers.Activation(activation, name=f"activation_{suffix}")
+    if batch_norm == "none":
+        return activate(maps)
+    normalize = keras.layers.BatchNormalization(name=f"batch_norm_{suffix}")
+    if batch_norm == "before":
+        return activate(normalize(maps))
+    return normalize(activate(maps))
+
+
+def classifier(
+    features: Any,
+    *,
+    widths: tuple[int, ...],
+    activation: str,
+    batch_norm: str,
+    dropout: float,
+    dropout_placement: str,
+) -> Any:
+    """Turn features into logits by dense layers.
+
+    Args:
+        features: Keras tensor `(batch, features)`.
+        widths: Units of each dense layer before the last.
+        activation: Keras name of the activation of those layers.
+        batch_norm: `none`, or `before` or `after` the activation.
+        dropout: Rate in [0, 1); 0 leaves dropout out.
+        dropout_placement: `last` (only before the logits) or `each` (after every dense layer).
+
+    Returns:
+        Keras tensor `(batch, 10)`, float32 under every dtype policy: a loss needs its precision.
+    """
+    for index, width in enumerate(widths, start=1):
+        features = keras.layers.Dense(width, name=f"dense_{index}")(features)
+        features = normalized_activation(features, activation, batch_norm, f"dense_{index}")
+        if dropout and dropout_placement == "each" and index < len(widths):
+            features = keras.layers.Dropout(dropout, name=f"dropout_dense_{index}")(features)
+    if dropout:
+        features = keras.layers.Dropout(dropout, name="dropout_logits")(features)
+    return keras.layers.Dense(CLASSES, dtype="float32", name="logits")(features)

@@ -1,0 +1,80 @@
+import pytest
+
+from spaces import SpaceError, load_space
+from spaces.cnn import CnnSpace
+from spaces.mlp import MlpSpace
+
+
+@pytest.fixture
+def user_module(tmp_path, monkeypatch):
+    """Makes modules in the current directory; they are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["/nowhere"])
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    made: list[str] = []
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / f"{name}.py").write_text(text)
+        made.append(name)
+
+    yield write
+    for name in made:
+        monkeypatch.delitem("sys.modules", name, raising=False)
+
+
+def test_built_in_spaces_load_by_name():
+    assert isinstance(load_space("cnn"), CnnSpace)
+    assert isinstance(load_space("mlp"), MlpSpace)
+
+
+def test_a_class_in_the_current_directory_loads(user_module):
+    user_module("my_space_good", "class Mine:\n    def build(self, hp):\n        return hp")
+    assert load_space("my_space_good:Mine").build(7) == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "ccn",
+            r"^space 'ccn' is unknown; use cnn or mlp, or your own as package\.module:ClassName\. "
+            r"Did you mean 'cnn'\?$",
+        ),
+        ("zzzzz", r"use cnn or mlp, or your own as package\.module:ClassName\.$"),
+        (":Mine", r"^space ':Mine' is unknown; use cnn or mlp"),
+        (
+            "no_such_module:Mine",
+            r"^space 'no_such_module:Mine': cannot import module 'no_such_module' from .* "
+            r"ModuleNotFoundError: No module named 'no_such_module'\.$",
+        ),
+        (".relative:Mine", r"^space '\.relative:Mine': cannot import module '\.relative'"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_explained(name, message):
+    with pytest.raises(SpaceError, match=message):
+        load_space(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 / 0", r"cannot import module .* ZeroDivisionError: division by zero\.$"),
+        (
+            "class Mina: pass\nclass Other: pass",
+            r"has no class 'Mine'; its classes are Mina, Other\. Did you mean 'Mina'\?$",
+        ),
+        ("Mine = 3", r"has no class 'Mine'; its classes are \(none\)\.$"),
+        ("class Mine: pass", r"Mine has no method build\(hp\); add one\.$"),
+        ("class Mine:\n    build = 3", r"Mine has no method build\(hp\); add one\.$"),
+        (
+            "class Mine:\n    def __init__(self, size): pass\n    def build(self, hp): pass",
+            r"Mine\(\) raised TypeError: .* argument: 'size'; make it work without arguments\.$",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_users_space_is_said_in_one_line(user_module, text, message, request):
+    module = f"my_space_{request.node.callspec.indices['text']}"
+    user_module(module, text)
+    with pytest.raises(SpaceError, match=rf"^space '{module}:Mine': .*{message}") as caught:
+        load_space(f"{module}:Mine")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,48 @@
+import pytest
+
+from spaces.training_config import TrainingConfig
+from spaces.training_space import training_params
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"optimizer": "lion"},
+            r"TrainingConfig\.optimizer is 'lion'; use one of adam, adamw, sgd",
+        ),
+        ({"schedule": "step"}, r"schedule is 'step'; use one of constant, cosine, one_cycle\."),
+        ({"augmentation": "mixup"}, r"augmentation is 'mixup'; use one of none, flip, flip_shift"),
+        ({"learning_rate": 0.0}, r"TrainingConfig\.learning_rate is 0\.0; it must be above 0\."),
+        ({"weight_decay": -1.0}, r"weight_decay is -1\.0; it must be 0 or more\."),
+        ({"label_smoothing": 1.0}, r"label_smoothing is 1\.0; it must be in \[0, 1\)\."),
+        ({"batch_size": 0}, r"batch_size is 0; it must be 1 or more\."),
+        ({"weight_decay": 0.1}, r"weight_decay is 0\.1 with adam, .*; use optimizer='adamw'\."),
+    ],
+)
+def test_a_wrong_field_is_named_with_what_is_allowed(fields, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**fields)
+
+
+def test_values_of_any_space_are_read_and_other_names_passed_over():
+    values = {"batch_size": 256, "augmentation": "flip", "units": 7}
+    assert TrainingConfig.from_values(values) == TrainingConfig(batch_size=256, augmentation="flip")
+
+
+def test_params_name_only_what_the_optimizer_uses():
+    assert training_params(TrainingConfig()) == {
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "schedule": "constant",
+        "label_smoothing": 0.0,
+        "batch_size": 128,
+        "augmentation": "none",
+    }
+
+
+def test_params_outside_the_space_are_refused():
+    with pytest.raises(
+        ValueError, match=r"TrainingConfig\.learning_rate is 0\.5; it must be a num"
+    ):
+        training_params(TrainingConfig(learning_rate=0.5))
