@@ -1,0 +1,311 @@
+#!/usr/bin/env python
+"""Search hyperparameters of Keras CNNs on Fashion-MNIST: `python run_search.py --trials 50`."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.errors import SearchError
+from search.settings import ENGINES, PRECISIONS, PRUNERS, SAMPLERS, SearchSettings
+from spaces import SpaceError
+
+if TYPE_CHECKING:
+    from search.run import Outcome
+
+EXIT_STOPPED = 130  # as shells say of a program ended by Ctrl-C
+EXIT_TERMINATED = 143
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, search, say what came out.
+
+    Returns:
+        0 after a search that ended as asked, 130 after Ctrl-C, 143 after SIGTERM, 2 after an error.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    flags = _parser().parse_args(given)
+    sys.path.insert(0, os.getcwd())  # where a user's own space lies
+    try:
+        settings = _settings(flags)
+        # Heavy imports come after the flags: --help and a wrong flag answer at once.
+        from search.display import make_display
+        from search.run import DashboardSettings, run_search
+
+        dashboard = DashboardSettings(
+            serve=flags.dashboard or flags.dashboard_writable or flags.dashboard_port is not None,
+            port=flags.dashboard_port,
+            writable=flags.dashboard_writable,
+        )
+        with make_display(quiet=flags.quiet) as display:
+            outcome = run_search(settings, display, ["run_search.py", *given], dashboard)
+    except KeyboardInterrupt:
+        print("run_search: stopped before the search began; nothing is lost.", file=sys.stderr)
+        return EXIT_STOPPED
+    except (SearchError, SpaceError, OSError) as error:
+        print(f"run_search: {error}", file=sys.stderr)
+        return 2
+    _report(outcome, settings, given, flags)
+    return {"Ctrl-C": EXIT_STOPPED, "SIGTERM": EXIT_TERMINATED}.get(outcome.stopped_by, 0)
+
+
+def _settings(flags: argparse.Namespace) -> SearchSettings:
+    try:
+        workers = None if flags.workers == "auto" else int(flags.workers)
+    except ValueError:
+        raise SearchError(
+            f"--workers is {flags.workers!r}; it must be auto or a whole number above 0."
+        ) from None
+    return SearchSettings(
+        trials=flags.trials,
+        max_epochs=flags.epochs,
+        timeout_seconds=flags.timeout,
+        workers=workers,
+        seed=flags.seed,
+        study=flags.study,
+        results_dir=flags.results_dir,
+        storage=flags.storage,
+        data_dir=flags.data_dir,
+        train_size=flags.train_size,
+        val_size=flags.val_size,
+        space=flags.space,
+        engine=flags.engine,
+        sampler=flags.sampler,
+        pruner=flags.pruner,
+        precision=flags.precision,
+        max_params=flags.max_params,
+        patience_trials=flags.patience_trials,
+        trial_timeout_seconds=flags.trial_timeout,
+        max_worker_memory_mb=flags.max_worker_memory,
+        max_failures=flags.max_failures,
+        baselines=not flags.no_baselines,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = SearchSettings()
+    parser = argparse.ArgumentParser(
+        prog="run_search.py",
+        description="Search hyperparameters of Keras CNNs on Fashion-MNIST. The same command "
+        "continues a search that was stopped, whatever stopped it.",
+        epilog="Only the 60,000 training images are used; the test files are never opened.",
+        allow_abbrev=False,
+    )
+    budget = parser.add_argument_group("budget")
+    budget.add_argument(
+        "--trials",
+        type=int,
+        default=defaults.trials,
+        metavar="N",
+        help="finished trials (complete or pruned) in the study in total (default: %(default)s)",
+    )
+    budget.add_argument(
+        "--epochs",
+        type=int,
+        default=defaults.max_epochs,
+        metavar="N",
+        help="most epochs of one trial (default: %(default)s)",
+    )
+    budget.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="time for the whole search"
+    )
+    budget.add_argument(
+        "--max-params",
+        type=int,
+        metavar="N",
+        help="reject models with more parameters before training",
+    )
+    budget.add_argument(
+        "--patience-trials",
+        type=int,
+        metavar="K",
+        help="stop when the last K finished trials brought nothing better",
+    )
+    budget.add_argument(
+        "--trial-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="stop a trial that takes longer; it counts as failed",
+    )
+    budget.add_argument(
+        "--max-failures",
+        type=int,
+        default=defaults.max_failures,
+        metavar="K",
+        help="stop when K trials in a row fail (default: %(default)s)",
+    )
+    what = parser.add_argument_group("what is searched, and how")
+    what.add_argument(
+        "--space",
+        default=defaults.space,
+        metavar="NAME",
+        help="cnn, mlp, or package.module:ClassName of any class with KerasTuner's build(hp) "
+        "(default: %(default)s)",
+    )
+    what.add_argument(
+        "--no-baselines",
+        action="store_true",
+        help="do not begin with the published baselines and the space's default",
+    )
+    what.add_argument(
+        "--engine",
+        default=defaults.engine,
+        metavar="NAME",
+        help=f"who proposes: {', '.join(ENGINES)} (default: %(default)s)",
+    )
+    what.add_argument(
+        "--sampler",
+        default=defaults.sampler,
+        metavar="NAME",
+        help=f"{', '.join(SAMPLERS)} (default: %(default)s)",
+    )
+    what.add_argument(
+        "--pruner",
+        default=defaults.pruner,
+        metavar="NAME",
+        help=f"{', '.join(PRUNERS)} (default: %(default)s)",
+    )
+    what.add_argument(
+        "--seed", type=int, default=defaults.seed, metavar="N", help="(default: %(default)s)"
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the IDX files (default: $FASHION_MNIST_DIR, ../shared/fashion-mnist, "
+        "or the Keras cache, downloading them)",
+    )
+    data.add_argument(
+        "--train-size", type=int, metavar="N", help="training images (default: all others)"
+    )
+    data.add_argument(
+        "--val-size",
+        type=int,
+        default=defaults.val_size,
+        metavar="N",
+        help="validation images, the same for every trial (default: %(default)s)",
+    )
+    machine = parser.add_argument_group("machine")
+    machine.add_argument(
+        "--workers",
+        default="auto",
+        metavar="auto|N",
+        help="processes that train (default: one for each GPU, else one for each core)",
+    )
+    machine.add_argument(
+        "--precision",
+        default=defaults.precision,
+        metavar="NAME",
+        help=f"{', '.join(PRECISIONS)}; auto: bfloat16 where the hardware has it "
+        "(default: %(default)s)",
+    )
+    machine.add_argument(
+        "--max-worker-memory",
+        type=float,
+        metavar="MB",
+        help="replace a worker that uses more",
+    )
+    where = parser.add_argument_group("where it is kept")
+    where.add_argument(
+        "--study", metavar="NAME", help="name of the study (default: the name of the space)"
+    )
+    where.add_argument(
+        "--results-dir",
+        type=Path,
+        default=defaults.results_dir,
+        metavar="DIR",
+        help="one folder a study is made in it (default: %(default)s)",
+    )
+    where.add_argument(
+        "--storage",
+        metavar="URL",
+        help="sqlite:///..., postgresql://... or mysql://... (default: a journal file in the "
+        "study's folder)",
+    )
+    view = parser.add_argument_group("what is shown")
+    view.add_argument(
+        "--dashboard", action="store_true", help="serve optuna-dashboard while the search runs"
+    )
+    view.add_argument(
+        "--dashboard-port",
+        type=int,
+        metavar="PORT",
+        help="serve it there (default: 8080, or a free one if that is taken)",
+    )
+    view.add_argument(
+        "--dashboard-writable",
+        action="store_true",
+        help="serve it with its buttons that change and delete studies",
+    )
+    view.add_argument("--quiet", action="store_true", help="show no progress")
+    view.add_argument(
+        "--json",
+        action="store_true",
+        help="print the outcome as one JSON object, the last line of standard output",
+    )
+    return parser
+
+
+def _report(
+    outcome: "Outcome", settings: SearchSettings, given: list[str], flags: argparse.Namespace
+) -> None:
+    from search.display import duration
+    from search.provenance import command_line
+
+    whole = outcome.finished >= settings.trials
+    again = command_line(["run_search.py", *given])
+    following = again if not whole else command_line(["report.py", *_where(settings)])
+    if flags.json:
+        line = {
+            "study": outcome.study,
+            "storage": outcome.storage,
+            "finished": outcome.finished,
+            "complete": outcome.complete,
+            "pruned": outcome.pruned,
+            "failed": outcome.failed,
+            "best": outcome.best,
+            "seconds": round(outcome.seconds, 3),
+            "stopped_by": outcome.stopped_by or None,
+            "next": following,
+        }
+        print(json.dumps(line), flush=True)
+        return
+    if flags.quiet and whole:
+        return
+    if outcome.stopped_by:
+        print(f"stopped: {outcome.stopped_by}")
+    elif not outcome.ran:
+        print(f"study {outcome.study!r} holds its {outcome.finished} finished trials already")
+    print(
+        f"{outcome.finished} of {settings.trials} trials finished: {outcome.complete} complete, "
+        f"{outcome.pruned} pruned; {outcome.failed} failed; {duration(outcome.seconds)}"
+    )
+    if outcome.best is not None:
+        best = outcome.best
+        name = f" ({best['baseline']})" if best["baseline"] else ""
+        print(f"best: trial {best['number']}{name}, validation accuracy {best['value']:.4f}")
+        for parameter, value in best["params"].items():
+            shown = f"{value:.4g}" if isinstance(value, float) else value
+            print(f"  {parameter:24} {shown}")
+    print(f"everything is in {os.path.relpath(outcome.directory)}")
+    if whole:
+        print(f"more trials: the same command with a larger --trials\nnext: {following}")
+    else:
+        print(f"continue: {following}")
+
+
+def _where(settings: SearchSettings) -> list[str]:
+    parts = ["--study", settings.study_name]
+    if settings.storage is not None:
+        parts += ["--storage", settings.storage]
+    if settings.results_dir != Path("results"):
+        parts += ["--results-dir", str(settings.results_dir)]
+    return parts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Run a search: an engine proposes, workers train, the coordinator decides and records."""

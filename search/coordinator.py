@@ -1,0 +1,353 @@
+"""The coordinator: the only process that writes the study.
+
+It hands trials to workers, answers what they ask, records what they say, and decides when to stop.
+It never imports TensorFlow.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import optuna
+from optuna.exceptions import OptunaError
+from optuna.trial import TrialState
+from optuna_dashboard import save_note
+
+from search.engine import OptunaEngine
+from search.errors import SearchError, StorageError
+from search.messages import (
+    Answer,
+    Built,
+    Epoch,
+    Failed,
+    Message,
+    Suggest,
+    Train,
+    Trained,
+)
+from search.notes import trial_note
+from search.progress import Progress, RunningTrial
+from search.samplers import trial_seed
+from search.settings import SearchSettings
+from search.study import FINISHED, Artifacts, best_trial, count_states
+from search.workers import Died, LocalWorkers, Worker
+
+ATTEMPTS: Final = 3  # a trial whose worker dies so often is to blame itself
+_REJECTIONS_IN_A_ROW: Final = 200
+_POLL_SECONDS: Final = 0.25
+
+
+class Display(Protocol):
+    """Whoever shows a search to a person."""
+
+    def update(self, progress: Progress) -> None:
+        """Show the state of the search."""
+
+    def log(self, text: str) -> None:
+        """Show one line that stays."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """A trial in the hands of a worker."""
+
+    trial: optuna.Trial
+    started: float
+    shown: RunningTrial
+    attempts: list[str]
+    baseline: str | None
+    attrs: dict[str, Any] = field(default_factory=dict)
+    description: str = ""
+    summary: str = ""
+    history: list[dict[str, float]] = field(default_factory=list)
+    rejected: str = ""
+    pruned: bool = False
+
+
+class Coordinator:
+    """Runs a study up to its number of trials.
+
+    Args:
+        settings: What was asked for.
+        study: The study, opened and checked.
+        engine: Who proposes.
+        workers: Who trains.
+        artifacts: Where the pictures of trials go.
+        display: Who shows it.
+    """
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        study: optuna.Study,
+        engine: OptunaEngine,
+        workers: LocalWorkers,
+        artifacts: Artifacts,
+        display: Display,
+    ) -> None:
+        self._settings = settings
+        self._study = study
+        self._engine = engine
+        self._workers = workers
+        self._artifacts = artifacts
+        self._display = display
+        self._runs: dict[Worker, _Run] = {}
+        self._started = time.monotonic()
+        self._stopped_by = ""
+        self._failures_in_a_row = 0
+        self._rejections_in_a_row = 0
+        self._exhausted = False
+        states = count_states(study)
+        best = best_trial(study)
+        self._finished_before = sum(states[state] for state in FINISHED)
+        self._since_best = _finished_since(study, best)
+        self.progress = Progress(
+            target=settings.trials,
+            max_epochs=settings.max_epochs,
+            complete=states[TrialState.COMPLETE],
+            pruned=states[TrialState.PRUNED],
+            failed=states[TrialState.FAIL],
+            best=None if best is None or best.value is None else (best.number, best.value),
+        )
+
+    def stop(self, reason: str) -> None:
+        """End the search soon: running trials wait for the next run. Safe in a signal handler."""
+        self._stopped_by = reason
+
+    def run(self) -> str:
+        """Search until there is a reason to stop.
+
+        Returns:
+            The reason, in words; empty if the study holds all its trials.
+
+        Raises:
+            SearchError: Nothing sensible can be done any more; the study is left clean.
+        """
+        try:
+            while not (reason := self._reason_to_stop()):
+                if self.progress.finished >= self._settings.trials:
+                    return ""
+                self._hand_out()
+                for worker, message in self._workers.poll(_POLL_SECONDS):
+                    self._handle(worker, message)
+                self._enforce_limits()
+                self._show()
+            return reason
+        except (OSError, OptunaError) as error:
+            raise StorageError(
+                f"the study cannot be written: {_first_line(error)}. Nothing that it holds is "
+                "lost; free space or restore the connection, then run the same command again."
+            ) from error
+        finally:
+            self._workers.close()
+            # A storage that just failed must not hide why; the next run finds these trials.
+            with contextlib.suppress(Exception):
+                for run in self._runs.values():
+                    self._engine.requeue(run.trial)
+            self._runs.clear()
+
+    def _reason_to_stop(self) -> str:
+        if self._stopped_by:
+            return self._stopped_by
+        limit = self._settings.timeout_seconds
+        if limit is not None and time.monotonic() - self._started >= limit:
+            return f"--timeout {limit:g} s is over"
+        patience = self._settings.patience_trials
+        if patience is not None and self._since_best >= patience:
+            return f"no better trial among the last {patience} (--patience-trials)"
+        if self._exhausted and not self._runs:
+            return "every configuration of the space has been tried"
+        return ""
+
+    def _hand_out(self) -> None:
+        missing = self._settings.trials - self.progress.finished
+        if self._exhausted:
+            return
+        self._workers.start(missing)
+        for worker in self._workers.idle(self._runs):
+            if len(self._runs) >= missing:
+                return
+            trial = self._engine.ask()
+            if trial is None:
+                self._exhausted = True
+                return
+            seed = trial_seed(self._settings.seed, trial.number)
+            self._runs[worker] = _Run(
+                trial,
+                started=time.monotonic(),
+                shown=RunningTrial(trial.number),
+                attempts=list(trial.user_attrs.get("attempts", [])),
+                baseline=trial.user_attrs.get("baseline"),
+                attrs={"seed": seed},
+            )
+            worker.send(Train(number=trial.number, seed=seed, max_epochs=self._settings.max_epochs))
+
+    def _handle(self, worker: Worker, message: Message | Died) -> None:
+        run = self._runs.get(worker)
+        if run is None:
+            return
+        match message:
+            case Suggest(name, distribution):
+                worker.send(Answer(self._engine.suggest(run.trial, name, distribution)))
+            case Built():
+                worker.send(Answer(self._is_wanted(run, message)))
+            case Epoch(epoch, metrics):
+                worker.send(Answer(self._is_over(run, epoch, metrics)))
+            case Trained():
+                del self._runs[worker]
+                self._finish(run, message)
+            case Failed():
+                del self._runs[worker]
+                self._fail(run, run.rejected or message.reason, message.traceback)
+            case Died(reason):
+                del self._runs[worker]
+                self._try_again(run, reason)
+
+    def _is_wanted(self, run: _Run, built: Built) -> bool:
+        run.attrs["parameters"] = built.parameters
+        if built.fixed:
+            run.attrs["fixed"] = built.fixed
+        run.description, run.summary = built.description, built.summary
+        limit = self._settings.max_params
+        twin = self._engine.duplicate_of(run.trial)
+        if twin is not None:
+            run.rejected = f"the same configuration as trial {twin}"
+            run.attrs["duplicate_of"] = twin
+        elif limit is not None and built.parameters > limit:
+            run.rejected = f"{built.parameters:,} parameters, above --max-params {limit:,}"
+        return not run.rejected
+
+    def _is_over(self, run: _Run, epoch: int, metrics: dict[str, float]) -> bool:
+        value = metrics["val_accuracy"]
+        run.history.append(metrics)
+        run.shown.epoch, run.shown.val_accuracy = epoch, value
+        run.pruned = self._engine.report(run.trial, epoch, value)
+        # The last epoch is over anyway: a trial that got so far is complete.
+        run.pruned &= epoch < self._settings.max_epochs
+        return run.pruned
+
+    def _finish(self, run: _Run, trained: Trained) -> None:
+        run.attrs |= {
+            "epochs": trained.epochs,
+            "seconds": round(trained.seconds, 3),
+            "train_seconds": round(trained.train_seconds, 3),
+            "images_per_second": round(trained.images_per_second, 1),
+        }
+        value = run.history[-1]["val_accuracy"]
+        ended = f"pruned after epoch {trained.epochs}" if run.pruned else "complete"
+        self._artifacts.add(run.trial, "learning_curve.png", trained.curve_png)
+        self._artifacts.add(run.trial, "model.txt", run.summary.encode())
+        self._record(run, f"{ended}, validation accuracy {value:.2%}")
+        self._since_best += 1
+        if run.pruned:
+            self._engine.prune(run.trial)
+            self.progress.pruned += 1
+        else:
+            self._engine.complete(run.trial, value)
+            self.progress.complete += 1
+            if self.progress.best is None or value > self.progress.best[1]:
+                self.progress.best = (run.trial.number, value)
+                self._since_best = 0
+        self._failures_in_a_row = self._rejections_in_a_row = 0
+        name = f" ({run.baseline})" if run.baseline else ""
+        self._display.log(
+            f"trial {run.trial.number}{name}: {ended}, val_accuracy {value:.4f}, "
+            f"{trained.epochs} epochs, {trained.seconds:.0f} s"
+        )
+
+    def _fail(self, run: _Run, reason: str, traceback: str = "") -> None:
+        run.attrs["reason"] = reason
+        if traceback:
+            run.attrs["traceback"] = traceback
+        self._record(run, f"failed: {reason}")
+        self._engine.fail(run.trial)
+        self.progress.failed += 1
+        self._display.log(f"trial {run.trial.number}: failed, {reason}")
+        if run.rejected:
+            self._rejections_in_a_row += 1
+            if self._rejections_in_a_row >= _REJECTIONS_IN_A_ROW:
+                raise SearchError(
+                    f"{self._rejections_in_a_row} models in a row were rejected, the last: "
+                    f"{reason}. Raise --max-params, or search another --space."
+                )
+            return
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= self._settings.max_failures:
+            if traceback:
+                self._display.log(traceback)
+            raise SearchError(
+                f"{self._failures_in_a_row} trials failed in a row, the last: {reason}. Mend the "
+                "cause, then run the same command again (--max-failures allows more)."
+            )
+
+    def _try_again(self, run: _Run, reason: str) -> None:
+        run.attempts.append(reason)
+        run.attrs["attempts"] = run.attempts
+        if len(run.attempts) >= ATTEMPTS:
+            self._fail(run, f"{reason}, {ATTEMPTS} times")
+            return
+        run.trial.set_user_attr("attempts", run.attempts)
+        self._engine.requeue(run.trial)
+        self._display.log(f"trial {run.trial.number}: {reason}; it will be run again")
+
+    def _record(self, run: _Run, ended: str) -> None:
+        run.attrs["ended"] = ended
+        if run.history:
+            run.attrs["history"] = {
+                name: [round(row[name], 6) for row in run.history if name in row]
+                for name in run.history[0]
+            }
+        for name, value in run.attrs.items():
+            run.trial.set_user_attr(name, value)
+        note = trial_note(
+            description=run.description, baseline=run.baseline, ended=ended, attrs=run.attrs
+        )
+        save_note(run.trial, note)
+
+    def _enforce_limits(self) -> None:
+        now = time.monotonic()
+        limit, memory_mb = self._settings.trial_timeout_seconds, self._settings.max_worker_memory_mb
+        for worker, run in list(self._runs.items()):
+            if limit is not None and now - run.started > limit:
+                self._take_back(worker)
+                self._fail(run, f"timeout: longer than --trial-timeout {limit:g} s")
+            elif memory_mb is not None and worker.memory_mb > memory_mb:
+                reason = (
+                    f"out of memory: the worker uses {worker.memory_mb:,.0f} MB, above "
+                    f"--max-worker-memory {memory_mb:g}"
+                )
+                fresh = worker.trials == 1
+                self._take_back(worker)
+                # A worker that has trained before may owe its size to earlier trials.
+                after: Callable[[_Run, str], None] = self._fail if fresh else self._try_again
+                after(run, reason)
+
+    def _take_back(self, worker: Worker) -> None:
+        del self._runs[worker]
+        self._workers.replace(worker)
+
+    def _show(self) -> None:
+        progress = self.progress
+        progress.running = [run.shown for run in self._runs.values()]
+        progress.seconds = time.monotonic() - self._started
+        done = progress.finished - self._finished_before
+        if done:
+            left = self._settings.trials - progress.finished
+            progress.seconds_left = progress.seconds / done * left
+        self._display.update(progress)
+
+
+def _finished_since(study: optuna.Study, best: optuna.trial.FrozenTrial | None) -> int:
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
+    if best is None or best.datetime_complete is None:
+        return len(finished)
+    return sum(
+        trial.datetime_complete is not None and trial.datetime_complete > best.datetime_complete
+        for trial in finished
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

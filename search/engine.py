@@ -1,0 +1,151 @@
+"""Who proposes: Optuna's samplers choose configurations, its pruners stop trials early.
+
+An engine speaks for one study, of which it is the only one to ask for trials. The coordinator calls
+`ask`, then `suggest` for each hyperparameter that the space asks for, then `report` after each
+epoch, and one of `complete`, `prune`, `fail` and `requeue` at the end.
+"""
+
+import json
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalChoiceType,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+from search.errors import StudyError
+from search.pruners import make_pruner
+from search.samplers import make_sampler, to_grid
+
+# So many proposals in a row that were tried before mean that little is left: enumerate it. As many
+# again mean that nothing is left.
+_DUPLICATES_IN_A_ROW = 3
+
+
+class OptunaEngine:
+    """Optuna's samplers and pruners over one study; higher values are better.
+
+    Args:
+        study: The study; its sampler and pruner are set here.
+        sampler: One of `search.settings.SAMPLERS`.
+        pruner: One of `search.settings.PRUNERS`.
+        seed: Seed of the search.
+        max_epochs: Most epochs of one trial.
+
+    Raises:
+        SettingsError: A package that the sampler needs is not installed.
+    """
+
+    def __init__(
+        self, study: optuna.Study, *, sampler: str, pruner: str, seed: int, max_epochs: int
+    ) -> None:
+        self._study = study
+        self._grid = sampler == "grid"
+        self._sampler = make_sampler(sampler, seed)
+        study.sampler = self._sampler
+        study.pruner = make_pruner(pruner, max_epochs)
+        self._duplicates = 0
+        self._tried = {
+            _key(trial.params): trial.number
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state.is_finished() and "duplicate_of" not in trial.user_attrs
+        }
+
+    def ask(self) -> optuna.Trial | None:
+        """Start a trial: the first of those waiting, else a new one.
+
+        Returns:
+            The trial, still without hyperparameters; None if every configuration has been tried.
+        """
+        if self._duplicates >= 2 * _DUPLICATES_IN_A_ROW:
+            return None
+        self._sampler.enumerate_rest = self._duplicates >= _DUPLICATES_IN_A_ROW
+        return self._study.ask()
+
+    def suggest(
+        self, trial: optuna.Trial, name: str, distribution: BaseDistribution
+    ) -> CategoricalChoiceType:
+        """The value of one hyperparameter; the same one when asked again.
+
+        Raises:
+            StudyError: The study knows this name with other values: the space has changed.
+        """
+        if self._grid:
+            distribution = to_grid(distribution)
+        try:
+            if isinstance(distribution, CategoricalDistribution):
+                return trial.suggest_categorical(name, distribution.choices)
+            if isinstance(distribution, IntDistribution):
+                return trial.suggest_int(
+                    name,
+                    distribution.low,
+                    distribution.high,
+                    step=distribution.step,
+                    log=distribution.log,
+                )
+            assert isinstance(distribution, FloatDistribution)
+            return trial.suggest_float(
+                name,
+                distribution.low,
+                distribution.high,
+                step=distribution.step,
+                log=distribution.log,
+            )
+        except ValueError as error:
+            raise StudyError(
+                f"study {self._study.study_name!r} knows hyperparameter {name!r} with other values "
+                f"than the space or the sampler gives it now ({error}). Start another study with "
+                "--study NAME, or go back to the earlier space and sampler."
+            ) from error
+
+    def duplicate_of(self, trial: optuna.Trial) -> int | None:
+        """Number of the trial that has this configuration already; None if this is the first."""
+        number = self._tried.setdefault(_key(trial.params), trial.number)
+        if number == trial.number:
+            self._duplicates = 0
+            return None
+        self._duplicates += 1
+        return number
+
+    def report(self, trial: optuna.Trial, epoch: int, value: float) -> bool:
+        """Record the value of an epoch (the first is 1); True means stop this trial now."""
+        # Not trial.report(): it keeps the first value when a requeued trial reports an epoch again.
+        storage = self._study._storage
+        storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+        return self._study.pruner.prune(self._study, storage.get_trial(trial._trial_id))
+
+    def complete(self, trial: optuna.Trial, value: float) -> None:
+        """End a trial that ran all its epochs."""
+        self._study.tell(trial, value)
+
+    def prune(self, trial: optuna.Trial) -> None:
+        """End a trial that was stopped early; its value is that of its last epoch."""
+        self._study.tell(trial, state=TrialState.PRUNED)
+
+    def fail(self, trial: optuna.Trial) -> None:
+        """End a trial that has no value."""
+        self._study.tell(trial, state=TrialState.FAIL)
+
+    def requeue(self, trial: optuna.Trial) -> None:
+        """Let the trial wait to be run again, under its number and with its hyperparameters."""
+        self._study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+def requeue_abandoned(study: optuna.Study) -> int:
+    """Let the trials wait that a killed coordinator left running; only while nobody else runs.
+
+    Returns:
+        How many there were.
+    """
+    abandoned = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in abandoned:
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    return len(abandoned)
+
+
+def _key(params: dict[str, CategoricalChoiceType]) -> str:
+    return json.dumps(params, sort_keys=True)

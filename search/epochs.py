@@ -1,0 +1,66 @@
+"""Feed whole epochs of uint8 images from NumPy into TensorFlow, batched and cast in its graph."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+import tensorflow as tf
+
+from search.augmentation import augment
+from search.data import Bytes, Split
+
+_VALIDATION_BATCH: Final = 500
+
+
+def training_batches(
+    split: Split, batch_size: int, augmentation: str, rng: np.random.Generator
+) -> Any:
+    """Give batches of one epoch; each pass over the result is another epoch.
+
+    The images left over when the batches are full sit out that epoch; each epoch's order is drawn
+    anew, so they are others each time.
+
+    Args:
+        split: Its training part is used.
+        batch_size: At most the number of training images.
+        augmentation: As `augment` takes it.
+        rng: Source of all that is random.
+
+    Returns:
+        A `tf.data.Dataset` of (batch, 28, 28, 1) float32 in [0, 1] and (batch,) int32.
+    """
+    steps = len(split.train_labels) // batch_size
+
+    def epoch() -> Iterator[tuple[Bytes, Bytes]]:
+        order = rng.permutation(len(split.train_labels))[: steps * batch_size]
+        images = augment(split.train_images[order], augmentation, rng)
+        yield (
+            images.reshape(steps, batch_size, 28, 28, 1),
+            split.train_labels[order].reshape(steps, batch_size),
+        )
+
+    signature = (
+        tf.TensorSpec((steps, batch_size, 28, 28, 1), tf.uint8),
+        tf.TensorSpec((steps, batch_size), tf.uint8),
+    )
+    return (
+        tf.data.Dataset.from_generator(epoch, output_signature=signature)
+        .flat_map(lambda *arrays: tf.data.Dataset.from_tensor_slices(arrays))
+        .map(_to_model_input)
+        .apply(tf.data.experimental.assert_cardinality(steps))
+        .prefetch(2)
+    )
+
+
+def validation_batches(split: Split) -> Any:
+    """Give the validation part in its own order, as `training_batches` gives its batches."""
+    return (
+        tf.data.Dataset.from_tensor_slices((split.val_images[..., None], split.val_labels))
+        .batch(_VALIDATION_BATCH)
+        .map(_to_model_input)
+        .prefetch(2)
+    )
+
+
+def _to_model_input(images: Any, labels: Any) -> tuple[Any, Any]:
+    return tf.cast(images, tf.float32) * (1 / 255), tf.cast(labels, tf.int32)

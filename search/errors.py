@@ -1,0 +1,28 @@
+"""What can go wrong with a search that its user can mend: each error is one clear line.
+
+SearchError
+├── DataError      the images or labels are missing, damaged or too few
+├── SettingsError  a flag, or a combination of flags, that cannot work
+├── StudyError     the study does not fit this run, or somebody else is writing it
+└── StorageError   the storage cannot be opened, read or written
+"""
+
+
+class SearchError(Exception):
+    """Base of all errors that the command lines print as one line, exit code 2."""
+
+
+class DataError(SearchError):
+    """The images or labels are missing, damaged or too few."""
+
+
+class SettingsError(SearchError):
+    """A flag, or a combination of flags, that cannot work."""
+
+
+class StudyError(SearchError):
+    """The study does not fit this run, or somebody else is writing it."""
+
+
+class StorageError(SearchError):
+    """The storage cannot be opened, read or written."""

@@ -1,0 +1,40 @@
+"""The picture of one trial's training that the dashboard shows."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+
+def draw_learning_curve(history: Sequence[Mapping[str, float]], number: int) -> bytes:
+    """Draw accuracy and loss by epoch.
+
+    Args:
+        history: One mapping an epoch, with `accuracy`, `val_accuracy`, `loss`, `val_loss`.
+        number: Number of the trial.
+
+    Returns:
+        A PNG file.
+    """
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    epochs = range(1, len(history) + 1)
+    for axes, metric, label in zip(
+        figure.subplots(1, 2), ("accuracy", "loss"), ("accuracy", "cross-entropy loss"), strict=True
+    ):
+        for name, style, part in (
+            (metric, "o--", "training (augmented, dropout on)"),
+            (f"val_{metric}", "o-", "validation"),
+        ):
+            values = [row.get(name, float("nan")) for row in history]
+            axes.plot(epochs, values, style, markersize=4, label=part)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize="small")
+    last = history[-1].get("val_accuracy", float("nan")) if history else float("nan")
+    figure.suptitle(f"Trial {number}: validation accuracy {last:.2%} after epoch {len(history)}")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return file.getvalue()

@@ -1,0 +1,73 @@
+"""Where a number comes from: versions, commit, machine and command, as the study stores them."""
+
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from search.storage import mask_password
+
+_PACKAGES = ("tensorflow", "keras", "optuna", "keras-tuner", "numpy")
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def commit() -> str:
+    """The git commit of this project, marked `-dirty` when files differ from it; or `unknown`."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=_ROOT,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return described.stdout.strip() or "unknown"
+
+
+def machine() -> str:
+    """The machine in words: processor, cores, system."""
+    model = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command that gives these arguments, without passwords; quoted for a shell.
+
+    Args:
+        arguments: `sys.argv`: the program, then its arguments.
+    """
+    shown = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if "://" in argument:
+            argument = (
+                f"{flag}={mask_password(value)}"
+                if equals and flag.startswith("--")
+                else (mask_password(argument))
+            )
+        shown.append(argument)
+    return shlex.join(["python", *shown])

@@ -1,0 +1,33 @@
+"""Optuna's pruners over rungs of finished epochs (the first epoch is 1)."""
+
+from collections.abc import Callable
+
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    SuccessiveHalvingPruner,
+)
+
+REDUCTION_FACTOR = 3
+
+
+def make_pruner(name: str, max_epochs: int) -> BasePruner:
+    """The pruner of that name.
+
+    Args:
+        name: One of `search.settings.PRUNERS`. `hyperband` and `asha` keep the best third at each
+            rung (1, 3, 9 ... finished epochs); `median` stops what is below the median of the
+            earlier trials at the same epoch, from the second epoch on.
+        max_epochs: Most epochs of one trial; 1 or more.
+    """
+    makers: dict[str, Callable[[], BasePruner]] = {
+        "hyperband": lambda: HyperbandPruner(
+            min_resource=1, max_resource=max_epochs, reduction_factor=REDUCTION_FACTOR
+        ),
+        "asha": lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION_FACTOR),
+        "median": lambda: MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+        "none": NopPruner,
+    }
+    return makers[name]()

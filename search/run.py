@@ -1,0 +1,267 @@
+"""One run of a search, from settings to outcome: everything is opened, started and closed here."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from optuna_dashboard import save_note
+
+from search.coordinator import Coordinator, Display
+from search.dashboard import dashboard_command, serve_dashboard
+from search.data import find_data, fingerprint
+from search.engine import OptunaEngine, requeue_abandoned
+from search.errors import StorageError
+from search.notes import study_note
+from search.precision import Precision, best_precision
+from search.provenance import command_line, commit, machine, versions
+from search.settings import SearchSettings
+from search.storage import mask_password, open_storage, repair_journal
+from search.study import (
+    Artifacts,
+    best_trial,
+    count_states,
+    enqueue_first,
+    lock_study,
+    open_study,
+)
+from search.worker import WorkerSettings
+from search.workers import LocalWorkers
+from spaces import first_configurations
+
+# Settings that the study's note lists beside the comparable facts.
+_NOTED = ("sampler", "pruner", "seed", "max_params", "trial_timeout_seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DashboardSettings:
+    """Whether and how this run serves the dashboard itself."""
+
+    serve: bool = False
+    port: int | None = None
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run of a search ended.
+
+    Args:
+        study: Name of the study.
+        storage: Path of the journal file, or the URL without its password.
+        directory: Folder of the study.
+        complete: Complete trials in the study.
+        pruned: Pruned ones.
+        failed: Failed ones.
+        best: Number, value, params and description of the best complete trial; None without one.
+        seconds: Of this run.
+        stopped_by: Why it ended before all trials were finished; empty if it did not.
+        ran: Trials that this run finished.
+    """
+
+    study: str
+    storage: str
+    directory: Path
+    complete: int
+    pruned: int
+    failed: int
+    best: dict[str, Any] | None
+    seconds: float
+    stopped_by: str
+    ran: int
+
+    @property
+    def finished(self) -> int:
+        """Complete and pruned trials: what `--trials` counts."""
+        return self.complete + self.pruned
+
+
+def run_search(
+    settings: SearchSettings,
+    display: Display,
+    arguments: Sequence[str],
+    dashboard: DashboardSettings,
+) -> Outcome:
+    """Search until the study holds its trials, or something stops it.
+
+    Args:
+        settings: What to search.
+        display: Who shows it.
+        arguments: `sys.argv`, for the record.
+        dashboard: Whether to serve the live view.
+
+    Raises:
+        SearchError: The user can mend the cause; the message says how.
+    """
+    started = time.monotonic()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("optuna_dashboard").setLevel(logging.ERROR)
+    first = first_configurations(settings.space)  # also finds that a space is unknown
+    data_dir = find_data(settings.data_dir)
+    precision = _precision(settings)
+    facts = _facts(settings, data_dir, precision, arguments)
+    directory = _make_directory(settings.study_dir)
+    journal = directory / "study.journal"
+    artifacts = Artifacts(directory / "artifacts")
+    with lock_study(directory):
+        if settings.storage is None and (cut := repair_journal(journal)):
+            display.log(f"{journal}: cut off {cut} bytes of an unfinished last line")
+        study = open_study(open_storage(journal, settings.storage), settings.study_name, facts)
+        save_note(study, study_note(study.user_attrs | {"command": facts["command"]}))
+        _announce(settings, journal, artifacts.directory, dashboard, display)
+        if waiting := requeue_abandoned(study):
+            display.log(f"{waiting} trials that were cut off will be run again")
+        enqueue_first(study, first if settings.baselines else {})
+        coordinator = Coordinator(
+            settings,
+            study,
+            OptunaEngine(
+                study,
+                sampler=settings.sampler,
+                pruner=settings.pruner,
+                seed=settings.seed,
+                max_epochs=settings.max_epochs,
+            ),
+            _workers(settings, data_dir, precision, directory / "logs"),
+            artifacts,
+            display,
+        )
+        before = coordinator.progress.finished
+        with _stopped_by_signals(coordinator.stop):
+            stopped_by = coordinator.run()
+        return _outcome(settings, study, journal, started, stopped_by, before)
+
+
+def _facts(
+    settings: SearchSettings, data_dir: Path, precision: Precision, arguments: Sequence[str]
+) -> dict[str, Any]:
+    train = "all other" if settings.train_size is None else f"{settings.train_size:,}"
+    split = f"stratified, fixed: {settings.val_size:,} validation images, {train} for training"
+    noted = asdict(settings)
+    return {
+        "space": settings.space,
+        "data": fingerprint(data_dir),
+        "split": split,
+        "epochs": settings.max_epochs,
+        "precision": precision,
+        "engine": settings.engine,
+        "seed": settings.seed,
+        "settings": {name: noted[name] for name in _NOTED if noted[name] is not None},
+        "versions": versions(),
+        "commit": commit(),
+        "machine": machine(),
+        "command": command_line(arguments),
+    }
+
+
+def _precision(settings: SearchSettings) -> Precision:
+    if settings.precision == "auto":
+        return best_precision()
+    return "bfloat16" if settings.precision == "bfloat16" else "float32"
+
+
+def _make_directory(directory: Path) -> Path:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".writable"
+        probe.write_bytes(b"\n")
+        probe.unlink()
+    except OSError as error:
+        raise StorageError(
+            f"{directory} cannot be written ({error.strerror}); give a folder that you may write, "
+            "with free space, by --results-dir."
+        ) from error
+    return directory
+
+
+def _workers(
+    settings: SearchSettings, data_dir: Path, precision: Precision, log_dir: Path
+) -> LocalWorkers:
+    return LocalWorkers(
+        WorkerSettings(
+            space=settings.space,
+            data_dir=data_dir,
+            train_size=settings.train_size,
+            val_size=settings.val_size,
+            precision=precision,
+        ),
+        count=settings.workers,
+        log_dir=log_dir,
+        max_memory_mb=settings.max_worker_memory_mb,
+    )
+
+
+def _announce(
+    settings: SearchSettings,
+    journal: Path,
+    artifacts: Path,
+    dashboard: DashboardSettings,
+    display: Display,
+) -> None:
+    if dashboard.serve:
+        address = serve_dashboard(
+            journal,
+            settings.storage,
+            artifacts,
+            port=dashboard.port,
+            writable=dashboard.writable,
+        )
+        display.log(f"dashboard: {address} (while this search runs)")
+    command = dashboard_command(journal, settings.storage, artifacts)
+    display.log(f"live view: {command}  # then open http://127.0.0.1:8080/")
+
+
+def _outcome(
+    settings: SearchSettings,
+    study: optuna.Study,
+    journal: Path,
+    started: float,
+    stopped_by: str,
+    before: int,
+) -> Outcome:
+    states = count_states(study)
+    best = best_trial(study)
+    complete, pruned = states[TrialState.COMPLETE], states[TrialState.PRUNED]
+    return Outcome(
+        study=settings.study_name,
+        storage=str(journal) if settings.storage is None else mask_password(settings.storage),
+        directory=settings.study_dir,
+        complete=complete,
+        pruned=pruned,
+        failed=states[TrialState.FAIL],
+        best=None if best is None else _best(best),
+        seconds=time.monotonic() - started,
+        stopped_by=stopped_by,
+        ran=complete + pruned - before,
+    )
+
+
+def _best(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    attrs: Mapping[str, Any] = trial.user_attrs
+    return {
+        "number": trial.number,
+        "value": trial.value,
+        "params": trial.params,
+        "parameters": attrs.get("parameters"),
+        "baseline": attrs.get("baseline"),
+    }
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[str], None]) -> Iterator[None]:
+    names = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+    before = {
+        number: signal.signal(number, lambda number, frame: stop(names[signal.Signals(number)]))
+        for number in names
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,122 @@
+"""What a search is asked to do: one frozen dataclass that checks itself."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from search.errors import SettingsError
+
+ENGINES: Final = ("optuna",)
+SAMPLERS: Final = ("tpe", "random", "gp", "cmaes", "qmc", "grid")
+PRUNERS: Final = ("hyperband", "asha", "median", "none")
+PRECISIONS: Final = ("auto", "float32", "bfloat16")
+
+
+def check_choice(flag: str, value: str, allowed: Iterable[str]) -> None:
+    """Refuse a value that is not allowed, naming the nearest one that is.
+
+    Raises:
+        SettingsError: `value` is not in `allowed`.
+    """
+    choices = tuple(allowed)
+    if value in choices:
+        return
+    nearest = difflib.get_close_matches(value, choices, n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    raise SettingsError(f"{flag} {value!r} is unknown; use one of {', '.join(choices)}.{hint}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """One search, as the command line describes it.
+
+    Args:
+        trials: Finished trials (complete or pruned) that the study shall hold in total.
+        max_epochs: Most epochs of one trial.
+        timeout_seconds: Time for the whole search; None: no limit.
+        workers: Worker processes; None: one for each core, or for each GPU.
+        seed: Everything random in the search derives from it.
+        study: Name of the study; None: the name of the space.
+        results_dir: Holds one folder for each study.
+        storage: URL of a database; None: a journal file in the study's folder.
+        data_dir: Folder of the IDX files; None: looked for where the README says.
+        train_size: Training images; None: all that validation leaves.
+        val_size: Validation images.
+        space: Name of a built-in space, or `package.module:ClassName`.
+        engine: Who proposes configurations.
+        sampler: How the engine proposes.
+        pruner: What stops a trial early.
+        precision: `auto` takes bfloat16 where the hardware has units for it.
+        max_params: Models with more parameters are rejected before training; None: no limit.
+        patience_trials: Stop when so many finished trials in a row did not improve; None: never.
+        trial_timeout_seconds: A trial that takes longer is stopped and fails; None: no limit.
+        max_worker_memory_mb: A worker above it is replaced; None: no limit.
+        max_failures: Failed trials in a row after which the search stops.
+        baselines: Whether the published baselines are the first trials.
+
+    Raises:
+        SettingsError: A value is out of its range; the message names the flag.
+    """
+
+    trials: int = 50
+    max_epochs: int = 10
+    timeout_seconds: float | None = None
+    workers: int | None = None
+    seed: int = 0
+    study: str | None = None
+    results_dir: Path = Path("results")
+    storage: str | None = None
+    data_dir: Path | None = None
+    train_size: int | None = None
+    val_size: int = 10_000
+    space: str = "cnn"
+    engine: str = "optuna"
+    sampler: str = "tpe"
+    pruner: str = "hyperband"
+    precision: str = "auto"
+    max_params: int | None = None
+    patience_trials: int | None = None
+    trial_timeout_seconds: float | None = None
+    max_worker_memory_mb: float | None = None
+    max_failures: int = 5
+    baselines: bool = True
+
+    def __post_init__(self) -> None:
+        check_choice("--engine", self.engine, ENGINES)
+        check_choice("--sampler", self.sampler, SAMPLERS)
+        check_choice("--pruner", self.pruner, PRUNERS)
+        check_choice("--precision", self.precision, PRECISIONS)
+        for flag, number in (
+            ("--trials", self.trials),
+            ("--epochs", self.max_epochs),
+            ("--timeout", self.timeout_seconds),
+            ("--workers", self.workers),
+            ("--train-size", self.train_size),
+            ("--val-size", self.val_size),
+            ("--max-params", self.max_params),
+            ("--patience-trials", self.patience_trials),
+            ("--trial-timeout", self.trial_timeout_seconds),
+            ("--max-worker-memory", self.max_worker_memory_mb),
+            ("--max-failures", self.max_failures),
+        ):
+            if number is not None and not number > 0:
+                raise SettingsError(f"{flag} is {number}; it must be above 0.")
+        if self.seed < 0:
+            raise SettingsError(f"--seed is {self.seed}; it must be 0 or more.")
+        name = self.study_name
+        if name in (".", "..") or any(mark in name for mark in "/\\\0") or not name.strip():
+            raise SettingsError(
+                f"--study {name!r} cannot name a folder; use letters, digits, '-', '_' and '.'."
+            )
+
+    @property
+    def study_name(self) -> str:
+        """Name of the study and of its folder."""
+        return self.space.replace(":", ".") if self.study is None else self.study
+
+    @property
+    def study_dir(self) -> Path:
+        """Absolute path of the study's folder."""
+        return self.results_dir.resolve() / self.study_name

@@ -1,0 +1,133 @@
+"""The study, the single record of a search: opened, checked against this run, and written to."""
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.exceptions import OptunaError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from search.errors import StudyError
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+# Facts that make trials comparable; a study never mixes two values of one of them.
+COMPARABLE = ("space", "data", "split", "epochs", "precision", "engine")
+_FLAGS = {
+    "space": "--space",
+    "data": "--data-dir",
+    "split": "--train-size and --val-size",
+    "epochs": "--epochs",
+    "precision": "--precision",
+    "engine": "--engine",
+}
+
+
+def lock_study(directory: Path) -> FileLock:
+    """Hold the study's folder for this process; the system lets go of it when the process ends.
+
+    Raises:
+        StudyError: Another process holds it.
+    """
+    lock = FileLock(directory / "search.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StudyError(
+            f"study {directory.name!r} is being searched by another process (it holds "
+            f"{directory / 'search.lock'}). Wait for it or stop it, or start another study with "
+            "--study NAME."
+        ) from error
+    return lock
+
+
+def open_study(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> optuna.Study:
+    """Create the study, or continue it if its trials are comparable with those to come.
+
+    Args:
+        storage: Where it lives.
+        name: Its name.
+        facts: What is stored on the study; the `COMPARABLE` ones must not differ.
+
+    Raises:
+        StudyError: It holds trials that cannot be compared, or were made by another program.
+    """
+    try:
+        study = optuna.create_study(
+            study_name=name, storage=storage, direction="maximize", load_if_exists=True
+        )
+        stored = study.user_attrs
+        trials = study.get_trials(deepcopy=False)
+    except (OptunaError, json.JSONDecodeError, KeyError, AssertionError) as error:
+        raise StudyError(
+            f"study {name!r} cannot be read ({type(error).__name__}: {error}). Restore its file "
+            "from a backup, or start another study with --study NAME."
+        ) from error
+    if trials and "space" not in stored:
+        raise StudyError(
+            f"study {name!r} holds trials of another program; start another with --study NAME."
+        )
+    for key in COMPARABLE:
+        if key in stored and stored[key] != facts[key]:
+            raise StudyError(
+                f"study {name!r} has trials with {key} {stored[key]!r}; this run asks for "
+                f"{facts[key]!r}, and the two cannot be compared. Continue it with its own "
+                f"{_FLAGS[key]}, or start another with --study NAME."
+            )
+    for key, value in facts.items():
+        if key not in stored:
+            study.set_user_attr(key, value)
+    commands = stored.get("commands", [])
+    if facts["command"] not in commands:
+        study.set_user_attr("commands", [*commands, facts["command"]])
+    return study
+
+
+def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let these configurations wait to be the first trials; those already there are passed over.
+
+    Args:
+        study: The study.
+        first: Hyperparameter values by name of the configuration, in order.
+    """
+    known = {trial.user_attrs.get("baseline") for trial in study.get_trials(deepcopy=False)}
+    for name, params in first.items():
+        if name not in known:
+            study.enqueue_trial(dict(params), user_attrs={"baseline": name})
+
+
+def count_states(study: optuna.Study) -> Counter[TrialState]:
+    """How many trials are in each state."""
+    return Counter(trial.state for trial in study.get_trials(deepcopy=False))
+
+
+def best_trial(study: optuna.Study) -> FrozenTrial | None:
+    """The complete trial of the highest value; None if there is none."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+
+
+class Artifacts:
+    """The files that the dashboard shows beside a trial.
+
+    Args:
+        directory: Holds them; made if it is not there.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self._store = FileSystemArtifactStore(str(directory))
+
+    def add(self, trial: optuna.Trial, name: str, content: bytes) -> None:
+        """Attach a file to a trial that has not ended yet."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / name
+            file.write_bytes(content)
+            upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=trial)

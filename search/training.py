@@ -1,0 +1,248 @@
+"""Train one model on one split: fast on the CPU, repeatable, and stoppable after any epoch."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import keras
+import numpy as np
+
+from search.batch_norm import fuse_batch_norm
+from search.data import Split
+from search.epochs import training_batches, validation_batches
+from search.errors import SearchError
+from search.precision import Precision
+from spaces.training_config import TrainingConfig
+
+Ending = Literal["complete", "stopped", "non-finite loss"]
+OnEpoch = Callable[[int, dict[str, float]], bool]
+
+# Python runs once in so many steps: often enough to notice a diverged loss, else out of the way.
+_STEPS_PER_EXECUTION: Final = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """What came of one training.
+
+    Args:
+        history: One entry for each finished epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`,
+            `seconds` (the whole epoch) and `learning_rate` (at its end).
+        train_seconds: Time in training steps, the data pipeline included.
+        val_seconds: Time in validation.
+        images_per_second: Training images a second; the first epoch, in which TensorFlow compiles
+            the step, does not count when there are more.
+        ended: `complete`: all epochs are done; `stopped`: `on_epoch` said so; `non-finite loss`.
+    """
+
+    history: list[dict[str, float]]
+    train_seconds: float
+    val_seconds: float
+    images_per_second: float
+    ended: Ending
+
+    @property
+    def epochs(self) -> int:
+        """Number of finished epochs."""
+        return len(self.history)
+
+
+def set_precision(precision: Precision) -> None:
+    """Choose the number format of all models built from now on; weights stay float32."""
+    keras.mixed_precision.set_global_policy(
+        "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    )
+
+
+def train(
+    model: keras.Model,
+    config: TrainingConfig,
+    split: Split,
+    *,
+    max_epochs: int,
+    seed: int,
+    on_epoch: OnEpoch,
+) -> TrainingResult:
+    """Train `model` in place.
+
+    A model that is compiled already keeps its own loss, optimizer and metrics; it gets labels as
+    plain integers. Any other is trained as `config` says and is left uncompiled, so that saving it
+    gives a file that stock Keras loads. All that is random follows from `seed`, except what the
+    model drew when it was built: call `keras.utils.set_random_seed` before building.
+
+    Args:
+        model: Takes (batch, 28, 28, 1) float32 in [0, 1]; gives (batch, classes) logits.
+        config: Batch size and augmentation; for an uncompiled model also all the rest.
+        split: The images to train and to validate on.
+        max_epochs: Length of the learning-rate schedule, and of the training if nothing stops it.
+        seed: 0 or more.
+        on_epoch: Called after each epoch with its number from 1 and its entry of the history; True
+            stops the training.
+
+    Raises:
+        SearchError: The model was compiled without an accuracy metric.
+        ValueError: `max_epochs` is below 1.
+    """
+    if max_epochs < 1:
+        raise ValueError(f"train got max_epochs={max_epochs}; use 1 or more.")
+    keras.utils.set_random_seed(seed)
+    rng = np.random.default_rng(seed)
+    batch_size = min(config.batch_size, len(split.train_labels))
+    steps = len(split.train_labels) // batch_size
+    compiled_here = not model.compiled
+    if compiled_here:
+        _compile(model, config, total_steps=max_epochs * steps)
+    watcher = _Watcher(on_epoch)
+    ended: Ending = "complete"
+    with fuse_batch_norm():
+        try:
+            model.fit(
+                training_batches(split, batch_size, config.augmentation, rng),
+                epochs=max_epochs,
+                validation_data=validation_batches(split),
+                callbacks=[watcher],
+                shuffle=False,  # the batches come shuffled
+                verbose=0,
+            )
+        except _EndTraining as end:
+            ended = end.reason
+        finally:
+            if compiled_here:
+                model.compiled = False
+    epoch_seconds = watcher.train_seconds[1:] or watcher.train_seconds
+    return TrainingResult(
+        history=watcher.history,
+        train_seconds=sum(watcher.train_seconds),
+        val_seconds=sum(watcher.val_seconds),
+        images_per_second=len(epoch_seconds) * steps * batch_size / max(sum(epoch_seconds), 1e-9),
+        ended=ended,
+    )
+
+
+def _compile(model: keras.Model, config: TrainingConfig, *, total_steps: int) -> None:
+    if not model.built:
+        model.build((None, 28, 28, 1))
+    schedule = _schedule(config, total_steps)
+    decay = config.weight_decay or None
+    optimizer: keras.optimizers.Optimizer
+    if config.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=decay)
+    elif config.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
+    else:
+        optimizer = keras.optimizers.Adam(schedule)
+    # Pulling biases and normalisation gains towards 0 regularises nothing and costs accuracy.
+    # Source: He et al. 2019, "Bag of Tricks for Image Classification", section 3.1.
+    optimizer.exclude_from_weight_decay(
+        var_list=[weight for weight in model.trainable_variables if len(weight.shape) < 2]
+    )
+    model.compile(
+        optimizer=optimizer,
+        loss=SmoothedCrossEntropy(config.label_smoothing),
+        metrics=["accuracy"],
+        steps_per_execution=_STEPS_PER_EXECUTION,
+    )
+
+
+class SmoothedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
+    """Cross-entropy from logits (batch, classes) and integer labels (batch,) or (batch, 1).
+
+    Args:
+        smoothing: Part of the target spread evenly over all classes; in [0, 1).
+
+    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7.
+    """
+
+    def __init__(self, smoothing: float) -> None:
+        super().__init__(name="cross_entropy")
+        self.smoothing = smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        labels = keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32")
+        loss = keras.ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
+        if self.smoothing:
+            uniform = keras.ops.mean(
+                keras.ops.logsumexp(y_pred, axis=-1, keepdims=True) - y_pred, axis=-1
+            )
+            loss = (1 - self.smoothing) * loss + self.smoothing * uniform
+        return loss
+
+
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """Linear warm-up to `peak` over the first fifth of `total_steps`, then linearly to 0.
+
+    Source: the triangular schedule of Smith & Topin 2017, "Super-Convergence".
+    """
+
+    def __init__(self, peak: float, total_steps: int) -> None:
+        self.peak = peak
+        self.total_steps = total_steps
+
+    def __call__(self, step: Any) -> Any:
+        warm_up = max(1, round(0.2 * self.total_steps))
+        done = keras.ops.cast(step, "float32")
+        rising = (done + 1) / warm_up
+        falling = (self.total_steps - done) / max(1, self.total_steps - warm_up)
+        return self.peak * keras.ops.maximum(0.0, keras.ops.minimum(rising, falling))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "total_steps": self.total_steps}
+
+
+def _schedule(config: TrainingConfig, total_steps: int) -> Any:
+    if config.schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(config.learning_rate, total_steps)
+    if config.schedule == "one_cycle":
+        return OneCycle(config.learning_rate, total_steps)
+    return config.learning_rate
+
+
+class _EndTraining(Exception):
+    """Raised out of `fit`: the flag `stop_training` would still finish the running epoch."""
+
+    def __init__(self, reason: Ending) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Watcher(keras.callbacks.Callback):  # type: ignore[misc]
+    """Times the epochs, asks after each whether to go on, and ends a diverged training."""
+
+    def __init__(self, on_epoch: OnEpoch) -> None:
+        super().__init__()
+        self.history: list[dict[str, float]] = []
+        self.train_seconds: list[float] = []
+        self.val_seconds: list[float] = []
+        self._on_epoch = on_epoch
+        self._began = self._validation_began = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # The logged loss is the epoch's running mean, so no step within the execution is missed.
+        if not math.isfinite(float(logs["loss"])):
+            raise _EndTraining("non-finite loss")
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._validation_began = time.perf_counter()
+        self.train_seconds.append(self._validation_began - self._began)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        now = time.perf_counter()
+        self.val_seconds.append(now - self._validation_began)
+        entry = {name: float(value) for name, value in logs.items()}
+        if "val_accuracy" not in entry:
+            raise SearchError(
+                f"the model is compiled with metrics that log {', '.join(sorted(entry))}; "
+                "val_accuracy is needed. Compile it with metrics=['accuracy'], or not at all."
+            )
+        if not math.isfinite(entry["val_loss"]):
+            raise _EndTraining("non-finite loss")
+        entry["seconds"] = now - self._began
+        entry["learning_rate"] = float(self.model.optimizer.learning_rate)
+        self.history.append(entry)
+        if self._on_epoch(epoch + 1, dict(entry)):
+            raise _EndTraining("stopped")

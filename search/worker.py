@@ -1,0 +1,229 @@
+"""One worker process: builds and trains the trials that the coordinator sends, in turn."""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+from optuna.distributions import BaseDistribution
+
+from search.messages import (
+    Answer,
+    Beat,
+    Built,
+    Epoch,
+    Exit,
+    Failed,
+    Message,
+    Ready,
+    Suggest,
+    Train,
+    Trained,
+    Unusable,
+)
+from search.precision import Precision
+
+BEAT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What every worker of a search needs to know before its first trial."""
+
+    space: str
+    data_dir: Path
+    train_size: int | None
+    val_size: int
+    precision: Precision
+
+
+class _Rejected(Exception):
+    """The coordinator does not want this model to be trained."""
+
+
+class Link:
+    """The worker's end of the line; two threads write to it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def send(self, message: Message) -> None:
+        """Say something that needs no answer."""
+        with self._lock:
+            self._connection.send(message)
+
+    def receive(self) -> Any:
+        """Wait for what the coordinator says.
+
+        Raises:
+            EOFError: The coordinator is gone.
+        """
+        return self._connection.recv()
+
+    def ask(self, message: Message) -> Any:
+        """Say something and wait for its answer."""
+        self.send(message)
+        answer = self.receive()
+        assert isinstance(answer, Answer), answer
+        return answer.value
+
+
+class Trainer(Protocol):
+    """Whoever runs the trials of one worker."""
+
+    def run(self, order: Train) -> Trained | Failed:
+        """Run one trial to one of its endings."""
+
+
+def run_worker(connection: Connection, settings: WorkerSettings, log: Path) -> None:
+    """Serve one coordinator until it says so or is gone.
+
+    Args:
+        connection: The line to the coordinator.
+        settings: What all trials share.
+        log: File that takes everything that this process prints.
+    """
+    _redirect_output(log)
+    serve(connection, lambda link: KerasTrainer(link, settings))
+
+
+def serve(connection: Connection, make_trainer: Callable[[Link], Trainer]) -> None:
+    """The life of a worker, whatever its trials are: beat, get ready, run trial after trial.
+
+    Args:
+        connection: The line to the coordinator.
+        make_trainer: Loads what all trials share.
+    """
+    link = Link(connection)
+    threading.Thread(target=_beat, args=(link,), daemon=True).start()
+    try:
+        trainer = make_trainer(link)
+    except Exception as error:
+        traceback.print_exc()
+        link.send(Unusable(f"{error}"))
+        return
+    link.send(Ready())
+    # A broken line means that the coordinator is gone, and with it the sense of going on.
+    with contextlib.suppress(EOFError, OSError):
+        while not isinstance(order := link.receive(), Exit):
+            link.send(trainer.run(order))
+
+
+class KerasTrainer:
+    """Runs trials on data that is loaded once."""
+
+    def __init__(self, link: Link, settings: WorkerSettings) -> None:
+        from search.data import load_split
+        from search.training import set_precision
+        from spaces import load_space
+
+        self._link = link
+        self._split = load_split(
+            settings.data_dir, train_size=settings.train_size, val_size=settings.val_size
+        )
+        self._space = load_space(settings.space)
+        set_precision(settings.precision)
+
+    def run(self, order: Train) -> Trained | Failed:
+        """Run one trial to one of its endings."""
+        import keras
+        import tensorflow as tf
+
+        started = time.monotonic()
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(order.seed)
+        try:
+            return self._build_and_train(order, started)
+        except _Rejected:
+            return Failed(reason="rejected")
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            return Failed(reason="out of memory", traceback=traceback.format_exc())
+        except (EOFError, ConnectionError):
+            raise
+        except Exception as error:
+            return Failed(reason=_one_line(error), traceback=traceback.format_exc())
+
+    def _build_and_train(self, order: Train, started: float) -> Trained | Failed:
+        from search.hyperparameters import TrialHyperParameters
+        from search.learning_curve import draw_learning_curve
+        from search.training import train
+        from spaces.training_config import TrainingConfig
+
+        hp = TrialHyperParameters(self._suggest)
+        model = self._space.build(hp)
+        config = (
+            self._space.training(hp)
+            if hasattr(self._space, "training")
+            else TrainingConfig.from_values(hp.values)
+        )
+        describe = getattr(self._space, "describe", _list_values)
+        lines: list[str] = []
+        model.summary(print_fn=lines.append, line_length=90)
+        wanted = self._link.ask(
+            Built(
+                parameters=model.count_params(),
+                summary="\n".join(lines),
+                description=describe(hp.values),
+                fixed=hp.fixed,
+            )
+        )
+        if not wanted:
+            raise _Rejected
+        result = train(
+            model,
+            config,
+            self._split,
+            max_epochs=order.max_epochs,
+            seed=order.seed,
+            on_epoch=lambda epoch, metrics: bool(self._link.ask(Epoch(epoch, metrics))),
+        )
+        if result.ended == "non-finite loss":
+            return Failed(reason=f"non-finite loss in epoch {result.epochs + 1}")
+        return Trained(
+            epochs=result.epochs,
+            seconds=time.monotonic() - started,
+            train_seconds=result.train_seconds,
+            images_per_second=result.images_per_second,
+            curve_png=draw_learning_curve(result.history, order.number),
+        )
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        return self._link.ask(Suggest(name, distribution))
+
+
+def _list_values(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _one_line(error: BaseException) -> str:
+    message = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _redirect_output(log: Path) -> None:
+    # At the level of file descriptors, since TensorFlow's C++ part prints past sys.stderr.
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+
+def _beat(link: Link) -> None:
+    import psutil
+
+    process = psutil.Process()
+    while True:
+        try:
+            link.send(Beat(process.memory_info().rss / 1e6))
+        except OSError:
+            os._exit(0)  # the coordinator is gone: nobody wants the trial in the main thread
+        time.sleep(BEAT_SECONDS)

@@ -1,0 +1,237 @@
+"""Local worker processes: start, listen to, and replace them, whatever happens to them."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from search.errors import SearchError
+from search.messages import Answer, Beat, Exit, Message, Ready, Train, Unusable
+from search.precision import gpu_count
+from search.worker import WorkerSettings, run_worker
+
+SILENCE_SECONDS = 60.0  # a worker that says nothing for so long is frozen: it beats every 2 s
+TRIALS_PER_WORKER = 25  # TensorFlow keeps about 9 MB of each trial
+_STARTS_IN_A_ROW = 3
+_LOG_LINES = 3
+RunWorker = Callable[[Connection, WorkerSettings, Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """In place of a message: the worker is gone, and why."""
+
+    reason: str
+
+
+class Worker:
+    """One process, and what the coordinator knows of it."""
+
+    def __init__(self, slot: int, process: BaseProcess, connection: Connection, log: Path) -> None:
+        self.slot = slot
+        self.process = process
+        self.connection = connection
+        self.log = log
+        self.ready = False
+        self.trials = 0
+        self.memory_mb = 0.0
+        self.heard = time.monotonic()
+
+    def send(self, message: Train | Answer | Exit) -> None:
+        """Send a message; a worker that is gone shows up in the next `poll`."""
+        if isinstance(message, Train):
+            self.trials += 1
+        try:
+            self.connection.send(message)
+        except OSError:
+            return
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+class LocalWorkers:
+    """A fixed number of spawned processes, one thread each on a CPU, one GPU each on GPUs.
+
+    Args:
+        settings: What the workers need before their first trial.
+        count: How many; None: one for each GPU, else one for each core.
+        log_dir: Takes one log file for each worker.
+        max_memory_mb: A worker above it is not given another trial; None: no limit.
+        run: What each process runs.
+
+    Raises:
+        SearchError: (from `poll`) The space or the data cannot be used, or no worker starts.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        count: int | None,
+        log_dir: Path,
+        max_memory_mb: float | None = None,
+        run: RunWorker = run_worker,
+    ) -> None:
+        self._run = run
+        self._settings = settings
+        self._gpus = gpu_count()
+        self.count = count or self._gpus or available_cores()
+        self._log_dir = log_dir
+        self._max_memory_mb = max_memory_mb
+        self._workers: dict[int, Worker] = {}
+        self._failed_starts = 0
+        self._polled = time.monotonic()
+
+    def start(self, most: int) -> None:
+        """Start the workers that are missing; no more than `most` shall run."""
+        for slot in range(min(self.count, most)):
+            if slot not in self._workers:
+                self._workers[slot] = self._spawn(slot)
+
+    def idle(self, busy: Mapping[Worker, object]) -> list[Worker]:
+        """Workers that can take a trial; those that are used up are replaced on the way."""
+        free = [worker for worker in self._workers.values() if worker not in busy and worker.ready]
+        for worker in list(free):
+            full = self._max_memory_mb is not None and worker.memory_mb > self._max_memory_mb
+            if worker.trials >= TRIALS_PER_WORKER or (full and worker.trials):
+                free.remove(worker)
+                self.replace(worker)
+        return free
+
+    def poll(self, timeout_seconds: float) -> Iterator[tuple[Worker, Message | Died]]:
+        """What the workers say within the time; silent and dead ones yield `Died`."""
+        now = time.monotonic()
+        if now - self._polled > SILENCE_SECONDS / 4:
+            # This process stood still (a suspended laptop, Ctrl-Z): the silence was its own.
+            for worker in self._workers.values():
+                worker.heard = now
+        by_connection = {worker.connection: worker for worker in self._workers.values()}
+        for connection in wait(list(by_connection), timeout_seconds):
+            worker = by_connection[connection]  # type: ignore[index]
+            try:
+                message = worker.connection.recv()
+            except (EOFError, OSError):
+                yield from self._bury(worker)
+                continue
+            worker.heard = time.monotonic()
+            if isinstance(message, Beat):
+                worker.memory_mb = message.memory_mb
+            elif isinstance(message, Ready):
+                worker.ready, self._failed_starts = True, 0
+            elif isinstance(message, Unusable):
+                raise SearchError(message.reason)
+            yield worker, message
+        self._polled = time.monotonic()
+        for worker in list(self._workers.values()):
+            silent = self._polled - worker.heard
+            if silent > SILENCE_SECONDS:
+                self.replace(worker)
+                yield worker, Died(f"worker silent for {silent:.0f} s")
+
+    def replace(self, worker: Worker) -> None:
+        """Kill a worker; `start` puts another in its place."""
+        worker.kill()
+        self._workers.pop(worker.slot, None)
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in list(self._workers.values()):
+            self.replace(worker)
+
+    def _bury(self, worker: Worker) -> Iterator[tuple[Worker, Died]]:
+        worker.process.join(5)
+        code = worker.process.exitcode
+        self.replace(worker)
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _STARTS_IN_A_ROW:
+                raise SearchError(
+                    f"workers die before their first trial ({_exit_words(code)}): "
+                    f"{_tail(worker.log)} (whole log: {worker.log})"
+                )
+        yield worker, Died(f"worker died ({_exit_words(code)})")
+
+    def _spawn(self, slot: int) -> Worker:
+        # Spawned, not forked: a fork of a process that has used TensorFlow or threads can hang.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        log = self._log_dir / f"worker-{slot}.log"
+        process = context.Process(
+            target=self._run,
+            args=(theirs, self._settings, log),
+            name=f"worker-{slot}",
+            daemon=True,
+        )
+        with _environment(self._variables(slot)), _signals_blocked():
+            process.start()
+        theirs.close()
+        return Worker(slot, process, ours, log)
+
+    def _variables(self, slot: int) -> dict[str, str]:
+        variables = {
+            "KERAS_BACKEND": "tensorflow",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+            "MPLBACKEND": "agg",
+        }
+        if self._gpus:
+            devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+            if len(devices) != self._gpus:
+                devices = [str(index) for index in range(self._gpus)]
+            return variables | {"CUDA_VISIBLE_DEVICES": devices[slot % self._gpus]}
+        threads = str(max(1, available_cores() // self.count))
+        # OMP_NUM_THREADS alone does not limit TensorFlow.
+        names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+        return variables | dict.fromkeys((*names, "OPENBLAS_NUM_THREADS"), threads)
+
+
+def available_cores() -> int:
+    """Cores that this process may use; 1 or more."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    # The child inherits the mask, so that Ctrl-C reaches the coordinator alone.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _exit_words(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"signal {-code} {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _tail(log: Path) -> str:
+    if not log.exists():
+        return "no log"
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return " | ".join(lines[-_LOG_LINES:]) or "nothing logged"

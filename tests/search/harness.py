@@ -1,0 +1,122 @@
+"""Run a search over simulated workers, as a library call; the tests of the coordinator share it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from search.coordinator import Coordinator
+from search.engine import OptunaEngine, requeue_abandoned
+from search.settings import SearchSettings
+from search.storage import open_storage
+from search.study import Artifacts, enqueue_first, open_study
+from search.worker import WorkerSettings
+from search.workers import LocalWorkers
+from tests.search.simulated import run_simulated
+
+FACTS = {
+    "space": "simulated",
+    "data": "none",
+    "split": "none",
+    "epochs": 9,
+    "precision": "float32",
+    "engine": "optuna",
+    "command": "test",
+}
+
+
+class RecordingDisplay:
+    """Keeps what a person would have seen."""
+
+    def __init__(self, on_log: Callable[[str], None] | None = None) -> None:
+        self.lines: list[str] = []
+        self._on_log = on_log
+
+    def update(self, progress: Any) -> None:
+        """Nothing to draw."""
+
+    def log(self, text: str) -> None:
+        self.lines.append(text)
+        if self._on_log is not None:
+            self._on_log(text)
+
+
+def storage_url(kind: str, directory: Path) -> str | None:
+    return None if kind == "journal" else f"sqlite:///{directory}/study.db"
+
+
+def load(directory: Path, kind: str = "journal") -> optuna.Study:
+    """The study as another process would read it."""
+    storage = open_storage(directory / "study.journal", storage_url(kind, directory))
+    return optuna.load_study(study_name="test", storage=storage)
+
+
+def search(
+    directory: Path,
+    *,
+    space: str,
+    storage: str = "journal",
+    display: RecordingDisplay | None = None,
+    stop_after: int | None = None,
+    first: dict[str, dict[str, Any]] | None = None,
+    **flags: Any,
+) -> tuple[optuna.Study, str]:
+    """Run a search to its end.
+
+    Args:
+        directory: The study's folder.
+        space: One of `simulated.SPACES`.
+        storage: `journal` or `sqlite`.
+        display: Takes the log.
+        stop_after: Ask the coordinator to stop when so many trials have ended.
+        first: Configurations that are enqueued.
+        **flags: Fields of `SearchSettings`.
+
+    Returns:
+        The study, read anew, and why the search ended.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    settings = SearchSettings(**{"max_epochs": 9, "workers": 2, "study": "test", **flags})
+    journal = directory / "study.journal"
+    study = open_study(open_storage(journal, storage_url(storage, directory)), "test", FACTS)
+    requeue_abandoned(study)
+    enqueue_first(study, first or {})
+    shown = display or RecordingDisplay()
+    coordinator = Coordinator(
+        settings,
+        study,
+        OptunaEngine(
+            study,
+            sampler=settings.sampler,
+            pruner=settings.pruner,
+            seed=settings.seed,
+            max_epochs=settings.max_epochs,
+        ),
+        LocalWorkers(
+            WorkerSettings(
+                space=space,
+                data_dir=directory,
+                train_size=None,
+                val_size=1,
+                precision="float32",
+            ),
+            count=settings.workers,
+            log_dir=directory / "logs",
+            max_memory_mb=settings.max_worker_memory_mb,
+            run=run_simulated,
+        ),
+        Artifacts(directory / "artifacts"),
+        shown,
+    )
+    if stop_after is not None:
+        ended: list[str] = []
+
+        def count(text: str) -> None:
+            ended.append(text)
+            if len(ended) >= stop_after:
+                coordinator.stop("Ctrl-C")
+
+        shown._on_log = count
+    reason = coordinator.run()
+    return load(directory, storage), reason

@@ -1,0 +1,104 @@
+"""Real worker processes whose training is a formula: the same protocol without TensorFlow."""
+
+import math
+import os
+import random
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from search.messages import Built, Epoch, Failed, Suggest, Train, Trained
+from search.worker import Link, WorkerSettings, serve
+
+PNG = b"\x89PNG simulated"
+
+
+def run_simulated(connection: Connection, settings: WorkerSettings, log: Path) -> None:
+    """In place of `search.worker.run_worker`; `settings.space` names one of `SPACES`."""
+    log.write_text("simulated\n")
+    serve(connection, lambda link: _SimulatedTrainer(link, settings.space))
+
+
+class _SimulatedTrainer:
+    def __init__(self, link: Link, space: str) -> None:
+        self._link = link
+        self._space = SPACES[space]
+
+    def run(self, order: Train) -> Trained | Failed:
+        def suggest(name: str, distribution: Any) -> Any:
+            return self._link.ask(Suggest(name, distribution))
+
+        quality, behaviour = self._space(suggest)
+        built = Built(
+            parameters=int(1000 * quality), summary="summary", description=f"quality {quality:.3f}"
+        )
+        if not self._link.ask(built):
+            return Failed(reason="rejected")
+        if behaviour == "fail":
+            return Failed(reason="ValueError: simulated", traceback="Traceback ... simulated")
+        if behaviour == "die":
+            os.kill(os.getpid(), 9)
+        if behaviour == "hang":
+            time.sleep(3600)
+        if behaviour == "freeze":
+            os.kill(os.getpid(), 19)
+        noise = random.Random(order.seed)
+        for epoch in range(1, order.max_epochs + 1):
+            if behaviour == "slow":
+                time.sleep(0.2)
+            value = quality * (1 - math.exp(-epoch / 3)) + noise.uniform(0, 0.01)
+            metrics = {"loss": 1 - value, "accuracy": value, "val_loss": 1, "val_accuracy": value}
+            if self._link.ask(Epoch(epoch, metrics)):
+                break
+        return Trained(
+            epochs=epoch,
+            seconds=1.0,
+            train_seconds=0.9,
+            images_per_second=100.0,
+            curve_png=PNG,
+        )
+
+
+def _conditional(suggest: Any) -> tuple[float, str]:
+    layers = suggest("layers", IntDistribution(0, 3))
+    rate = suggest("rate", FloatDistribution(1e-4, 1e-1, log=True))
+    widths = [suggest(f"width_{i}", IntDistribution(4, 64, step=4)) for i in range(layers)]
+    kind = suggest("kind", CategoricalDistribution(["a", "b", "c"]))
+    quality = 0.9 - 0.05 * abs(math.log10(rate) + 2.5) - 0.03 * abs(layers - 2)
+    return quality - 0.0005 * sum(widths) - 0.05 * (kind == "c"), ""
+
+
+def _finite(suggest: Any) -> tuple[float, str]:
+    x = suggest("x", IntDistribution(1, 4))
+    kind = suggest("kind", CategoricalDistribution(["a", "b", "c"]))
+    return 0.5 + 0.1 * x - 0.05 * (kind == "c"), ""
+
+
+def _behaving(behaviour: str, part: float) -> Any:
+    """A space part of which makes its trials behave so."""
+
+    def space(suggest: Any) -> tuple[float, str]:
+        x = suggest("x", FloatDistribution(0.0, 1.0))
+        return 0.5 + 0.4 * x, behaviour if x < part else ""
+
+    return space
+
+
+SPACES: dict[str, Any] = {
+    "conditional": _conditional,
+    "finite": _finite,
+    "slow": _behaving("slow", 1.0),
+    "failing": _behaving("fail", 1.0),
+    "dying": _behaving("die", 1.0),
+    "hanging": _behaving("hang", 1.0),
+    "freezing": _behaving("freeze", 1.0),
+    "sometimes failing": _behaving("fail", 0.4),
+    "sometimes dying": _behaving("die", 0.4),
+}
