@@ -45,7 +45,7 @@ class OptunaEngine:
     ) -> None:
         self._study = study
         self._grid = sampler == "grid"
-        self._sampler = make_sampler(sampler, seed)
+        self._sampler = make_sampler(sampler, study, seed)
         study.sampler = self._sampler
         study.pruner = make_pruner(pruner, max_epochs)
         self._duplicates = 0

@@ -1,7 +1,9 @@
 """Optuna's samplers, seeded anew for each trial so that an interruption changes nothing."""
 
+import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import optuna
@@ -12,13 +14,17 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler
+from optuna.samplers import BaseSampler, BruteForceSampler, QMCSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import SettingsError
 
 GRID_LEVELS = 5
+# Most trials that a model is fitted to: beyond them asking gets slow (TPE: 0.2 s at 1,000).
+_MEMORY = {"tpe": 300, "gp": 300}
+# Optuna imports these only when it draws, and does not depend on them.
+_PACKAGES = {"gp": ("torch", "scipy"), "cmaes": ("cmaes",), "qmc": ("scipy",)}
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -34,38 +40,51 @@ class SeededByTrial(BaseSampler):
     through.
 
     Args:
-        make: Makes the wrapped sampler from a seed.
+        make: Makes the wrapped sampler for a trial of that number.
+        study: The study that it samples for.
         seed: Seed of the search.
+        memory: Most finished trials that it learns from; None: all.
     """
 
-    def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[int], BaseSampler],
+        study: Study,
+        seed: int,
+        memory: int | None = None,
+    ) -> None:
         self._make = make
         self._seed = seed
-        self._sampler = make(seed)
+        self._sampler = make(0)
+        # Optuna shows a sampler only the trials of one Hyperband bracket: 50 trials would mean
+        # three searches of 10 to 25. All trials say something about the space.
+        self._study = _Remembered(study, memory)
         self.enumerate_rest = False
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Make the sampler of this trial."""
+        self._study.look_again()
         seed = trial_seed(self._seed, trial.number)
         if not self.enumerate_rest:
-            self._sampler = self._make(seed)
-        elif _is_finite(study):
+            self._sampler = self._make(trial.number)
+        elif _is_finite(self._study):
             self._sampler = BruteForceSampler(seed=seed)
         else:
             self._sampler = RandomSampler(seed=seed)
-        self._sampler.before_trial(study, trial)
+        self._sampler.before_trial(self._study, trial)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """See `BaseSampler`."""
-        return self._sampler.infer_relative_search_space(study, trial)
+        # A database gives hyperparameters back in no fixed order.
+        return dict(sorted(self._sampler.infer_relative_search_space(self._study, trial).items()))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See `BaseSampler`."""
-        return self._sampler.sample_relative(study, trial, search_space)
+        return self._sampler.sample_relative(self._study, trial, search_space)
 
     def sample_independent(
         self,
@@ -75,7 +94,7 @@ class SeededByTrial(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """See `BaseSampler`."""
-        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+        return self._sampler.sample_independent(self._study, trial, param_name, param_distribution)
 
     def after_trial(
         self,
@@ -87,39 +106,102 @@ class SeededByTrial(BaseSampler):
         """See `BaseSampler`."""
         # Brute force calls study.stop() here, which is an error outside study.optimize().
         if not isinstance(self._sampler, BruteForceSampler):
-            self._sampler.after_trial(study, trial, state, values)
+            self._sampler.after_trial(self._study, trial, state, values)
 
 
-def make_sampler(name: str, seed: int) -> SeededByTrial:
+class _NumberedPoint(QMCSampler):
+    """The point of a quasi-random sequence that has the trial's number.
+
+    Optuna counts how often it was asked instead, which a trial that is begun twice would shift.
+    """
+
+    def __init__(self, number: int, seed: int) -> None:
+        super().__init__(
+            scramble=True,
+            seed=seed,
+            independent_sampler=RandomSampler(seed=trial_seed(seed, number)),
+            warn_independent_sampling=False,
+        )
+        self._number = number
+
+    def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._number
+
+
+class _Remembered(Study):
+    """A study as a sampler sees it while it thinks of one trial: its best and its latest trials."""
+
+    def __init__(self, study: Study, memory: int | None) -> None:
+        super().__init__(study_name=study.study_name, storage=study._storage)
+        self._memory = memory
+        self._seen: list[FrozenTrial] | None = None
+
+    def look_again(self) -> None:
+        """Take in what has happened since the last trial was begun."""
+        self._seen = None
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        if self._seen is None:
+            self._seen = self._select(super()._get_trials(deepcopy=False))
+        trials = [trial for trial in self._seen if states is None or trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def _select(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        if self._memory is None or len(trials) <= self._memory:
+            return trials
+        # Never more than the best 25 are TPE's good ones, so that half of the memory is ample.
+        best = sorted(trials, key=_rank, reverse=True)[: self._memory // 2]
+        kept = {trial.number for trial in best}
+        latest = [trial for trial in trials if trial.number not in kept][-self._memory // 2 :]
+        return sorted([*best, *latest], key=lambda trial: trial.number)
+
+
+def _rank(trial: FrozenTrial) -> tuple[bool, float, float]:
+    # As TPE ranks them: complete by value, then pruned ones by how far they got.
+    if trial.state == TrialState.COMPLETE:
+        return True, trial.value or 0.0, 0.0
+    step = trial.last_step
+    return False, -1.0 if step is None else step, trial.intermediate_values.get(step or 0, 0.0)
+
+
+def make_sampler(name: str, study: Study, seed: int) -> SeededByTrial:
     """The sampler of that name.
 
     Args:
         name: One of `search.settings.SAMPLERS`.
+        study: The study that it samples for.
         seed: Seed of the search.
 
     Raises:
         SettingsError: A package that this sampler needs is not installed.
     """
+
+    def own(number: int) -> int:
+        return trial_seed(seed, number)
+
     makers: dict[str, Callable[[int], BaseSampler]] = {
-        "tpe": lambda s: optuna.samplers.TPESampler(seed=s, multivariate=True, group=True),
-        "random": lambda s: RandomSampler(seed=s),
-        "gp": lambda s: optuna.samplers.GPSampler(seed=s, deterministic_objective=False),
-        "cmaes": lambda s: optuna.samplers.CmaEsSampler(seed=s, warn_independent_sampling=False),
-        # A quasi-random sequence is one sequence: its seed belongs to the search, not the trial.
-        "qmc": lambda s: optuna.samplers.QMCSampler(
-            seed=seed, scramble=True, warn_independent_sampling=False
+        "tpe": lambda n: optuna.samplers.TPESampler(seed=own(n), multivariate=True, group=True),
+        "random": lambda n: RandomSampler(seed=own(n)),
+        "gp": lambda n: optuna.samplers.GPSampler(seed=own(n)),
+        "cmaes": lambda n: optuna.samplers.CmaEsSampler(
+            seed=own(n), warn_independent_sampling=False
         ),
-        "grid": lambda s: BruteForceSampler(seed=s),
+        "qmc": lambda n: _NumberedPoint(n, seed),
+        "grid": lambda n: BruteForceSampler(seed=own(n)),
     }
-    warnings.filterwarnings("ignore", category=ExperimentalWarning)
-    try:
-        return SeededByTrial(makers[name], seed)
-    except ImportError as error:
-        needs = {"gp": "torch scipy", "cmaes": "cmaes", "qmc": "scipy"}[name]
+    missing = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
+    if missing:
         raise SettingsError(
-            f"--sampler {name} needs packages that are not installed: pip install {needs} "
-            "(or choose --sampler tpe, which needs none)."
-        ) from error
+            f"--sampler {name} needs packages that are not installed: "
+            f"pip install {' '.join(missing)} (or choose --sampler tpe, which needs none)."
+        )
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)
+    return SeededByTrial(makers[name], study, seed, memory=_MEMORY.get(name))
 
 
 def to_grid(distribution: BaseDistribution) -> BaseDistribution:

@@ -30,12 +30,19 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
         url: `sqlite:///...`, `postgresql://...` or `mysql://...`; None: the journal.
 
     Raises:
-        StorageError: The URL is malformed, its driver is not installed, or nobody answers there.
+        StorageError: The URL is malformed, its driver is not installed, nobody answers there,
+            or the journal holds something else.
     """
     if url is None:
         # A relative path would leave a dangling lock when its holder is killed.
         lock = JournalFileSymlinkLock(str(journal), grace_period=10)
-        return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+        try:
+            return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+        except (ValueError, KeyError, AssertionError) as error:
+            raise StorageError(
+                f"{journal} cannot be read as a journal ({type(error).__name__}: {error}). Restore "
+                "it from a backup, or start another study with --study NAME."
+            ) from error
     shown = mask_password(url)
     try:
         make_url(url)

@@ -31,6 +31,7 @@ from search.messages import (
 from search.precision import Precision
 
 BEAT_SECONDS = 2.0
+IMAGE_SHAPE = (28, 28, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +166,8 @@ class KerasTrainer:
             else TrainingConfig.from_values(hp.values)
         )
         describe = getattr(self._space, "describe", _list_values)
+        if not model.built:
+            model.build((None, *IMAGE_SHAPE))
         lines: list[str] = []
         model.summary(print_fn=lines.append, line_length=90)
         wanted = self._link.ask(

@@ -67,6 +67,7 @@ class LocalWorkers:
         count: How many; None: one for each GPU, else one for each core.
         log_dir: Takes one log file for each worker.
         max_memory_mb: A worker above it is not given another trial; None: no limit.
+        silence_seconds: A worker that says nothing for so long is replaced.
         run: What each process runs.
 
     Raises:
@@ -80,8 +81,10 @@ class LocalWorkers:
         count: int | None,
         log_dir: Path,
         max_memory_mb: float | None = None,
+        silence_seconds: float = SILENCE_SECONDS,
         run: RunWorker = run_worker,
     ) -> None:
+        self._silence_seconds = silence_seconds
         self._run = run
         self._settings = settings
         self._gpus = gpu_count()
@@ -111,7 +114,7 @@ class LocalWorkers:
     def poll(self, timeout_seconds: float) -> Iterator[tuple[Worker, Message | Died]]:
         """What the workers say within the time; silent and dead ones yield `Died`."""
         now = time.monotonic()
-        if now - self._polled > SILENCE_SECONDS / 4:
+        if now - self._polled > self._silence_seconds / 4:
             # This process stood still (a suspended laptop, Ctrl-Z): the silence was its own.
             for worker in self._workers.values():
                 worker.heard = now
@@ -134,7 +137,7 @@ class LocalWorkers:
         self._polled = time.monotonic()
         for worker in list(self._workers.values()):
             silent = self._polled - worker.heard
-            if silent > SILENCE_SECONDS:
+            if silent > self._silence_seconds:
                 self.replace(worker)
                 yield worker, Died(f"worker silent for {silent:.0f} s")
 

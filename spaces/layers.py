@@ -5,6 +5,9 @@ from typing import Any
 import keras
 
 CLASSES = 10
+# Keras' default, 0.99, still remembers the random start after an epoch of large batches: validation
+# after the first epochs, which pruning goes by, would measure that and not the network.
+BATCH_NORM_MOMENTUM = 0.9
 
 
 def normalized_activation(maps: Any, activation: str, batch_norm: str, suffix: str) -> Any:
@@ -19,7 +22,9 @@ def normalized_activation(maps: Any, activation: str, batch_norm: str, suffix: s
     activate = keras.layers.Activation(activation, name=f"activation_{suffix}")
     if batch_norm == "none":
         return activate(maps)
-    normalize = keras.layers.BatchNormalization(name=f"batch_norm_{suffix}")
+    normalize = keras.layers.BatchNormalization(
+        momentum=BATCH_NORM_MOMENTUM, name=f"batch_norm_{suffix}"
+    )
     if batch_norm == "before":
         return activate(normalize(maps))
     return normalize(activate(maps))

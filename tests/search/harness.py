@@ -59,6 +59,7 @@ def search(
     storage: str = "journal",
     display: RecordingDisplay | None = None,
     stop_after: int | None = None,
+    silence_seconds: float = 60,
     first: dict[str, dict[str, Any]] | None = None,
     **flags: Any,
 ) -> tuple[optuna.Study, str]:
@@ -70,6 +71,7 @@ def search(
         storage: `journal` or `sqlite`.
         display: Takes the log.
         stop_after: Ask the coordinator to stop when so many trials have ended.
+        silence_seconds: A worker that says nothing for so long is replaced.
         first: Configurations that are enqueued.
         **flags: Fields of `SearchSettings`.
 
@@ -104,6 +106,7 @@ def search(
             count=settings.workers,
             log_dir=directory / "logs",
             max_memory_mb=settings.max_worker_memory_mb,
+            silence_seconds=silence_seconds,
             run=run_simulated,
         ),
         Artifacts(directory / "artifacts"),

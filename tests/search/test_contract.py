@@ -85,7 +85,7 @@ def test_another_seed_gives_other_trials(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "grid"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_interrupted_and_continued_equals_uninterrupted(
     tmp_path: Path, sampler: str, storage: str
 ) -> None:

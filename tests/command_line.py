@@ -1,0 +1,89 @@
+"""Start `run_search.py` as a person would, and look at what it leaves."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+from search.storage import open_storage
+
+ROOT = Path(__file__).resolve().parent.parent
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+QUICK = ("--space", "mlp", "--epochs", "2", "--val-size", "100")
+
+
+def command(*flags: str) -> list[str]:
+    return [sys.executable, str(ROOT / "run_search.py"), *flags]
+
+
+def environment(data: Path) -> dict[str, str]:
+    return os.environ | {"FASHION_MNIST_DIR": str(data)}
+
+
+def run(
+    directory: Path, data: Path, *flags: str, seconds: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in `directory` to its end."""
+    return subprocess.run(
+        command(*flags),
+        cwd=directory,
+        env=environment(data),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+
+
+def start(directory: Path, data: Path, *flags: str) -> subprocess.Popen[str]:
+    """Start the command in `directory`, in a process group of its own."""
+    return subprocess.Popen(
+        command(*flags),
+        cwd=directory,
+        env=environment(data),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def study(directory: Path, name: str) -> optuna.Study:
+    """The study as it is on the disk now."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    journal = (directory / "results" / name / "study.journal").resolve()
+    return optuna.load_study(study_name=name, storage=open_storage(journal, None))
+
+
+def count(directory: Path, name: str, *states: TrialState) -> int:
+    """Trials in these states; 0 while there is no study."""
+    journal = directory / "results" / name / "study.journal"
+    if not journal.exists():
+        return 0
+    try:
+        return len(study(directory, name).get_trials(deepcopy=False, states=states))
+    except KeyError:
+        return 0
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait for a condition; a generous limit, only to end a test that would hang."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+def children(pid: int) -> list[int]:
+    """The training processes of a running search."""
+    import psutil
+
+    return [
+        child.pid
+        for child in psutil.Process(pid).children()
+        if any("spawn_main" in part for part in child.cmdline())
+    ]

@@ -1,0 +1,91 @@
+"""What a search survives, over real processes that really die, hang and freeze."""
+
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from search.errors import SearchError, StorageError
+from search.study import FINISHED
+from tests.search.harness import RecordingDisplay, load, search
+
+
+def test_workers_killed_in_mid_trial_cost_no_trial(tmp_path: Path) -> None:
+    # A configuration that kills its worker each time fails after three attempts.
+    study, _ = search(tmp_path, space="sometimes dying", trials=8, sampler="random")
+    assert len(study.get_trials(states=FINISHED)) == 8
+    failed = study.get_trials(states=(TrialState.FAIL,))
+    assert failed
+    for trial in failed:
+        assert trial.params["x"] < 0.4
+        assert trial.user_attrs["reason"] == "worker died (signal 9 SIGKILL), 3 times"
+        assert len(trial.user_attrs["attempts"]) == 3
+
+
+def test_failed_trials_are_recorded_with_their_reason_and_replaced(tmp_path: Path) -> None:
+    study, _ = search(tmp_path, space="sometimes failing", trials=8, sampler="random")
+    assert len(study.get_trials(states=FINISHED)) == 8
+    for trial in study.get_trials(states=(TrialState.FAIL,)):
+        assert trial.user_attrs["reason"] == "ValueError: simulated"
+        assert "Traceback" in trial.user_attrs["traceback"]
+
+
+def test_failures_in_a_row_end_the_search_and_show_the_traceback(tmp_path: Path) -> None:
+    display = RecordingDisplay()
+    with pytest.raises(SearchError, match=r"^4 trials failed in a row, the last: ValueError: sim"):
+        search(tmp_path, space="failing", trials=8, max_failures=4, workers=1, display=display)
+    assert "Traceback ... simulated" in display.lines
+    study = load(tmp_path)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 4
+
+
+def test_a_trial_that_takes_too_long_is_stopped_and_fails(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="timeout: longer than --trial-timeout 1 s"):
+        search(tmp_path, space="hanging", trials=2, trial_timeout_seconds=1, max_failures=2)
+    assert not load(tmp_path).get_trials(states=(TrialState.RUNNING,))
+
+
+def test_a_frozen_worker_is_replaced(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"worker silent for \d+ s, 3 times"):
+        search(tmp_path, space="freezing", trials=1, workers=1, silence_seconds=4, max_failures=1)
+
+
+def test_a_worker_above_its_memory_is_replaced(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"out of memory: the worker uses [\d,]+ MB, above"):
+        search(tmp_path, space="hanging", trials=1, max_worker_memory_mb=10, max_failures=1)
+
+
+def test_models_above_max_params_are_rejected_before_training(tmp_path: Path) -> None:
+    study, _ = search(tmp_path, space="slow", trials=3, max_params=700, sampler="random")
+    for trial in study.trials:
+        assert (trial.user_attrs["parameters"] > 700) == (trial.state == TrialState.FAIL)
+        if trial.state == TrialState.FAIL:
+            assert "above --max-params 700" in trial.user_attrs["reason"]
+            assert not trial.intermediate_values
+
+
+def test_a_limit_that_no_model_meets_ends_the_search(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"200 models in a row were rejected.*Raise --max-params"):
+        search(tmp_path, space="slow", trials=3, max_params=1, sampler="random")
+
+
+def test_patience_ends_a_search_without_progress(tmp_path: Path) -> None:
+    study, reason = search(tmp_path, space="conditional", trials=200, patience_trials=6)
+    assert reason == "no better trial among the last 6 (--patience-trials)"
+    numbers = [trial.number for trial in study.get_trials(states=FINISHED)]
+    # Two workers: a trial or two may have ended after the last improvement but begun before it.
+    assert numbers[-1] - study.best_trial.number <= 8
+
+
+def test_the_time_limit_leaves_a_clean_study_that_continues(tmp_path: Path) -> None:
+    study, reason = search(tmp_path, space="slow", trials=6, timeout_seconds=4, pruner="none")
+    assert reason == "--timeout 4 s is over"
+    assert not study.get_trials(states=(TrialState.RUNNING,))
+    study, reason = search(tmp_path, space="slow", trials=3, pruner="none")
+    assert (reason, len(study.get_trials(states=FINISHED))) == ("", 3)
+
+
+def test_a_storage_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> None:
+    display = RecordingDisplay(on_log=lambda text: (tmp_path / "study.db").write_bytes(b"gone"))
+    with pytest.raises(StorageError, match=r"^the study cannot be written: .*Nothing that it hol"):
+        search(tmp_path, space="conditional", storage="sqlite", trials=9, display=display)

@@ -1,0 +1,46 @@
+"""Every flag that is out of range is refused by name."""
+
+from typing import Any
+
+import pytest
+
+from search.errors import SettingsError
+from search.settings import SearchSettings
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("trials", 0, "--trials is 0; it must be above 0."),
+        ("trials", -3, "--trials is -3"),
+        ("max_epochs", 0, "--epochs is 0"),
+        ("timeout_seconds", 0.0, "--timeout is 0.0"),
+        ("workers", 0, "--workers is 0"),
+        ("train_size", 0, "--train-size is 0"),
+        ("val_size", -1, "--val-size is -1"),
+        ("max_params", 0, "--max-params is 0"),
+        ("patience_trials", 0, "--patience-trials is 0"),
+        ("trial_timeout_seconds", -1.0, "--trial-timeout is -1.0"),
+        ("max_worker_memory_mb", 0.0, "--max-worker-memory is 0.0"),
+        ("max_failures", 0, "--max-failures is 0"),
+        ("seed", -1, "--seed is -1; it must be 0 or more."),
+        ("timeout_seconds", float("nan"), "--timeout is nan"),
+        ("sampler", "tpee", "--sampler 'tpee' is unknown; use one of tpe, .* Did you mean 'tpe'"),
+        ("sampler", "zzz", "--sampler 'zzz' is unknown; use one of tpe, random, gp, cmaes, qmc"),
+        ("pruner", "hyperbnd", "--pruner 'hyperbnd' is unknown.*Did you mean 'hyperband'"),
+        ("engine", "optima", "--engine 'optima' is unknown.*Did you mean 'optuna'"),
+        ("precision", "float16", "--precision 'float16' is unknown; use one of auto, float32"),
+        ("study", "a/b", "--study 'a/b' cannot name a folder"),
+        ("study", "..", "--study '..' cannot name a folder"),
+        ("study", " ", "--study ' ' cannot name a folder"),
+    ],
+)
+def test_bad_values_are_refused(field: str, value: Any, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        SearchSettings(**{field: value})
+
+
+def test_the_study_is_named_after_its_space() -> None:
+    assert SearchSettings().study_name == "cnn"
+    assert SearchSettings(space="package.module:Class").study_name == "package.module.Class"
+    assert SearchSettings(study="mine").study_name == "mine"

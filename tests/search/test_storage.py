@@ -1,0 +1,77 @@
+"""Storages: opened, repaired, and refused in one line that hides passwords."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from search.errors import StorageError
+from search.storage import mask_password, open_storage, repair_journal
+from tests.search.harness import load, search
+
+
+@pytest.mark.parametrize("keep", [1, 5, 40])
+def test_a_torn_last_line_is_cut_off_and_nothing_else_is_lost(tmp_path: Path, keep: int) -> None:
+    search(tmp_path, space="conditional", trials=3)
+    journal = tmp_path / "study.journal"
+    sound = journal.read_bytes()
+    last_line = sound.splitlines()[-1]
+    journal.write_bytes(sound + last_line[:keep])
+    assert repair_journal(journal) == keep
+    assert journal.read_bytes() == sound
+    study, _ = search(tmp_path, space="conditional", trials=5)
+    assert len(study.trials) == 5
+    assert len(load(tmp_path).trials) == 5
+
+
+def test_a_torn_line_longer_than_a_block_is_cut_off(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(b"{}\n" + b"x" * 200_000)
+    assert repair_journal(journal) == 200_000
+    assert journal.read_bytes() == b"{}\n"
+
+
+def test_a_file_of_one_torn_line_becomes_empty(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(b'{"op_co')
+    assert repair_journal(journal) == 7
+    assert journal.read_bytes() == b""
+
+
+def test_sound_and_missing_journals_are_left_alone(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    assert repair_journal(journal) == 0
+    assert not journal.exists()
+    journal.write_bytes(b"{}\n")
+    assert repair_journal(journal) == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("what:ever", r"--storage .* is no database URL; write sqlite:///file.db"),
+        ("oracle9://me:secret@host/db", r"oracle9://me:\*\*\*@host/db is no database URL"),
+        ("mysql+pymysql://me:secret@localhost/db", r"me:\*\*\*@.* needs a driver .*pip install"),
+        ("sqlite:////no/such/folder/study.db", r"cannot be reached: unable to open database file"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_one_line(
+    tmp_path: Path, url: str, message: str
+) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with pytest.raises(StorageError, match=message) as raised:
+        open_storage(tmp_path / "study.journal", url)
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
+        ("sqlite:///study.db", "sqlite:///study.db"),
+        ("no url: secret", "the given URL"),
+    ],
+)
+def test_passwords_are_never_shown(url: str, shown: str) -> None:
+    assert mask_password(url) == shown
