@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= --trials 50
 
+.DELETE_ON_ERROR:
 .PHONY: search test format clean
 
 search: .venv/runtime

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from search.errors import SearchError
 from search.settings import ENGINES, PRECISIONS, PRUNERS, SAMPLERS, SearchSettings
@@ -28,7 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     flags = _parser().parse_args(given)
-    sys.path.insert(0, os.getcwd())  # where a user's own space lies
     try:
         settings = _settings(flags)
         # Heavy imports come after the flags: --help and a wrong flag answer at once.
@@ -85,9 +84,15 @@ def _settings(flags: argparse.Namespace) -> SearchSettings:
     )
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, as all other errors are said."""
+        self.exit(2, f"{self.prog}: {message}; see --help.\n".replace(".py:", ":", 1))
+
+
 def _parser() -> argparse.ArgumentParser:
     defaults = SearchSettings()
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="run_search.py",
         description="Search hyperparameters of Keras CNNs on Fashion-MNIST. The same command "
         "continues a search that was stopped, whatever stopped it.",
@@ -256,9 +261,8 @@ def _report(
     from search.display import duration
     from search.provenance import command_line
 
-    whole = outcome.finished >= settings.trials
     again = command_line(["run_search.py", *given])
-    following = again if not whole else command_line(["report.py", *_where(settings)])
+    following = again if outcome.interrupted else outcome.dashboard
     if flags.json:
         line = {
             "study": outcome.study,
@@ -274,7 +278,7 @@ def _report(
         }
         print(json.dumps(line), flush=True)
         return
-    if flags.quiet and whole:
+    if flags.quiet and not outcome.stopped_by:
         return
     if outcome.stopped_by:
         print(f"stopped: {outcome.stopped_by}")
@@ -292,19 +296,10 @@ def _report(
             shown = f"{value:.4g}" if isinstance(value, float) else value
             print(f"  {parameter:24} {shown}")
     print(f"everything is in {os.path.relpath(outcome.directory)}")
-    if whole:
-        print(f"more trials: the same command with a larger --trials\nnext: {following}")
-    else:
+    if outcome.interrupted:
         print(f"continue: {following}")
-
-
-def _where(settings: SearchSettings) -> list[str]:
-    parts = ["--study", settings.study_name]
-    if settings.storage is not None:
-        parts += ["--storage", settings.storage]
-    if settings.results_dir != Path("results"):
-        parts += ["--results-dir", str(settings.results_dir)]
-    return parts
+    else:
+        print(f"more trials: the same command with a larger --trials\nlook at it: {following}")
 
 
 if __name__ == "__main__":

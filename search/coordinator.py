@@ -6,17 +6,17 @@ It never imports TensorFlow.
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import optuna
-from optuna.exceptions import OptunaError
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from optuna_dashboard import save_note
 
 from search.engine import OptunaEngine
-from search.errors import SearchError, StorageError
+from search.errors import SearchError
 from search.messages import (
     Answer,
     Built,
@@ -46,7 +46,10 @@ class Display(Protocol):
         """Show the state of the search."""
 
     def log(self, text: str) -> None:
-        """Show one line that stays."""
+        """Show a line about one trial."""
+
+    def note(self, text: str) -> None:
+        """Show what a person must know, however quiet it shall be."""
 
 
 @dataclass(slots=True)
@@ -99,18 +102,15 @@ class Coordinator:
         self._failures_in_a_row = 0
         self._rejections_in_a_row = 0
         self._exhausted = False
-        states = count_states(study)
         best = best_trial(study)
-        self._finished_before = sum(states[state] for state in FINISHED)
         self._since_best = _finished_since(study, best)
         self.progress = Progress(
             target=settings.trials,
             max_epochs=settings.max_epochs,
-            complete=states[TrialState.COMPLETE],
-            pruned=states[TrialState.PRUNED],
-            failed=states[TrialState.FAIL],
             best=None if best is None or best.value is None else (best.number, best.value),
         )
+        self._count()
+        self._finished_before = self.progress.finished
 
     def stop(self, reason: str) -> None:
         """End the search soon: running trials wait for the next run. Safe in a signal handler."""
@@ -124,6 +124,8 @@ class Coordinator:
 
         Raises:
             SearchError: Nothing sensible can be done any more; the study is left clean.
+            OSError: The journal cannot be written.
+            OptunaError: The storage cannot be read or written.
         """
         try:
             while not (reason := self._reason_to_stop()):
@@ -131,20 +133,21 @@ class Coordinator:
                     return ""
                 self._hand_out()
                 for worker, message in self._workers.poll(_POLL_SECONDS):
-                    self._handle(worker, message)
-                self._enforce_limits()
+                    with self._ends_from_outside(worker):
+                        self._handle(worker, message)
+                for worker in list(self._runs):
+                    with self._ends_from_outside(worker):
+                        self._enforce_limits(worker)
                 self._show()
             return reason
-        except (OSError, OptunaError) as error:
-            raise StorageError(
-                f"the study cannot be written: {_first_line(error)}. Nothing that it holds is "
-                "lost; free space or restore the connection, then run the same command again."
-            ) from error
+        except (OSError, OptunaError):
+            # Another write could spoil what a failed one has left; the next run finds the trials.
+            self._runs.clear()
+            raise
         finally:
             self._workers.close()
-            # A storage that just failed must not hide why; the next run finds these trials.
-            with contextlib.suppress(Exception):
-                for run in self._runs.values():
+            for run in self._runs.values():
+                with contextlib.suppress(UpdateFinishedTrialError):
                     self._engine.requeue(run.trial)
             self._runs.clear()
 
@@ -163,15 +166,13 @@ class Coordinator:
 
     def _hand_out(self) -> None:
         missing = self._settings.trials - self.progress.finished
-        if self._exhausted:
-            return
         self._workers.start(missing)
         for worker in self._workers.idle(self._runs):
             if len(self._runs) >= missing:
                 return
             trial = self._engine.ask()
+            self._exhausted = trial is None
             if trial is None:
-                self._exhausted = True
                 return
             seed = trial_seed(self._settings.seed, trial.number)
             self._runs[worker] = _Run(
@@ -196,14 +197,32 @@ class Coordinator:
             case Epoch(epoch, metrics):
                 worker.send(Answer(self._is_over(run, epoch, metrics)))
             case Trained():
-                del self._runs[worker]
                 self._finish(run, message)
+                del self._runs[worker]
             case Failed():
-                del self._runs[worker]
                 self._fail(run, run.rejected or message.reason, message.traceback)
-            case Died(reason):
                 del self._runs[worker]
+            case Died(reason):
                 self._try_again(run, reason)
+                del self._runs[worker]
+
+    @contextlib.contextmanager
+    def _ends_from_outside(self, worker: Worker) -> Iterator[None]:
+        # Somebody may press "Fail trial" in a writable dashboard: that trial is over.
+        number = self._runs[worker].trial.number if worker in self._runs else None
+        try:
+            yield
+        except UpdateFinishedTrialError:
+            self._runs.pop(worker, None)
+            self._workers.replace(worker)
+            self._count()
+            self._display.log(f"trial {number}: ended from outside")
+
+    def _count(self) -> None:
+        states = count_states(self._study)
+        self.progress.complete = states[TrialState.COMPLETE]
+        self.progress.pruned = states[TrialState.PRUNED]
+        self.progress.failed = states[TrialState.FAIL]
 
     def _is_wanted(self, run: _Run, built: Built) -> bool:
         run.attrs["parameters"] = built.parameters
@@ -233,6 +252,7 @@ class Coordinator:
             "epochs": trained.epochs,
             "seconds": round(trained.seconds, 3),
             "train_seconds": round(trained.train_seconds, 3),
+            "val_seconds": round(trained.val_seconds, 3),
             "images_per_second": round(trained.images_per_second, 1),
         }
         value = run.history[-1]["val_accuracy"]
@@ -273,10 +293,11 @@ class Coordinator:
                     f"{reason}. Raise --max-params, or search another --space."
                 )
             return
+        self._rejections_in_a_row = 0
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= self._settings.max_failures:
             if traceback:
-                self._display.log(traceback)
+                self._display.note(traceback)
             raise SearchError(
                 f"{self._failures_in_a_row} trials failed in a row, the last: {reason}. Mend the "
                 "cause, then run the same command again (--max-failures allows more)."
@@ -306,23 +327,22 @@ class Coordinator:
         )
         save_note(run.trial, note)
 
-    def _enforce_limits(self) -> None:
-        now = time.monotonic()
+    def _enforce_limits(self, worker: Worker) -> None:
+        run = self._runs[worker]
         limit, memory_mb = self._settings.trial_timeout_seconds, self._settings.max_worker_memory_mb
-        for worker, run in list(self._runs.items()):
-            if limit is not None and now - run.started > limit:
-                self._take_back(worker)
-                self._fail(run, f"timeout: longer than --trial-timeout {limit:g} s")
-            elif memory_mb is not None and worker.memory_mb > memory_mb:
-                reason = (
-                    f"out of memory: the worker uses {worker.memory_mb:,.0f} MB, above "
-                    f"--max-worker-memory {memory_mb:g}"
-                )
-                fresh = worker.trials == 1
-                self._take_back(worker)
-                # A worker that has trained before may owe its size to earlier trials.
-                after: Callable[[_Run, str], None] = self._fail if fresh else self._try_again
-                after(run, reason)
+        if limit is not None and time.monotonic() - run.started > limit:
+            self._take_back(worker)
+            self._fail(run, f"timeout: longer than --trial-timeout {limit:g} s")
+        elif memory_mb is not None and worker.memory_mb > memory_mb:
+            reason = (
+                f"out of memory: the worker uses {worker.memory_mb:,.0f} MB, above "
+                f"--max-worker-memory {memory_mb:g}"
+            )
+            fresh = worker.trials == 1
+            self._take_back(worker)
+            # A worker that has trained before may owe its size to earlier trials.
+            after: Callable[[_Run, str], None] = self._fail if fresh else self._try_again
+            after(run, reason)
 
     def _take_back(self, worker: Worker) -> None:
         del self._runs[worker]
@@ -347,7 +367,3 @@ def _finished_since(study: optuna.Study, best: optuna.trial.FrozenTrial | None) 
         trial.datetime_complete is not None and trial.datetime_complete > best.datetime_complete
         for trial in finished
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,5 +1,6 @@
 """What a person sees while a search runs: a live table on a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,7 @@ def make_display(*, quiet: bool) -> "LiveDisplay | PlainDisplay | QuietDisplay":
     """The display that fits standard error: that stream, so that standard output stays for results.
 
     Args:
-        quiet: Show nothing.
+        quiet: Show no progress.
     """
     if quiet:
         return QuietDisplay()
@@ -36,7 +37,7 @@ def duration(seconds: float) -> str:
 
 
 class QuietDisplay:
-    """Shows nothing."""
+    """Shows only what a person must know."""
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +56,12 @@ class QuietDisplay:
     def log(self, text: str) -> None:
         """See `search.coordinator.Display`."""
 
+    def note(self, text: str) -> None:
+        """See `search.coordinator.Display`."""
+        # A reader that has gone away, such as `head`, must not end the search.
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
+
 
 class PlainDisplay(QuietDisplay):
     """One plain line for each event, for log files and pipes."""
@@ -65,12 +72,12 @@ class PlainDisplay(QuietDisplay):
     def update(self, progress: Progress) -> None:
         """Print how far the search is whenever another trial has finished."""
         if progress.finished != self._finished and self._finished >= 0:
-            print(_summary(progress), file=sys.stderr, flush=True)  # noqa: T201
+            self.note(_summary(progress))
         self._finished = progress.finished
 
     def log(self, text: str) -> None:
         """Print the line."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        self.note(text)
 
 
 class LiveDisplay(QuietDisplay):
@@ -113,7 +120,11 @@ class LiveDisplay(QuietDisplay):
 
     def log(self, text: str) -> None:
         """Print the line above the live part."""
-        self._console.print(text, markup=False)
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Print the line above the live part, unbroken, so that commands can be copied."""
+        self._console.print(Text(text), soft_wrap=True)
 
 
 def _summary(progress: Progress) -> str:

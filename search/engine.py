@@ -20,10 +20,12 @@ from optuna.trial import TrialState
 from search.errors import StudyError
 from search.pruners import make_pruner
 from search.samplers import make_sampler, to_grid
+from search.study import FINISHED
 
 # So many proposals in a row that were tried before mean that little is left: enumerate it. As many
 # again mean that nothing is left.
 _DUPLICATES_IN_A_ROW = 3
+_PRUNED_AT = "pruned_at"
 
 
 class OptunaEngine:
@@ -49,10 +51,10 @@ class OptunaEngine:
         study.sampler = self._sampler
         study.pruner = make_pruner(pruner, max_epochs)
         self._duplicates = 0
+        self._reported: dict[int, int] = {}  # last epoch of earlier attempts, by trial number
         self._tried = {
             _key(trial.params): trial.number
-            for trial in study.get_trials(deepcopy=False)
-            if trial.state.is_finished() and "duplicate_of" not in trial.user_attrs
+            for trial in study.get_trials(deepcopy=False, states=FINISHED)
         }
 
     def ask(self) -> optuna.Trial | None:
@@ -61,10 +63,14 @@ class OptunaEngine:
         Returns:
             The trial, still without hyperparameters; None if every configuration has been tried.
         """
-        if self._duplicates >= 2 * _DUPLICATES_IN_A_ROW:
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if not waiting and self._duplicates >= 2 * _DUPLICATES_IN_A_ROW:
             return None
         self._sampler.enumerate_rest = self._duplicates >= _DUPLICATES_IN_A_ROW
-        return self._study.ask()
+        trial = self._study.ask()
+        before = self._study._storage.get_trial(trial._trial_id).intermediate_values
+        self._reported[trial.number] = max(before, default=0)
+        return trial
 
     def suggest(
         self, trial: optuna.Trial, name: str, distribution: BaseDistribution
@@ -116,7 +122,13 @@ class OptunaEngine:
         # Not trial.report(): it keeps the first value when a requeued trial reports an epoch again.
         storage = self._study._storage
         storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
-        return self._study.pruner.prune(self._study, storage.get_trial(trial._trial_id))
+        if epoch <= self._reported[trial.number]:
+            # An earlier attempt was judged here; rungs that it passed would be counted twice.
+            return bool(trial.user_attrs.get(_PRUNED_AT) == epoch)
+        stop = self._study.pruner.prune(self._study, storage.get_trial(trial._trial_id))
+        if stop:
+            trial.set_user_attr(_PRUNED_AT, epoch)
+        return stop
 
     def complete(self, trial: optuna.Trial, value: float) -> None:
         """End a trial that ran all its epochs."""

@@ -1,5 +1,6 @@
 """KerasTuner's `HyperParameters`, answered by whoever runs the trial: any `build(hp)` runs here."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -62,8 +63,9 @@ def _value(suggest: Suggest, hyperparameter: Any) -> Any:
     if hyperparameter.sampling == "log":
         return suggest(name, _numeric(whole, low, high, log=True))
     if step and not whole:
-        # Optuna cuts a range that is no multiple of its step; rounding errors must not cut more.
-        high = round(low + (hyperparameter._get_n_values() - 1) * step, 10)
+        # Optuna cuts a range that is no multiple of its step, and 0.5 // 0.05 is 9: rounding errors
+        # must not cut more than that.
+        high = round(low + math.floor((high - low) / step + 1e-9) * step, 10)
     return suggest(name, _numeric(whole, low, high, step=step))
 
 

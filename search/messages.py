@@ -28,11 +28,6 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Exit:
-    """Coordinator: end this process."""
-
-
-@dataclass(frozen=True, slots=True)
 class Ready:
     """Worker: data and space are loaded."""
 
@@ -77,6 +72,7 @@ class Trained:
     epochs: int
     seconds: float
     train_seconds: float
+    val_seconds: float
     images_per_second: float
     curve_png: bytes
 

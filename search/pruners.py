@@ -27,7 +27,8 @@ def make_pruner(name: str, max_epochs: int) -> BasePruner:
             min_resource=1, max_resource=max_epochs, reduction_factor=REDUCTION_FACTOR
         ),
         "asha": lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION_FACTOR),
-        "median": lambda: MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+        # It prunes at no step below n_warmup_steps, and the first epoch is step 1.
+        "median": lambda: MedianPruner(n_startup_trials=5, n_warmup_steps=2),
         "none": NopPruner,
     }
     return makers[name]()

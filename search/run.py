@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 from optuna_dashboard import save_note
+from sqlalchemy.engine import make_url
 
 from search.coordinator import Coordinator, Display
 from search.dashboard import dashboard_command, serve_dashboard
@@ -22,7 +23,7 @@ from search.notes import study_note
 from search.precision import Precision, best_precision
 from search.provenance import command_line, commit, machine, versions
 from search.settings import SearchSettings
-from search.storage import mask_password, open_storage, repair_journal
+from search.storage import mask_password, open_storage, repair_journal, storage_errors
 from search.study import (
     Artifacts,
     best_trial,
@@ -37,6 +38,8 @@ from spaces import first_configurations
 
 # Settings that the study's note lists beside the comparable facts.
 _NOTED = ("sampler", "pruner", "seed", "max_params", "trial_timeout_seconds")
+
+_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,8 @@ class Outcome:
         best: Number, value, params and description of the best complete trial; None without one.
         seconds: Of this run.
         stopped_by: Why it ended before all trials were finished; empty if it did not.
+        interrupted: Whether the same command would go on.
+        dashboard: The command that shows the study.
         ran: Trials that this run finished.
     """
 
@@ -74,6 +79,8 @@ class Outcome:
     best: dict[str, Any] | None
     seconds: float
     stopped_by: str
+    interrupted: bool
+    dashboard: str
     ran: int
 
     @property
@@ -109,15 +116,16 @@ def run_search(
     directory = _make_directory(settings.study_dir)
     journal = directory / "study.journal"
     artifacts = Artifacts(directory / "artifacts")
-    with lock_study(directory):
+    where = str(journal) if settings.storage is None else mask_password(settings.storage)
+    with lock_study(_lock_file(settings), settings.study_name), storage_errors(where):
         if settings.storage is None and (cut := repair_journal(journal)):
-            display.log(f"{journal}: cut off {cut} bytes of an unfinished last line")
+            display.note(f"{journal}: cut off {cut} bytes of an unfinished last line")
         study = open_study(open_storage(journal, settings.storage), settings.study_name, facts)
-        save_note(study, study_note(study.user_attrs | {"command": facts["command"]}))
+        save_note(study, study_note(facts))
         _announce(settings, journal, artifacts.directory, dashboard, display)
         if waiting := requeue_abandoned(study):
-            display.log(f"{waiting} trials that were cut off will be run again")
-        enqueue_first(study, first if settings.baselines else {})
+            display.note(f"{waiting} trials that were cut off will be run again")
+        enqueue_first(study, _wanted_first(settings, first))
         coordinator = Coordinator(
             settings,
             study,
@@ -135,7 +143,27 @@ def run_search(
         before = coordinator.progress.finished
         with _stopped_by_signals(coordinator.stop):
             stopped_by = coordinator.run()
-        return _outcome(settings, study, journal, started, stopped_by, before)
+        return _outcome(settings, study, where, started, stopped_by, before)
+
+
+def _wanted_first(
+    settings: SearchSettings, first: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    # The baselines are no points of a grid.
+    if not settings.baselines or settings.sampler == "grid":
+        return {}
+    return dict(list(first.items())[: settings.trials])
+
+
+def _lock_file(settings: SearchSettings) -> Path:
+    if settings.storage is not None:
+        url = make_url(settings.storage) if "://" in settings.storage else None
+        if url is not None and url.get_backend_name() == "sqlite" and url.database:
+            # Beside the file: two results folders may share it.
+            beside = Path(f"{url.database}.{settings.study_name}.lock").resolve()
+            if beside.parent.is_dir():
+                return beside
+    return settings.study_dir / "search.lock"
 
 
 def _facts(
@@ -212,7 +240,8 @@ def _announce(
             port=dashboard.port,
             writable=dashboard.writable,
         )
-        display.log(f"dashboard: {address} (while this search runs)")
+        display.note(f"dashboard: {address} (while this search runs)")
+        return
     command = dashboard_command(journal, settings.storage, artifacts)
     display.log(f"live view: {command}  # then open http://127.0.0.1:8080/")
 
@@ -220,7 +249,7 @@ def _announce(
 def _outcome(
     settings: SearchSettings,
     study: optuna.Study,
-    journal: Path,
+    where: str,
     started: float,
     stopped_by: str,
     before: int,
@@ -230,7 +259,7 @@ def _outcome(
     complete, pruned = states[TrialState.COMPLETE], states[TrialState.PRUNED]
     return Outcome(
         study=settings.study_name,
-        storage=str(journal) if settings.storage is None else mask_password(settings.storage),
+        storage=where,
         directory=settings.study_dir,
         complete=complete,
         pruned=pruned,
@@ -238,6 +267,12 @@ def _outcome(
         best=None if best is None else _best(best),
         seconds=time.monotonic() - started,
         stopped_by=stopped_by,
+        interrupted=stopped_by in _SIGNALS.values() or stopped_by.startswith("--timeout"),
+        dashboard=dashboard_command(
+            settings.study_dir / "study.journal",
+            settings.storage,
+            settings.study_dir / "artifacts",
+        ),
         ran=complete + pruned - before,
     )
 
@@ -255,10 +290,9 @@ def _best(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 @contextmanager
 def _stopped_by_signals(stop: Callable[[str], None]) -> Iterator[None]:
-    names = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
     before = {
-        number: signal.signal(number, lambda number, frame: stop(names[signal.Signals(number)]))
-        for number in names
+        number: signal.signal(number, lambda number, frame: stop(_SIGNALS[signal.Signals(number)]))
+        for number in _SIGNALS
     }
     try:
         yield

@@ -55,7 +55,7 @@ class SeededByTrial(BaseSampler):
     ) -> None:
         self._make = make
         self._seed = seed
-        self._sampler = make(0)
+        self._samplers: dict[int, BaseSampler] = {}  # of the trials that run now
         # Optuna shows a sampler only the trials of one Hyperband bracket: 50 trials would mean
         # three searches of 10 to 25. All trials say something about the space.
         self._study = _Remembered(study, memory)
@@ -66,25 +66,27 @@ class SeededByTrial(BaseSampler):
         self._study.look_again()
         seed = trial_seed(self._seed, trial.number)
         if not self.enumerate_rest:
-            self._sampler = self._make(trial.number)
+            sampler = self._make(trial.number)
         elif _is_finite(self._study):
-            self._sampler = BruteForceSampler(seed=seed)
+            sampler = BruteForceSampler(seed=seed)
         else:
-            self._sampler = RandomSampler(seed=seed)
-        self._sampler.before_trial(self._study, trial)
+            sampler = RandomSampler(seed=seed)
+        self._samplers[trial.number] = sampler
+        sampler.before_trial(self._study, trial)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """See `BaseSampler`."""
         # A database gives hyperparameters back in no fixed order.
-        return dict(sorted(self._sampler.infer_relative_search_space(self._study, trial).items()))
+        sampler = self._samplers[trial.number]
+        return dict(sorted(sampler.infer_relative_search_space(self._study, trial).items()))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See `BaseSampler`."""
-        return self._sampler.sample_relative(self._study, trial, search_space)
+        return self._samplers[trial.number].sample_relative(self._study, trial, search_space)
 
     def sample_independent(
         self,
@@ -94,7 +96,8 @@ class SeededByTrial(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """See `BaseSampler`."""
-        return self._sampler.sample_independent(self._study, trial, param_name, param_distribution)
+        sampler = self._samplers[trial.number]
+        return sampler.sample_independent(self._study, trial, param_name, param_distribution)
 
     def after_trial(
         self,
@@ -104,9 +107,10 @@ class SeededByTrial(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """See `BaseSampler`."""
+        sampler = self._samplers.pop(trial.number, None)
         # Brute force calls study.stop() here, which is an error outside study.optimize().
-        if not isinstance(self._sampler, BruteForceSampler):
-            self._sampler.after_trial(self._study, trial, state, values)
+        if sampler is not None and not isinstance(sampler, BruteForceSampler):
+            sampler.after_trial(self._study, trial, state, values)
 
 
 class _NumberedPoint(QMCSampler):

@@ -1,15 +1,19 @@
 """Where studies live: a journal file of their own, or a database named by a URL."""
 
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.exceptions import OptunaError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from search.errors import StorageError
+from search.errors import StorageError, first_line
 
 _BLOCK = 1 << 16
 
@@ -17,9 +21,12 @@ _BLOCK = 1 << 16
 def mask_password(url: str) -> str:
     """The URL as it may be shown and stored: its password is replaced by `***`."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        parts = make_url(url)
     except ArgumentError:
         return "the given URL"
+    secret = {name: "***" for name in parts.query if "pass" in name.lower()}
+    masked = parts.update_query_dict(secret).render_as_string(hide_password=True)
+    return masked.replace("%2A%2A%2A", "***")
 
 
 def open_storage(journal: Path, url: str | None) -> BaseStorage:
@@ -51,7 +58,7 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
             if url.startswith("sqlite")
             else {"pool_pre_ping": True}
         )
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+        return RDBStorage(url, engine_kwargs=options)
     except (ArgumentError, NoSuchModuleError) as error:
         raise StorageError(
             f"--storage {shown} is no database URL; write sqlite:///file.db, "
@@ -62,21 +69,35 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
             f"--storage {shown} needs a driver that is not installed ({error}); "
             "pip install psycopg (PostgreSQL) or mysqlclient (MySQL)."
         ) from error
-    except (SQLAlchemyError, OSError, optuna.exceptions.StorageInternalError) as error:
-        reason = _first_line(error).replace(url, shown)
+    except (SQLAlchemyError, OSError, OptunaError, RuntimeError) as error:
+        reason = first_line(error).replace(url, shown)
         raise StorageError(
-            f"--storage {shown} cannot be reached: {reason}. Check the address and that the "
+            f"--storage {shown} cannot be opened: {reason}. Check the address and that the "
             "database server runs; the same command continues then."
         ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    cause = getattr(error, "orig", None) or error.__cause__ or error
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn what a storage raises in use into one line.
+
+    Args:
+        what: Names the storage.
+
+    Raises:
+        StorageError: It could not be read or written.
+    """
+    try:
+        yield
+    except (OSError, OptunaError, SQLAlchemyError) as error:
+        raise StorageError(
+            f"{what} cannot be read or written: {first_line(error)}. Nothing that it holds is "
+            "lost; free space or restore the connection, then run the same command again."
+        ) from error
 
 
 def repair_journal(journal: Path) -> int:
-    """Cut off a last line that a crash or a full disk left unfinished.
+    """Cut off last lines that a crash or a full disk left unfinished.
 
     Such a line reads fine until the next one is appended to it, which spoils the file for good.
     Call it only while nobody writes.
@@ -88,14 +109,38 @@ def repair_journal(journal: Path) -> int:
         return 0
     with journal.open("r+b") as file:
         size = keep = file.seek(0, os.SEEK_END)
-        while keep > 0:
-            start = max(0, keep - _BLOCK)
+        # At most two: a torn line, and a line that was once appended to a torn one. A file with
+        # more of them is something else than a journal, and not ours to cut.
+        for _ in range(2):
+            start = _line_start(file, keep) if keep else 0
             file.seek(start)
-            newline = file.read(keep - start).rfind(b"\n")
-            if newline >= 0:
-                keep = start + newline + 1
+            if _is_sound(file.read(keep - start)):
                 break
             keep = start
-        if keep < size:
+        file.seek(start := _line_start(file, keep) if keep else 0)
+        if keep < size and (keep == 0 or _is_sound(file.read(keep - start))):
             file.truncate(keep)
-        return size - keep
+            return size - keep
+        return 0
+
+
+def _line_start(file: BinaryIO, end: int) -> int:
+    position = end - 1  # the line's own newline does not count
+    while position > 0:
+        start = max(0, position - _BLOCK)
+        file.seek(start)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        position = start
+    return 0
+
+
+def _is_sound(line: bytes) -> bool:
+    if not line.endswith(b"\n"):
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -1,6 +1,5 @@
 """The study, the single record of a search: opened, checked against this run, and written to."""
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -10,7 +9,6 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -29,20 +27,23 @@ _FLAGS = {
 }
 
 
-def lock_study(directory: Path) -> FileLock:
-    """Hold the study's folder for this process; the system lets go of it when the process ends.
+def lock_study(file: Path, name: str) -> FileLock:
+    """Hold a study for this process; the system lets go of it when the process ends.
+
+    Args:
+        file: The lock; all who search the study must name the same one.
+        name: Name of the study.
 
     Raises:
         StudyError: Another process holds it.
     """
-    lock = FileLock(directory / "search.lock")
+    lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise StudyError(
-            f"study {directory.name!r} is being searched by another process (it holds "
-            f"{directory / 'search.lock'}). Wait for it or stop it, or start another study with "
-            "--study NAME."
+            f"study {name!r} is being searched by another process (it holds {file}). Wait for it "
+            "or stop it, or start another study with --study NAME."
         ) from error
     return lock
 
@@ -53,22 +54,17 @@ def open_study(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> opt
     Args:
         storage: Where it lives.
         name: Its name.
-        facts: What is stored on the study; the `COMPARABLE` ones must not differ.
+        facts: What is stored on the study; the `COMPARABLE` ones must not differ, the others are
+            kept for each run.
 
     Raises:
         StudyError: It holds trials that cannot be compared, or were made by another program.
     """
-    try:
-        study = optuna.create_study(
-            study_name=name, storage=storage, direction="maximize", load_if_exists=True
-        )
-        stored = study.user_attrs
-        trials = study.get_trials(deepcopy=False)
-    except (OptunaError, json.JSONDecodeError, KeyError, AssertionError) as error:
-        raise StudyError(
-            f"study {name!r} cannot be read ({type(error).__name__}: {error}). Restore its file "
-            "from a backup, or start another study with --study NAME."
-        ) from error
+    study = optuna.create_study(
+        study_name=name, storage=storage, direction="maximize", load_if_exists=True
+    )
+    stored = study.user_attrs
+    trials = study.get_trials(deepcopy=False)
     if trials and "space" not in stored:
         raise StudyError(
             f"study {name!r} holds trials of another program; start another with --study NAME."
@@ -83,9 +79,10 @@ def open_study(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> opt
     for key, value in facts.items():
         if key not in stored:
             study.set_user_attr(key, value)
-    commands = stored.get("commands", [])
-    if facts["command"] not in commands:
-        study.set_user_attr("commands", [*commands, facts["command"]])
+    this_run = {key: value for key, value in facts.items() if key not in COMPARABLE}
+    runs = stored.get("runs", [])
+    if this_run not in runs:
+        study.set_user_attr("runs", [*runs, this_run])
     return study
 
 

@@ -4,13 +4,15 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from search.batch_norm import fuse_batch_norm
+from search.compilation import compile_model
 from search.data import Split
+from search.dropout import cheap_dropout
 from search.epochs import training_batches, validation_batches
 from search.errors import SearchError
 from search.precision import Precision
@@ -18,9 +20,6 @@ from spaces.training_config import TrainingConfig
 
 Ending = Literal["complete", "stopped", "non-finite loss"]
 OnEpoch = Callable[[int, dict[str, float]], bool]
-
-# Python runs once in so many steps: often enough to notice a diverged loss, else out of the way.
-_STEPS_PER_EXECUTION: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,10 @@ class TrainingResult:
 
 
 def set_precision(precision: Precision) -> None:
-    """Choose the number format of all models built from now on; weights stay float32."""
+    """Choose the number format of all models built from now on; weights stay float32.
+
+    `keras.backend.clear_session` forgets the choice: call this after it.
+    """
     keras.mixed_precision.set_global_policy(
         "mixed_bfloat16" if precision == "bfloat16" else "float32"
     )
@@ -93,10 +95,10 @@ def train(
     steps = len(split.train_labels) // batch_size
     compiled_here = not model.compiled
     if compiled_here:
-        _compile(model, config, total_steps=max_epochs * steps)
+        compile_model(model, config, total_steps=max_epochs * steps)
     watcher = _Watcher(on_epoch)
     ended: Ending = "complete"
-    with fuse_batch_norm():
+    with fuse_batch_norm(), cheap_dropout():
         try:
             model.fit(
                 training_batches(split, batch_size, config.augmentation, rng),
@@ -121,86 +123,8 @@ def train(
     )
 
 
-def _compile(model: keras.Model, config: TrainingConfig, *, total_steps: int) -> None:
-    if not model.built:
-        model.build((None, 28, 28, 1))
-    schedule = _schedule(config, total_steps)
-    decay = config.weight_decay or None
-    optimizer: keras.optimizers.Optimizer
-    if config.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=decay)
-    elif config.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
-    else:
-        optimizer = keras.optimizers.Adam(schedule)
-    # Pulling biases and normalisation gains towards 0 regularises nothing and costs accuracy.
-    # Source: He et al. 2019, "Bag of Tricks for Image Classification", section 3.1.
-    optimizer.exclude_from_weight_decay(
-        var_list=[weight for weight in model.trainable_variables if len(weight.shape) < 2]
-    )
-    model.compile(
-        optimizer=optimizer,
-        loss=SmoothedCrossEntropy(config.label_smoothing),
-        metrics=["accuracy"],
-        steps_per_execution=_STEPS_PER_EXECUTION,
-    )
-
-
-class SmoothedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
-    """Cross-entropy from logits (batch, classes) and integer labels (batch,) or (batch, 1).
-
-    Args:
-        smoothing: Part of the target spread evenly over all classes; in [0, 1).
-
-    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7.
-    """
-
-    def __init__(self, smoothing: float) -> None:
-        super().__init__(name="cross_entropy")
-        self.smoothing = smoothing
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        labels = keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32")
-        loss = keras.ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
-        if self.smoothing:
-            uniform = keras.ops.mean(
-                keras.ops.logsumexp(y_pred, axis=-1, keepdims=True) - y_pred, axis=-1
-            )
-            loss = (1 - self.smoothing) * loss + self.smoothing * uniform
-        return loss
-
-
-class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """Linear warm-up to `peak` over the first fifth of `total_steps`, then linearly to 0.
-
-    Source: the triangular schedule of Smith & Topin 2017, "Super-Convergence".
-    """
-
-    def __init__(self, peak: float, total_steps: int) -> None:
-        self.peak = peak
-        self.total_steps = total_steps
-
-    def __call__(self, step: Any) -> Any:
-        warm_up = max(1, round(0.2 * self.total_steps))
-        done = keras.ops.cast(step, "float32")
-        rising = (done + 1) / warm_up
-        falling = (self.total_steps - done) / max(1, self.total_steps - warm_up)
-        return self.peak * keras.ops.maximum(0.0, keras.ops.minimum(rising, falling))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"peak": self.peak, "total_steps": self.total_steps}
-
-
-def _schedule(config: TrainingConfig, total_steps: int) -> Any:
-    if config.schedule == "cosine":
-        return keras.optimizers.schedules.CosineDecay(config.learning_rate, total_steps)
-    if config.schedule == "one_cycle":
-        return OneCycle(config.learning_rate, total_steps)
-    return config.learning_rate
-
-
 class _EndTraining(Exception):
-    """Raised out of `fit`: the flag `stop_training` would still finish the running epoch."""
+    """Raised out of `fit`: `stop_training` is a mere request, which finishes the epoch first."""
 
     def __init__(self, reason: Ending) -> None:
         super().__init__(reason)
@@ -223,7 +147,7 @@ class _Watcher(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         # The logged loss is the epoch's running mean, so no step within the execution is missed.
-        if not math.isfinite(float(logs["loss"])):
+        if not math.isfinite(float(logs.get("loss", 0.0))):
             raise _EndTraining("non-finite loss")
 
     def on_test_begin(self, logs: Any = None) -> None:

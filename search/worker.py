@@ -19,7 +19,6 @@ from search.messages import (
     Beat,
     Built,
     Epoch,
-    Exit,
     Failed,
     Message,
     Ready,
@@ -85,7 +84,7 @@ class Trainer(Protocol):
 
 
 def run_worker(connection: Connection, settings: WorkerSettings, log: Path) -> None:
-    """Serve one coordinator until it says so or is gone.
+    """Serve one coordinator until it is gone.
 
     Args:
         connection: The line to the coordinator.
@@ -109,13 +108,13 @@ def serve(connection: Connection, make_trainer: Callable[[Link], Trainer]) -> No
         trainer = make_trainer(link)
     except Exception as error:
         traceback.print_exc()
-        link.send(Unusable(f"{error}"))
+        link.send(Unusable(" ".join(str(error).split()) or type(error).__name__))
         return
     link.send(Ready())
     # A broken line means that the coordinator is gone, and with it the sense of going on.
     with contextlib.suppress(EOFError, OSError):
-        while not isinstance(order := link.receive(), Exit):
-            link.send(trainer.run(order))
+        while True:
+            link.send(trainer.run(link.receive()))
 
 
 class KerasTrainer:
@@ -123,7 +122,6 @@ class KerasTrainer:
 
     def __init__(self, link: Link, settings: WorkerSettings) -> None:
         from search.data import load_split
-        from search.training import set_precision
         from spaces import load_space
 
         self._link = link
@@ -131,15 +129,18 @@ class KerasTrainer:
             settings.data_dir, train_size=settings.train_size, val_size=settings.val_size
         )
         self._space = load_space(settings.space)
-        set_precision(settings.precision)
+        self._precision = settings.precision
 
     def run(self, order: Train) -> Trained | Failed:
         """Run one trial to one of its endings."""
         import keras
         import tensorflow as tf
 
+        from search.training import set_precision
+
         started = time.monotonic()
         keras.backend.clear_session()
+        set_precision(self._precision)  # clearing the session resets it too
         keras.utils.set_random_seed(order.seed)
         try:
             return self._build_and_train(order, started)
@@ -163,7 +164,7 @@ class KerasTrainer:
         config = (
             self._space.training(hp)
             if hasattr(self._space, "training")
-            else TrainingConfig.from_values(hp.values)
+            else TrainingConfig.from_values(_obeyed(hp.values, compiled=model.compiled))
         )
         describe = getattr(self._space, "describe", _list_values)
         if not model.built:
@@ -194,12 +195,18 @@ class KerasTrainer:
             epochs=result.epochs,
             seconds=time.monotonic() - started,
             train_seconds=result.train_seconds,
+            val_seconds=result.val_seconds,
             images_per_second=result.images_per_second,
             curve_png=draw_learning_curve(result.history, order.number),
         )
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         return self._link.ask(Suggest(name, distribution))
+
+
+def _obeyed(values: dict[str, Any], *, compiled: bool) -> dict[str, Any]:
+    # A model that its space compiles may use the other names for things of its own.
+    return {name: values[name] for name in values if not compiled or name == "batch_size"}
 
 
 def _list_values(values: dict[str, Any]) -> str:

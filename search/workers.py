@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from search.errors import SearchError
-from search.messages import Answer, Beat, Exit, Message, Ready, Train, Unusable
+from search.messages import Answer, Beat, Message, Ready, Train, Unusable
 from search.precision import gpu_count
 from search.worker import WorkerSettings, run_worker
 
@@ -43,7 +43,7 @@ class Worker:
         self.memory_mb = 0.0
         self.heard = time.monotonic()
 
-    def send(self, message: Train | Answer | Exit) -> None:
+    def send(self, message: Train | Answer) -> None:
         """Send a message; a worker that is gone shows up in the next `poll`."""
         if isinstance(message, Train):
             self.trials += 1
@@ -219,8 +219,8 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    # The child inherits the mask, so that Ctrl-C reaches the coordinator alone.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # The child inherits the mask: a signal to the whole group is the coordinator's to answer.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

@@ -28,7 +28,7 @@ def sample_training(hp: HyperParameters) -> TrainingConfig:
         schedule=hp.Choice("schedule", list(SCHEDULES), default="one_cycle"),
         label_smoothing=hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.1),
         batch_size=hp.Choice("batch_size", [64, 128, 256], default=128),
-        augmentation=hp.Choice("augmentation", list(AUGMENTATIONS), default="flip_shift"),
+        augmentation=hp.Choice("augmentation", list(AUGMENTATIONS), default="flip"),
     )
 
 

@@ -244,6 +244,29 @@ class Mine(keras_tuner.HyperModel):
         assert units == {f"units_{i}" for i in range(trial.params["layers"])}
 
 
+def test_every_trial_computes_in_the_precision_asked_for(tmp_path: Path, small_data: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        """
+import keras
+
+
+class Mine:
+    def build(self, hp):
+        hp.Fixed("policy", keras.config.dtype_policy().name)
+        units = hp.Int("units", 8, 64)
+        return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(units, "relu"),
+                                 keras.layers.Dense(10)])
+"""
+    )
+    flags = ("--space", "mine:Mine", "--trials", "2", "--epochs", "1", "--val-size", "100")
+    ran = run(tmp_path, small_data, *flags, "--precision", "bfloat16", "--workers", "1")
+    assert ran.returncode == 0, ran.stderr
+    policies = [
+        trial.user_attrs["fixed"]["policy"] for trial in study(tmp_path, "mine.Mine").trials
+    ]
+    assert policies == ["mixed_bfloat16"] * 2
+
+
 def test_a_space_whose_build_raises_is_shown_and_ends_the_search(
     tmp_path: Path, small_data: Path
 ) -> None:
@@ -262,18 +285,19 @@ def test_a_space_whose_build_raises_is_shown_and_ends_the_search(
 
 
 ERRORS = {
-    "unknown space": (["--space", "cn"], "space 'cn' is unknown; use cnn or mlp"),
+    "unknown space": (["--space", "cn"], "Did you mean 'cnn'?"),
     "unknown sampler": (["--sampler", "tpo"], "--sampler 'tpo' is unknown; use one of tpe,"),
     "unknown pruner": (["--pruner", "hyper"], "Did you mean 'hyperband'?"),
     "no trials": (["--trials", "0"], "--trials is 0; it must be above 0."),
     "workers in words": (["--workers", "two"], "--workers is 'two'; it must be auto or a whole"),
     "unwritable results": (["--results-dir", "/dev/null/x"], "cannot be written"),
-    "missing data": (["--data-dir", "nowhere"], "nowhere"),
+    "missing data": (["--data-dir", "nowhere"], "nowhere has no train-images-idx3-ubyte.gz"),
+    "words for numbers": (["--trials", "abc"], "argument --trials: invalid int value: 'abc'; see"),
     "no such module": (["--space", "nothing:Here"], "cannot import module 'nothing'"),
     "too much validation": (["--val-size", "99999"], "val_size"),
     "unreachable database": (
         ["--storage", "sqlite:////no/such/folder/x.db"],
-        "--storage sqlite:////no/such/folder/x.db cannot be reached",
+        "--storage sqlite:////no/such/folder/x.db cannot be opened",
     ),
     "port out of range": (["--dashboard-port", "99999"], "--dashboard-port 99999 cannot be used"),
 }
@@ -356,7 +380,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, small_data: P
         ),
     )
     assert full.returncode == 2
-    assert "cannot be written: [Errno 27] File too large" in full.stderr
+    assert "cannot be read or written: [Errno 27] File too large" in full.stderr
     assert "Traceback" not in full.stderr
     ended = run(tmp_path, small_data, *flags, "--trials", "3", "--json")
     assert ended.returncode == 0, ended.stderr

@@ -36,6 +36,9 @@ class RecordingDisplay:
     def update(self, progress: Any) -> None:
         """Nothing to draw."""
 
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
     def log(self, text: str) -> None:
         self.lines.append(text)
         if self._on_log is not None:

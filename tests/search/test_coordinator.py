@@ -6,6 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.errors import SearchError, StorageError
+from search.storage import storage_errors
 from search.study import FINISHED
 from tests.search.harness import RecordingDisplay, load, search
 
@@ -78,14 +79,34 @@ def test_patience_ends_a_search_without_progress(tmp_path: Path) -> None:
 
 
 def test_the_time_limit_leaves_a_clean_study_that_continues(tmp_path: Path) -> None:
-    study, reason = search(tmp_path, space="slow", trials=6, timeout_seconds=4, pruner="none")
-    assert reason == "--timeout 4 s is over"
+    study, reason = search(tmp_path, space="slow", trials=6, timeout_seconds=2.5, pruner="none")
+    assert reason == "--timeout 2.5 s is over"
     assert not study.get_trials(states=(TrialState.RUNNING,))
-    study, reason = search(tmp_path, space="slow", trials=3, pruner="none")
-    assert (reason, len(study.get_trials(states=FINISHED))) == ("", 3)
+    study, reason = search(tmp_path, space="slow", trials=6, pruner="none")
+    assert (reason, len(study.get_trials(states=FINISHED))) == ("", 6)
+
+
+def test_a_trial_failed_from_the_dashboard_is_replaced(tmp_path: Path) -> None:
+    failed: list[int] = []
+
+    def fail_one(text: str) -> None:
+        study = load(tmp_path)
+        running = study.get_trials(states=(TrialState.RUNNING,))
+        if running and not failed:
+            failed.append(running[0].number)
+            study.tell(running[0].number, state=TrialState.FAIL)
+
+    display = RecordingDisplay(on_log=fail_one)
+    study, _ = search(tmp_path, space="slow", trials=4, pruner="none", display=display)
+    assert len(study.get_trials(states=FINISHED)) == 4
+    assert [t.number for t in study.get_trials(states=(TrialState.FAIL,))] == failed
+    assert f"trial {failed[0]}: ended from outside" in display.lines
 
 
 def test_a_storage_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> None:
     display = RecordingDisplay(on_log=lambda text: (tmp_path / "study.db").write_bytes(b"gone"))
-    with pytest.raises(StorageError, match=r"^the study cannot be written: .*Nothing that it hol"):
+    with (
+        pytest.raises(StorageError, match=r"^study.db cannot be read or written: .*Nothing that"),
+        storage_errors("study.db"),
+    ):
         search(tmp_path, space="conditional", storage="sqlite", trials=9, display=display)

@@ -1,5 +1,6 @@
 """Storages: opened, repaired, and refused in one line that hides passwords."""
 
+import sqlite3
 from pathlib import Path
 
 import optuna
@@ -22,6 +23,22 @@ def test_a_torn_last_line_is_cut_off_and_nothing_else_is_lost(tmp_path: Path, ke
     study, _ = search(tmp_path, space="conditional", trials=5)
     assert len(study.trials) == 5
     assert len(load(tmp_path).trials) == 5
+
+
+def test_a_torn_line_that_was_written_on_is_cut_off(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(b'{"op_code": 1}\n{"op_co{"op_code": 2}\n')
+    assert repair_journal(journal) == len(b'{"op_co{"op_code": 2}\n')
+    assert journal.read_bytes() == b'{"op_code": 1}\n'
+
+
+def test_a_database_of_another_schema_is_one_line(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    open_storage(tmp_path / "study.journal", url)
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        database.execute("update alembic_version set version_num = 'v0.9.0.a'")
+    with pytest.raises(StorageError, match="cannot be opened: The runtime optuna version"):
+        open_storage(tmp_path / "study.journal", url)
 
 
 def test_a_torn_line_longer_than_a_block_is_cut_off(tmp_path: Path) -> None:
@@ -52,7 +69,7 @@ def test_sound_and_missing_journals_are_left_alone(tmp_path: Path) -> None:
         ("what:ever", r"--storage .* is no database URL; write sqlite:///file.db"),
         ("oracle9://me:secret@host/db", r"oracle9://me:\*\*\*@host/db is no database URL"),
         ("mysql+pymysql://me:secret@localhost/db", r"me:\*\*\*@.* needs a driver .*pip install"),
-        ("sqlite:////no/such/folder/study.db", r"cannot be reached: unable to open database file"),
+        ("sqlite:////no/such/folder/study.db", r"cannot be opened: unable to open database file"),
     ],
 )
 def test_a_storage_that_cannot_be_opened_is_one_line(
@@ -70,6 +87,8 @@ def test_a_storage_that_cannot_be_opened_is_one_line(
     [
         ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
         ("sqlite:///study.db", "sqlite:///study.db"),
+        ("postgresql:///db?user=me&password=secret", "postgresql:///db?password=***&user=me"),
+        ("mysql://host/db?passwd=secret", "mysql://host/db?passwd=***"),
         ("no url: secret", "the given URL"),
     ],
 )

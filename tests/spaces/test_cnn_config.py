@@ -25,7 +25,7 @@ RECIPE = CnnConfig(
         weight_decay=0.02,
         label_smoothing=0.1,
         batch_size=128,
-        augmentation="flip_shift",
+        augmentation="flip",
     ),
 )
 NAMED = {**CnnSpace().baselines, "default": CnnSpace().default}
@@ -185,7 +185,7 @@ def test_a_configuration_is_described_in_one_line():
     assert CnnSpace().describe(RECIPE.params()) == (
         "conv 32, max pool; conv 64 x2 + skip, max pool; conv 128 x2 + skip; "
         "3x3 same, batch norm before activation; global max; relu | "
-        "adamw 0.003 one_cycle, weight decay 0.02, label smoothing 0.1, batch 128, flip + shift"
+        "adamw 0.003 one_cycle, weight decay 0.02, label smoothing 0.1, batch 128, flip"
     )
     assert CnnSpace().describe(NAMED["lenet-bn"].params()) == (
         "conv 6, max pool; conv 16, max pool; 5x5 same, batch norm after activation; flatten; "

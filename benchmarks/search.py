@@ -1,0 +1,102 @@
+"""The default search, end to end on the full data: accuracy, time, and the baselines beside it.
+
+python -m benchmarks.search                 # runs `run_search.py --trials 50` (about an hour)
+python -m benchmarks.search --study cnn     # the same tables from a study that is there
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from search.provenance import machine
+from search.storage import open_storage
+from search.study import FINISHED, best_trial, count_states
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(results_dir: Path, flags: Sequence[str]) -> None:
+    """Run the search and print its wall and CPU seconds."""
+    began = time.monotonic()
+    command = [sys.executable, str(ROOT / "run_search.py"), "--results-dir", str(results_dir)]
+    subprocess.run([*command, *flags], check=True)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"wall {(time.monotonic() - began) / 60:.1f} min, "
+        f"CPU {(used.ru_utime + used.ru_stime) / 60:.1f} core-minutes (coordinator and workers)"
+    )
+
+
+def print_tables(study: optuna.Study, console: Console) -> None:
+    """Print how the search ended and how its first trials compare with its best."""
+    states = count_states(study)
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
+    best = best_trial(study)
+    assert best is not None
+    begin = min(trial.datetime_start for trial in study.trials if trial.datetime_start)
+    end = max(trial.datetime_complete for trial in finished if trial.datetime_complete)
+    facts = Table("search", "")
+    rows = {
+        "machine": study.user_attrs["machine"],
+        "commit": study.user_attrs["commit"],
+        "command": study.user_attrs["command"],
+        "trials": f"{states[TrialState.COMPLETE]} complete, {states[TrialState.PRUNED]} pruned, "
+        f"{states[TrialState.FAIL]} failed",
+        "epochs trained": f"{sum(trial.user_attrs['epochs'] for trial in finished)}",
+        "worker time in trials": f"{sum(t.user_attrs['seconds'] for t in finished) / 60:.1f} min",
+        "first start to last end": f"{(end - begin).total_seconds() / 60:.1f} min",
+        "best validation accuracy": f"{best.value:.2%} (trial {best.number})",
+    }
+    for name, value in rows.items():
+        facts.add_row(name, value)
+    console.print(facts)
+
+    table = Table("trial", "configuration", "parameters", "epochs", "seconds", "val_accuracy")
+    first = [trial for trial in finished if "baseline" in trial.user_attrs]
+    for trial in [*first, *([] if best in first else [best])]:
+        table.add_row(*_row(trial))
+    console.print(table)
+
+
+def _row(trial: FrozenTrial) -> list[str]:
+    attrs = trial.user_attrs
+    pruned = " (pruned)" if trial.state == TrialState.PRUNED else ""
+    return [
+        str(trial.number),
+        attrs.get("baseline", "best found"),
+        f"{attrs['parameters']:,}",
+        f"{attrs['epochs']}{pruned}",
+        f"{attrs['seconds']:.0f}",
+        f"{trial.intermediate_values[attrs['epochs']]:.2%}",
+    ]
+
+
+def main() -> None:
+    """Run unless a study is named; then print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", help="print the tables of this study instead of searching")
+    parser.add_argument("--results-dir", type=Path, default=Path("results"))
+    parser.add_argument("flags", nargs="*", help="flags for run_search.py, after --")
+    given = parser.parse_args()
+    console = Console(width=int(os.environ.get("COLUMNS", "110")), highlight=False)
+    console.print(f"machine: {machine()}")
+    name = given.study
+    if name is None:
+        name = f"benchmark-{time.strftime('%Y%m%d-%H%M%S')}"
+        run(given.results_dir, ["--trials", "50", "--study", name, *given.flags])
+    journal = (given.results_dir / name / "study.journal").resolve()
+    print_tables(optuna.load_study(study_name=name, storage=open_storage(journal, None)), console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""Training throughput of our trainer against stock Keras, on the published baselines.
+
+Stock: `model.fit` on NumPy arrays, float32, Keras' default compilation. Ours:
+`search.training.train` in the best precision. Same models, batch 128, one thread each, a process
+for each measurement, in turn; the first epoch, in which TensorFlow compiles, does not count.
+
+    python benchmarks/throughput.py                   # images a CPU second, model by model
+    python benchmarks/throughput.py --workers-benchmark   # trials an hour, two workers against one
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCH_SIZE = 128
+SIDES = ("stock", "ours")
+
+
+def main() -> None:
+    from rich.console import Console
+
+    sys.path.insert(0, str(ROOT))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=10_000, help="training images (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs, first not counted, >= 2")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each side (%(default)s)")
+    parser.add_argument("--models", nargs="+", help="names of baselines, or residual; default all")
+    parser.add_argument("--precision", default="best", choices=("best", "bfloat16", "float32"))
+    parser.add_argument("--workers-benchmark", action="store_true", help="trials an hour instead")
+    parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.run:
+        side, models = args.run
+        _train_all(side, models.split(","), args)
+        return
+    models = args.models or list(_configs())
+    table = _workers_table(models, args) if args.workers_benchmark else _table(models, args)
+    Console(width=120).print(table)
+
+
+def _configs() -> dict[str, Any]:
+    from spaces.baselines import BASELINES
+    from spaces.cnn_config import CnnConfig, ConvBlock
+
+    residual = CnnConfig(
+        blocks=(
+            ConvBlock(filters=32),
+            ConvBlock(filters=64, convs=3),
+            ConvBlock(filters=128, convs=3),
+        ),
+        residual=True,
+        conv_batch_norm="before",
+        head="global_average",
+        dense=(),
+    )
+    return {baseline.name: baseline.config for baseline in BASELINES} | {"residual": residual}
+
+
+def _table(models: list[str], args: argparse.Namespace) -> Any:
+    from rich.table import Table
+
+    table = Table(
+        title=f"An epoch of {args.images} images and its validation on a sixth as many, "
+        f"one thread, n = {args.repeats} runs a side, medians"
+    )
+    table.add_column("model")
+    for column in (
+        *("parameters", "stock img/CPU-s", "ours img/CPU-s", "CPU ratio", "lowest"),
+        *("stock CPU s", "ours CPU s", "wall ratio"),
+    ):
+        table.add_column(column, justify="right")
+    for model in models:
+        runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+        for _ in range(args.repeats):
+            for side in SIDES:
+                process = _start(side, [model], args, threads=1)
+                runs[side].append(_finish(process)[0])
+        cpu, wall = (
+            {side: [run[key] for run in runs[side]] for side in SIDES} for key in ("cpu", "wall")
+        )
+        median = statistics.median
+        pairs = zip(cpu["stock"], cpu["ours"], strict=True)
+        table.add_row(
+            model,
+            f"{runs['ours'][0]['parameters']:,.0f}",
+            *(f"{args.images / median(cpu[side]):,.0f}" for side in SIDES),
+            f"{median(cpu['stock']) / median(cpu['ours']):.2f}",
+            f"{min(stock / ours for stock, ours in pairs):.2f}",
+            *(f"{median(cpu[side]):.2f}" for side in SIDES),
+            f"{median(wall['stock']) / median(wall['ours']):.2f}",
+        )
+    return table
+
+
+def _workers_table(models: list[str], args: argparse.Namespace) -> Any:
+    """Time the same trials: ours in two one-thread processes, stock in one of all cores."""
+    from rich.table import Table
+
+    trials = [model for model in models for _ in range(2)]
+    hours: dict[str, list[float]] = {side: [] for side in SIDES}
+    for _ in range(args.repeats):
+        for side in SIDES:
+            began = time.perf_counter()
+            if side == "stock":
+                _finish(_start(side, trials, args, threads=None))
+            else:
+                # Each worker takes one of every model, so that both end at about the same time.
+                halves = [_start(side, trials[half::2], args, threads=1) for half in (0, 1)]
+                for process in halves:
+                    _finish(process)
+            hours[side].append(len(trials) * 3600 / (time.perf_counter() - began))
+    table = Table(title=f"{len(trials)} trials of {args.epochs} epochs, n = {args.repeats}")
+    for column in ("side", "trials/hour (median)", "lowest", "highest", "ratio of medians"):
+        table.add_column(column)
+    base = statistics.median(hours["stock"])
+    for side, name in (("stock", "one stock process, all cores"), ("ours", "two workers")):
+        rates = hours[side]
+        middle = statistics.median(rates)
+        table.add_row(
+            name, f"{middle:.0f}", f"{min(rates):.0f}", f"{max(rates):.0f}", f"{middle / base:.2f}"
+        )
+    return table
+
+
+def _start(
+    side: str, models: list[str], args: argparse.Namespace, *, threads: int | None
+) -> "subprocess.Popen[str]":
+    limits = {} if threads is None else {"TF_NUM_INTRAOP_THREADS": str(threads)}
+    if threads is not None:
+        limits |= {"TF_NUM_INTEROP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("TF_NUM_", "OMP_NUM"))
+    }
+    return subprocess.Popen(
+        [
+            *(sys.executable, __file__, "--run", side, ",".join(models)),
+            *("--images", str(args.images), "--epochs", str(args.epochs)),
+            *("--precision", args.precision),
+        ],
+        env=kept | limits | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def _finish(process: "subprocess.Popen[str]") -> list[dict[str, float]]:
+    output, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"throughput: {' '.join(map(str, process.args))} failed; run it alone.")
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def _train_all(side: str, models: list[str], args: argparse.Namespace) -> None:
+    import keras
+
+    from search.data import find_data, load_split
+    from search.precision import best_precision
+    from search.training import set_precision
+    from spaces.cnn_model import build_model
+
+    precision = best_precision() if args.precision == "best" else args.precision
+    split = load_split(find_data(), train_size=args.images, val_size=max(10, args.images // 6))
+    for name in models:
+        keras.backend.clear_session()
+        set_precision("float32" if side == "stock" else precision)
+        keras.utils.set_random_seed(0)
+        model = build_model(_configs()[name])
+        # Of the process, so all its threads count; at the end of each epoch, validation included.
+        ends: list[tuple[float, float]] = []
+        train_one = _train_stock if side == "stock" else _train_ours
+        train_one(model, split, args.epochs, lambda ends=ends: ends.append(_clocks()))
+        spans = list(pairwise(ends))
+        result = {
+            "cpu": statistics.median(after[0] - before[0] for before, after in spans),
+            "wall": statistics.median(after[1] - before[1] for before, after in spans),
+            "parameters": model.count_params(),
+        }
+        print(json.dumps(result))
+
+
+def _clocks() -> tuple[float, float]:
+    return time.process_time(), time.perf_counter()
+
+
+def _train_stock(model: Any, split: Any, epochs: int, at_epoch_end: Callable[[], None]) -> None:
+    import keras
+    import numpy as np
+
+    def prepare(images: Any) -> Any:
+        return images[..., None] / np.float32(255)
+
+    model.compile(
+        optimizer="adam",
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.fit(
+        prepare(split.train_images),
+        split.train_labels,
+        batch_size=BATCH_SIZE,
+        epochs=epochs,
+        validation_data=(prepare(split.val_images), split.val_labels),
+        verbose=0,
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: at_epoch_end())],
+    )
+
+
+def _train_ours(model: Any, split: Any, epochs: int, at_epoch_end: Callable[[], None]) -> None:
+    from search.training import train
+    from spaces.training_config import TrainingConfig
+
+    def go_on(epoch: int, entry: dict[str, float]) -> bool:
+        at_epoch_end()
+        return False
+
+    config = TrainingConfig(batch_size=BATCH_SIZE)
+    train(model, config, split, max_epochs=epochs, seed=0, on_epoch=go_on)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""What the study says of where its numbers come from."""
+
+import pytest
+
+from search.provenance import command_line, commit, machine, versions
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["run_search.py", "--trials", "3"], "python run_search.py --trials 3"),
+        (["run_search.py", "--study", "two words"], "python run_search.py --study 'two words'"),
+        (
+            ["run_search.py", "--storage", "postgresql://me:secret@host/db"],
+            "python run_search.py --storage 'postgresql://me:***@host/db'",
+        ),
+        (
+            ["run_search.py", "--storage=mysql://me:secret@host/db"],
+            "python run_search.py '--storage=mysql://me:***@host/db'",
+        ),
+        (
+            ["run_search.py", "--storage", "sqlite:///study.db"],
+            "python run_search.py --storage sqlite:///study.db",
+        ),
+    ],
+)
+def test_the_command_is_quoted_and_hides_passwords(arguments: list[str], line: str) -> None:
+    assert command_line(arguments) == line
+
+
+def test_versions_commit_and_machine_are_known() -> None:
+    assert versions()["keras"].startswith("3.")
+    assert len(commit()) >= 7
+    assert "cores" in machine()
