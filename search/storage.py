@@ -109,36 +109,32 @@ def repair_journal(journal: Path) -> int:
         return 0
     with journal.open("r+b") as file:
         size = keep = file.seek(0, os.SEEK_END)
-        # At most two: a torn line, and a line that was once appended to a torn one. A file with
-        # more of them is something else than a journal, and not ours to cut.
-        for _ in range(2):
-            start = _line_start(file, keep) if keep else 0
-            file.seek(start)
-            if _is_sound(file.read(keep - start)):
-                break
+        if not _last_line(file, keep)[1].endswith(b"\n"):
+            keep = _last_line(file, keep)[0]
+        start, line = _last_line(file, keep)
+        # A line that was once appended to a torn one; a file with more of them is no journal.
+        if not _is_sound(line) and _is_sound(_last_line(file, start)[1]):
             keep = start
-        file.seek(start := _line_start(file, keep) if keep else 0)
-        if keep < size and (keep == 0 or _is_sound(file.read(keep - start))):
-            file.truncate(keep)
-            return size - keep
-        return 0
+        file.truncate(keep)
+        return size - keep
 
 
-def _line_start(file: BinaryIO, end: int) -> int:
+def _last_line(file: BinaryIO, end: int) -> tuple[int, bytes]:
     position = end - 1  # the line's own newline does not count
+    start = 0
     while position > 0:
-        start = max(0, position - _BLOCK)
-        file.seek(start)
-        newline = file.read(position - start).rfind(b"\n")
+        block = max(0, position - _BLOCK)
+        file.seek(block)
+        newline = file.read(position - block).rfind(b"\n")
         if newline >= 0:
-            return start + newline + 1
-        position = start
-    return 0
+            start = block + newline + 1
+            break
+        position = block
+    file.seek(start)
+    return start, file.read(end - start)
 
 
 def _is_sound(line: bytes) -> bool:
-    if not line.endswith(b"\n"):
-        return False
     try:
         json.loads(line)
     except ValueError:

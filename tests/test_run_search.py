@@ -296,8 +296,8 @@ ERRORS = {
     "no such module": (["--space", "nothing:Here"], "cannot import module 'nothing'"),
     "too much validation": (["--val-size", "99999"], "val_size"),
     "unreachable database": (
-        ["--storage", "sqlite:////no/such/folder/x.db"],
-        "--storage sqlite:////no/such/folder/x.db cannot be opened",
+        ["--storage", "sqlite:////dev/null/x.db"],
+        "--storage sqlite:////dev/null/x.db cannot be opened",
     ),
     "port out of range": (["--dashboard-port", "99999"], "--dashboard-port 99999 cannot be used"),
 }

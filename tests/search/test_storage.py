@@ -69,7 +69,7 @@ def test_sound_and_missing_journals_are_left_alone(tmp_path: Path) -> None:
         ("what:ever", r"--storage .* is no database URL; write sqlite:///file.db"),
         ("oracle9://me:secret@host/db", r"oracle9://me:\*\*\*@host/db is no database URL"),
         ("mysql+pymysql://me:secret@localhost/db", r"me:\*\*\*@.* needs a driver .*pip install"),
-        ("sqlite:////no/such/folder/study.db", r"cannot be opened: unable to open database file"),
+        ("sqlite:////dev/null/study.db", r"cannot be opened: unable to open database file"),
     ],
 )
 def test_a_storage_that_cannot_be_opened_is_one_line(
