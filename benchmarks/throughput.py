@@ -4,8 +4,8 @@ Stock: `model.fit` on NumPy arrays, float32, Keras' default compilation. Ours:
 `search.training.train` in the best precision. Same models, batch 128, one thread each, a process
 for each measurement, in turn; the first epoch, in which TensorFlow compiles, does not count.
 
-    python benchmarks/throughput.py                   # images a CPU second, model by model
-    python benchmarks/throughput.py --workers-benchmark   # trials an hour, two workers against one
+    python -m benchmarks.throughput                   # images a CPU second, model by model
+    python -m benchmarks.throughput --workers-benchmark   # trials an hour, two workers against one
 """
 
 import argparse
@@ -28,7 +28,6 @@ SIDES = ("stock", "ours")
 def main() -> None:
     from rich.console import Console
 
-    sys.path.insert(0, str(ROOT))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=10_000, help="training images (%(default)s)")
     parser.add_argument("--epochs", type=int, default=3, help="epochs, first not counted, >= 2")

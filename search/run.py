@@ -241,7 +241,6 @@ def _announce(
             writable=dashboard.writable,
         )
         display.note(f"dashboard: {address} (while this search runs)")
-        return
     command = dashboard_command(journal, settings.storage, artifacts)
     display.log(f"live view: {command}  # then open http://127.0.0.1:8080/")
 

@@ -199,11 +199,20 @@ class LocalWorkers:
         return variables | dict.fromkeys((*names, "OPENBLAS_NUM_THREADS"), threads)
 
 
-def available_cores() -> int:
-    """Cores that this process may use; 1 or more."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use, its affinity and its container's quota counted; 1 or more.
+
+    Args:
+        quota: Linux' file of microseconds of processor time granted in each period.
+    """
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    try:
+        granted, period = quota.read_text().split()
+        return max(1, min(cores, int(granted) // int(period)))
+    except (OSError, ValueError):  # no such limit: no file, or the word "max"
+        return cores
 
 
 @contextmanager
