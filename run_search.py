@@ -91,7 +91,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    defaults = SearchSettings()
     parser = _Parser(
         prog="run_search.py",
         description="Search hyperparameters of Keras CNNs on Fashion-MNIST. The same command "
@@ -99,160 +98,187 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Only the 60,000 training images are used; the test files are never opened.",
         allow_abbrev=False,
     )
-    budget = parser.add_argument_group("budget")
-    budget.add_argument(
+    defaults = SearchSettings()
+    _add_budget(parser, defaults)
+    _add_what(parser, defaults)
+    _add_data(parser, defaults)
+    _add_machine(parser, defaults)
+    _add_where(parser, defaults)
+    _add_view(parser)
+    return parser
+
+
+def _add_budget(parser: argparse.ArgumentParser, defaults: SearchSettings) -> None:
+    group = parser.add_argument_group("budget")
+    group.add_argument(
         "--trials",
         type=int,
         default=defaults.trials,
         metavar="N",
         help="finished trials (complete or pruned) in the study in total (default: %(default)s)",
     )
-    budget.add_argument(
+    group.add_argument(
         "--epochs",
         type=int,
         default=defaults.max_epochs,
         metavar="N",
         help="most epochs of one trial (default: %(default)s)",
     )
-    budget.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="time for the whole search"
-    )
-    budget.add_argument(
+    group.add_argument("--timeout", type=float, metavar="SECONDS", help="time for the whole search")
+    group.add_argument(
         "--max-params",
         type=int,
         metavar="N",
         help="reject models with more parameters before training",
     )
-    budget.add_argument(
+    group.add_argument(
         "--patience-trials",
         type=int,
         metavar="K",
         help="stop when the last K finished trials brought nothing better",
     )
-    budget.add_argument(
+    group.add_argument(
         "--trial-timeout",
         type=float,
         metavar="SECONDS",
         help="stop a trial that takes longer; it counts as failed",
     )
-    budget.add_argument(
+    group.add_argument(
         "--max-failures",
         type=int,
         default=defaults.max_failures,
         metavar="K",
         help="stop when K trials in a row fail (default: %(default)s)",
     )
-    what = parser.add_argument_group("what is searched, and how")
-    what.add_argument(
+
+
+def _add_what(parser: argparse.ArgumentParser, defaults: SearchSettings) -> None:
+    group = parser.add_argument_group("what is searched, and how")
+    group.add_argument(
         "--space",
         default=defaults.space,
         metavar="NAME",
         help="cnn, mlp, or package.module:ClassName of any class with KerasTuner's build(hp) "
         "(default: %(default)s)",
     )
-    what.add_argument(
+    group.add_argument(
         "--no-baselines",
         action="store_true",
         help="do not begin with the published baselines and the space's default",
     )
-    what.add_argument(
+    group.add_argument(
         "--engine",
         default=defaults.engine,
         metavar="NAME",
         help=f"who proposes: {', '.join(ENGINES)} (default: %(default)s)",
     )
-    what.add_argument(
+    group.add_argument(
         "--sampler",
         default=defaults.sampler,
         metavar="NAME",
         help=f"{', '.join(SAMPLERS)} (default: %(default)s)",
     )
-    what.add_argument(
+    group.add_argument(
         "--pruner",
         default=defaults.pruner,
         metavar="NAME",
         help=f"{', '.join(PRUNERS)} (default: %(default)s)",
     )
-    what.add_argument(
-        "--seed", type=int, default=defaults.seed, metavar="N", help="(default: %(default)s)"
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=defaults.seed,
+        metavar="N",
+        help="everything random derives from it (default: %(default)s)",
     )
-    data = parser.add_argument_group("data")
-    data.add_argument(
+
+
+def _add_data(parser: argparse.ArgumentParser, defaults: SearchSettings) -> None:
+    group = parser.add_argument_group("data")
+    group.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
         help="folder of the IDX files (default: $FASHION_MNIST_DIR, ../shared/fashion-mnist, "
         "or the Keras cache, downloading them)",
     )
-    data.add_argument(
+    group.add_argument(
         "--train-size", type=int, metavar="N", help="training images (default: all others)"
     )
-    data.add_argument(
+    group.add_argument(
         "--val-size",
         type=int,
         default=defaults.val_size,
         metavar="N",
         help="validation images, the same for every trial (default: %(default)s)",
     )
-    machine = parser.add_argument_group("machine")
-    machine.add_argument(
+
+
+def _add_machine(parser: argparse.ArgumentParser, defaults: SearchSettings) -> None:
+    group = parser.add_argument_group("machine")
+    group.add_argument(
         "--workers",
         default="auto",
         metavar="auto|N",
         help="processes that train (default: one for each GPU, else one for each core)",
     )
-    machine.add_argument(
+    group.add_argument(
         "--precision",
         default=defaults.precision,
         metavar="NAME",
         help=f"{', '.join(PRECISIONS)}; auto: bfloat16 where the hardware has it "
         "(default: %(default)s)",
     )
-    machine.add_argument(
+    group.add_argument(
         "--max-worker-memory",
         type=float,
         metavar="MB",
         help="replace a worker that uses more",
     )
-    where = parser.add_argument_group("where it is kept")
-    where.add_argument(
+
+
+def _add_where(parser: argparse.ArgumentParser, defaults: SearchSettings) -> None:
+    group = parser.add_argument_group("where it is kept")
+    group.add_argument(
         "--study", metavar="NAME", help="name of the study (default: the name of the space)"
     )
-    where.add_argument(
+    group.add_argument(
         "--results-dir",
         type=Path,
         default=defaults.results_dir,
         metavar="DIR",
         help="one folder a study is made in it (default: %(default)s)",
     )
-    where.add_argument(
+    group.add_argument(
         "--storage",
         metavar="URL",
         help="sqlite:///..., postgresql://... or mysql://... (default: a journal file in the "
         "study's folder)",
     )
-    view = parser.add_argument_group("what is shown")
-    view.add_argument(
+
+
+def _add_view(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is shown")
+    group.add_argument(
         "--dashboard", action="store_true", help="serve optuna-dashboard while the search runs"
     )
-    view.add_argument(
+    group.add_argument(
         "--dashboard-port",
         type=int,
         metavar="PORT",
         help="serve it there (default: 8080, or a free one if that is taken)",
     )
-    view.add_argument(
+    group.add_argument(
         "--dashboard-writable",
         action="store_true",
         help="serve it with its buttons that change and delete studies",
     )
-    view.add_argument("--quiet", action="store_true", help="show no progress")
-    view.add_argument(
+    group.add_argument("--quiet", action="store_true", help="show no progress")
+    group.add_argument(
         "--json",
         action="store_true",
         help="print the outcome as one JSON object, the last line of standard output",
     )
-    return parser
 
 
 def _report(

@@ -274,7 +274,7 @@ class Coordinator:
         name = f" ({run.baseline})" if run.baseline else ""
         self._display.log(
             f"trial {run.trial.number}{name}: {ended}, val_accuracy {value:.4f}, "
-            f"{trained.epochs} epochs, {trained.seconds:.0f} s"
+            f"{trained.epochs} of {self._settings.max_epochs} epochs, {trained.seconds:.0f} s"
         )
 
     def _fail(self, run: _Run, reason: str, traceback: str = "") -> None:
