@@ -46,6 +46,7 @@ class OptunaEngine:
         self, study: optuna.Study, *, sampler: str, pruner: str, seed: int, max_epochs: int
     ) -> None:
         self._study = study
+        self._max_epochs = max_epochs
         self._grid = sampler == "grid"
         self._sampler = make_sampler(sampler, study, seed)
         study.sampler = self._sampler
@@ -126,6 +127,9 @@ class OptunaEngine:
             # An earlier attempt was judged here; rungs that it passed would be counted twice.
             return bool(trial.user_attrs.get(_PRUNED_AT) == epoch)
         stop = self._study.pruner.prune(self._study, storage.get_trial(trial._trial_id))
+        # Schedules that end at 0 bring their gain last: past half-way, a trial that is still at a
+        # high learning rate would lose to one that has settled for less.
+        stop &= 2 * epoch <= self._max_epochs
         if stop:
             trial.set_user_attr(_PRUNED_AT, epoch)
         return stop

@@ -61,7 +61,7 @@ class SearchSettings:
     """
 
     trials: int = 50
-    max_epochs: int = 12
+    max_epochs: int = 9
     timeout_seconds: float | None = None
     workers: int | None = None
     seed: int = 0

@@ -141,7 +141,7 @@ def test_pruned_trials_stop_early_and_count(tmp_path: Path, pruner: str) -> None
     assert len(finished(study)) == 25
     for trial in pruned:
         epochs = trial.user_attrs["epochs"]
-        assert 1 <= epochs < 9
+        assert 1 <= epochs <= 4  # never in the second half
         assert sorted(trial.intermediate_values) == list(range(1, epochs + 1))
 
 
