@@ -16,15 +16,15 @@ from spaces import SpaceError
 if TYPE_CHECKING:
     from search.run import Outcome
 
-EXIT_STOPPED = 130  # as shells say of a program ended by Ctrl-C
-EXIT_TERMINATED = 143
+EXIT_CODES = {"Ctrl-C": 130, "SIGTERM": 143, "SIGHUP": 129}  # as shells say of such endings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, search, say what came out.
 
     Returns:
-        0 after a search that ended as asked, 130 after Ctrl-C, 143 after SIGTERM, 2 after an error.
+        0 after a search that ended as asked, 130, 143 or 129 after Ctrl-C, SIGTERM or
+        SIGHUP, 2 after an error.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     flags = _parser().parse_args(given)
@@ -41,14 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         with make_display(quiet=flags.quiet) as display:
             outcome = run_search(settings, display, ["run_search.py", *given], dashboard)
+        _report(outcome, settings, given, json_line=flags.json)
     except KeyboardInterrupt:
         print("run_search: stopped before the search began; nothing is lost.", file=sys.stderr)
-        return EXIT_STOPPED
+        return EXIT_CODES["Ctrl-C"]
     except (SearchError, SpaceError, OSError) as error:
         print(f"run_search: {error}", file=sys.stderr)
         return 2
-    _report(outcome, settings, given, flags)
-    return {"Ctrl-C": EXIT_STOPPED, "SIGTERM": EXIT_TERMINATED}.get(outcome.stopped_by, 0)
+    return EXIT_CODES.get(outcome.stopped_by, 0)
 
 
 def _settings(flags: argparse.Namespace) -> SearchSettings:
@@ -282,14 +282,14 @@ def _add_view(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(
-    outcome: "Outcome", settings: SearchSettings, given: list[str], flags: argparse.Namespace
+    outcome: "Outcome", settings: SearchSettings, given: list[str], *, json_line: bool
 ) -> None:
     from search.display import duration
     from search.provenance import command_line
 
     again = command_line(["run_search.py", *given])
     following = again if outcome.interrupted else outcome.dashboard
-    if flags.json:
+    if json_line:
         line = {
             "study": outcome.study,
             "storage": outcome.storage,
@@ -303,8 +303,6 @@ def _report(
             "next": following,
         }
         print(json.dumps(line), flush=True)
-        return
-    if flags.quiet and not outcome.stopped_by:
         return
     if outcome.stopped_by:
         print(f"stopped: {outcome.stopped_by}")

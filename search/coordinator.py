@@ -35,7 +35,7 @@ from search.study import FINISHED, Artifacts, best_trial, count_states
 from search.workers import Died, LocalWorkers, Worker
 
 ATTEMPTS: Final = 3  # a trial whose worker dies so often is to blame itself
-_REJECTIONS_IN_A_ROW: Final = 200
+_REJECTIONS_IN_A_ROW: Final = 100  # a limit that one model in 50 meets ends no search
 _POLL_SECONDS: Final = 0.25
 
 
@@ -102,6 +102,7 @@ class Coordinator:
         self._failures_in_a_row = 0
         self._rejections_in_a_row = 0
         self._exhausted = False
+        self._last_failure = ""
         best = best_trial(study)
         self._since_best = _finished_since(study, best)
         self.progress = Progress(
@@ -161,6 +162,11 @@ class Coordinator:
         if patience is not None and self._since_best >= patience:
             return f"no better trial among the last {patience} (--patience-trials)"
         if self._exhausted and not self._runs:
+            if not self.progress.finished:
+                raise SearchError(
+                    f"every configuration of the space has failed, the last: {self._last_failure}. "
+                    "Mend the cause, then run the same command again."
+                )
             return "every configuration of the space has been tried"
         return ""
 
@@ -236,6 +242,8 @@ class Coordinator:
             run.attrs["duplicate_of"] = twin
         elif limit is not None and built.parameters > limit:
             run.rejected = f"{built.parameters:,} parameters, above --max-params {limit:,}"
+        else:
+            self._take_note(run, "still running")
         return not run.rejected
 
     def _is_over(self, run: _Run, epoch: int, metrics: dict[str, float]) -> bool:
@@ -293,6 +301,7 @@ class Coordinator:
                     f"{reason}. Raise --max-params, or search another --space."
                 )
             return
+        self._last_failure = reason
         self._rejections_in_a_row = 0
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= self._settings.max_failures:
@@ -322,6 +331,9 @@ class Coordinator:
             }
         for name, value in run.attrs.items():
             run.trial.set_user_attr(name, value)
+        self._take_note(run, ended)
+
+    def _take_note(self, run: _Run, ended: str) -> None:
         note = trial_note(
             description=run.description, baseline=run.baseline, ended=ended, attrs=run.attrs
         )

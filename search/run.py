@@ -3,8 +3,7 @@
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,13 +32,17 @@ from search.study import (
     open_study,
 )
 from search.worker import WorkerSettings
-from search.workers import LocalWorkers
+from search.workers import STOP_SIGNALS, LocalWorkers
 from spaces import first_configurations
 
 # Settings that the study's note lists beside the comparable facts.
 _NOTED = ("sampler", "pruner", "seed", "max_params", "trial_timeout_seconds")
 
-_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+_SIGNALS: dict[int, str] = {
+    signal.SIGINT: "Ctrl-C",
+    signal.SIGTERM: "SIGTERM",
+    signal.SIGHUP: "SIGHUP",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +144,8 @@ def run_search(
             display,
         )
         before = coordinator.progress.finished
-        with _stopped_by_signals(coordinator.stop):
-            stopped_by = coordinator.run()
+        _let_signals_stop(coordinator)
+        stopped_by = coordinator.run()
         return _outcome(settings, study, where, started, stopped_by, before)
 
 
@@ -287,14 +290,7 @@ def _best(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _stopped_by_signals(stop: Callable[[str], None]) -> Iterator[None]:
-    before = {
-        number: signal.signal(number, lambda number, frame: stop(_SIGNALS[signal.Signals(number)]))
-        for number in _SIGNALS
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _let_signals_stop(coordinator: Coordinator) -> None:
+    # For good: a second Ctrl-C must not cut off what the first one has begun.
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda number, frame: coordinator.stop(_SIGNALS[number]))

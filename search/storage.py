@@ -46,10 +46,7 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
         try:
             return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
         except (ValueError, KeyError, AssertionError) as error:
-            raise StorageError(
-                f"{journal} cannot be read as a journal ({type(error).__name__}: {error}). Restore "
-                "it from a backup, or start another study with --study NAME."
-            ) from error
+            raise _no_journal(str(journal), error) from error
     shown = mask_password(url)
     try:
         make_url(url)
@@ -89,11 +86,20 @@ def storage_errors(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except json.JSONDecodeError as error:
+        raise _no_journal(what, error) from error
     except (OSError, OptunaError, SQLAlchemyError) as error:
         raise StorageError(
             f"{what} cannot be read or written: {first_line(error)}. Nothing that it holds is "
             "lost; free space or restore the connection, then run the same command again."
         ) from error
+
+
+def _no_journal(what: str, error: Exception) -> StorageError:
+    return StorageError(
+        f"{what} cannot be read as a journal ({type(error).__name__}: {error}). Restore it from a "
+        "backup, or start another study with --study NAME."
+    )
 
 
 def repair_journal(journal: Path) -> int:

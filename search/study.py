@@ -93,7 +93,12 @@ def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -
         study: The study.
         first: Hyperparameter values by name of the configuration, in order.
     """
-    known = {trial.user_attrs.get("baseline") for trial in study.get_trials(deepcopy=False)}
+    # One that failed is given another chance: the cause may have been mended.
+    known = {
+        trial.user_attrs.get("baseline")
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state != TrialState.FAIL
+    }
     for name, params in first.items():
         if name not in known:
             study.enqueue_trial(dict(params), user_attrs={"baseline": name})

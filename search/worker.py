@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 import threading
 import time
@@ -154,6 +155,8 @@ class KerasTrainer:
             return Failed(reason=_one_line(error), traceback=traceback.format_exc())
 
     def _build_and_train(self, order: Train, started: float) -> Trained | Failed:
+        import keras
+
         from search.hyperparameters import TrialHyperParameters
         from search.learning_curve import draw_learning_curve
         from search.training import train
@@ -161,6 +164,8 @@ class KerasTrainer:
 
         hp = TrialHyperParameters(self._suggest)
         model = self._space.build(hp)
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"build(hp) returned {type(model).__name__}; return a keras.Model")
         config = (
             self._space.training(hp)
             if hasattr(self._space, "training")
@@ -214,8 +219,10 @@ def _list_values(values: dict[str, Any]) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    message = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    # Keras says what it was doing, in bold, and on the next line what went wrong.
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip().rstrip(".") for line in plain.splitlines() if line.strip()]
+    return ": ".join([type(error).__name__, *lines[:2]])
 
 
 def _redirect_output(log: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,6 +17,7 @@ from search.messages import Answer, Beat, Message, Ready, Train, Unusable
 from search.precision import gpu_count
 from search.worker import WorkerSettings, run_worker
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # for the coordinator to answer
 SILENCE_SECONDS = 60.0  # a worker that says nothing for so long is frozen: it beats every 2 s
 TRIALS_PER_WORKER = 25  # TensorFlow keeps about 9 MB of each trial
 _STARTS_IN_A_ROW = 3
@@ -176,6 +178,8 @@ class LocalWorkers:
             name=f"worker-{slot}",
             daemon=True,
         )
+        # Started by the first process otherwise, and it would unblock the signals for it.
+        resource_tracker.ensure_running()
         with _environment(self._variables(slot)), _signals_blocked():
             process.start()
         theirs.close()
@@ -229,7 +233,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
     # The child inherits the mask: a signal to the whole group is the coordinator's to answer.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:

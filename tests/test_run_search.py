@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -142,21 +143,25 @@ def test_killed_workers_cost_no_trial(tmp_path: Path, small_data: Path) -> None:
     assert len(recorded.get_trials(states=FINISHED)) == len(recorded.trials) == 4
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(
     tmp_path: Path, small_data: Path, number: signal.Signals, code: int
 ) -> None:
     flags = (*QUICK, "--trials", "50", "--workers", "2")
     search = start(tmp_path, small_data, *flags)
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
-    # As a terminal does: to the workers as well.
-    os.killpg(search.pid, number) if number == signal.SIGINT else search.send_signal(number)
+    for _ in range(3):  # as an impatient person does; to the workers as well, as a terminal does
+        os.killpg(search.pid, number)
+        time.sleep(0.02)
     output, errors = search.communicate(timeout=30)
     assert search.returncode == code, errors
     assert f"continue: python run_search.py {' '.join(flags)}" in output
     assert "Traceback" not in errors
     assert count(tmp_path, "mlp", TrialState.RUNNING) == 0
     assert not count(tmp_path, "mlp", TrialState.FAIL)
+    assert not any("attempts" in trial.user_attrs for trial in study(tmp_path, "mlp").trials)
 
 
 def test_a_second_coordinator_is_refused(tmp_path: Path, small_data: Path) -> None:
@@ -284,6 +289,35 @@ def test_a_space_whose_build_raises_is_shown_and_ends_the_search(
         assert "return hp.Int('x', 1, 99) + missing" in trial.user_attrs["traceback"]
 
 
+def test_a_space_whose_every_configuration_fails_ends_in_an_error(
+    tmp_path: Path, small_data: Path
+) -> None:
+    (tmp_path / "empty.py").write_text(
+        "class Empty:\n    def build(self, hp):\n        hp.Boolean('x')\n"
+    )
+    flags = ("--space", "empty:Empty", "--trials", "9", "--val-size", "100", "--workers", "1")
+    ran = run(tmp_path, small_data, *flags, "--max-failures", "3")
+    assert ran.returncode == 2
+    message = "TypeError: build(hp) returned NoneType; return a keras.Model"
+    assert message in ran.stderr.splitlines()[-1]
+
+
+def test_an_outcome_that_cannot_be_printed_is_one_line(tmp_path: Path, small_data: Path) -> None:
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            command(*QUICK, "--trials", "1", "--json", "--quiet"),
+            cwd=tmp_path,
+            env=environment(small_data),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=240,
+        )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("run_search: [Errno 28] No space left on device")
+    assert "Traceback" not in ran.stderr
+
+
 ERRORS = {
     "unknown space": (["--space", "cn"], "Did you mean 'cnn'?"),
     "unknown sampler": (["--sampler", "tpo"], "--sampler 'tpo' is unknown; use one of tpe,"),
@@ -387,13 +421,16 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, small_data: P
     assert json.loads(ended.stdout.splitlines()[-1])["finished"] == 3
 
 
-def test_an_unreadable_journal_is_one_line(tmp_path: Path, small_data: Path) -> None:
+@pytest.mark.parametrize("content", ["garbage\n", "this is no journal\nnor this\n"])
+def test_an_unreadable_journal_is_one_line(tmp_path: Path, small_data: Path, content: str) -> None:
     folder = tmp_path / "results" / "mlp"
     folder.mkdir(parents=True)
-    (folder / "study.journal").write_text("this is no journal\nnor this\n")
+    (folder / "study.journal").write_text(content)
     ran = run(tmp_path, small_data, *QUICK, "--trials", "1")
     assert ran.returncode == 2
     assert "study.journal cannot be read as a journal (JSONDecodeError" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert (folder / "study.journal").read_text().startswith(content)
 
 
 def test_help_is_complete_and_loads_nothing_heavy() -> None:

@@ -82,6 +82,10 @@ def _finite(suggest: Any) -> tuple[float, str]:
     return 0.5 + 0.1 * x - 0.05 * (kind == "c"), ""
 
 
+def _finite_failing(suggest: Any) -> tuple[float, str]:
+    return 0.5 + 0.1 * suggest("x", IntDistribution(1, 3)), "fail"
+
+
 def _behaving(behaviour: str, part: float) -> Any:
     """A space part of which makes its trials behave so."""
 
@@ -95,6 +99,7 @@ def _behaving(behaviour: str, part: float) -> Any:
 SPACES: dict[str, Any] = {
     "conditional": _conditional,
     "finite": _finite,
+    "finite failing": _finite_failing,
     "slow": _behaving("slow", 1.0),
     "failing": _behaving("fail", 1.0),
     "dying": _behaving("die", 1.0),

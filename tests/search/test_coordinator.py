@@ -40,6 +40,20 @@ def test_failures_in_a_row_end_the_search_and_show_the_traceback(tmp_path: Path)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 4
 
 
+def test_a_finite_space_that_always_fails_ends_in_an_error(tmp_path: Path) -> None:
+    message = "every configuration of the space has failed, the last: ValueError: simulated"
+    with pytest.raises(SearchError, match=message):
+        search(tmp_path, space="finite failing", trials=30, max_failures=99)
+
+
+def test_a_failed_baseline_is_tried_again_in_the_next_run(tmp_path: Path) -> None:
+    first = {"mine": {"x": 0.5}}
+    with pytest.raises(SearchError):
+        search(tmp_path, space="failing", trials=1, max_failures=1, workers=1, first=first)
+    study, _ = search(tmp_path, space="slow", trials=1, workers=1, first=first)
+    assert [trial.user_attrs["baseline"] for trial in study.trials] == ["mine", "mine"]
+
+
 def test_a_trial_that_takes_too_long_is_stopped_and_fails(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="timeout: longer than --trial-timeout 1 s"):
         search(tmp_path, space="hanging", trials=2, trial_timeout_seconds=1, max_failures=2)
@@ -66,7 +80,7 @@ def test_models_above_max_params_are_rejected_before_training(tmp_path: Path) ->
 
 
 def test_a_limit_that_no_model_meets_ends_the_search(tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match=r"200 models in a row were rejected.*Raise --max-params"):
+    with pytest.raises(SearchError, match=r"100 models in a row were rejected.*Raise --max-params"):
         search(tmp_path, space="slow", trials=3, max_params=1, sampler="random")
 
 
