@@ -48,20 +48,11 @@ def main() -> None:
 
 def _configs() -> dict[str, Any]:
     from spaces.baselines import BASELINES
-    from spaces.cnn_config import CnnConfig, ConvBlock
+    from spaces.cnn import CnnSpace
 
-    residual = CnnConfig(
-        blocks=(
-            ConvBlock(filters=32),
-            ConvBlock(filters=64, convs=3),
-            ConvBlock(filters=128, convs=3),
-        ),
-        residual=True,
-        conv_batch_norm="before",
-        head="global_average",
-        dense=(),
-    )
-    return {baseline.name: baseline.config for baseline in BASELINES} | {"residual": residual}
+    return {baseline.name: baseline.config for baseline in BASELINES} | {
+        "residual": CnnSpace().default
+    }
 
 
 def _table(models: list[str], args: argparse.Namespace) -> Any:

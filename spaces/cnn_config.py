@@ -128,13 +128,15 @@ def _ask(hp: HyperParameters) -> dict[str, Any]:
         The fields of a `CnnConfig` that matter.
     """
     count = hp.Int("blocks", 0, MAX_BLOCKS, default=3)
-    # Large maps cost most, so the first two blocks are narrow and always pool. These bounds keep
-    # the dearest network near 160 million multiplications an image; the default has 22 million.
+    # Large maps cost most, so the first two blocks are narrow and always pool; and widths that fill
+    # a CPU's vectors train up to a third faster than those that do not. The dearest network has
+    # 114 million multiplications an image, the default 22 million.
+    early, late = ["max", "average"], ["max", "average", "none"]
     blocks = (
-        _ask_block(hp, 1, filters=(4, 48), convs=2, pools=["max", "average"]),
-        _ask_block(hp, 2, filters=(16, 96), convs=3, pools=["max", "average"]),
-        _ask_block(hp, 3, filters=(32, 192), convs=3, pools=["max", "average", "none"]),
-        _ask_block(hp, 4, filters=(32, 192), convs=3, pools=["max", "average", "none"]),
+        _ask_block(hp, 1, filters=[6, 16, 32, 48], convs=2, pools=early),
+        _ask_block(hp, 2, filters=[16, 32, 64, 96], convs=2, pools=early),
+        _ask_block(hp, 3, filters=[32, 64, 96, 128], convs=3, pools=late),
+        _ask_block(hp, 4, filters=[32, 64, 96, 128], convs=3, pools=late),
     )
     with hp.conditional_scope("blocks", [1, 2]):
         kernel_size = hp.Choice("kernel_size", [3, 5])
@@ -171,13 +173,12 @@ def _ask(hp: HyperParameters) -> dict[str, Any]:
 
 
 def _ask_block(
-    hp: HyperParameters, index: int, *, filters: tuple[int, int], convs: int, pools: list[str]
+    hp: HyperParameters, index: int, *, filters: list[int], convs: int, pools: list[str]
 ) -> ConvBlock:
     with hp.conditional_scope("blocks", list(range(index, MAX_BLOCKS + 1))):
-        low, high = filters
         width = min(16 * 2**index, 128)
         return ConvBlock(
-            filters=hp.Int(f"filters_{index}", low, high, sampling="log", default=width),
+            filters=hp.Choice(f"filters_{index}", filters, default=width),
             convs=hp.Int(f"convs_{index}", 1, convs, default=min(index, 2)),
             pool=hp.Choice(f"pool_{index}", pools, default=pools[-1] if index > 2 else "max"),
         )

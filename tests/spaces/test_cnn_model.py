@@ -69,21 +69,21 @@ def test_batch_norm_before_and_dropout_after_each_dense_layer():
 
 def test_a_skip_adds_the_first_convolution_to_the_last():
     config = CnnConfig(
-        blocks=(ConvBlock(filters=4), ConvBlock(filters=16, convs=3, pool="average")),
+        blocks=(ConvBlock(filters=6), ConvBlock(filters=16, convs=2, pool="average")),
         conv_batch_norm="before",
         padding="valid",
         residual=True,
     )
     model = build_model(config)
     assert [name for name in names(config) if name.startswith("skip")] == ["skip_2"]
-    first, last = (model.get_layer(f"activation_conv_2_{number}").output for number in (1, 3))
+    first, last = (model.get_layer(f"activation_conv_2_{number}").output for number in (1, 2))
     assert model.get_layer("skip_2").input == [first, last]
     assert model.get_layer("pool_2").input is model.get_layer("skip_2").output
     assert isinstance(model.get_layer("pool_2"), keras.layers.AveragePooling2D)
 
 
 def test_no_skip_dropout_or_batch_norm_unless_asked_for():
-    config = CnnConfig(blocks=(ConvBlock(filters=4, convs=2),))
+    config = CnnConfig(blocks=(ConvBlock(filters=6, convs=2),))
     kinds = {type(layer).__name__ for layer in build_model(config).layers}
     assert not kinds & {"Add", "Dropout", "BatchNormalization"}
 
@@ -93,7 +93,7 @@ def test_no_skip_dropout_or_batch_norm_unless_asked_for():
     [("global_average", "GlobalAveragePooling2D"), ("global_max", "GlobalMaxPooling2D")],
 )
 def test_the_head_is_the_one_asked_for(head, kind):
-    model = build_model(CnnConfig(blocks=(ConvBlock(filters=4),), head=head))
+    model = build_model(CnnConfig(blocks=(ConvBlock(filters=6),), head=head))
     assert type(model.get_layer(head)).__name__ == kind
 
 
