@@ -1,5 +1,6 @@
 """The notes that the dashboard shows: one for the study, one for each trial, in Markdown."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ def study_note(facts: Mapping[str, Any]) -> str:
     """Data, split, space, settings, versions, commit and command of a study.
 
     Args:
-        facts: What the study stores (see `search.coordinator`).
+        facts: What the study stores (see `search.run`).
     """
     settings = ", ".join(f"{name} {value}" for name, value in facts["settings"].items())
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
@@ -42,7 +43,7 @@ def trial_note(
     """
     rows: dict[str, Any] = {"Ended": ended}
     if baseline is not None:
-        rows["First trials"] = baseline
+        rows["Known as"] = baseline
     formats = {
         "parameters": ("Parameters", "{:,}"),
         "epochs": ("Epochs", "{}"),
@@ -56,7 +57,9 @@ def trial_note(
             value = attrs[key]
             shown = "; ".join(value) if isinstance(value, list) else form.format(value)
             rows[label] = shown
-    note = f"{description}\n\n{_table(rows)}" if description else _table(rows)
+    # The dashboard breaks no lines.
+    parts = re.split(r"; | \| ", description) if description else []
+    note = "".join(f"- {part}\n" for part in parts) + f"\n{_table(rows)}"
     traceback = attrs.get("traceback")
     return f"{note}\n```\n{traceback}\n```\n" if traceback else note
 

@@ -1,6 +1,7 @@
 """The study, the single record of a search: opened, checked against this run, and written to."""
 
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -65,6 +67,10 @@ def open_study(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> opt
     )
     stored = study.user_attrs
     trials = study.get_trials(deepcopy=False)
+    if not trials:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(["val_accuracy"])  # the dashboard's axes are labelled so
     if trials and "space" not in stored:
         raise StudyError(
             f"study {name!r} holds trials of another program; start another with --study NAME."
