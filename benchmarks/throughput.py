@@ -134,21 +134,23 @@ def _start(
     }
     return subprocess.Popen(
         [
-            *(sys.executable, __file__, "--run", side, ",".join(models)),
+            # As a module: as a file, benchmarks/search.py would stand before the package search.
+            *(sys.executable, "-m", "benchmarks.throughput", "--run", side, ",".join(models)),
             *("--images", str(args.images), "--epochs", str(args.epochs)),
             *("--precision", args.precision),
         ],
-        env=kept | limits | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)},
+        env=kept | limits | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        cwd=ROOT,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
 
 
 def _finish(process: "subprocess.Popen[str]") -> list[dict[str, float]]:
-    output, _ = process.communicate()
+    output, errors = process.communicate()
     if process.returncode:
-        raise SystemExit(f"throughput: {' '.join(map(str, process.args))} failed; run it alone.")
+        raise SystemExit(f"throughput: a training process failed:\n{errors}")
     return [json.loads(line) for line in output.splitlines()]
 
 

@@ -1,0 +1,41 @@
+"""The benchmarks start, measure and print; what they measure is not tested."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import ROOT, environment
+
+
+def run(data: Path, name: str, *flags: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *flags],
+        cwd=ROOT,
+        env=environment(data) | {"COLUMNS": "140"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+@pytest.mark.parametrize("flags", [[], ["--workers-benchmark"]])
+def test_throughput_compares_both_sides(small_data: Path, flags: list[str]) -> None:
+    quick = ("--models", "mlp", "--images", "300", "--epochs", "2", "--repeats", "1")
+    assert "ratio" in run(small_data, "throughput", *quick, *flags)
+
+
+def test_overhead_measures_asking_and_memory(small_data: Path) -> None:
+    output = run(small_data, "overhead", "--sizes", "5", "--repeats", "2")
+    assert "MB resident" in output
+    assert "CPU s to ask" in output
+
+
+def test_search_prints_the_tables_of_a_search(tmp_path: Path, small_data: Path) -> None:
+    flags = ("--space", "mlp", "--epochs", "1", "--val-size", "100", "--trials", "2", "--quiet")
+    output = run(small_data, "search", "--results-dir", str(tmp_path), "--", *flags)
+    assert "best validation accuracy" in output
+    assert "101,770" in output
