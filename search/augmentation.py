@@ -11,13 +11,16 @@ PATCH = 7
 Bytes = npt.NDArray[np.uint8]
 
 
-def augment(images: Bytes, kind: str, rng: np.random.Generator) -> Bytes:
+def augment(
+    images: Bytes, kind: str, rng: np.random.Generator, mirrored: npt.NDArray[np.bool_]
+) -> Bytes:
     """Return the images as one epoch shall see them.
 
     Args:
         images: (n, 28, 28) uint8; left as it is.
         kind: One of `spaces.training_config.AUGMENTATIONS`.
-        rng: Source of all that is random.
+        rng: Source of all else that is random.
+        mirrored: (n,) bool, the images to mirror left-right in this epoch.
 
     Returns:
         (n, 28, 28) uint8; `images` itself for `none`.
@@ -29,7 +32,7 @@ def augment(images: Bytes, kind: str, rng: np.random.Generator) -> Bytes:
         raise ValueError(f"augment got kind={kind!r}; use one of {', '.join(AUGMENTATIONS)}.")
     if kind == "none":
         return images
-    images = _flip(images, rng)
+    images = _flip(images, mirrored)
     if kind == "flip":
         return images
     images = _shift(images, rng)
@@ -38,10 +41,9 @@ def augment(images: Bytes, kind: str, rng: np.random.Generator) -> Bytes:
     return images
 
 
-def _flip(images: Bytes, rng: np.random.Generator) -> Bytes:
+def _flip(images: Bytes, mirrored: npt.NDArray[np.bool_]) -> Bytes:
     flipped = images.copy()
-    chosen = rng.random(len(images)) < 0.5
-    flipped[chosen] = images[chosen, :, ::-1]
+    flipped[mirrored] = images[mirrored, :, ::-1]
     return flipped
 
 

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import keras
 
+from search.muon import ConvMuon
 from spaces.training_config import TrainingConfig
 
 # Python runs once in so many steps: often enough to notice a diverged loss, else out of the way.
@@ -27,6 +28,13 @@ def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: in
         optimizer = keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=decay)
     elif config.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
+    elif config.optimizer == "muon":
+        kernels = [weight for weight in model.trainable_variables if len(weight.shape) > 1]
+        optimizer = ConvMuon(
+            schedule,
+            weight_decay=config.weight_decay,
+            output_kernel=kernels[-1].path if kernels else "",
+        )
     else:
         optimizer = keras.optimizers.Adam(schedule)
     # Pulling biases and normalisation gains towards 0 regularises nothing and costs accuracy.

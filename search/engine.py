@@ -46,11 +46,13 @@ class OptunaEngine:
         self, study: optuna.Study, *, sampler: str, pruner: str, seed: int, max_epochs: int
     ) -> None:
         self._study = study
-        self._max_epochs = max_epochs
+        # Schedules that end at 0 bring their gain last: past half-way, a trial that is still at a
+        # high learning rate would lose to one that has settled for less.
+        self._last_rung = max_epochs // 2
         self._grid = sampler == "grid"
         self._sampler = make_sampler(sampler, study, seed)
         study.sampler = self._sampler
-        study.pruner = make_pruner(pruner, max_epochs)
+        study.pruner = make_pruner(pruner, self._last_rung)
         self._duplicates = 0
         self._reported: dict[int, int] = {}  # last epoch of earlier attempts, by trial number
         self._tried = {
@@ -127,9 +129,7 @@ class OptunaEngine:
             # An earlier attempt was judged here; rungs that it passed would be counted twice.
             return bool(trial.user_attrs.get(_PRUNED_AT) == epoch)
         stop = self._study.pruner.prune(self._study, storage.get_trial(trial._trial_id))
-        # Schedules that end at 0 bring their gain last: past half-way, a trial that is still at a
-        # high learning rate would lose to one that has settled for less.
-        stop &= 2 * epoch <= self._max_epochs
+        stop &= epoch <= self._last_rung
         if stop:
             trial.set_user_attr(_PRUNED_AT, epoch)
         return stop

@@ -30,10 +30,15 @@ def training_batches(
         A `tf.data.Dataset` of (batch, 28, 28, 1) float32 in [0, 1] and (batch,) int32.
     """
     steps = len(split.train_labels) // batch_size
+    # Each image is mirrored in every other epoch: any two epochs in a row show it both ways, where
+    # tossing a coin each time would show half of the images the same way twice.
+    # Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU".
+    mirrored = rng.random(len(split.train_labels)) < 0.5
 
     def epoch() -> Iterator[tuple[Bytes, Bytes]]:
+        np.logical_not(mirrored, out=mirrored)
         order = rng.permutation(len(split.train_labels))[: steps * batch_size]
-        images = augment(split.train_images[order], augmentation, rng)
+        images = augment(split.train_images[order], augmentation, rng, mirrored[order])
         yield (
             images.reshape(steps, batch_size, 28, 28, 1),
             split.train_labels[order].reshape(steps, batch_size),

@@ -13,18 +13,19 @@ from optuna.pruners import (
 REDUCTION_FACTOR = 3
 
 
-def make_pruner(name: str, max_epochs: int) -> BasePruner:
+def make_pruner(name: str, last_epoch: int) -> BasePruner:
     """The pruner of that name.
 
     Args:
         name: One of `search.settings.PRUNERS`. `hyperband` and `asha` keep the best third at each
             rung (1, 3, 9 ... finished epochs); `median` stops what is below the median of the
             earlier trials at the same epoch, from the second epoch on.
-        max_epochs: Most epochs of one trial; 1 or more.
+        last_epoch: Last epoch at which a trial may be pruned; a bracket of Hyperband that begins
+            later would prune nothing.
     """
     makers: dict[str, Callable[[], BasePruner]] = {
         "hyperband": lambda: HyperbandPruner(
-            min_resource=1, max_resource=max_epochs, reduction_factor=REDUCTION_FACTOR
+            min_resource=1, max_resource=max(1, last_epoch), reduction_factor=REDUCTION_FACTOR
         ),
         "asha": lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION_FACTOR),
         # It prunes at no step below n_warmup_steps, and the first epoch is step 1.

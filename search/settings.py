@@ -61,7 +61,7 @@ class SearchSettings:
     """
 
     trials: int = 50
-    max_epochs: int = 9
+    max_epochs: int = 8
     timeout_seconds: float | None = None
     workers: int | None = None
     seed: int = 0

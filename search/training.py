@@ -9,6 +9,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from search.averaging import WeightAverage
 from search.batch_norm import fuse_batch_norm
 from search.compilation import compile_model
 from search.data import Split
@@ -97,6 +98,7 @@ def train(
     if compiled_here:
         compile_model(model, config, total_steps=max_epochs * steps)
     watcher = _Watcher(on_epoch)
+    average = WeightAverage() if config.weight_averaging else None
     ended: Ending = "complete"
     with fuse_batch_norm(), cheap_dropout():
         try:
@@ -104,7 +106,7 @@ def train(
                 training_batches(split, batch_size, config.augmentation, rng),
                 epochs=max_epochs,
                 validation_data=validation_batches(split),
-                callbacks=[watcher],
+                callbacks=[watcher] if average is None else [average, watcher],
                 shuffle=False,  # the batches come shuffled
                 verbose=0,
             )
@@ -113,6 +115,8 @@ def train(
         finally:
             if compiled_here:
                 model.compiled = False
+    if average is not None:
+        average.apply()
     epoch_seconds = watcher.train_seconds[1:] or watcher.train_seconds
     return TrainingResult(
         history=watcher.history,

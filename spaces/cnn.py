@@ -20,7 +20,7 @@ class CnnSpace:
 
     Attributes:
         baselines: The published systems, by name.
-        default: A strong recipe to start from: a residual network of 280k parameters.
+        default: A strong recipe to start from: a residual network of 576k parameters.
     """
 
     baselines: dict[str, CnnConfig]

@@ -127,16 +127,15 @@ def _ask(hp: HyperParameters) -> dict[str, Any]:
     Returns:
         The fields of a `CnnConfig` that matter.
     """
-    count = hp.Int("blocks", 0, MAX_BLOCKS, default=3)
+    count = hp.Int("blocks", 0, MAX_BLOCKS, default=4)
     # Large maps cost most, so the first two blocks are narrow and always pool; and widths that fill
-    # a CPU's vectors train up to a third faster than those that do not. The dearest network has
-    # 114 million multiplications an image, the default 22 million.
+    # a CPU's vectors train up to a third faster than those that do not.
     early, late = ["max", "average"], ["max", "average", "none"]
     blocks = (
-        _ask_block(hp, 1, filters=[6, 16, 32, 48], convs=2, pools=early),
+        _ask_block(hp, 1, filters=[6, 16, 32], convs=2, pools=early),
         _ask_block(hp, 2, filters=[16, 32, 64, 96], convs=2, pools=early),
         _ask_block(hp, 3, filters=[32, 64, 96, 128], convs=3, pools=late),
-        _ask_block(hp, 4, filters=[32, 64, 96, 128], convs=3, pools=late),
+        _ask_block(hp, 4, filters=[32, 64, 128, 192], convs=3, pools=late),
     )
     with hp.conditional_scope("blocks", [1, 2]):
         kernel_size = hp.Choice("kernel_size", [3, 5])
@@ -180,5 +179,5 @@ def _ask_block(
         return ConvBlock(
             filters=hp.Choice(f"filters_{index}", filters, default=width),
             convs=hp.Int(f"convs_{index}", 1, convs, default=min(index, 2)),
-            pool=hp.Choice(f"pool_{index}", pools, default=pools[-1] if index > 2 else "max"),
+            pool=hp.Choice(f"pool_{index}", pools, default="max" if index < MAX_BLOCKS else "none"),
         )

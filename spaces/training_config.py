@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-OPTIMIZERS: Final = ("adam", "adamw", "sgd")
+OPTIMIZERS: Final = ("adam", "adamw", "muon", "sgd")
 SCHEDULES: Final = ("constant", "cosine", "one_cycle")
 AUGMENTATIONS: Final = ("none", "flip", "flip_shift", "flip_shift_erase")
 
@@ -13,7 +13,8 @@ class TrainingConfig:
     """The part of a configuration that the trainer, not the model, obeys.
 
     Args:
-        optimizer: `adam`, `adamw` (decoupled weight decay) or `sgd` (Nesterov momentum 0.9).
+        optimizer: `adam`, `adamw` (decoupled weight decay), `muon` (orthogonalised updates of the
+            inner kernels, AdamW for all else) or `sgd` (Nesterov momentum 0.9).
         learning_rate: Peak learning rate; above 0.
         schedule: `constant`; `cosine`: from the peak to 0; `one_cycle`: a linear warm-up over the
             first fifth of the steps, then linearly to 0.
@@ -21,8 +22,10 @@ class TrainingConfig:
             as Keras does for every optimizer; 0 or more; always 0 with `adam`.
         label_smoothing: Part of the target spread over all classes; in [0, 1).
         batch_size: Images a step; 1 or more.
+        weight_averaging: Whether the network is validated, and kept, with the average of its
+            weights over about the last 100 steps in place of the last ones.
         augmentation: What is done to the training images, anew in every epoch: `none`, `flip`
-            (left-right, half of them), `flip_shift` (and up to 2 pixels either way),
+            (left-right, every other epoch), `flip_shift` (and up to 2 pixels either way),
             `flip_shift_erase` (and one random 7x7 patch set to 0).
 
     Raises:
@@ -35,6 +38,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     batch_size: int = 128
+    weight_averaging: bool = False
     augmentation: str = "none"
 
     def __post_init__(self) -> None:

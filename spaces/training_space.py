@@ -13,10 +13,10 @@ def sample_training(hp: HyperParameters) -> TrainingConfig:
     from Adam's, and one shared range would teach a sampler nothing. Keras multiplies weight decay
     by the learning rate for every optimizer, so SGD's high rate wants a low decay.
     """
-    optimizer = hp.Choice("optimizer", list(OPTIMIZERS), default="adamw")
-    with hp.conditional_scope("optimizer", ["adam", "adamw"]):
+    optimizer = hp.Choice("optimizer", list(OPTIMIZERS), default="muon")
+    with hp.conditional_scope("optimizer", ["adam", "adamw", "muon"]):
         learning_rate = hp.Float("learning_rate", 2e-4, 2e-2, sampling="log", default=3e-3)
-    with hp.conditional_scope("optimizer", ["adamw"]):
+    with hp.conditional_scope("optimizer", ["adamw", "muon"]):
         weight_decay = hp.Float("weight_decay", 1e-4, 1e-1, sampling="log", default=0.02)
     with hp.conditional_scope("optimizer", ["sgd"]):
         sgd_learning_rate = hp.Float("sgd_learning_rate", 5e-3, 0.5, sampling="log", default=0.05)
@@ -28,6 +28,7 @@ def sample_training(hp: HyperParameters) -> TrainingConfig:
         schedule=hp.Choice("schedule", list(SCHEDULES), default="one_cycle"),
         label_smoothing=hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.1),
         batch_size=hp.Choice("batch_size", [64, 128, 256], default=128),
+        weight_averaging=hp.Boolean("weight_averaging", default=True),
         augmentation=hp.Choice("augmentation", list(AUGMENTATIONS), default="flip"),
     )
 
@@ -41,6 +42,7 @@ def training_answers(config: TrainingConfig) -> dict[str, Any]:
         "schedule": config.schedule,
         "label_smoothing": config.label_smoothing,
         "batch_size": config.batch_size,
+        "weight_averaging": config.weight_averaging,
         "augmentation": config.augmentation,
     }
     if config.optimizer != "adam":
@@ -67,6 +69,8 @@ def describe_training(config: TrainingConfig) -> str:
     if config.label_smoothing:
         parts.append(f"label smoothing {config.label_smoothing:.3g}")
     parts.append(f"batch {config.batch_size}")
+    if config.weight_averaging:
+        parts.append("weights averaged")
     if config.augmentation == "none":
         parts.append("no augmentation")
     else:

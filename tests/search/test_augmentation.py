@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from search.augmentation import augment
+from search.data import Split
+from search.epochs import training_batches
 
 
 @pytest.fixture
@@ -11,20 +13,43 @@ def images():
     return np.random.default_rng(0).integers(1, 256, (400, 28, 28), dtype=np.uint8)
 
 
-def test_none_changes_nothing(images):
-    assert np.array_equal(augment(images, "none", np.random.default_rng(1)), images)
+@pytest.fixture
+def mirrored():
+    return np.random.default_rng(3).random(400) < 0.5
 
 
-def test_flip_mirrors_about_half(images):
-    result = augment(images, "flip", np.random.default_rng(1))
-    mirrored = (result == images[:, :, ::-1]).all(axis=(1, 2))
-    kept = (result == images).all(axis=(1, 2))
-    assert (mirrored | kept).all()
-    assert 150 < mirrored.sum() < 250
+def test_none_changes_nothing(images, mirrored):
+    assert np.array_equal(augment(images, "none", np.random.default_rng(1), mirrored), images)
 
 
-def test_shift_moves_up_to_two_pixels_and_fills_with_zeros(images):
-    result = augment(images, "flip_shift", np.random.default_rng(1))
+def test_flip_mirrors_the_given_images(images, mirrored):
+    result = augment(images, "flip", np.random.default_rng(1), mirrored)
+    assert np.array_equal(result[mirrored], images[mirrored, :, ::-1])
+    assert np.array_equal(result[~mirrored], images[~mirrored])
+
+
+def test_two_epochs_in_a_row_show_each_image_both_ways(images):
+    labels = np.zeros(400, np.uint8)
+    split = Split(
+        train_images=images, train_labels=labels, val_images=images[:1], val_labels=labels[:1]
+    )
+    batches = training_batches(split, 100, "flip", np.random.default_rng(1))
+    shown = [
+        {
+            np.round(image * 255).astype(np.uint8).tobytes()
+            for batch, _ in batches
+            for image in batch.numpy()
+        }
+        for _ in range(4)
+    ]
+    both_ways = {image.tobytes() for image in np.concatenate([images, images[:, :, ::-1]])}
+    assert shown[0] | shown[1] == both_ways
+    assert shown[0] == shown[2] != shown[1] == shown[3]
+    assert 150 < len(shown[0] & {image.tobytes() for image in images}) < 250
+
+
+def test_shift_moves_up_to_two_pixels_and_fills_with_zeros(images, mirrored):
+    result = augment(images, "flip_shift", np.random.default_rng(1), mirrored)
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     padded = np.stack([padded, padded[:, :, ::-1]])
     found = np.zeros((5, 5), int)
@@ -42,9 +67,9 @@ def test_shift_moves_up_to_two_pixels_and_fills_with_zeros(images):
     assert (found > 0).all()
 
 
-def test_erase_zeroes_one_square_of_seven(images):
-    shifted = augment(images, "flip_shift", np.random.default_rng(1))
-    erased = augment(images, "flip_shift_erase", np.random.default_rng(1))
+def test_erase_zeroes_one_square_of_seven(images, mirrored):
+    shifted = augment(images, "flip_shift", np.random.default_rng(1), mirrored)
+    erased = augment(images, "flip_shift_erase", np.random.default_rng(1), mirrored)
     corners = set()
     for before, after in zip(shifted, erased, strict=True):
         rows, columns = np.nonzero(before != after)
@@ -57,15 +82,17 @@ def test_erase_zeroes_one_square_of_seven(images):
 
 
 @pytest.mark.parametrize("kind", ["flip", "flip_shift", "flip_shift_erase"])
-def test_the_input_is_left_as_it_is_and_the_seed_decides(images, kind):
+def test_the_input_is_left_as_it_is_and_the_seed_decides(images, mirrored, kind):
     before = images.copy()
-    first, again, other = (augment(images, kind, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (
+        augment(images, kind, np.random.default_rng(seed), mirrored) for seed in (1, 1, 2)
+    )
     assert np.array_equal(images, before)
     assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
+    assert np.array_equal(first, other) == (kind == "flip")
     assert first.dtype == np.uint8
 
 
-def test_an_unknown_kind_is_refused(images):
+def test_an_unknown_kind_is_refused(images, mirrored):
     with pytest.raises(ValueError, match="kind='mixup'; use one of none, flip"):
-        augment(images, "mixup", np.random.default_rng(1))
+        augment(images, "mixup", np.random.default_rng(1), mirrored)

@@ -72,7 +72,7 @@ def test_a_small_model_learns(split, precision):
     assert result.images_per_second > 0
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon", "sgd"])
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
 def test_every_optimizer_and_schedule_learns(split, optimizer, schedule):
     config = TrainingConfig(

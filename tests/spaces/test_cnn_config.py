@@ -13,18 +13,20 @@ RECIPE = CnnConfig(
     blocks=(
         ConvBlock(filters=32),
         ConvBlock(filters=64, convs=2),
+        ConvBlock(filters=128, convs=2),
         ConvBlock(filters=128, convs=2, pool="none"),
     ),
     conv_batch_norm="before",
     residual=True,
     head="global_max",
     training=TrainingConfig(
-        optimizer="adamw",
+        optimizer="muon",
         learning_rate=3e-3,
         schedule="one_cycle",
         weight_decay=0.02,
         label_smoothing=0.1,
         batch_size=128,
+        weight_averaging=True,
         augmentation="flip",
     ),
 )
@@ -87,10 +89,10 @@ def test_no_random_configuration_is_impossible_or_too_dear():
 )
 def test_the_deepest_and_widest_corner_keeps_its_maps(count, kernel_size, padding, pool):
     widest = (
-        ConvBlock(filters=48, convs=2),
+        ConvBlock(filters=32, convs=2),
         ConvBlock(filters=96, convs=2),
         ConvBlock(filters=128, convs=3, pool=pool),
-        ConvBlock(filters=128, convs=3, pool=pool),
+        ConvBlock(filters=192, convs=3, pool=pool),
     )
     config = CnnConfig(blocks=widest[:count], kernel_size=kernel_size, padding=padding)
     assert multiplications(config) < 115e6
@@ -102,7 +104,7 @@ def test_the_deepest_and_widest_corner_keeps_its_maps(count, kernel_size, paddin
         ({"blocks": (ConvBlock(filters=16),) * 5}, r"CnnConfig\.blocks is 5; .* 0\.\.4\."),
         (
             {"blocks": (ConvBlock(filters=100),)},
-            r"CnnConfig\.filters_1 is 100; it must be 6, 16, 32 or 48\.",
+            r"CnnConfig\.filters_1 is 100; it must be 6, 16 or 32\.",
         ),
         ({"blocks": (ConvBlock(filters=16, convs=3),)}, r"\.convs_1 is 3; .* 1\.\.2\."),
         (
@@ -111,13 +113,13 @@ def test_the_deepest_and_widest_corner_keeps_its_maps(count, kernel_size, paddin
         ),
         ({"kernel_size": 4}, r"CnnConfig\.kernel_size is 4; it must be 3 or 5\."),
         (
-            {"blocks": RECIPE.blocks, "kernel_size": 5},
+            {"blocks": RECIPE.blocks[:3], "kernel_size": 5},
             r"kernel_size is 5, but it counts only when blocks is 1 or 2; leave it out\.",
         ),
         ({"padding": "full"}, r"CnnConfig\.padding is 'full'; it must be same or valid\."),
         (
             {
-                "blocks": (*RECIPE.blocks, ConvBlock(filters=64)),
+                "blocks": RECIPE.blocks,
                 "padding": "valid",
             },
             r"padding is 'valid', but it counts only when blocks is 1, 2 or 3; leave it out\.",
@@ -183,9 +185,10 @@ def test_sgd_has_its_own_rates():
 
 def test_a_configuration_is_described_in_one_line():
     assert CnnSpace().describe(RECIPE.params()) == (
-        "conv 32, max pool; conv 64 x2 + skip, max pool; conv 128 x2 + skip; "
-        "3x3 same, batch norm before activation; global max; relu | "
-        "adamw 0.003 one_cycle, weight decay 0.02, label smoothing 0.1, batch 128, flip"
+        "conv 32, max pool; conv 64 x2 + skip, max pool; conv 128 x2 + skip, max pool; "
+        "conv 128 x2 + skip; 3x3 same, batch norm before activation; global max; relu | "
+        "muon 0.003 one_cycle, weight decay 0.02, label smoothing 0.1, batch 128, "
+        "weights averaged, flip"
     )
     assert CnnSpace().describe(NAMED["lenet-bn"].params()) == (
         "conv 6, max pool; conv 16, max pool; 5x5 same, batch norm after activation; flatten; "

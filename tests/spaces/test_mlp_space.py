@@ -29,8 +29,8 @@ def test_build_answers_with_the_layers_asked_for():
 def test_a_configuration_is_described_in_one_line():
     assert MlpSpace().describe(MlpSpace().default.params()) == (
         "dense 256; dense 256; batch norm before activation; dropout 0.2 after each dense layer; "
-        "relu | adamw 0.003 one_cycle, weight decay 0.02, label smoothing 0.1, batch 128, "
-        "flip"
+        "relu | muon 0.003 one_cycle, weight decay 0.02, label smoothing 0.1, batch 128, "
+        "weights averaged, flip"
     )
 
 

@@ -9,7 +9,7 @@ from spaces.training_space import training_params
     [
         (
             {"optimizer": "lion"},
-            r"TrainingConfig\.optimizer is 'lion'; use one of adam, adamw, sgd",
+            r"TrainingConfig\.optimizer is 'lion'; use one of adam, adamw, muon, sgd",
         ),
         ({"schedule": "step"}, r"schedule is 'step'; use one of constant, cosine, one_cycle\."),
         ({"augmentation": "mixup"}, r"augmentation is 'mixup'; use one of none, flip, flip_shift"),
@@ -37,6 +37,7 @@ def test_params_name_only_what_the_optimizer_uses():
         "schedule": "constant",
         "label_smoothing": 0.0,
         "batch_size": 128,
+        "weight_averaging": False,
         "augmentation": "none",
     }
 
