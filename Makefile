@@ -1,13 +1,17 @@
-# make search: the whole search; make test: lint, types and tests. Both set up all they need.
+# make search: the whole search; make report: its report; make test: lint, types and tests. Each
+# sets up all it needs.
 PYTHON ?= python3
 BIN := .venv/bin
-ARGS ?= --trials 50
 
 .DELETE_ON_ERROR:
-.PHONY: search test format clean
+.PHONY: search report test format clean
 
+search: ARGS = --trials 50
 search: .venv/runtime
 	$(BIN)/python run_search.py $(ARGS)
+
+report: .venv/runtime
+	$(BIN)/python report.py $(ARGS)
 
 test: .venv/dev
 	$(BIN)/ruff check .

@@ -287,8 +287,12 @@ def _report(
     from search.display import duration
     from search.provenance import command_line
 
-    again = command_line(["run_search.py", *given])
-    following = again if outcome.interrupted else outcome.dashboard
+    if outcome.interrupted:
+        following = command_line(["run_search.py", *given])
+    elif outcome.best is None:
+        following = outcome.dashboard
+    else:
+        following = command_line(_report_arguments(settings))
     if json_line:
         line = {
             "study": outcome.study,
@@ -322,8 +326,22 @@ def _report(
     print(f"everything is in {os.path.relpath(outcome.directory)}")
     if outcome.interrupted:
         print(f"continue: {following}")
-    else:
-        print(f"more trials: the same command with a larger --trials\nlook at it: {following}")
+        return
+    print("more trials: the same command with a larger --trials")
+    print(f"look at it: {outcome.dashboard}")
+    if outcome.best is not None:
+        print(f"retrain the best and report: {following}")
+
+
+def _report_arguments(settings: SearchSettings) -> list[str]:
+    arguments = ["report.py", "--study", settings.study_name]
+    if settings.results_dir != SearchSettings().results_dir:
+        arguments += ["--results-dir", str(settings.results_dir)]
+    if settings.storage is not None:
+        arguments += ["--storage", settings.storage]
+    if settings.data_dir is not None:
+        arguments += ["--data-dir", str(settings.data_dir)]
+    return arguments
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ Keras 3 computes batch normalisation on TensorFlow step by step, in a dozen pass
 the fused operation needs two. The layer class is not replaced, so models stay stock Keras models.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
 from math import prod
 from typing import Any
@@ -13,11 +12,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from search.layer_calls import computed_by
+
 _stock_call = keras.layers.BatchNormalization.call
 
 
-@contextmanager
-def fuse_batch_norm() -> Iterator[None]:
+def fuse_batch_norm() -> AbstractContextManager[None]:
     """While open, what traces or calls a `BatchNormalization` layer gets a faster computation.
 
     Outputs, gradients and moving statistics are those of the stock layer up to rounding; in
@@ -25,13 +25,7 @@ def fuse_batch_norm() -> Iterator[None]:
     inputs not of rank 4 with channels last, masks, renorm, synchronisation over devices, and
     variables that are not float32.
     """
-    layer = keras.layers.BatchNormalization
-    previous = layer.call
-    layer.call = _fast_call
-    try:
-        yield
-    finally:
-        layer.call = previous
+    return computed_by(keras.layers.BatchNormalization, _fast_call)
 
 
 def _fast_call(self: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:

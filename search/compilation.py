@@ -15,12 +15,10 @@ def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: in
     """Compile for integer labels and logits; weight decay spares vectors.
 
     Args:
-        model: Compiled in place.
+        model: Built; compiled in place.
         config: All but the augmentation and the batch size is used.
         total_steps: Length of the learning-rate schedule.
     """
-    if not model.built:
-        model.build((None, 28, 28, 1))
     schedule = _schedule(config, total_steps)
     decay = config.weight_decay or None
     optimizer: keras.optimizers.Optimizer

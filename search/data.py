@@ -11,9 +11,8 @@ import numpy.typing as npt
 from search.data_files import IMAGES_FILE, LABELS_FILE, Bytes, find_data, fingerprint, read_idx
 from search.errors import DataError
 
-__all__ = ["DEFAULT_VAL_SIZE", "Bytes", "Split", "find_data", "fingerprint", "load_split"]
+__all__ = ["Bytes", "Split", "find_data", "fingerprint", "load_split"]
 
-DEFAULT_VAL_SIZE: Final = 10_000
 # The same for every trial and every search: scores of two searches stay comparable.
 _SPLIT_SEED: Final = 20_170_825
 
@@ -56,9 +55,7 @@ class Split:
                 )
 
 
-def load_split(
-    directory: Path, *, train_size: int | None = None, val_size: int = DEFAULT_VAL_SIZE
-) -> Split:
+def load_split(directory: Path, *, train_size: int | None = None, val_size: int) -> Split:
     """Read the training files and part them, always in the same way.
 
     Every class has its share of both parts (to within one image where the sizes do not divide), and

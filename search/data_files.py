@@ -1,4 +1,4 @@
-"""Find, download, check and read the two training files; the test files are never opened here."""
+"""Find, download, check and read files in MNIST format; a search names the training files only."""
 
 import gzip
 import hashlib
@@ -20,6 +20,8 @@ LABELS_FILE: Final = "train-labels-idx1-ubyte.gz"
 OFFICIAL_MD5: Final = {
     IMAGES_FILE: "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
     LABELS_FILE: "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
 }
 DOWNLOAD_URL: Final = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 SHARED_FOLDER: Final = Path(__file__).resolve().parents[2] / "shared" / "fashion-mnist"
@@ -50,11 +52,10 @@ def find_data(data_dir: Path | None = None) -> Path:
             return folder
     if not _missing(SHARED_FOLDER):
         return SHARED_FOLDER
-    keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    cache = keras_home / "datasets" / "fashion-mnist"
+    cache = keras_cache()
     try:
         for name in _missing(cache):
-            _download(name, cache)
+            download(name, cache)
     except OSError as error:
         raise DataError(
             f"no Fashion-MNIST in {SHARED_FOLDER} nor {cache}, and downloading {DOWNLOAD_URL} "
@@ -78,7 +79,18 @@ def _missing(folder: Path) -> list[str]:
     return [name for name in (IMAGES_FILE, LABELS_FILE) if not (folder / name).is_file()]
 
 
-def _download(name: str, folder: Path) -> None:
+def keras_cache() -> Path:
+    """The folder in which Keras keeps this data set."""
+    keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    return keras_home / "datasets" / "fashion-mnist"
+
+
+def download(name: str, folder: Path) -> None:
+    """Fetch an official file.
+
+    Raises:
+        OSError: There is no network, or the folder cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with urllib.request.urlopen(DOWNLOAD_URL + name, timeout=60) as response:
         content = response.read()
@@ -123,7 +135,7 @@ def read_idx(directory: Path, name: str, *, dimensions: int) -> Bytes:
 
     Args:
         directory: Folder of the file.
-        name: `IMAGES_FILE` or `LABELS_FILE`.
+        name: Of the file.
         dimensions: 3 for images, 1 for labels.
 
     Raises:

@@ -4,31 +4,25 @@ TensorFlow draws one 32-bit number for each unit, on the CPU about a tenth of a 
 `bn-cnn` baseline; 16 bits choose as well. The layer class is not replaced.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from search.layer_calls import computed_by
+
 _stock_call = keras.layers.Dropout.call
 
 
-@contextmanager
-def cheap_dropout() -> Iterator[None]:
+def cheap_dropout() -> AbstractContextManager[None]:
     """While open, what traces or calls a `Dropout` layer draws its mask from 16-bit numbers.
 
     The rate is met to within 1/131,072 and outputs are scaled by what is really kept, so the mean
     stays that of the inputs; the masks differ from stock Keras' for the same seed. A layer with a
     noise shape runs as ever.
     """
-    layer = keras.layers.Dropout
-    previous = layer.call
-    layer.call = _cheap_call
-    try:
-        yield
-    finally:
-        layer.call = previous
+    return computed_by(keras.layers.Dropout, _cheap_call)
 
 
 def _cheap_call(self: Any, inputs: Any, training: bool = False) -> Any:

@@ -30,6 +30,7 @@ from search.study import (
     enqueue_first,
     lock_study,
     open_study,
+    split_words,
 )
 from search.worker import WorkerSettings
 from search.workers import STOP_SIGNALS, LocalWorkers
@@ -172,13 +173,11 @@ def _lock_file(settings: SearchSettings) -> Path:
 def _facts(
     settings: SearchSettings, data_dir: Path, precision: Precision, arguments: Sequence[str]
 ) -> dict[str, Any]:
-    train = "all other" if settings.train_size is None else f"{settings.train_size:,}"
-    split = f"stratified, fixed: {settings.val_size:,} validation images, {train} for training"
     noted = asdict(settings)
     return {
         "space": settings.space,
         "data": fingerprint(data_dir),
-        "split": split,
+        "split": split_words(settings.train_size, settings.val_size),
         "epochs": settings.max_epochs,
         "precision": precision,
         "engine": settings.engine,

@@ -24,7 +24,7 @@ GRID_LEVELS = 5
 # Most trials that a model is fitted to: beyond them asking gets slow (TPE: 0.2 s at 1,000).
 _MEMORY = {"tpe": 300, "gp": 300}
 # Optuna imports these only when it draws, and does not depend on them.
-_PACKAGES = {"gp": ("torch", "scipy"), "cmaes": ("cmaes",), "qmc": ("scipy",)}
+_PACKAGES = {"gp": ("torch",), "cmaes": ("cmaes",)}
 
 
 def trial_seed(seed: int, number: int) -> int:

@@ -1,5 +1,6 @@
 """The study, the single record of a search: opened, checked against this run, and written to."""
 
+import re
 import tempfile
 import warnings
 from collections import Counter
@@ -27,6 +28,25 @@ _FLAGS = {
     "precision": "--precision",
     "engine": "--engine",
 }
+
+
+def split_words(train_size: int | None, val_size: int) -> str:
+    """How the training images are parted, as the study stores it; `split_sizes` reads it."""
+    train = "all other" if train_size is None else f"{train_size:,}"
+    return f"stratified, fixed: {val_size:,} validation images, {train} for training"
+
+
+def split_sizes(words: str) -> tuple[int | None, int]:
+    """Sizes of the training part (None: all other images) and of the validation part.
+
+    Raises:
+        StudyError: `split_words` has not written this.
+    """
+    match = re.search(r"([\d,]+) validation images, (all other|[\d,]+) for training$", words)
+    if match is None:
+        raise StudyError(f"the study's split is {words!r}; this version cannot read it.")
+    val, train = (part.replace(",", "") for part in match.groups())
+    return (None if train == "all other" else int(train)), int(val)
 
 
 def lock_study(file: Path, name: str) -> FileLock:

@@ -76,7 +76,7 @@ def train(
     model drew when it was built: call `keras.utils.set_random_seed` before building.
 
     Args:
-        model: Takes (batch, 28, 28, 1) float32 in [0, 1]; gives (batch, classes) logits.
+        model: Built; takes (batch, 28, 28, 1) float32 in [0, 1], gives (batch, classes) logits.
         config: Batch size and augmentation; for an uncompiled model also all the rest.
         split: The images to train and to validate on.
         max_epochs: Length of the learning-rate schedule, and of the training if nothing stops it.

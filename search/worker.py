@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from optuna.distributions import BaseDistribution
 
@@ -21,7 +21,6 @@ from search.messages import (
     Built,
     Epoch,
     Failed,
-    Message,
     Ready,
     Suggest,
     Train,
@@ -31,7 +30,7 @@ from search.messages import (
 from search.precision import Precision
 
 BEAT_SECONDS = 2.0
-IMAGE_SHAPE = (28, 28, 1)
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +44,6 @@ class WorkerSettings:
     precision: Precision
 
 
-class _Rejected(Exception):
-    """The coordinator does not want this model to be trained."""
-
-
 class Link:
     """The worker's end of the line; two threads write to it."""
 
@@ -56,7 +51,7 @@ class Link:
         self._connection = connection
         self._lock = threading.Lock()
 
-    def send(self, message: Message) -> None:
+    def send(self, message: object) -> None:
         """Say something that needs no answer."""
         with self._lock:
             self._connection.send(message)
@@ -69,7 +64,7 @@ class Link:
         """
         return self._connection.recv()
 
-    def ask(self, message: Message) -> Any:
+    def ask(self, message: object) -> Any:
         """Say something and wait for its answer."""
         self.send(message)
         answer = self.receive()
@@ -80,8 +75,8 @@ class Link:
 class Trainer(Protocol):
     """Whoever runs the trials of one worker."""
 
-    def run(self, order: Train) -> Trained | Failed:
-        """Run one trial to one of its endings."""
+    def run(self, order: Any) -> object:
+        """Carry out one order to one of its endings, and say what came of it."""
 
 
 def run_worker(connection: Connection, settings: WorkerSettings, log: Path) -> None:
@@ -92,7 +87,7 @@ def run_worker(connection: Connection, settings: WorkerSettings, log: Path) -> N
         settings: What all trials share.
         log: File that takes everything that this process prints.
     """
-    _redirect_output(log)
+    redirect_output(log)
     serve(connection, lambda link: KerasTrainer(link, settings))
 
 
@@ -134,46 +129,20 @@ class KerasTrainer:
 
     def run(self, order: Train) -> Trained | Failed:
         """Run one trial to one of its endings."""
-        import keras
-        import tensorflow as tf
-
-        from search.training import set_precision
-
         started = time.monotonic()
-        keras.backend.clear_session()
-        set_precision(self._precision)  # clearing the session resets it too
-        keras.utils.set_random_seed(order.seed)
-        try:
-            return self._build_and_train(order, started)
-        except _Rejected:
-            return Failed(reason="rejected")
-        except (MemoryError, tf.errors.ResourceExhaustedError):
-            return Failed(reason="out of memory", traceback=traceback.format_exc())
-        except (EOFError, ConnectionError):
-            raise
-        except Exception as error:
-            return Failed(reason=_one_line(error), traceback=traceback.format_exc())
+        return in_fresh_session(
+            lambda: self._build_and_train(order, started), self._precision, order.seed
+        )
 
     def _build_and_train(self, order: Train, started: float) -> Trained | Failed:
-        import keras
-
+        from search.building import build_for_training
         from search.hyperparameters import TrialHyperParameters
         from search.learning_curve import draw_learning_curve
         from search.training import train
-        from spaces.training_config import TrainingConfig
 
         hp = TrialHyperParameters(self._suggest)
-        model = self._space.build(hp)
-        if not isinstance(model, keras.Model):
-            raise TypeError(f"build(hp) returned {type(model).__name__}; return a keras.Model")
-        config = (
-            self._space.training(hp)
-            if hasattr(self._space, "training")
-            else TrainingConfig.from_values(_obeyed(hp.values, compiled=model.compiled))
-        )
+        model, config = build_for_training(self._space, hp)
         describe = getattr(self._space, "describe", _list_values)
-        if not model.built:
-            model.build((None, *IMAGE_SHAPE))
         lines: list[str] = []
         model.summary(print_fn=lines.append, line_length=90)
         wanted = self._link.ask(
@@ -185,7 +154,7 @@ class KerasTrainer:
             )
         )
         if not wanted:
-            raise _Rejected
+            return Failed(reason="rejected")
         result = train(
             model,
             config,
@@ -209,23 +178,47 @@ class KerasTrainer:
         return self._link.ask(Suggest(name, distribution))
 
 
-def _obeyed(values: dict[str, Any], *, compiled: bool) -> dict[str, Any]:
-    # A model that its space compiles may use the other names for things of its own.
-    return {name: values[name] for name in values if not compiled or name == "batch_size"}
+def in_fresh_session(
+    work: Callable[[], Outcome], precision: Precision, seed: int
+) -> Outcome | Failed:
+    """Build and train without a trace of earlier models; what goes wrong with that is an ending.
+
+    Args:
+        work: Builds and trains.
+        precision: Number format of the models that it builds.
+        seed: 0 or more; of the weights that they start with.
+    """
+    import keras
+    import tensorflow as tf
+
+    from search.training import set_precision
+
+    keras.backend.clear_session()
+    set_precision(precision)  # clearing the session resets it too
+    keras.utils.set_random_seed(seed)
+    try:
+        return work()
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        return Failed(reason="out of memory", traceback=traceback.format_exc())
+    except (EOFError, ConnectionError):
+        raise
+    except Exception as error:
+        return Failed(reason=_in_one_line(error), traceback=traceback.format_exc())
 
 
 def _list_values(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _one_line(error: BaseException) -> str:
+def _in_one_line(error: BaseException) -> str:
     # Keras says what it was doing, in bold, and on the next line what went wrong.
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line.strip().rstrip(".") for line in plain.splitlines() if line.strip()]
     return ": ".join([type(error).__name__, *lines[:2]])
 
 
-def _redirect_output(log: Path) -> None:
+def redirect_output(log: Path) -> None:
+    """Send all that this process prints to the end of a file."""
     # At the level of file descriptors, since TensorFlow's C++ part prints past sys.stderr.
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()

@@ -11,18 +11,19 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from search.errors import SearchError
-from search.messages import Answer, Beat, Message, Ready, Train, Unusable
+from search.messages import Answer, Beat, Ready, Unusable
 from search.precision import gpu_count
-from search.worker import WorkerSettings, run_worker
+from search.worker import run_worker
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # for the coordinator to answer
 SILENCE_SECONDS = 60.0  # a worker that says nothing for so long is frozen: it beats every 2 s
 TRIALS_PER_WORKER = 25  # TensorFlow keeps about 9 MB of each trial
 _STARTS_IN_A_ROW = 3
 _LOG_LINES = 3
-RunWorker = Callable[[Connection, WorkerSettings, Path], None]
+RunWorker = Callable[[Connection, Any, Path], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ class Worker:
         self.memory_mb = 0.0
         self.heard = time.monotonic()
 
-    def send(self, message: Train | Answer) -> None:
+    def send(self, message: object) -> None:
         """Send a message; a worker that is gone shows up in the next `poll`."""
-        if isinstance(message, Train):
+        if not isinstance(message, Answer):
             self.trials += 1
         try:
             self.connection.send(message)
@@ -65,7 +66,7 @@ class LocalWorkers:
     """A fixed number of spawned processes, one thread each on a CPU, one GPU each on GPUs.
 
     Args:
-        settings: What the workers need before their first trial.
+        settings: What the workers need before their first trial; handed to `run`.
         count: How many; None: one for each GPU, else one for each core.
         log_dir: Takes one log file for each worker.
         max_memory_mb: A worker above it is not given another trial; None: no limit.
@@ -78,7 +79,7 @@ class LocalWorkers:
 
     def __init__(
         self,
-        settings: WorkerSettings,
+        settings: Any,
         *,
         count: int | None,
         log_dir: Path,
@@ -113,8 +114,8 @@ class LocalWorkers:
                 self.replace(worker)
         return free
 
-    def poll(self, timeout_seconds: float) -> Iterator[tuple[Worker, Message | Died]]:
-        """What the workers say within the time; silent and dead ones yield `Died`."""
+    def poll(self, timeout_seconds: float) -> Iterator[tuple[Worker, Any]]:
+        """What the workers say within the time, as `run` says it; dead and silent ones `Died`."""
         now = time.monotonic()
         if now - self._polled > self._silence_seconds / 4:
             # This process stood still (a suspended laptop, Ctrl-Z): the silence was its own.

@@ -1,12 +1,12 @@
 """A point of the `cnn` space: a frozen configuration, and the questions that make one."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from spaces.hyperparameters import HyperParameters, Replay
+from spaces.configuration import Configuration, numbered
+from spaces.hyperparameters import HyperParameters
 from spaces.training_config import TrainingConfig
-from spaces.training_space import sample_training, training_answers
+from spaces.training_space import sample_training
 
 MAX_BLOCKS: Final = 4
 PLACEMENTS: Final = ("none", "before", "after")
@@ -29,7 +29,7 @@ class ConvBlock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CnnConfig:
+class CnnConfig(Configuration):
     """All that makes and trains one network of the `cnn` space.
 
     Args:
@@ -70,52 +70,24 @@ class CnnConfig:
     head_dropout_placement: str = "last"
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
-    def __post_init__(self) -> None:
-        self._replay()
-
     @classmethod
-    def sample(cls, hp: HyperParameters) -> Self:
-        """Ask `hp` for a configuration; a question that does not matter is not active."""
-        return cls(**_ask(hp))
+    def _ask(cls, hp: HyperParameters) -> dict[str, Any]:
+        return _ask(hp)
 
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> Self:
-        """Read a configuration from hyperparameter values, the inverse of `params`.
-
-        Args:
-            params: Values by name; a name left out takes the space's default. KerasTuner's own
-                entries (`tuner/...`) are passed over.
-
-        Raises:
-            ValueError: A value is out of range, changes nothing or has an unknown name.
-        """
-        own = {name: value for name, value in params.items() if not name.startswith("tuner/")}
-        replay = Replay(own, "params")
-        config = cls.sample(replay)
-        replay.refuse_unused(neutral={})
-        return config
-
-    def params(self) -> dict[str, Any]:
-        """The hyperparameter values by name that make `sample` return this configuration."""
-        return self._replay().values
-
-    def _replay(self) -> Replay:
+    def _answers(self) -> dict[str, Any]:
         single = {
             part.name: getattr(self, part.name)
             for part in fields(self)
             if part.name not in ("blocks", "dense", "training")
         }
-        answers = single | {"blocks": len(self.blocks), "dense_layers": len(self.dense)}
-        for index, block in enumerate(self.blocks, start=1):
-            answers[f"filters_{index}"] = block.filters
-            answers[f"convs_{index}"] = block.convs
-            answers[f"pool_{index}"] = block.pool
-        for index, width in enumerate(self.dense, start=1):
-            answers[f"dense_{index}"] = width
-        replay = Replay(answers | training_answers(self.training), type(self).__name__)
-        _ask(replay)
-        replay.refuse_unused(neutral={part.name: part.default for part in fields(self)})
-        return replay
+        return (
+            single
+            | {"blocks": len(self.blocks), "dense_layers": len(self.dense)}
+            | numbered("filters", tuple(block.filters for block in self.blocks))
+            | numbered("convs", tuple(block.convs for block in self.blocks))
+            | numbered("pool", tuple(block.pool for block in self.blocks))
+            | numbered("dense", self.dense)
+        )
 
 
 def _ask(hp: HyperParameters) -> dict[str, Any]:

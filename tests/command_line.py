@@ -1,4 +1,4 @@
-"""Start `run_search.py` as a person would, and look at what it leaves."""
+"""Start a program of the top level as a person would, and look at what it leaves."""
 
 import os
 import subprocess
@@ -17,8 +17,8 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 QUICK = ("--space", "mlp", "--epochs", "2", "--val-size", "100")
 
 
-def command(*flags: str) -> list[str]:
-    return [sys.executable, str(ROOT / "run_search.py"), *flags]
+def command(*flags: str, program: str = "run_search.py") -> list[str]:
+    return [sys.executable, str(ROOT / program), *flags]
 
 
 def environment(data: Path) -> dict[str, str]:
@@ -26,11 +26,15 @@ def environment(data: Path) -> dict[str, str]:
 
 
 def run(
-    directory: Path, data: Path, *flags: str, seconds: float = 240
+    directory: Path,
+    data: Path,
+    *flags: str,
+    seconds: float = 240,
+    program: str = "run_search.py",
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in `directory` to its end."""
     return subprocess.run(
-        command(*flags),
+        command(*flags, program=program),
         cwd=directory,
         env=environment(data),
         capture_output=True,
@@ -39,10 +43,12 @@ def run(
     )
 
 
-def start(directory: Path, data: Path, *flags: str) -> subprocess.Popen[str]:
+def start(
+    directory: Path, data: Path, *flags: str, program: str = "run_search.py"
+) -> subprocess.Popen[str]:
     """Start the command in `directory`, in a process group of its own."""
     return subprocess.Popen(
-        command(*flags),
+        command(*flags, program=program),
         cwd=directory,
         env=environment(data),
         stdout=subprocess.PIPE,

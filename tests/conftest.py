@@ -11,38 +11,57 @@ import pytest
 SMALL_CLASS_SIZE = 60
 
 
-def write_idx_data(directory: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write training files in MNIST's format, and the MD5SUMS that vouch for them.
+def write_idx_data(
+    directory: Path, images: np.ndarray, labels: np.ndarray, part: str = "train"
+) -> None:
+    """Write files in MNIST's format, and into MD5SUMS the sums that vouch for them.
 
     Args:
         directory: Existing folder.
         images: (n, 28, 28) uint8.
         labels: (n,) uint8.
+        part: `train` or `t10k`.
     """
     contents = {
-        "train-images-idx3-ubyte.gz": struct.pack(">IIII", 2051, *images.shape) + images.tobytes(),
-        "train-labels-idx1-ubyte.gz": struct.pack(">II", 2049, *labels.shape) + labels.tobytes(),
+        f"{part}-images-idx3-ubyte.gz": struct.pack(">IIII", 2051, *images.shape)
+        + images.tobytes(),
+        f"{part}-labels-idx1-ubyte.gz": struct.pack(">II", 2049, *labels.shape) + labels.tobytes(),
     }
     sums = []
     for name, content in contents.items():
         packed = gzip.compress(content, mtime=0)
         (directory / name).write_bytes(packed)
         sums.append(f"{hashlib.md5(packed).hexdigest()}  {name}\n")
-    (directory / "MD5SUMS").write_text("".join(sums))
+    with (directory / "MD5SUMS").open("a") as file:
+        file.writelines(sums)
+
+
+def small_images(class_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Learnable images and labels: each class has a bright 8x8 square of its own on noise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(10, dtype=np.uint8), class_size))
+    images = rng.integers(0, 60, (len(labels), 28, 28), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        row, column = divmod(int(label), 4)
+        image[2 + 8 * row : 10 + 8 * row, 7 * column : 7 + 7 * column] += np.uint8(150)
+    return images, labels
 
 
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 600 learnable training images, 60 of each class; no test files.
 
-    Each class has its own bright 8x8 square on a noisy ground: four epochs teach it to a small net.
+    Four epochs teach them to a small net.
     """
     directory = tmp_path_factory.mktemp("small-data")
-    rng = np.random.default_rng(0)
-    labels = rng.permutation(np.repeat(np.arange(10, dtype=np.uint8), SMALL_CLASS_SIZE))
-    images = rng.integers(0, 60, (len(labels), 28, 28), dtype=np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        row, column = divmod(int(label), 4)
-        image[2 + 8 * row : 10 + 8 * row, 7 * column : 7 + 7 * column] += np.uint8(150)
-    write_idx_data(directory, images, labels)
+    write_idx_data(directory, *small_images(SMALL_CLASS_SIZE, seed=0))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def small_data_with_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same training images, and 200 test images."""
+    directory = tmp_path_factory.mktemp("small-data-with-test")
+    write_idx_data(directory, *small_images(SMALL_CLASS_SIZE, seed=0))
+    write_idx_data(directory, *small_images(20, seed=1), part="t10k")
     return directory

@@ -39,3 +39,7 @@ def test_search_prints_the_tables_of_a_search(tmp_path: Path, small_data: Path) 
     output = run(small_data, "search", "--results-dir", str(tmp_path), "--", *flags)
     assert "best validation accuracy" in output
     assert "101,770" in output
+
+
+def test_report_times_a_large_study(small_data: Path) -> None:
+    assert "report.html MB" in run(small_data, "report", "--trials", "40")

@@ -1,18 +1,14 @@
-"""The command, as a person runs it: real training of small nets, real kills, real errors."""
+"""The search command, as a person runs it: real training of small nets."""
 
 import json
-import os
-import resource
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-import psutil
 import pytest
 from optuna.trial import TrialState
 
@@ -22,10 +18,7 @@ from tests.command_line import (
     FINISHED,
     QUICK,
     ROOT,
-    children,
-    command,
     count,
-    environment,
     run,
     start,
     study,
@@ -104,77 +97,6 @@ def test_the_published_cnn_learns_from_real_images_without_the_test_files(tmp_pa
     assert best["value"] > 0.7
 
 
-def test_a_killed_coordinator_leaves_no_process_and_loses_no_trial(
-    tmp_path: Path, small_data: Path
-) -> None:
-    flags = (*QUICK, "--trials", "6", "--workers", "2", "--epochs", "3")
-    for finished in (1, 3):
-        search = start(tmp_path, small_data, *flags)
-        wait_until(
-            lambda n=finished: (
-                count(tmp_path, "mlp", *FINISHED) >= n
-                and count(tmp_path, "mlp", TrialState.RUNNING) > 0
-            )
-        )
-        workers = children(search.pid)
-        assert workers
-        search.kill()
-        search.communicate()
-        wait_until(lambda pids=workers: not any(map(psutil.pid_exists, pids)), seconds=30)
-    ended = run(tmp_path, small_data, *flags, "--json")
-    assert ended.returncode == 0, ended.stderr
-    recorded = study(tmp_path, "mlp")
-    assert len(recorded.get_trials(states=FINISHED)) == len(recorded.trials) == 6
-
-
-def test_killed_workers_cost_no_trial(tmp_path: Path, small_data: Path) -> None:
-    search = start(tmp_path, small_data, *QUICK, "--trials", "4", "--workers", "2")
-    for finished in (1, 2):
-        wait_until(
-            lambda n=finished: (
-                count(tmp_path, "mlp", *FINISHED) >= n
-                and count(tmp_path, "mlp", TrialState.RUNNING) > 0
-            )
-        )
-        os.kill(children(search.pid)[0], signal.SIGKILL)
-    _, errors = search.communicate(timeout=240)
-    assert search.returncode == 0, errors
-    recorded = study(tmp_path, "mlp")
-    assert len(recorded.get_trials(states=FINISHED)) == len(recorded.trials) == 4
-
-
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
-def test_a_signal_stops_cleanly_and_says_how_to_go_on(
-    tmp_path: Path, small_data: Path, number: signal.Signals, code: int
-) -> None:
-    flags = (*QUICK, "--trials", "50", "--workers", "2")
-    search = start(tmp_path, small_data, *flags)
-    wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
-    for _ in range(3):  # as an impatient person does; to the workers as well, as a terminal does
-        os.killpg(search.pid, number)
-        time.sleep(0.02)
-    output, errors = search.communicate(timeout=30)
-    assert search.returncode == code, errors
-    assert f"continue: python run_search.py {' '.join(flags)}" in output
-    assert "Traceback" not in errors
-    assert count(tmp_path, "mlp", TrialState.RUNNING) == 0
-    assert not count(tmp_path, "mlp", TrialState.FAIL)
-    assert not any("attempts" in trial.user_attrs for trial in study(tmp_path, "mlp").trials)
-
-
-def test_a_second_coordinator_is_refused(tmp_path: Path, small_data: Path) -> None:
-    search = start(tmp_path, small_data, *QUICK, "--trials", "50")
-    wait_until(lambda: count(tmp_path, "mlp", TrialState.RUNNING) > 0)
-    second = run(tmp_path, small_data, *QUICK, "--trials", "50")
-    assert second.returncode == 2
-    assert "study 'mlp' is being searched by another process" in second.stderr
-    search.send_signal(signal.SIGINT)
-    search.communicate(timeout=30)
-    assert search.returncode == 130
-
-
 def test_the_coordinator_never_loads_tensorflow(tmp_path: Path, small_data: Path) -> None:
     search = start(tmp_path, small_data, *QUICK, "--trials", "50", "--dashboard")
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
@@ -183,38 +105,6 @@ def test_the_coordinator_never_loads_tensorflow(tmp_path: Path, small_data: Path
     assert "tensorflow" not in maps
     search.send_signal(signal.SIGINT)
     search.communicate(timeout=30)
-
-
-def test_the_dashboard_shows_trials_while_they_run_and_changes_nothing(
-    tmp_path: Path, small_data: Path
-) -> None:
-    flags = (*QUICK, "--trials", "50", "--epochs", "50", "--workers", "1", "--pruner", "none")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    search = start(tmp_path, small_data, *flags, "--dashboard-port", str(port))
-    address = f"http://127.0.0.1:{port}"
-
-    def trials() -> list[dict[str, object]]:
-        try:
-            with urllib.request.urlopen(f"{address}/api/studies/0?after=0", timeout=10) as answer:
-                return json.load(answer)["trials"]
-        except OSError:
-            return []
-
-    wait_until(
-        lambda: any(
-            trial["state"] == "Running" and trial["intermediate_values"] for trial in trials()
-        )
-    )
-    request = urllib.request.Request(f"{address}/api/studies/0", method="DELETE")
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=10)
-    assert refused.value.code == 405
-    assert b"--dashboard-writable" in refused.value.read()
-    search.send_signal(signal.SIGINT)
-    search.communicate(timeout=30)
-    assert count(tmp_path, "mlp", TrialState.RUNNING) == 0
 
 
 def test_a_hypermodel_of_keras_tuner_runs_with_its_own_compile(
@@ -302,137 +192,6 @@ def test_a_space_whose_every_configuration_fails_ends_in_an_error(
     assert message in ran.stderr.splitlines()[-1]
 
 
-def test_an_outcome_that_cannot_be_printed_is_one_line(tmp_path: Path, small_data: Path) -> None:
-    with open("/dev/full", "w") as full:
-        ran = subprocess.run(
-            command(*QUICK, "--trials", "1", "--json", "--quiet"),
-            cwd=tmp_path,
-            env=environment(small_data),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=240,
-        )
-    assert ran.returncode == 2
-    assert ran.stderr.startswith("run_search: [Errno 28] No space left on device")
-    assert "Traceback" not in ran.stderr
-
-
-ERRORS = {
-    "unknown space": (["--space", "cn"], "Did you mean 'cnn'?"),
-    "unknown sampler": (["--sampler", "tpo"], "--sampler 'tpo' is unknown; use one of tpe,"),
-    "unknown pruner": (["--pruner", "hyper"], "Did you mean 'hyperband'?"),
-    "no trials": (["--trials", "0"], "--trials is 0; it must be above 0."),
-    "workers in words": (["--workers", "two"], "--workers is 'two'; it must be auto or a whole"),
-    "unwritable results": (["--results-dir", "/dev/null/x"], "cannot be written"),
-    "missing data": (["--data-dir", "nowhere"], "nowhere has no train-images-idx3-ubyte.gz"),
-    "words for numbers": (["--trials", "abc"], "argument --trials: invalid int value: 'abc'; see"),
-    "no such module": (["--space", "nothing:Here"], "cannot import module 'nothing'"),
-    "too much validation": (["--val-size", "99999"], "val_size"),
-    "unreachable database": (
-        ["--storage", "sqlite:////dev/null/x.db"],
-        "--storage sqlite:////dev/null/x.db cannot be opened",
-    ),
-    "port out of range": (["--dashboard-port", "99999"], "--dashboard-port 99999 cannot be used"),
-}
-
-
-@pytest.mark.parametrize("case", ERRORS)
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, small_data: Path, case: str) -> None:
-    flags, message = ERRORS[case]
-    ran = run(tmp_path, small_data, "--val-size", "100", *flags)
-    assert ran.returncode == 2
-    assert message in ran.stderr
-    assert "Traceback" not in ran.stderr
-    assert ran.stderr.splitlines()[-1].startswith("run_search: ")
-
-
-def test_a_port_in_use_is_refused(tmp_path: Path, small_data: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        ran = run(tmp_path, small_data, *QUICK, "--trials", "1", "--dashboard-port", port)
-    assert ran.returncode == 2
-    assert f"--dashboard-port {port} cannot be used (Address already in use)" in ran.stderr
-
-
-@pytest.mark.parametrize("damage", ["truncated", "changed"])
-def test_damaged_data_is_named_with_the_md5_it_should_have(
-    tmp_path: Path, small_data: Path, damage: str
-) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    for file in small_data.iterdir():
-        (data / file.name).write_bytes(file.read_bytes())
-    images = data / "train-images-idx3-ubyte.gz"
-    content = images.read_bytes()
-    images.write_bytes(content[:1000] if damage == "truncated" else content[:-1] + b"x")
-    expected = (small_data / "MD5SUMS").read_text().split()[0]
-    ran = run(tmp_path, data, *QUICK, "--trials", "1")
-    assert ran.returncode == 2
-    assert str(images) in ran.stderr
-    assert expected in ran.stderr
-
-
-@pytest.mark.parametrize(
-    ("flags", "names"),
-    [
-        (["--space", "cnn", "--study", "mlp"], "space 'mlp'; this run asks for 'cnn'"),
-        (["--epochs", "3"], "epochs 2; this run asks for 3"),
-        (["--precision", "bfloat16"], "precision 'float32'; this run asks for 'bfloat16'"),
-        (["--val-size", "90"], "split"),
-    ],
-)
-def test_a_study_that_cannot_be_compared_is_refused_and_unharmed(
-    tmp_path: Path, small_data: Path, flags: list[str], names: str
-) -> None:
-    begin = (*QUICK, "--precision", "float32", "--trials", "1")
-    assert run(tmp_path, small_data, *begin).returncode == 0
-    before = study(tmp_path, "mlp").trials
-    ran = run(tmp_path, small_data, *begin, *flags)
-    assert ran.returncode == 2
-    assert names in ran.stderr
-    assert "--study NAME" in ran.stderr
-    assert study(tmp_path, "mlp").trials == before
-
-
-def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, small_data: Path) -> None:
-    flags = (*QUICK, "--workers", "1")
-    assert run(tmp_path, small_data, *flags, "--trials", "1").returncode == 0
-    size = (tmp_path / "results" / "mlp" / "study.journal").stat().st_size
-    # A limit on the size of files fails a write as a full disk does.
-    full = subprocess.run(
-        command(*flags, "--trials", "3"),
-        cwd=tmp_path,
-        env=environment(small_data),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        preexec_fn=lambda: resource.setrlimit(
-            resource.RLIMIT_FSIZE, (size + 1500, resource.RLIM_INFINITY)
-        ),
-    )
-    assert full.returncode == 2
-    assert "cannot be read or written: [Errno 27] File too large" in full.stderr
-    assert "Traceback" not in full.stderr
-    ended = run(tmp_path, small_data, *flags, "--trials", "3", "--json")
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout.splitlines()[-1])["finished"] == 3
-
-
-@pytest.mark.parametrize("content", ["garbage\n", "this is no journal\nnor this\n"])
-def test_an_unreadable_journal_is_one_line(tmp_path: Path, small_data: Path, content: str) -> None:
-    folder = tmp_path / "results" / "mlp"
-    folder.mkdir(parents=True)
-    (folder / "study.journal").write_text(content)
-    ran = run(tmp_path, small_data, *QUICK, "--trials", "1")
-    assert ran.returncode == 2
-    assert "study.journal cannot be read as a journal (JSONDecodeError" in ran.stderr
-    assert "Traceback" not in ran.stderr
-    assert (folder / "study.journal").read_text().startswith(content)
-
-
 def test_help_is_complete_and_loads_nothing_heavy() -> None:
     script = (
         "import sys, runpy\n"
@@ -450,3 +209,35 @@ def test_help_is_complete_and_loads_nothing_heavy() -> None:
     flags = {word.strip(",.") for word in ran.stdout.split() if word.startswith("--")}
     assert len(flags) > 25
     assert not [flag for flag in flags if f"`{flag}" not in readme and f" {flag}" not in readme]
+
+
+def test_the_dashboard_shows_trials_while_they_run_and_changes_nothing(
+    tmp_path: Path, small_data: Path
+) -> None:
+    flags = (*QUICK, "--trials", "50", "--epochs", "50", "--workers", "1", "--pruner", "none")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    search = start(tmp_path, small_data, *flags, "--dashboard-port", str(port))
+    address = f"http://127.0.0.1:{port}"
+
+    def trials() -> list[dict[str, object]]:
+        try:
+            with urllib.request.urlopen(f"{address}/api/studies/0?after=0", timeout=10) as answer:
+                return json.load(answer)["trials"]
+        except OSError:
+            return []
+
+    wait_until(
+        lambda: any(
+            trial["state"] == "Running" and trial["intermediate_values"] for trial in trials()
+        )
+    )
+    request = urllib.request.Request(f"{address}/api/studies/0", method="DELETE")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    assert refused.value.code == 405
+    assert b"--dashboard-writable" in refused.value.read()
+    search.send_signal(signal.SIGINT)
+    search.communicate(timeout=30)
+    assert count(tmp_path, "mlp", TrialState.RUNNING) == 0

@@ -20,9 +20,7 @@ def test_seeds_of_trials_and_searches_do_not_meet() -> None:
     assert len(seeds) == 20 * 500
 
 
-@pytest.mark.parametrize(
-    ("sampler", "package"), [("gp", "torch"), ("cmaes", "cmaes"), ("qmc", "scipy")]
-)
+@pytest.mark.parametrize(("sampler", "package"), [("gp", "torch"), ("cmaes", "cmaes")])
 def test_a_missing_package_of_a_sampler_is_one_line(
     monkeypatch: pytest.MonkeyPatch, sampler: str, package: str
 ) -> None:

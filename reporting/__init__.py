@@ -1,0 +1,1 @@
+"""After the search: retrain, measure once on the test split, compare, and write it all down."""

@@ -1,0 +1,1 @@
+"""Numbers of the chapters: what a search and its models tell, worked out."""

@@ -1,0 +1,31 @@
+"""What every row says of every test image, as one table."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from reporting.evidence import Evidence
+from reporting.measuring.classes import CLASS_NAMES
+
+
+def write_predictions(evidence: Evidence, file: Path) -> None:
+    """Write one line for each test image, in the order of the test file.
+
+    Columns: `image` (0-based index), `label`, and for each row its class by the mean probability
+    over seeds (`NAME: class`), that probability, and how many of its seeds have the image right.
+
+    Args:
+        evidence: With test results.
+        file: A CSV file.
+    """
+    names = np.array(CLASS_NAMES)
+    test = evidence.test
+    assert test is not None
+    columns: dict[str, object] = {"image": np.arange(len(test.labels)), "label": names[test.labels]}
+    for row in evidence.scored:
+        mean = row.probabilities.mean(axis=0)
+        columns[f"{row.name}: class"] = names[mean.argmax(axis=1)]
+        columns[f"{row.name}: probability"] = mean.max(axis=1).round(4)
+        columns[f"{row.name}: seeds right"] = row.correct.sum(axis=0)
+    pd.DataFrame(columns).to_csv(file, index=False)

@@ -1,0 +1,1 @@
+"""What pictures show: for `predict.py`, and for anybody's own code."""

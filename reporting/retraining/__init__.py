@@ -1,0 +1,1 @@
+"""Train again what a report needs: which trainings, on which workers, kept for good."""

@@ -1,0 +1,286 @@
+"""One report, from settings to files: read, choose, retrain, open the test split, write."""
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from rich.progress import Progress
+
+from reporting import evidence as evidences
+from reporting.contents import document_of
+from reporting.errors import ReportError
+from reporting.evidence import Evidence, Remeasured, Row
+from reporting.measuring.predictions import write_predictions
+from reporting.measuring.scoring import score
+from reporting.measuring.test_split import load_test_split, require_test_files
+from reporting.page import write_document
+from reporting.record import Record, read_study
+from reporting.retraining.order import MODEL_FILE, Retrained
+from reporting.retraining.plan import Candidate, Entry, Plan, in_running_order, preview
+from reporting.retraining.tasks import Results, Retrainings, Task
+from reporting.settings import ReportSettings
+from search.data import find_data, fingerprint, load_split
+from search.messages import Failed
+from search.provenance import command_line, commit, machine
+from search.study import split_sizes
+from search.worker import WorkerSettings
+from search.workers import STOP_SIGNALS
+
+NOT_TRAINED = "not trained yet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a report came to.
+
+    Args:
+        html: The page.
+        evidence: What it was written from.
+    """
+
+    html: Path
+    evidence: Evidence
+
+
+def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence[str]) -> Outcome:
+    """Make the report of a study.
+
+    Args:
+        settings: What was asked for.
+        progress: Shows how far the retrainings are.
+        arguments: `sys.argv`, for the record.
+
+    Raises:
+        Interrupted: A signal stopped it; what is retrained is kept.
+        SearchError: The user can mend the cause; the message says how.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if settings.quick:
+        settings = preview(settings)
+    record = read_study(settings.results_dir, settings.study, settings.storage)
+    data_dir = _same_data(settings, record)
+    plan = Plan(settings, record)
+    retrainings = record.directory / "retrainings"
+    # Made from the study, whichever storage it is in.
+    target = record.directory / ("report-preview" if settings.quick else "report")
+    _make_directory(target)
+    with _only_one(record.directory):
+        if settings.retrain:
+            require_test_files(data_dir)  # not after hours of training
+            results = _retrain(settings, record, plan, data_dir, retrainings, progress)
+        else:
+            results = _kept(plan, retrainings)
+        evidence = _gather(settings, record, plan, data_dir, results, arguments)
+        html = write_document(document_of(evidence), target)
+        _write_winner(evidence, target)
+    return Outcome(html=html, evidence=evidence)
+
+
+def _same_data(settings: ReportSettings, record: Record) -> Path:
+    data_dir = find_data(settings.data_dir)
+    found, wanted = fingerprint(data_dir), record.facts.get("data")
+    if found != wanted:
+        raise ReportError(
+            f"{data_dir} holds other data (MD5 {found}) than the study was searched on ({wanted}). "
+            "Name the folder of the search by --data-dir."
+        )
+    return data_dir
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReportError(
+            f"{directory} cannot be made ({error.strerror}); the report is written beside the "
+            "study. Give a folder that you may write by --results-dir."
+        ) from error
+
+
+@contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    lock = FileLock(directory / "report.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ReportError(
+            f"another process is reporting this study (it holds {lock.lock_file}). Wait for it, "
+            "or stop it."
+        ) from error
+    with lock:
+        yield
+
+
+def _retrain(
+    settings: ReportSettings,
+    record: Record,
+    plan: Plan,
+    data_dir: Path,
+    directory: Path,
+    progress: Progress,
+) -> Results:
+    train_size, val_size = split_sizes(str(record.facts["split"]))
+    workers = WorkerSettings(
+        space=str(record.facts["space"]),
+        data_dir=data_dir,
+        train_size=train_size,
+        val_size=val_size,
+        precision=record.facts["precision"],
+    )
+    candidates = [task for candidate in plan.candidates for task in candidate.tasks]
+    followed: list[Candidate] = []
+
+    def follow_up(results: Results) -> list[Task]:
+        chosen = None if followed else plan.choose(results)
+        if chosen is None:
+            return []
+        followed.append(chosen)
+        return in_running_order(plan.winners(chosen))
+
+    with _stop_by_signal() as stopped:
+        retrainings = Retrainings(
+            workers,
+            directory,
+            log_dir=record.directory / "logs",
+            workers=settings.workers,
+            progress=progress,
+            stopped=lambda: stopped[-1] if stopped else "",
+        )
+        return retrainings.run([*candidates, *in_running_order(plan.baselines)], follow_up)
+
+
+@contextmanager
+def _stop_by_signal() -> Iterator[list[str]]:
+    names: dict[int, str] = {
+        signal.SIGINT: "Ctrl-C",
+        signal.SIGTERM: "SIGTERM",
+        signal.SIGHUP: "SIGHUP",
+    }
+    stopped: list[str] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: stopped.append(names[number]))
+        for number in STOP_SIGNALS
+    }
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _kept(plan: Plan, directory: Path) -> dict[str, Retrained | Failed]:
+    """What earlier reports have left, without training anything."""
+    results: dict[str, Retrained | Failed] = {}
+
+    def collect(tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            kept = Retrained.load(directory / task.retraining.key)
+            if kept is not None:
+                results[task.retraining.key] = kept
+
+    collect([task for candidate in plan.candidates for task in candidate.tasks])
+    collect([task for entry in plan.baselines for task in entry.tasks])
+    chosen = plan.choose(results)
+    if chosen is not None:
+        collect([task for entry in plan.winners(chosen) for task in entry.tasks])
+    return results
+
+
+def _gather(
+    settings: ReportSettings,
+    record: Record,
+    plan: Plan,
+    data_dir: Path,
+    results: Results,
+    arguments: Sequence[str],
+) -> Evidence:
+    train_size, val_size = split_sizes(str(record.facts["split"]))
+    remeasured = [
+        Remeasured(candidate=candidate, runs=_finished(candidate.tasks, results))
+        for candidate in plan.candidates
+    ]
+    chosen = plan.choose(results)
+    winner = next((part for part in remeasured if part.candidate is chosen), None)
+    tasks = [task for candidate in plan.candidates for task in candidate.tasks]
+    rows: list[Row] = []
+    test = None
+    if chosen is not None:
+        # From here on nothing is chosen any more: the test split may be opened.
+        test = load_test_split(data_dir)
+        winners = plan.winners(chosen)
+        for entry in (*winners, *plan.baselines):
+            tasks += entry.tasks
+            rows += _rows(settings, entry, entry in winners, results, test)
+    return Evidence(
+        settings=settings,
+        record=record,
+        remeasured=remeasured,
+        winner=winner,
+        rows=rows,
+        differences=evidences.differences(rows),
+        split=load_split(data_dir, train_size=train_size, val_size=val_size),
+        test=test,
+        command=command_line(arguments),
+        machine=machine(),
+        commit=commit(),
+        failures={
+            task.label: result.reason
+            for task in tasks
+            if isinstance(result := results.get(task.retraining.key), Failed)
+        },
+    )
+
+
+def _rows(
+    settings: ReportSettings, entry: Entry, won: bool, results: Results, test: Any
+) -> list[Row]:
+    """The entry's row; the winner's also with mirrored images, and as an ensemble."""
+    scored = [(kept, score(kept, test)) for kept in _finished(entry.tasks, results)]
+    missing = [
+        f"seed {task.retraining.seed} "
+        + (f"failed, {result.reason}" if isinstance(result, Failed) else NOT_TRAINED)
+        for task in entry.tasks
+        if not isinstance(result := results.get(task.retraining.key), Retrained)
+    ]
+    kind: evidences.Kind = "baseline"
+    if won:
+        kind = "tuned" if entry.name == "tuned" else "variant"
+    row = evidences.make_row(entry, kind, scored, test.labels, "; ".join(missing))
+    rows = [row]
+    if kind == "tuned" and scored:
+        rows.append(evidences.flip_averaged(row, scored))
+        if settings.ensemble and len(scored) > 1:
+            rows.append(evidences.ensemble(row))
+    return rows
+
+
+def _finished(tasks: Sequence[Task], results: Results) -> list[Retrained]:
+    found = [results.get(task.retraining.key) for task in tasks]
+    return [kept for kept in found if isinstance(kept, Retrained)]
+
+
+def _write_winner(evidence: Evidence, directory: Path) -> None:
+    """`best_config.json`, `best_model.keras` and `predictions.csv`."""
+    tuned = evidence.tuned
+    if evidence.winner is None or tuned is None:
+        return
+    config = {
+        "space": evidence.record.facts["space"],
+        "trial": evidence.winner.candidate.number,
+        "params": dict(tuned.params),
+        "epochs": len(tuned.runs[0].history),
+        "seeds": [run.seed for run in tuned.runs],
+        "test_accuracy": [float(value) for value in tuned.correct.mean(axis=1)],
+        "model": {"file": "best_model.keras", "seed": tuned.runs[0].seed},
+    }
+    (directory / "best_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    # The first seed's, not the best one's: choosing it by test accuracy would spoil that number.
+    shutil.copyfile(tuned.runs[0].folder / MODEL_FILE, directory / "best_model.keras")
+    write_predictions(evidence, directory / "predictions.csv")

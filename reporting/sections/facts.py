@@ -1,0 +1,83 @@
+"""Where every number comes from: data, splits, settings, versions, machine, commands."""
+
+from typing import Any
+
+import pandas as pd
+
+from reporting.document import Block, Code, Paragraph, Section, Table
+from reporting.evidence import Evidence
+from search.display import duration
+
+
+def section(evidence: Evidence) -> Section:
+    """Facts of the search and of this report, and which images each number is measured on."""
+    blocks: list[Block] = [
+        _facts(evidence),
+        _splits(evidence),
+        Paragraph("To make both again:"),
+        Code(_commands(evidence), "console"),
+    ]
+    return Section(name="facts", title="Run facts", blocks=blocks)
+
+
+def _facts(evidence: Evidence) -> Table:
+    record, facts, settings = evidence.record, evidence.record.facts, evidence.settings
+    states = record.trials["state"].value_counts()
+    started, ended = record.trials["started"].min(), record.trials["ended_at"].max()
+    rows: dict[str, Any] = {
+        "Study": f"{record.study.study_name} in {record.storage}",
+        "Space": facts.get("space"),
+        "Trials": ", ".join(f"{count} {state.lower()}" for state, count in states.items()),
+        "Most epochs a trial": facts.get("epochs"),
+        "Search": _words(facts.get("settings", {})),
+        "Engine": facts.get("engine"),
+        "Searched": f"{_minute(started)} to {_minute(ended)}"
+        + ("" if pd.isna(started) or pd.isna(ended) else f" ({_span(started, ended)})"),
+        "Data": f"Fashion-MNIST format, MD5 of the training files {facts.get('data')}",
+        "Precision of training": facts.get("precision"),
+        "Precision of every test result": "float32",
+        "Candidates": f"best {settings.top} trials, {settings.candidate_seeds} fresh seeds each",
+        "Final trainings": f"{settings.seeds} seeds; winner {settings.epochs} epochs, baselines "
+        f"{settings.baseline_epochs}",
+        "Machine of the search": facts.get("machine"),
+        "Machine of this report": evidence.machine,
+        "Versions": _words(facts.get("versions", {})),
+        "Commit of the search": facts.get("commit"),
+        "Commit of this report": evidence.commit,
+    }
+    frame = pd.DataFrame({"fact": list(rows), "value": [str(value) for value in rows.values()]})
+    return Table(name="facts", caption="Search and report", shown=frame)
+
+
+def _splits(evidence: Evidence) -> Table:
+    train, val = len(evidence.split.train_labels), len(evidence.split.val_labels)
+    test = "the test split" if evidence.test is None else f"{len(evidence.test.labels):,} test"
+    rows = [
+        ("validation accuracy in the search", f"{train:,} training", f"{val:,} validation"),
+        ("validation accuracy re-measured", f"{train:,} training", f"{val:,} validation"),
+        ("test accuracy and all from it", f"{train + val:,} training + validation", test),
+    ]
+    return Table(
+        name="splits",
+        caption="Images that each number is measured on: the test split was opened once, after the "
+        "configuration was chosen",
+        shown=pd.DataFrame(rows, columns=["number", "trained on", "measured on"]),
+    )
+
+
+def _commands(evidence: Evidence) -> str:
+    runs = evidence.record.facts.get("runs", [])
+    commands = [str(run["command"]) for run in runs if "command" in run]
+    return "\n".join([*dict.fromkeys(commands), evidence.command])
+
+
+def _words(values: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in dict(values).items()) or "-"
+
+
+def _minute(moment: Any) -> str:
+    return "-" if pd.isna(moment) else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _span(started: Any, ended: Any) -> str:
+    return duration((ended - started).total_seconds())

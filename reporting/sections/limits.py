@@ -1,0 +1,37 @@
+"""What this report does not show, and why its numbers may differ next time."""
+
+from reporting.document import Block, Paragraph, Section
+from reporting.evidence import Evidence
+from reporting.measuring.classes import FASHION_MNIST
+
+
+def section(evidence: Evidence) -> Section:
+    """The limits, in sentences."""
+    settings = evidence.settings
+    texts = [
+        "One data set, one split, one machine. Differences between networks hold for these test "
+        "images; the bootstrap says how far they may hold for others like them.",
+        f"Intervals over {settings.seeds} seeds are wide and assume a normal spread; McNemar's "
+        "test looks at the models of the first seed only. A difference is called shown where both "
+        "the bootstrap interval and the corrected test agree.",
+        f"The winner was trained for {settings.epochs} epochs and tuned on this data; the "
+        f"baselines, as published, for {settings.baseline_epochs} and not tuned. The comparison "
+        "says what the search adds to them, not what the best tuning of each could reach.",
+        "The official test images of Fashion-MNIST have been used by thousands of publications; "
+        "networks and habits chosen after reading these are not independent of them.",
+        "The search kept its best trials by one validation part of the training images. It is "
+        "fixed, so several searches on it share its luck.",
+        "Training is repeatable bit for bit only on the same processor type with the same versions "
+        "and one thread; elsewhere results differ within the spread over seeds.",
+    ]
+    if evidence.record.facts.get("data") != FASHION_MNIST:
+        texts.append(
+            "The data is not the official Fashion-MNIST; classes are still called by its names."
+        )
+    if evidence.tuned is not None and evidence.tuned.accuracy.n < 5:
+        texts.append(
+            "Fewer than five seeds: more are added by the same command with a larger --seeds, "
+            "which trains only the new ones."
+        )
+    blocks: list[Block] = [Paragraph(text) for text in texts]
+    return Section(name="limits", title="Limits of this report", blocks=blocks)

@@ -1,0 +1,253 @@
+"""Evidence as a real search and its retrainings would leave it, made in a second without training.
+
+Learning curves and probabilities come from formulas; everything else is the real thing: an Optuna
+study of the `cnn` space, its record, plan, rows and differences.
+"""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from reporting.evidence import (
+    Evidence,
+    Remeasured,
+    Row,
+    differences,
+    ensemble,
+    flip_averaged,
+    make_row,
+)
+from reporting.measuring.scoring import Scores
+from reporting.measuring.test_split import TestSplit
+from reporting.record import read_study
+from reporting.retraining.order import Retrained
+from reporting.retraining.plan import Plan
+from reporting.settings import ReportSettings
+from search.data import Split
+from search.hyperparameters import TrialHyperParameters
+from search.storage import open_storage
+from search.study import split_words
+from spaces import first_configurations
+from spaces.cnn_config import CnnConfig
+from tests.spaces.random_params import random_params
+
+FACTS = {
+    "space": "cnn",
+    "data": "0" * 32,
+    "split": split_words(None, 10_000),
+    "epochs": 8,
+    "precision": "float32",
+    "engine": "optuna",
+    "seed": 0,
+    "settings": {"sampler": "tpe", "pruner": "hyperband", "seed": 0},
+    "versions": {"python": "3.11.7", "keras": "3.15.1"},
+    "commit": "0123456789ab",
+    "machine": "a test, 2 cores",
+    "command": "python run_search.py --trials 30",
+    "runs": [{"command": "python run_search.py --trials 30", "seed": 0}],
+}
+START = datetime.datetime(2026, 1, 1, 12)
+
+
+def made_study(results_dir: Path, trials: int = 30, name: str = "cnn") -> optuna.Study:
+    """Write a study of that many trials into `results_dir/<name>/study.journal`."""
+    directory = results_dir / name
+    directory.mkdir(parents=True)
+    storage = open_storage((directory / "study.journal").resolve(), None)
+    study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+    for key, value in FACTS.items():
+        study.set_user_attr(key, value)
+    rng = np.random.default_rng(0)
+    named = first_configurations("cnn")
+    configurations: list[tuple[str | None, dict[str, Any]]] = list(named.items())
+    configurations += [(None, values) for values in random_params(CnnConfig.sample, trials)]
+    clock = [0.0, 0.0]
+    for number, (baseline, params) in enumerate(configurations[:trials]):
+        study.add_trial(_trial(number, baseline, params, rng, clock))
+    return study
+
+
+def _trial(
+    number: int,
+    baseline: str | None,
+    params: dict[str, Any],
+    rng: np.random.Generator,
+    clock: list[float],
+) -> optuna.trial.FrozenTrial:
+    distributions: dict[str, Any] = {}
+
+    def answer(name: str, distribution: Any) -> Any:
+        distributions[name] = distribution
+        return params[name]
+
+    CnnConfig.sample(TrialHyperParameters(answer))
+    final = 0.86 + 0.07 * rng.random() + (0.01 if params.get("residual") else 0)
+    pruned, failed = number % 3 == 2, number % 11 == 9
+    epochs = 0 if failed else (1 if rng.random() < 0.6 else 3) if pruned else 8
+    curve = {e: float(final - 0.1 / e + 0.004 * rng.normal()) for e in range(1, epochs + 1)}
+    worker = number % 2
+    seconds = float(rng.uniform(5, 40)) * max(epochs, 1)
+    started = START + datetime.timedelta(seconds=clock[worker])
+    clock[worker] += seconds + 1
+    attrs: dict[str, Any] = {"seed": number, "parameters": int(rng.integers(50_000, 900_000))}
+    if baseline:
+        attrs["baseline"] = baseline
+    if failed:
+        attrs["reason"] = "non-finite loss in epoch 1"
+    else:
+        attrs |= {
+            "epochs": epochs,
+            "seconds": seconds,
+            "train_seconds": seconds * 0.9,
+            "val_seconds": seconds * 0.05,
+            "images_per_second": 1500.0,
+            "history": {"val_accuracy": list(curve.values())},
+        }
+    attrs["ended"] = (
+        "failed" if failed else f"pruned after epoch {epochs}" if pruned else "complete"
+    )
+    state = TrialState.FAIL if failed else TrialState.PRUNED if pruned else TrialState.COMPLETE
+    return optuna.trial.FrozenTrial(
+        number=number,
+        state=state,
+        value=None if failed else curve[epochs],
+        datetime_start=started,
+        datetime_complete=started + datetime.timedelta(seconds=seconds),
+        params=params,
+        distributions=distributions,
+        user_attrs=attrs,
+        system_attrs={},
+        intermediate_values=curve,
+        trial_id=number,
+    )
+
+
+def made_evidence(
+    results_dir: Path,
+    *,
+    trials: int = 30,
+    images: int = 1000,
+    retrained: bool = True,
+    gaps: Sequence[str] = (),
+    **settings: Any,
+) -> Evidence:
+    """A study in `results_dir`, and evidence on it.
+
+    Args:
+        results_dir: An empty folder.
+        trials: Trials of the study.
+        images: Test images.
+        retrained: Whether anything was retrained.
+        gaps: Names of rows without a finished training.
+        **settings: Fields of `ReportSettings`.
+    """
+    chosen = ReportSettings(results_dir=results_dir, study="cnn", ensemble=True, **settings)
+    made_study(results_dir, trials)
+    record = read_study(results_dir, "cnn", None)
+    plan = Plan(chosen, record)
+    rng = np.random.default_rng(1)
+    labels = (np.arange(images) % 10).astype(np.uint8)
+    test = TestSplit(images=_images(labels, rng), labels=labels)
+    train_labels = (np.arange(2000) % 10).astype(np.uint8)
+    split = Split(
+        train_images=_images(train_labels, rng),
+        train_labels=train_labels,
+        val_images=_images(train_labels[:500], rng),
+        val_labels=train_labels[:500],
+    )
+    remeasured = [
+        Remeasured(
+            candidate=candidate,
+            runs=[
+                _retrained(record.directory, index, 8, candidate.value - 0.002, validated=True)
+                for index in range(len(candidate.tasks))
+            ]
+            if retrained
+            else [],
+        )
+        for candidate in plan.candidates
+    ]
+    rows: list[Row] = []
+    entries = [*plan.winners(plan.candidates[0]), *plan.baselines] if retrained else []
+    for index, entry in enumerate(entries):
+        scored = [
+            (
+                _retrained(record.directory, seed, 10, 0.9, validated=False),
+                _scores(labels, 0.94 if index == 0 else 0.86 + 0.01 * index, index, seed),
+            )
+            for seed in range(0 if entry.name in gaps else len(entry.tasks))
+        ]
+        gap = "failed: out of memory" if entry.name in gaps else ""
+        row = make_row(entry, "tuned" if index == 0 else "baseline", scored, labels, gap)
+        rows.append(row)
+        if index == 0 and scored:
+            rows += [flip_averaged(row, scored), ensemble(row)]
+    return Evidence(
+        settings=chosen,
+        record=record,
+        remeasured=remeasured,
+        winner=remeasured[0] if retrained else None,
+        rows=rows,
+        differences=differences(rows),
+        split=split,
+        test=test if retrained else None,
+        command="python report.py",
+        machine="a test, 2 cores",
+        commit="0123456789ab",
+    )
+
+
+def _images(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    images = rng.integers(0, 60, (len(labels), 28, 28), dtype=np.uint8)
+    images[np.arange(len(labels)), 2 * labels + 2, :] = 250
+    return images
+
+
+def _retrained(
+    directory: Path, seed: int, epochs: int, final: float, *, validated: bool
+) -> Retrained:
+    history = [
+        {
+            "loss": 1 / epoch,
+            "accuracy": final - 0.1 / epoch + 0.002 * seed,
+            "seconds": 20.0,
+            "learning_rate": 1e-3 * (1 - epoch / (epochs + 1)),
+        }
+        | (
+            {"val_loss": 1.1 / epoch, "val_accuracy": final - 0.09 / epoch + 0.001 * seed}
+            if validated
+            else {}
+        )
+        for epoch in range(1, epochs + 1)
+    ]
+    return Retrained(
+        folder=directory / "retrainings" / f"{seed}-{epochs}",
+        seed=1_000_000 + seed,
+        parameters=123_456,
+        history=history,
+        train_seconds=20.0 * epochs,
+        cpu_seconds=19.0 * epochs,
+        val_accuracy=history[-1].get("val_accuracy"),
+    )
+
+
+def _scores(labels: np.ndarray, accuracy: float, row: int, seed: int) -> Scores:
+    """Probabilities whose mistakes are largely shared between rows and seeds."""
+    hard = np.random.default_rng(7).random(len(labels))
+    rng = np.random.default_rng(100 * row + seed)
+    wrong = hard + 0.05 * rng.normal(size=len(labels)) > accuracy
+    given = np.where(wrong, (labels + 1 + rng.integers(0, 9, len(labels))) % 10, labels)
+    probabilities = rng.dirichlet(np.ones(10), len(labels))
+    confidence = rng.uniform(0.5, 0.99, len(labels))[:, None]
+    probabilities *= 1 - confidence
+    probabilities[np.arange(len(labels)), given] += confidence[:, 0]
+    return Scores(
+        probabilities=probabilities,
+        mirrored=np.roll(probabilities, 0),
+        milliseconds_per_image=0.1 + 0.05 * row,
+    )

@@ -1,0 +1,60 @@
+"""Real worker processes that keep a retraining without training, and so without TensorFlow."""
+
+import os
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from reporting.retraining.order import Retrained
+from reporting.retraining.worker import Kept, Order
+from search.messages import Epoch, Failed
+from search.worker import Link, WorkerSettings, serve
+
+
+class _Model:
+    def save(self, path: Path) -> None:
+        path.write_text("a model")
+
+
+class _SimulatedRetrainer:
+    """Does what the order's `params` say under `behaviour`."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def run(self, order: Order) -> Kept | Failed:
+        retraining = order.retraining
+        behaviour: Any = retraining.params.get("behaviour", "")
+        marker = order.folder.parent.parent / f"died-{retraining.key}"
+        if behaviour == "fail":
+            return Failed(reason="ValueError: simulated")
+        if behaviour == "die" or (behaviour == "die once" and not marker.exists()):
+            marker.write_text("")
+            os.kill(os.getpid(), 9)
+        value = float(retraining.params.get("quality", 0.5)) + 0.001 * (retraining.seed % 7)
+        rows = []
+        for epoch in range(1, retraining.epochs + 1):
+            if behaviour == "slow":
+                time.sleep(0.2)
+            rows.append({"accuracy": value, "val_accuracy": value})
+            self._link.ask(Epoch(epoch, rows[-1]))
+        with (order.folder.parent.parent / "log.txt").open("a") as log:
+            log.write(f"{retraining.params.get('name')} {retraining.seed}\n")
+        order.folder.parent.mkdir(exist_ok=True)
+        Retrained(
+            folder=order.folder,
+            seed=retraining.seed,
+            parameters=10,
+            history=rows,
+            train_seconds=1.0,
+            cpu_seconds=1.0,
+            val_accuracy=value if retraining.part == "train" else None,
+        ).save(_Model())
+        return Kept()
+
+
+def run_simulated(connection: Connection, settings: WorkerSettings, log: Path) -> None:
+    """In place of `reporting.retraining.worker.run_retrainer`."""
+    log.write_text("simulated\n")
+    serve(connection, _SimulatedRetrainer)

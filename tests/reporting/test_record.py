@@ -1,0 +1,85 @@
+"""Reading a study: all of it, or one clear line."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from reporting.errors import ReportError
+from reporting.record import read_study
+from search.storage import open_storage
+from tests.reporting.made_evidence import made_study
+
+
+def test_trials_parameters_and_curves_are_those_of_the_study(tmp_path: Path) -> None:
+    study = made_study(tmp_path, 12)
+    record = read_study(tmp_path, "cnn", None)
+    assert list(record.trials.index) == list(range(12))
+    for trial in study.trials:
+        row = record.trials.loc[trial.number]
+        assert row["state"] == trial.state.name
+        assert record.trial_params(trial.number) == trial.params
+        for epoch, value in trial.intermediate_values.items():
+            assert record.curves.loc[trial.number, epoch] == value
+    assert record.complete.index[0] == study.best_trial.number
+    assert record.trials.loc[0, "baseline"] == "bn-cnn"
+    assert record.max_epochs == 8
+
+
+def test_without_a_name_the_study_written_last_is_taken(tmp_path: Path) -> None:
+    made_study(tmp_path, 5, name="older")
+    made_study(tmp_path, 5, name="newer")
+    assert read_study(tmp_path, None, None).study.study_name == "newer"
+
+
+def test_a_database_is_read_too(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/studies.db"
+    made_study(tmp_path, 5)
+    optuna.copy_study(
+        from_study_name="cnn",
+        from_storage=open_storage(tmp_path / "cnn" / "study.journal", None),
+        to_storage=url,
+        to_study_name="copied",
+    )
+    assert len(read_study(tmp_path, "copied", url).trials) == 5
+    with pytest.raises(ReportError, match=r"has no study 'gone'; its studies are copied"):
+        read_study(tmp_path, "gone", url)
+    with pytest.raises(ReportError, match=r"--storage needs --study"):
+        read_study(tmp_path, None, url)
+
+
+def test_no_study_at_all_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match=r"there is no study in .* yet\. Run run_search\.py"):
+        read_study(tmp_path, None, None)
+
+
+def test_a_deleted_or_misspelt_study_is_one_line_with_those_there_are(tmp_path: Path) -> None:
+    made_study(tmp_path, 5)
+    with pytest.raises(ReportError, match=r"no study 'cn' in .*Studies there: cnn\. Give --study"):
+        read_study(tmp_path, "cn", None)
+    optuna.delete_study(
+        study_name="cnn", storage=open_storage(tmp_path / "cnn" / "study.journal", None)
+    )
+    with pytest.raises(ReportError, match=r"has no study 'cnn'; it holds none\. Run run_search"):
+        read_study(tmp_path, "cnn", None)
+
+
+def test_a_study_without_a_complete_trial_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cnn").mkdir()
+    storage = open_storage(tmp_path / "cnn" / "study.journal", None)
+    study = optuna.create_study(study_name="cnn", storage=storage)
+    study.set_user_attr("space", "cnn")
+    with pytest.raises(ReportError, match=r"'cnn' in .* has no complete trial yet"):
+        read_study(tmp_path, "cnn", None)
+    study.enqueue_trial({})
+    study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
+    with pytest.raises(ReportError, match=r"has no complete trial yet.*Run the search again"):
+        read_study(tmp_path, "cnn", None)
+
+
+def test_a_study_of_another_program_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cnn").mkdir()
+    storage = open_storage(tmp_path / "cnn" / "study.journal", None)
+    optuna.create_study(study_name="cnn", storage=storage).optimize(lambda trial: 1.0, 1)
+    with pytest.raises(ReportError, match=r"'cnn' in .* was made by another program"):
+        read_study(tmp_path, "cnn", None)

@@ -1,0 +1,193 @@
+"""The command, as a person runs it: pictures in, classes out, one line for each mistake."""
+
+import gzip
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import predict
+from reporting.measuring.classes import CLASS_NAMES
+from tests.conftest import write_idx_data
+from tests.reporting.band_model import band_images, save_model
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "m.keras")
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write_band(label: int, path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True, parents=True)
+    Image.fromarray(band_images([label])[0]).save(path)
+    return path
+
+
+def write_test_files(directory: Path, labels: np.ndarray, images: np.ndarray) -> None:
+    """A data folder with training and test files."""
+    directory.mkdir()
+    write_idx_data(directory, images, labels)
+    for name, content in {
+        "t10k-images-idx3-ubyte.gz": struct.pack(">IIII", 2051, *images.shape) + images.tobytes(),
+        "t10k-labels-idx1-ubyte.gz": struct.pack(">II", 2049, *labels.shape) + labels.tobytes(),
+    }.items():
+        packed = gzip.compress(content)
+        (directory / name).write_bytes(packed)
+        with (directory / "MD5SUMS").open("a") as sums:
+            sums.write(f"{hashlib.md5(packed).hexdigest()}  {name}\n")
+
+
+def test_as_a_person_runs_it(tmp_path: Path, model: Path) -> None:
+    best = tmp_path / "results" / "cnn" / "report" / "best_model.keras"
+    best.parent.mkdir(parents=True)
+    best.write_bytes(model.read_bytes())
+    write_band(8, tmp_path / "bag.png")
+    (tmp_path / "bad.png").write_text("hello")
+    command = [sys.executable, str(ROOT / "predict.py"), "bag.png", "bad.png", "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 2
+    (record,) = json.loads(ran.stdout)
+    assert record["path"] == "bag.png"
+    assert record["class"] == "Bag"
+    assert record["probability"] == record["top3"][0]["probability"] > 0.8
+    assert [set(entry) for entry in record["top3"]] == [{"class", "probability"}] * 3
+    errors = ran.stderr.splitlines()
+    assert errors[0].startswith("predict: bad.png is not an image that can be read; use PNG")
+    assert errors[1] == "model: results/cnn/report/best_model.keras"
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(("flags", "code"), [(["--help"], 0), (["no.png"], 2)])
+def test_help_and_mistakes_do_not_wait_for_tensorflow(flags: list[str], code: int) -> None:
+    command = [sys.executable, "-X", "importtime", str(ROOT / "predict.py"), *flags]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == code
+    assert not {"tensorflow", "keras", "matplotlib"} & set(ran.stderr.split())
+
+
+def test_help_explains_what_is_done_to_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        predict.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "inverted if the background (the median of the border's pixels) is light" in said
+    assert "edges within 5 % of the background trimmed" in said
+    assert all(action.help for action in predict._parser()._actions)
+
+
+def test_a_folder_is_read_in_order_and_printed_as_lines(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_band(1, tmp_path / "wear" / "b.png")
+    write_band(0, tmp_path / "wear" / "a long name.PNG")
+    write_band(3, tmp_path / "wear" / "c.webp").rename(tmp_path / "wear" / "c.WEBP")
+    (tmp_path / "wear" / "notes.txt").write_text("no image")
+    assert predict.main(["wear", "--model", str(model)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["image", "class", "probability", "next"]
+    assert lines[1].startswith("wear/a long name.PNG  T-shirt/top  85.8 %")
+    assert lines[2].startswith("wear/b.png            Trouser      85.8 %")
+    assert lines[2].endswith("T-shirt/top 1.6 %, Pullover 1.6 %")
+    assert lines[3].startswith("wear/c.WEBP")
+    assert len(lines) == 4
+
+
+def test_a_terminal_gets_a_table(
+    tmp_path: Path,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    write_band(8, tmp_path / "[red]bag.png")
+    assert predict.main(["[red]bag.png", "--model", str(model)]) == 0
+    assert "[red]bag.png" in (said := capsys.readouterr().out)
+    assert "85.8 %" in said
+
+
+def test_the_demo_draws_a_grid(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = (np.arange(30) % 10).astype(np.uint8)
+    images = band_images(labels)
+    images[3] = band_images([5])[0]
+    write_test_files(tmp_path / "data", labels, images)
+    flags = ["--demo", "--data-dir", "data", "--model", str(model)]
+    assert predict.main(flags) == 0
+    said = capsys.readouterr()
+    assert f"24 of 25 test images right; grid: {tmp_path / 'predictions.png'}" in said.err
+    assert said.out.count("(wrong)") == 1
+    with Image.open(tmp_path / "predictions.png") as grid:
+        assert grid.format == "PNG"
+        assert min(grid.size) >= 1000
+        # Images, most of them black, cover most of it.
+        assert (np.asarray(grid.convert("L")) < 20).mean() > 0.4
+
+    assert predict.main([*flags, "--json", "--output", str(tmp_path / "g.png")]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert len(records) == 25
+    assert records[3]["path"] == "t10k-images-idx3-ubyte.gz[3]"
+    assert (records[3]["class"], records[3]["true_class"]) == (CLASS_NAMES[5], CLASS_NAMES[3])
+    assert (tmp_path / "g.png").stat().st_size > 10_000
+
+
+MISTAKES = {
+    "nothing": ([], "no image given; name image files or a folder, or use --demo."),
+    "model": (["a.png", "--results-dir", "r"], "no model found as r/*/report/best_model.keras."),
+    "file": (["MODEL", "no.png"], "no.png does not exist; check the name of the image."),
+    "text": (["MODEL", "text.png"], "text.png is not an image that can be read; use PNG, JPEG,"),
+    "half": (["MODEL", "half.png"], "half.png is damaged or truncated ("),
+    "empty": (["MODEL", "empty"], "folder empty has no image (.png .jpg .jpeg .bmp .gif .webp)"),
+    "plain": (["MODEL", "plain.png"], "plain.png shows nothing: it is of one colour all over"),
+    "h5": (["a.png", "--model", "text.png"], "model text.png is not a .keras file (a zip archive"),
+    "no model": (["a.png", "--model", "no.keras"], "model no.keras does not exist. Run report.py"),
+    "shape": (["a.png", "--model", "seven.keras"], "model seven.keras maps (None, 28, 28, 1) to"),
+    "both": (["MODEL", "--demo", "a.png"], "--demo takes its own images; give either"),
+    "output": (["MODEL", "a.png", "--output", "x.png"], "--output is x.png, but serves only"),
+    "data": (["MODEL", "a.png", "--data-dir", "d"], "--data-dir is d, but serves only --demo"),
+    "jpg": (["MODEL", "--demo", "--output", "x.jpg"], "--output is x.jpg; the grid is a PNG: name"),
+    "folder": (["MODEL", "--demo", "--output", "x/y.png"], "--output is x/y.png, but its folder"),
+    "no data": (["MODEL", "--demo", "--data-dir", "empty"], "the data folder empty has no train-"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str], mistake: str
+) -> None:
+    content = write_band(0, tmp_path / "a.png").read_bytes()
+    (tmp_path / "half.png").write_bytes(content[: len(content) * 2 // 3])
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    Image.new("L", (90, 90), 7).save(tmp_path / "plain.png")
+    flags, expected = MISTAKES[mistake]
+    if mistake == "shape":
+        save_model(tmp_path / "seven.keras", classes=7)
+    if "MODEL" in flags:
+        flags = ["--model", str(model), *flags[1:]]
+    assert predict.main(flags) == 2
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if not line.startswith("model:")]
+    assert said.out == ""
+    assert len(lines) == 1
+    assert lines[0].startswith(f"predict: {expected}")
+
+
+def test_an_unknown_flag_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        predict.main(["--modle", "x"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "predict: unrecognized arguments: --modle; see --help.\n"

@@ -1,0 +1,148 @@
+"""The search command, given what cannot work: one line, exit code 2, nothing lost."""
+
+import json
+import resource
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import (
+    QUICK,
+    command,
+    environment,
+    run,
+    study,
+)
+
+
+def test_an_outcome_that_cannot_be_printed_is_one_line(tmp_path: Path, small_data: Path) -> None:
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            command(*QUICK, "--trials", "1", "--json", "--quiet"),
+            cwd=tmp_path,
+            env=environment(small_data),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=240,
+        )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("run_search: [Errno 28] No space left on device")
+    assert "Traceback" not in ran.stderr
+
+
+ERRORS = {
+    "unknown space": (["--space", "cn"], "Did you mean 'cnn'?"),
+    "unknown sampler": (["--sampler", "tpo"], "--sampler 'tpo' is unknown; use one of tpe,"),
+    "unknown pruner": (["--pruner", "hyper"], "Did you mean 'hyperband'?"),
+    "no trials": (["--trials", "0"], "--trials is 0; it must be above 0."),
+    "workers in words": (["--workers", "two"], "--workers is 'two'; it must be auto or a whole"),
+    "unwritable results": (["--results-dir", "/dev/null/x"], "cannot be written"),
+    "missing data": (["--data-dir", "nowhere"], "nowhere has no train-images-idx3-ubyte.gz"),
+    "words for numbers": (["--trials", "abc"], "argument --trials: invalid int value: 'abc'; see"),
+    "no such module": (["--space", "nothing:Here"], "cannot import module 'nothing'"),
+    "too much validation": (["--val-size", "99999"], "val_size"),
+    "unreachable database": (
+        ["--storage", "sqlite:////dev/null/x.db"],
+        "--storage sqlite:////dev/null/x.db cannot be opened",
+    ),
+    "port out of range": (["--dashboard-port", "99999"], "--dashboard-port 99999 cannot be used"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, small_data: Path, case: str) -> None:
+    flags, message = ERRORS[case]
+    ran = run(tmp_path, small_data, "--val-size", "100", *flags)
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert ran.stderr.splitlines()[-1].startswith("run_search: ")
+
+
+def test_a_port_in_use_is_refused(tmp_path: Path, small_data: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ran = run(tmp_path, small_data, *QUICK, "--trials", "1", "--dashboard-port", port)
+    assert ran.returncode == 2
+    assert f"--dashboard-port {port} cannot be used (Address already in use)" in ran.stderr
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed"])
+def test_damaged_data_is_named_with_the_md5_it_should_have(
+    tmp_path: Path, small_data: Path, damage: str
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for file in small_data.iterdir():
+        (data / file.name).write_bytes(file.read_bytes())
+    images = data / "train-images-idx3-ubyte.gz"
+    content = images.read_bytes()
+    images.write_bytes(content[:1000] if damage == "truncated" else content[:-1] + b"x")
+    expected = (small_data / "MD5SUMS").read_text().split()[0]
+    ran = run(tmp_path, data, *QUICK, "--trials", "1")
+    assert ran.returncode == 2
+    assert str(images) in ran.stderr
+    assert expected in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        (["--space", "cnn", "--study", "mlp"], "space 'mlp'; this run asks for 'cnn'"),
+        (["--epochs", "3"], "epochs 2; this run asks for 3"),
+        (["--precision", "bfloat16"], "precision 'float32'; this run asks for 'bfloat16'"),
+        (["--val-size", "90"], "split"),
+    ],
+)
+def test_a_study_that_cannot_be_compared_is_refused_and_unharmed(
+    tmp_path: Path, small_data: Path, flags: list[str], names: str
+) -> None:
+    begin = (*QUICK, "--precision", "float32", "--trials", "1")
+    assert run(tmp_path, small_data, *begin).returncode == 0
+    before = study(tmp_path, "mlp").trials
+    ran = run(tmp_path, small_data, *begin, *flags)
+    assert ran.returncode == 2
+    assert names in ran.stderr
+    assert "--study NAME" in ran.stderr
+    assert study(tmp_path, "mlp").trials == before
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, small_data: Path) -> None:
+    flags = (*QUICK, "--workers", "1")
+    assert run(tmp_path, small_data, *flags, "--trials", "1").returncode == 0
+    size = (tmp_path / "results" / "mlp" / "study.journal").stat().st_size
+    # A limit on the size of files fails a write as a full disk does.
+    full = subprocess.run(
+        command(*flags, "--trials", "3"),
+        cwd=tmp_path,
+        env=environment(small_data),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (size + 1500, resource.RLIM_INFINITY)
+        ),
+    )
+    assert full.returncode == 2
+    assert "cannot be read or written: [Errno 27] File too large" in full.stderr
+    assert "Traceback" not in full.stderr
+    ended = run(tmp_path, small_data, *flags, "--trials", "3", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout.splitlines()[-1])["finished"] == 3
+
+
+@pytest.mark.parametrize("content", ["garbage\n", "this is no journal\nnor this\n"])
+def test_an_unreadable_journal_is_one_line(tmp_path: Path, small_data: Path, content: str) -> None:
+    folder = tmp_path / "results" / "mlp"
+    folder.mkdir(parents=True)
+    (folder / "study.journal").write_text(content)
+    ran = run(tmp_path, small_data, *QUICK, "--trials", "1")
+    assert ran.returncode == 2
+    assert "study.journal cannot be read as a journal (JSONDecodeError" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert (folder / "study.journal").read_text().startswith(content)

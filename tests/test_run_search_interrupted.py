@@ -1,0 +1,92 @@
+"""The search command, killed and stopped: real kills, nothing lost, nothing doubled."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+from tests.command_line import (
+    FINISHED,
+    QUICK,
+    children,
+    count,
+    run,
+    start,
+    study,
+    wait_until,
+)
+
+
+def test_a_killed_coordinator_leaves_no_process_and_loses_no_trial(
+    tmp_path: Path, small_data: Path
+) -> None:
+    flags = (*QUICK, "--trials", "6", "--workers", "2", "--epochs", "3")
+    for finished in (1, 3):
+        search = start(tmp_path, small_data, *flags)
+        wait_until(
+            lambda n=finished: (
+                count(tmp_path, "mlp", *FINISHED) >= n
+                and count(tmp_path, "mlp", TrialState.RUNNING) > 0
+            )
+        )
+        workers = children(search.pid)
+        assert workers
+        search.kill()
+        search.communicate()
+        wait_until(lambda pids=workers: not any(map(psutil.pid_exists, pids)), seconds=30)
+    ended = run(tmp_path, small_data, *flags, "--json")
+    assert ended.returncode == 0, ended.stderr
+    recorded = study(tmp_path, "mlp")
+    assert len(recorded.get_trials(states=FINISHED)) == len(recorded.trials) == 6
+
+
+def test_killed_workers_cost_no_trial(tmp_path: Path, small_data: Path) -> None:
+    search = start(tmp_path, small_data, *QUICK, "--trials", "4", "--workers", "2")
+    for finished in (1, 2):
+        wait_until(
+            lambda n=finished: (
+                count(tmp_path, "mlp", *FINISHED) >= n
+                and count(tmp_path, "mlp", TrialState.RUNNING) > 0
+            )
+        )
+        os.kill(children(search.pid)[0], signal.SIGKILL)
+    _, errors = search.communicate(timeout=240)
+    assert search.returncode == 0, errors
+    recorded = study(tmp_path, "mlp")
+    assert len(recorded.get_trials(states=FINISHED)) == len(recorded.trials) == 4
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_stops_cleanly_and_says_how_to_go_on(
+    tmp_path: Path, small_data: Path, number: signal.Signals, code: int
+) -> None:
+    flags = (*QUICK, "--trials", "50", "--workers", "2")
+    search = start(tmp_path, small_data, *flags)
+    wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
+    for _ in range(3):  # as an impatient person does; to the workers as well, as a terminal does
+        os.killpg(search.pid, number)
+        time.sleep(0.02)
+    output, errors = search.communicate(timeout=30)
+    assert search.returncode == code, errors
+    assert f"continue: python run_search.py {' '.join(flags)}" in output
+    assert "Traceback" not in errors
+    assert count(tmp_path, "mlp", TrialState.RUNNING) == 0
+    assert not count(tmp_path, "mlp", TrialState.FAIL)
+    assert not any("attempts" in trial.user_attrs for trial in study(tmp_path, "mlp").trials)
+
+
+def test_a_second_coordinator_is_refused(tmp_path: Path, small_data: Path) -> None:
+    search = start(tmp_path, small_data, *QUICK, "--trials", "50")
+    wait_until(lambda: count(tmp_path, "mlp", TrialState.RUNNING) > 0)
+    second = run(tmp_path, small_data, *QUICK, "--trials", "50")
+    assert second.returncode == 2
+    assert "study 'mlp' is being searched by another process" in second.stderr
+    search.send_signal(signal.SIGINT)
+    search.communicate(timeout=30)
+    assert search.returncode == 130
