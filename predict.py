@@ -8,8 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
+from search.command_line import Parser
 from search.errors import SearchError
 
 if TYPE_CHECKING:
@@ -131,14 +132,8 @@ def _complain(problem: object) -> None:
     print(f"predict: {problem}", file=sys.stderr)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line, as all other errors are said."""
-        self.exit(2, f"predict: {message}; see --help.\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="predict.py",
         description="Say which of Fashion-MNIST's ten classes pictures show, with the best model.",
         epilog="A picture may have any size, colours, transparency, EXIF rotation, and a light or "

@@ -6,52 +6,58 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from reporting.errors import Interrupted
 from reporting.settings import ReportSettings
+from search.command_line import EXIT_CODES, Parser, let_signals_stop
 from search.errors import SearchError
 from spaces import SpaceError
 
 if TYPE_CHECKING:
     from reporting.run import Outcome
 
-EXIT_CODES = {"Ctrl-C": 130, "SIGTERM": 143, "SIGHUP": 129}  # as shells say of such endings
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, report, say what came out.
 
     Returns:
-        0 after a report, 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP, 2 after an error.
+        0 after a report, 1 after a report that lacks trainings because they failed, 130, 143 or
+        129 after Ctrl-C, SIGTERM or SIGHUP, 2 after an error.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     flags = _parser().parse_args(given)
     try:
-        settings = _settings(flags)
-        # Heavy imports come after the flags: --help and a wrong flag answer at once.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from reporting.retraining.progress import make_progress
-        from reporting.run import run_report
-        from search.provenance import command_line
-
-        with make_progress(quiet=flags.quiet) as progress:
-            outcome = run_report(settings, progress, ["report.py", *given])
-        _say(outcome)
-    except Interrupted as stop:
-        print(
-            f"report: stopped by {stop}; every finished training is kept.\n"
-            f"continue: {command_line(['report.py', *given])}",
-            file=sys.stderr,
-        )
-        return EXIT_CODES[stop.reason]
+        return _run(_settings(flags), ["report.py", *given], quiet=flags.quiet)
     except KeyboardInterrupt:
         print("report: stopped; every finished training is kept.", file=sys.stderr)
         return EXIT_CODES["Ctrl-C"]
     except (SearchError, SpaceError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
-    return 0
+
+
+def _run(settings: ReportSettings, command: list[str], *, quiet: bool) -> int:
+    # Heavy imports come after the flags: --help and a wrong flag answer at once.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from reporting.retraining.progress import make_progress
+    from reporting.run import run_report
+    from search.provenance import command_line
+
+    try:
+        with make_progress(quiet=quiet) as progress:
+            outcome = run_report(settings, progress, command)
+    except Interrupted as stop:
+        # A second Ctrl-C must not cut off the words that answer the first one.
+        let_signals_stop(lambda reason: None)
+        print(
+            f"report: stopped by {stop}; every finished training is kept.\n"
+            f"continue: {command_line(command)}",
+            file=sys.stderr,
+        )
+        return EXIT_CODES[stop.reason]
+    _say(outcome)
+    return 1 if outcome.evidence.failures else 0
 
 
 def _settings(flags: argparse.Namespace) -> ReportSettings:
@@ -79,14 +85,8 @@ def _settings(flags: argparse.Namespace) -> ReportSettings:
     )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line, as all other errors are said."""
-        self.exit(2, f"{self.prog}: {message}; see --help.\n".replace(".py:", ":", 1))
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="report.py",
         description="Retrain the best trials of a search, choose one on validation, train it and "
         "the published baselines over several seeds, score all of them once on the test split, and "
@@ -173,6 +173,13 @@ def _say(outcome: "Outcome") -> None:
             print(f"{row.name:24} {row.gap}")
     if evidence.winner is None:
         print("no test results: the winner has not been chosen yet")
+    if evidence.settings.averaging and evidence.tuned is not None:
+        averages = evidence.tuned.params.get("weight_averaging")
+        if averages is not False:
+            why = "the winner averages its weights" if averages else "the space has no such choice"
+            print(f"--averaging adds no row: {why}")
+    if evidence.failures:
+        print(f"failed trainings: {len(evidence.failures)}; the report says which, and why")
     print(f"report: {os.path.relpath(outcome.html)}")
 
 

@@ -7,16 +7,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from search.command_line import EXIT_CODES, Parser
 from search.errors import SearchError
 from search.settings import ENGINES, PRECISIONS, PRUNERS, SAMPLERS, SearchSettings
 from spaces import SpaceError
 
 if TYPE_CHECKING:
     from search.run import Outcome
-
-EXIT_CODES = {"Ctrl-C": 130, "SIGTERM": 143, "SIGHUP": 129}  # as shells say of such endings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,14 +83,8 @@ def _settings(flags: argparse.Namespace) -> SearchSettings:
     )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line, as all other errors are said."""
-        self.exit(2, f"{self.prog}: {message}; see --help.\n".replace(".py:", ":", 1))
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="run_search.py",
         description="Search hyperparameters of Keras CNNs on Fashion-MNIST. The same command "
         "continues a search that was stopped, whatever stopped it.",

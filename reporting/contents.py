@@ -33,7 +33,7 @@ def document_of(evidence: Evidence) -> Document:
     states = record.trials["state"]
     finished = int(states.isin(["COMPLETE", "PRUNED"]).sum())
     return Document(
-        title=f"Search report: {record.study.study_name}",
+        title=f"Search report: {record.name}",
         subtitle=f"{finished} finished trials of space {record.facts['space']} on data in "
         f"Fashion-MNIST format; made by {evidence.command}",
         warning=_warning(evidence),

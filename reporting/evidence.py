@@ -53,6 +53,7 @@ class Row:
         labels: (n,) of the test images.
         milliseconds_per_image: Median over the seeds; None where nothing was measured.
         gap: Why trainings are missing; empty if none is.
+        models: So many are asked for one answer: all of an ensemble's, else 1.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Row:
     labels: npt.NDArray[np.uint8]
     milliseconds_per_image: float | None = None
     gap: str = ""
+    models: int = 1
 
     @property
     def correct(self) -> Booleans:
@@ -84,8 +86,26 @@ class Row:
 
     @property
     def parameters(self) -> int | None:
-        """Weights of one model."""
-        return self.runs[0].parameters if self.runs else None
+        """Weights of all models that one answer needs; None without a finished training."""
+        return self.models * self.runs[0].parameters if self.runs else None
+
+    @property
+    def train_seconds(self) -> float | None:
+        """Mean wall time in training steps, of all models that one answer needs."""
+        return self._trained([run.train_seconds for run in self.runs])
+
+    @property
+    def train_cpu_seconds(self) -> float | None:
+        """Mean processor time of training all models that one answer needs."""
+        return self._trained([run.cpu_seconds for run in self.runs])
+
+    @property
+    def epochs(self) -> int | None:
+        """Of each training; None without a finished one."""
+        return len(self.runs[0].history) if self.runs else None
+
+    def _trained(self, seconds: list[float]) -> float | None:
+        return self.models * float(np.mean(seconds)) if seconds else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,6 +126,8 @@ class Evidence:
         machine: Where it was made.
         commit: Of this project.
         failures: Why a training failed, by its label.
+        scored_earlier: Trainings of this study that are in no row here, but which earlier reports
+            or previews have scored on the test split.
     """
 
     settings: ReportSettings
@@ -120,6 +142,7 @@ class Evidence:
     machine: str
     commit: str
     failures: Mapping[str, str] = field(default_factory=dict)
+    scored_earlier: int = 0
 
     @property
     def scored(self) -> list[Row]:
@@ -187,6 +210,7 @@ def ensemble(row: Row) -> Row:
         labels=row.labels,
         milliseconds_per_image=None if milliseconds is None else count * milliseconds,
         gap=row.gap,
+        models=count,
     )
 
 

@@ -1,7 +1,6 @@
 """Write a document as one HTML file, as Markdown, and as loose tables and figures."""
 
 import base64
-import io
 import math
 import re
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ import jinja2
 import pandas as pd
 
 from reporting.document import Block, Code, Document, Paragraph, Picture, Table
-from reporting.errors import ReportError
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _DPI: Final = 150
@@ -21,20 +19,17 @@ _LONG_CELL: Final = 48
 _WORD: Final = re.compile("[A-Za-z_]{3}")
 
 
-def write_document(document: Document, directory: Path) -> Path:
+def write_document(document: Document, directory: Path) -> None:
     """Write `report.html`, `report.md`, `tables/*.csv` and `figures/*.png` and `.svg`.
 
     The HTML file holds all it needs, pictures too; the Markdown file links to the pictures.
 
     Args:
         document: What to write.
-        directory: Made if it is not there; files of the same names are replaced.
-
-    Returns:
-        The HTML file.
+        directory: Made if it is not there.
 
     Raises:
-        ReportError: The folder cannot be written.
+        OSError: The folder cannot be written.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -44,31 +39,24 @@ def write_document(document: Document, directory: Path) -> Path:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["cell"] = _markdown_cell
-    try:
-        for folder in ("tables", "figures"):
-            (directory / folder).mkdir(parents=True, exist_ok=True)
-        shown = {
-            "title": document.title,
-            "subtitle": document.subtitle,
-            "warning": document.warning,
-            "sections": [
-                {
-                    "name": section.name,
-                    "title": section.title,
-                    "blocks": [_written(block, directory) for block in section.blocks],
-                }
-                for section in document.sections
-            ],
-        }
-        for name in ("report.md", "report.html"):
-            text = environment.get_template(f"{name}.j2").render(document=shown)
-            _replace(directory / name, text.encode())
-    except OSError as error:
-        raise ReportError(
-            f"{directory} cannot be written ({error.strerror or error}). What was retrained is "
-            "kept: free space, then run the same command again."
-        ) from error
-    return directory / "report.html"
+    for folder in ("tables", "figures"):
+        (directory / folder).mkdir(parents=True, exist_ok=True)
+    shown = {
+        "title": document.title,
+        "subtitle": document.subtitle,
+        "warning": document.warning,
+        "sections": [
+            {
+                "name": section.name,
+                "title": section.title,
+                "blocks": [_written(block, directory) for block in section.blocks],
+            }
+            for section in document.sections
+        ],
+    }
+    for name in ("report.md", "report.html"):
+        text = environment.get_template(f"{name}.j2").render(document=shown)
+        (directory / name).write_text(text, encoding="utf-8")
 
 
 def _written(block: Block, directory: Path) -> dict[str, Any]:
@@ -85,7 +73,7 @@ def _written(block: Block, directory: Path) -> dict[str, Any]:
 
 def _write_table(table: Table, folder: Path) -> dict[str, Any]:
     values = table.shown if table.values is None else table.values
-    _replace(folder / f"{table.name}.csv", values.to_csv(index=False).encode())
+    values.to_csv(folder / f"{table.name}.csv", index=False)
     columns = [_Column.of(table.shown, name) for name in table.shown.columns]
     return {
         "kind": "table",
@@ -129,19 +117,17 @@ def _css(text: str, column: _Column) -> str:
 
 
 def _write_picture(picture: Picture, folder: Path) -> dict[str, Any]:
-    png, svg = io.BytesIO(), io.BytesIO()
-    picture.figure.savefig(png, format="png", dpi=_DPI, facecolor="white")
+    png = folder / f"{picture.name}.png"
+    picture.figure.savefig(png, dpi=_DPI, facecolor="white")
     # Without a date, so that the same report is the same file.
-    picture.figure.savefig(svg, format="svg", facecolor="white", metadata={"Date": None})
-    _replace(folder / f"{picture.name}.png", png.getvalue())
-    _replace(folder / f"{picture.name}.svg", svg.getvalue())
+    picture.figure.savefig(png.with_suffix(".svg"), facecolor="white", metadata={"Date": None})
     width, height = picture.figure.get_size_inches()
     return {
         "kind": "picture",
         "name": picture.name,
         "finding": picture.finding,
         "caption": picture.caption,
-        "png": base64.b64encode(png.getvalue()).decode(),
+        "png": base64.b64encode(png.read_bytes()).decode(),
         "width": round(width * _DPI),
         "height": round(height * _DPI),
     }
@@ -149,13 +135,3 @@ def _write_picture(picture: Picture, folder: Path) -> dict[str, Any]:
 
 def _markdown_cell(text: object) -> str:
     return str(text).replace("|", "\\|").replace("\n", " ")
-
-
-def _replace(file: Path, content: bytes) -> None:
-    # Whoever opens it sees the old file or the new one, never half of it.
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Read a finished or a running search: its facts, and its trials as tables. Nothing is written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,9 @@ class Record:
     """A search, as its study tells it.
 
     Args:
-        study: The study itself, for Optuna's own evaluations.
+        name: Of the study.
+        study: The study itself, for Optuna's own evaluations; it may have gone on since.
+        frozen: Its trials as they were when it was read, by number.
         directory: Its folder.
         storage: Path or URL without password.
         facts: What the search stored: space, data, split, precision, versions, runs and so on.
@@ -35,7 +37,9 @@ class Record:
         curves: Validation accuracy after each epoch (column), by trial number.
     """
 
+    name: str
     study: optuna.Study
+    frozen: Sequence[FrozenTrial]
     directory: Path
     storage: str
     facts: Mapping[str, Any]
@@ -56,7 +60,7 @@ class Record:
 
     def trial_params(self, number: int) -> dict[str, Any]:
         """Hyperparameter values of a trial, by name."""
-        return dict(self.study.get_trials(deepcopy=False)[number].params)
+        return dict(self.frozen[number].params)
 
 
 def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
@@ -101,7 +105,9 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
             "Run the search again: the same command continues it."
         )
     return Record(
+        name=name,
         study=study,
+        frozen=trials,
         directory=directory,
         storage=where,
         facts=facts,

@@ -2,12 +2,10 @@
 
 import json
 import shutil
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
@@ -17,21 +15,24 @@ from reporting import evidence as evidences
 from reporting.contents import document_of
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
+from reporting.folder import replaced
+from reporting.measuring.models import ModelError
 from reporting.measuring.predictions import write_predictions
-from reporting.measuring.scoring import score
-from reporting.measuring.test_split import load_test_split, require_test_files
+from reporting.measuring.scoring import SCORES_FILE, score
+from reporting.measuring.test_split import TestSplit, load_test_split, require_test_files
 from reporting.page import write_document
 from reporting.record import Record, read_study
 from reporting.retraining.order import MODEL_FILE, Retrained
 from reporting.retraining.plan import Candidate, Entry, Plan, in_running_order, preview
 from reporting.retraining.tasks import Results, Retrainings, Task
 from reporting.settings import ReportSettings
+from search.command_line import stop_by_signal
 from search.data import find_data, fingerprint, load_split
 from search.messages import Failed
 from search.provenance import command_line, commit, machine
 from search.study import split_sizes
 from search.worker import WorkerSettings
-from search.workers import STOP_SIGNALS
+from spaces import load_space
 
 NOT_TRAINED = "not trained yet"
 
@@ -70,7 +71,6 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     retrainings = record.directory / "retrainings"
     # Made from the study, whichever storage it is in.
     target = record.directory / ("report-preview" if settings.quick else "report")
-    _make_directory(target)
     with _only_one(record.directory):
         if settings.retrain:
             require_test_files(data_dir)  # not after hours of training
@@ -78,9 +78,10 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         else:
             results = _kept(plan, retrainings)
         evidence = _gather(settings, record, plan, data_dir, results, arguments)
-        html = write_document(document_of(evidence), target)
-        _write_winner(evidence, target)
-    return Outcome(html=html, evidence=evidence)
+        with replaced(target) as fresh:
+            write_document(document_of(evidence), fresh)
+            _write_winner(evidence, fresh)
+    return Outcome(html=target / "report.html", evidence=evidence)
 
 
 def _same_data(settings: ReportSettings, record: Record) -> Path:
@@ -94,27 +95,24 @@ def _same_data(settings: ReportSettings, record: Record) -> Path:
     return data_dir
 
 
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ReportError(
-            f"{directory} cannot be made ({error.strerror}); the report is written beside the "
-            "study. Give a folder that you may write by --results-dir."
-        ) from error
-
-
 @contextmanager
 def _only_one(directory: Path) -> Iterator[None]:
     lock = FileLock(directory / "report.lock")
     try:
-        lock.acquire(timeout=0)
+        # A study in a database has no folder of its own before its first report.
+        directory.mkdir(parents=True, exist_ok=True)
+        held = lock.acquire(timeout=0)
     except Timeout as error:
         raise ReportError(
             f"another process is reporting this study (it holds {lock.lock_file}). Wait for it, "
             "or stop it."
         ) from error
-    with lock:
+    except OSError as error:
+        raise ReportError(
+            f"{directory} cannot be written ({error.strerror}); the report is kept beside the "
+            "study. Give a folder that you may write by --results-dir."
+        ) from error
+    with held:
         yield
 
 
@@ -144,7 +142,8 @@ def _retrain(
         followed.append(chosen)
         return in_running_order(plan.winners(chosen))
 
-    with _stop_by_signal() as stopped:
+    stopped: list[str] = []
+    with stop_by_signal(stopped.append):
         retrainings = Retrainings(
             workers,
             directory,
@@ -154,25 +153,6 @@ def _retrain(
             stopped=lambda: stopped[-1] if stopped else "",
         )
         return retrainings.run([*candidates, *in_running_order(plan.baselines)], follow_up)
-
-
-@contextmanager
-def _stop_by_signal() -> Iterator[list[str]]:
-    names: dict[int, str] = {
-        signal.SIGINT: "Ctrl-C",
-        signal.SIGTERM: "SIGTERM",
-        signal.SIGHUP: "SIGHUP",
-    }
-    stopped: list[str] = []
-    before = {
-        number: signal.signal(number, lambda number, frame: stopped.append(names[number]))
-        for number in STOP_SIGNALS
-    }
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _kept(plan: Plan, directory: Path) -> dict[str, Retrained | Failed]:
@@ -214,6 +194,7 @@ def _gather(
     if chosen is not None:
         # From here on nothing is chosen any more: the test split may be opened.
         test = load_test_split(data_dir)
+        load_space(str(record.facts["space"]))  # registers what layers of its own it has
         winners = plan.winners(chosen)
         for entry in (*winners, *plan.baselines):
             tasks += entry.tasks
@@ -230,6 +211,7 @@ def _gather(
         command=command_line(arguments),
         machine=machine(),
         commit=commit(),
+        scored_earlier=_scored_earlier(record, rows),
         failures={
             task.label: result.reason
             for task in tasks
@@ -238,17 +220,30 @@ def _gather(
     )
 
 
+def _scored_earlier(record: Record, rows: Sequence[Row]) -> int:
+    here = {run.folder for row in rows for run in row.runs}
+    scored = {file.parent for file in (record.directory / "retrainings").glob(f"*/{SCORES_FILE}")}
+    return len(scored - here)
+
+
 def _rows(
-    settings: ReportSettings, entry: Entry, won: bool, results: Results, test: Any
+    settings: ReportSettings, entry: Entry, won: bool, results: Results, test: TestSplit
 ) -> list[Row]:
     """The entry's row; the winner's also with mirrored images, and as an ensemble."""
-    scored = [(kept, score(kept, test)) for kept in _finished(entry.tasks, results)]
-    missing = [
-        f"seed {task.retraining.seed} "
-        + (f"failed, {result.reason}" if isinstance(result, Failed) else NOT_TRAINED)
-        for task in entry.tasks
-        if not isinstance(result := results.get(task.retraining.key), Retrained)
-    ]
+    scored, missing = [], []
+    for task in entry.tasks:
+        match results.get(task.retraining.key):
+            case Retrained() as kept:
+                try:
+                    scored.append((kept, score(kept, test)))
+                    continue
+                except ModelError as error:
+                    why = f"cannot be scored: {error}"
+            case Failed(reason=reason):
+                why = f"failed, {reason}"
+            case _:
+                why = NOT_TRAINED
+        missing.append(f"seed {task.retraining.seed} {why}")
     kind: evidences.Kind = "baseline"
     if won:
         kind = "tuned" if entry.name == "tuned" else "variant"

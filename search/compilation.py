@@ -27,11 +27,11 @@ def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: in
     elif config.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
     elif config.optimizer == "muon":
-        kernels = [weight for weight in model.trainable_variables if len(weight.shape) > 1]
+        kernels = [weight.path for weight in model.trainable_variables if len(weight.shape) > 1]
         optimizer = ConvMuon(
             schedule,
             weight_decay=config.weight_decay,
-            output_kernel=kernels[-1].path if kernels else "",
+            outer_kernels={*kernels[:1], *kernels[-1:]},
         )
     else:
         optimizer = keras.optimizers.Adam(schedule)

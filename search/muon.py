@@ -1,5 +1,6 @@
 """Muon for convolutional networks: Keras' own optimizer, on convolution kernels too."""
 
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -14,20 +15,21 @@ class ConvMuon(keras.optimizers.Muon):  # type: ignore[misc]
     Args:
         learning_rate: Number or schedule; of AdamW's size, since updates are scaled to match.
         weight_decay: Decoupled weight decay, the same in both parts.
-        output_kernel: Path of the classifier's kernel, which AdamW trains.
+        outer_kernels: Paths of the kernels that AdamW trains: the first, which sees pixels, and
+            the last, which gives the classes.
 
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers"; the scale is that of Liu et
     al. 2025, "Muon is Scalable for LLM Training", section 2.2.
     """
 
-    def __init__(self, learning_rate: Any, *, weight_decay: float, output_kernel: str) -> None:
+    def __init__(
+        self, learning_rate: Any, *, weight_decay: float, outer_kernels: Collection[str]
+    ) -> None:
         super().__init__(learning_rate, weight_decay=weight_decay, adam_weight_decay=weight_decay)
-        self._output_kernel = output_kernel
+        self._outer_kernels = outer_kernels
 
     def _should_use_adamw(self, variable: Any) -> bool:
-        if variable.path == self._output_kernel or len(variable.shape) not in (2, 4):
-            return True
-        return len(variable.shape) == 4 and variable.shape[2] == 1  # sees the image's one channel
+        return variable.path in self._outer_kernels or len(variable.shape) not in (2, 4)
 
     def _muon_update_step(self, gradient: Any, variable: Any, lr: Any, m: Any) -> None:
         self.assign_add(m, gradient + m * (self.momentum - 1))

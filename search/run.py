@@ -1,7 +1,6 @@
 """One run of a search, from settings to outcome: everything is opened, started and closed here."""
 
 import logging
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from optuna.trial import TrialState
 from optuna_dashboard import save_note
 from sqlalchemy.engine import make_url
 
+from search.command_line import EXIT_CODES, let_signals_stop
 from search.coordinator import Coordinator, Display
 from search.dashboard import dashboard_command, serve_dashboard
 from search.data import find_data, fingerprint
@@ -33,17 +33,11 @@ from search.study import (
     split_words,
 )
 from search.worker import WorkerSettings
-from search.workers import STOP_SIGNALS, LocalWorkers
+from search.workers import LocalWorkers
 from spaces import first_configurations
 
 # Settings that the study's note lists beside the comparable facts.
 _NOTED = ("sampler", "pruner", "seed", "max_params", "trial_timeout_seconds")
-
-_SIGNALS: dict[int, str] = {
-    signal.SIGINT: "Ctrl-C",
-    signal.SIGTERM: "SIGTERM",
-    signal.SIGHUP: "SIGHUP",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +139,8 @@ def run_search(
             display,
         )
         before = coordinator.progress.finished
-        _let_signals_stop(coordinator)
+        # For good: a second Ctrl-C must not cut off what the first one has begun.
+        let_signals_stop(coordinator.stop)
         stopped_by = coordinator.run()
         return _outcome(settings, study, where, started, stopped_by, before)
 
@@ -268,7 +263,7 @@ def _outcome(
         best=None if best is None else _best(best),
         seconds=time.monotonic() - started,
         stopped_by=stopped_by,
-        interrupted=stopped_by in _SIGNALS.values() or stopped_by.startswith("--timeout"),
+        interrupted=stopped_by in EXIT_CODES or stopped_by.startswith("--timeout"),
         dashboard=dashboard_command(
             settings.study_dir / "study.journal",
             settings.storage,
@@ -287,9 +282,3 @@ def _best(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "parameters": attrs.get("parameters"),
         "baseline": attrs.get("baseline"),
     }
-
-
-def _let_signals_stop(coordinator: Coordinator) -> None:
-    # For good: a second Ctrl-C must not cut off what the first one has begun.
-    for number in STOP_SIGNALS:
-        signal.signal(number, lambda number, frame: coordinator.stop(_SIGNALS[number]))

@@ -67,6 +67,7 @@ def train(
     max_epochs: int,
     seed: int,
     on_epoch: OnEpoch,
+    validate: bool = True,
 ) -> TrainingResult:
     """Train `model` in place.
 
@@ -81,6 +82,8 @@ def train(
         split: The images to train and to validate on.
         max_epochs: Length of the learning-rate schedule, and of the training if nothing stops it.
         seed: 0 or more.
+        validate: Whether to score the validation part after each epoch; if not, the entries of the
+            history have no `val_...`.
         on_epoch: Called after each epoch with its number from 1 and its entry of the history; True
             stops the training.
 
@@ -97,7 +100,7 @@ def train(
     compiled_here = not model.compiled
     if compiled_here:
         compile_model(model, config, total_steps=max_epochs * steps)
-    watcher = _Watcher(on_epoch)
+    watcher = _Watcher(on_epoch, validate=validate)
     average = WeightAverage() if config.weight_averaging else None
     ended: Ending = "complete"
     with fuse_batch_norm(), cheap_dropout():
@@ -105,7 +108,7 @@ def train(
             model.fit(
                 training_batches(split, batch_size, config.augmentation, rng),
                 epochs=max_epochs,
-                validation_data=validation_batches(split),
+                validation_data=validation_batches(split) if validate else None,
                 callbacks=[watcher] if average is None else [average, watcher],
                 shuffle=False,  # the batches come shuffled
                 verbose=0,
@@ -138,8 +141,9 @@ class _EndTraining(Exception):
 class _Watcher(keras.callbacks.Callback):  # type: ignore[misc]
     """Times the epochs, asks after each whether to go on, and ends a diverged training."""
 
-    def __init__(self, on_epoch: OnEpoch) -> None:
+    def __init__(self, on_epoch: OnEpoch, *, validate: bool) -> None:
         super().__init__()
+        self._validate = validate
         self.history: list[dict[str, float]] = []
         self.train_seconds: list[float] = []
         self.val_seconds: list[float] = []
@@ -159,15 +163,17 @@ class _Watcher(keras.callbacks.Callback):  # type: ignore[misc]
         self.train_seconds.append(self._validation_began - self._began)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not self._validate:
+            self.on_test_begin()
         now = time.perf_counter()
         self.val_seconds.append(now - self._validation_began)
         entry = {name: float(value) for name, value in logs.items()}
-        if "val_accuracy" not in entry:
+        if self._validate and "val_accuracy" not in entry:
             raise SearchError(
                 f"the model is compiled with metrics that log {', '.join(sorted(entry))}; "
                 "val_accuracy is needed. Compile it with metrics=['accuracy'], or not at all."
             )
-        if not math.isfinite(entry["val_loss"]):
+        if not math.isfinite(entry.get("val_loss", 0.0)):
             raise _EndTraining("non-finite loss")
         entry["seconds"] = now - self._began
         entry["learning_rate"] = float(self.model.optimizer.learning_rate)

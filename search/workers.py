@@ -13,12 +13,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from search.command_line import STOP_SIGNALS
 from search.errors import SearchError
 from search.messages import Answer, Beat, Ready, Unusable
 from search.precision import gpu_count
 from search.worker import run_worker
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # for the coordinator to answer
 SILENCE_SECONDS = 60.0  # a worker that says nothing for so long is frozen: it beats every 2 s
 TRIALS_PER_WORKER = 25  # TensorFlow keeps about 9 MB of each trial
 _STARTS_IN_A_ROW = 3

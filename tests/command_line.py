@@ -1,6 +1,7 @@
 """Start a program of the top level as a person would, and look at what it leaves."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
+from search.command_line import STOP_SIGNALS
 from search.storage import open_storage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,9 +46,27 @@ def run(
 
 
 def start(
-    directory: Path, data: Path, *flags: str, program: str = "run_search.py"
+    directory: Path,
+    data: Path,
+    *flags: str,
+    program: str = "run_search.py",
+    ignored: tuple[signal.Signals, ...] = (),
 ) -> subprocess.Popen[str]:
-    """Start the command in `directory`, in a process group of its own."""
+    """Start the command in `directory`, in a process group of its own.
+
+    Args:
+        directory: Its working directory.
+        data: Folder of the IDX files.
+        *flags: Of the command.
+        program: Which command.
+        ignored: Signals that it finds ignored, as `nohup` leaves them; it finds no other so,
+            whatever these tests themselves were started by.
+    """
+
+    def set_signals() -> None:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+
     return subprocess.Popen(
         command(*flags, program=program),
         cwd=directory,
@@ -55,6 +75,7 @@ def start(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=set_signals,
     )
 
 
@@ -76,7 +97,7 @@ def count(directory: Path, name: str, *states: TrialState) -> int:
         return 0
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
     """Wait for a condition; a generous limit, only to end a test that would hang."""
     end = time.monotonic() + seconds
     while not condition():
@@ -85,7 +106,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The training processes of a running search."""
+    """The training processes of a running search or report."""
     import psutil
 
     return [

@@ -1,19 +1,28 @@
 """The report, as a person makes it: a real search, real retrainings, real files."""
 
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
+from report import _say, main
+from reporting.errors import Interrupted
 from reporting.measuring.test_split import load_test_split
-from tests.command_line import ROOT, run, start, wait_until
+from reporting.run import Outcome
+from search.command_line import STOP_SIGNALS
+from tests.command_line import ROOT, children, run, start, wait_until
+from tests.reporting.made_evidence import made_evidence
 
 SEARCH = ("--space", "mlp", "--epochs", "1", "--val-size", "100", "--trials", "4", "--seed", "1")
 SMALL = ("--top", "2", "--epochs", "2", "--baseline-epochs", "1", "--workers", "1")
@@ -115,9 +124,7 @@ def test_the_same_command_trains_nothing_and_more_seeds_only_the_new_ones(
 def test_without_retraining_the_gaps_are_marked_and_the_test_split_stays_closed(
     searched: Path, small_data_with_test: Path, small_data: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "results" / "mlp").mkdir(parents=True)
-    journal = searched / "results" / "mlp" / "study.journal"
-    (tmp_path / "results" / "mlp" / "study.journal").write_bytes(journal.read_bytes())
+    copy_study(searched, tmp_path)
     # The folder without test files proves that they are not opened.
     ended = report(tmp_path, small_data, "--no-retrain")
     assert ended.returncode == 0, ended.stderr
@@ -137,22 +144,153 @@ def test_a_preview_is_marked_and_leaves_the_report_alone(
     assert (reported / "report.html").read_bytes() == before
 
 
-def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
-    searched: Path, small_data_with_test: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "results" / "mlp").mkdir(parents=True)
+def copy_study(searched: Path, directory: Path) -> Path:
+    """The same study in another folder, nothing retrained; where its retrainings will be."""
+    folder = directory / "results" / "mlp"
+    folder.mkdir(parents=True)
     journal = searched / "results" / "mlp" / "study.journal"
-    (tmp_path / "results" / "mlp" / "study.journal").write_bytes(journal.read_bytes())
+    (folder / "study.journal").write_bytes(journal.read_bytes())
+    return folder / "retrainings"
+
+
+def records(retrainings: Path) -> dict[Path, int]:
+    """When each finished training was written, in nanoseconds."""
+    return {file: file.stat().st_mtime_ns for file in retrainings.glob("*/record.json")}
+
+
+@pytest.mark.parametrize(
+    ("number", "reason", "code"), [(signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)]
+)
+def test_a_signal_keeps_what_is_finished_and_says_how_to_go_on(
+    searched: Path,
+    small_data_with_test: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    reason: str,
+    code: int,
+) -> None:
+    retrainings = copy_study(searched, tmp_path)
     flags = (*SMALL, "--epochs", "500", "--candidate-seeds", "1", "--seeds", "1")
     process = start(tmp_path, small_data_with_test, *flags, program="report.py")
-    kept = tmp_path / "results" / "mlp" / "retrainings"
-    wait_until(lambda: len(list(kept.glob("*/record.json"))) >= 1)
-    os.kill(process.pid, signal.SIGINT)
+    wait_until(lambda: len(records(retrainings)) >= 1)
+    for _ in range(3):  # as an impatient person does; to the workers as well, as a terminal does
+        os.killpg(process.pid, number)
+        time.sleep(0.02)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "stopped by Ctrl-C; every finished training is kept" in said
-    assert "continue: python report.py --top 2" in said
-    assert len(list(kept.glob("*/record.json"))) >= 1
+    assert process.returncode == code, said
+    assert f"stopped by {reason}; every finished training is kept" in said
+    assert f"continue: python report.py {' '.join(flags)}" in said
+    assert "Traceback" not in said
+    assert len(records(retrainings)) >= 1
+
+
+def test_a_second_ctrl_c_does_not_cut_off_the_answer_to_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Impatient(io.StringIO):
+        def write(self, text: str) -> int:
+            signal.raise_signal(signal.SIGINT)
+            return super().write(text)
+
+    def stopped(*arguments: object) -> None:
+        raise Interrupted("SIGTERM")
+
+    monkeypatch.setattr("reporting.run.run_report", stopped)
+    monkeypatch.setattr("sys.stderr", Impatient())
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(["--quiet"]) == 143
+        assert sys.stderr.getvalue().endswith("continue: python report.py --quiet\n")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_after_kill_9_in_mid_training_the_same_command_trains_only_the_rest(
+    searched: Path, small_data_with_test: Path, tmp_path: Path
+) -> None:
+    retrainings = copy_study(searched, tmp_path)
+    flags = (*SMALL, "--candidate-seeds", "2", "--seeds", "1", "--epochs", "30")
+    process = start(tmp_path, small_data_with_test, *flags, program="report.py")
+    wait_until(lambda: len(records(retrainings)) >= 2)
+    workers = children(process.pid)
+    assert workers
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not any(map(psutil.pid_exists, workers)), seconds=30)
+    kept = records(retrainings)
+    assert 2 <= len(kept) < 6
+
+    ended = report(tmp_path, small_data_with_test, *flags)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("retrained in") == 6 - len(kept)
+    after = records(retrainings)
+    assert len(after) == 6
+    assert {file: after[file] for file in kept} == kept
+
+
+def test_a_failed_training_is_said_and_gives_exit_code_1(
+    small_data_with_test: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        """
+from pathlib import Path
+
+import keras
+
+
+class Mine:
+    def build(self, hp):
+        if Path("broken").exists():
+            raise ValueError("it is broken")
+        return keras.Sequential([keras.layers.Flatten(),
+                                 keras.layers.Dense(hp.Int("units", 8, 32), "relu"),
+                                 keras.layers.Dense(10)])
+"""
+    )
+    search = ("--space", "mine:Mine", "--epochs", "1", "--val-size", "100", "--trials", "1")
+    assert run(tmp_path, small_data_with_test, *search).returncode == 0
+    flags = (*SMALL, "--candidate-seeds", "1", "--averaging")
+    whole = report(tmp_path, small_data_with_test, *flags, "--seeds", "1")
+    assert whole.returncode == 0, whole.stderr
+    assert "--averaging adds no row: the space has no such choice\n" in whole.stdout
+    assert "failed" not in whole.stdout
+
+    (tmp_path / "broken").touch()
+    broken = report(tmp_path, small_data_with_test, *flags, "--seeds", "2", "--quiet")
+    assert broken.returncode == 1, broken.stderr
+    assert "failed, ValueError: it is broken" in broken.stdout
+    assert "failed trainings: 1; the report says which, and why\n" in broken.stdout
+    page = tmp_path / "results" / "mine.Mine" / "report" / "report.html"
+    assert "it is broken" in page.read_text()
+
+    # Without retraining nothing is tried, so nothing fails: the gap is marked.
+    gap = report(tmp_path, small_data_with_test, *flags, "--seeds", "2", "--no-retrain")
+    assert gap.returncode == 0, gap.stderr
+
+
+@pytest.mark.parametrize(
+    ("averages", "line"),
+    [
+        (True, "--averaging adds no row: the winner averages its weights\n"),
+        (False, None),
+        (None, "--averaging adds no row: the space has no such choice\n"),
+    ],
+)
+def test_averaging_that_changes_nothing_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], averages: bool | None, line: str | None
+) -> None:
+    evidence = made_evidence(tmp_path, trials=8, averaging=True)
+    tuned = evidence.tuned
+    assert tuned is not None
+    params = {name: value for name, value in tuned.params.items() if name != "weight_averaging"}
+    if averages is not None:
+        params["weight_averaging"] = averages
+    rows = [replace(row, params=params) if row is tuned else row for row in evidence.rows]
+    _say(Outcome(html=tmp_path / "report.html", evidence=replace(evidence, rows=rows)))
+    said = capsys.readouterr().out
+    assert (line in said) if line else ("--averaging" not in said)
 
 
 BAD = {

@@ -46,6 +46,7 @@ def test_a_search_ends_with_its_trials_and_says_so_in_json(
     assert set(said["best"]) >= {"number", "value", "params"}
     assert said["best"]["value"] > 0.2
     assert said["seconds"] > 0
+    assert said["next"] == "python report.py --study mlp"
     assert Path(said["storage"]) == tmp_path / "results" / "mlp" / "study.journal"
     assert "optuna-dashboard" in first.stderr
     assert "3/3 trials" in first.stderr
@@ -63,6 +64,24 @@ def test_a_search_ends_with_its_trials_and_says_so_in_json(
     assert [trial.intermediate_values for trial in repeated] == [
         trial.intermediate_values for trial in before
     ]
+
+
+def test_the_report_is_next_with_all_that_it_needs_to_find_the_study(
+    tmp_path: Path, small_data: Path
+) -> None:
+    where = ("--study", "a b", "--results-dir", "my results", "--data-dir", str(small_data))
+    flags = (*QUICK, "--trials", "1", *where)
+    following = f"python report.py --study 'a b' --results-dir 'my results' --data-dir {small_data}"
+    ran = run(tmp_path, small_data, *flags)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == f"retrain the best and report: {following}"
+    again = run(tmp_path, small_data, *flags, "--json")
+    assert json.loads(again.stdout.splitlines()[-1])["next"] == following
+    # A database is where the study is, wherever the results are.
+    storage = ("--storage", "sqlite:///trials.db")
+    stored = run(tmp_path, small_data, *QUICK, "--trials", "1", *storage, "--json")
+    said = json.loads(stored.stdout.splitlines()[-1])
+    assert said["next"] == "python report.py --study mlp --storage sqlite:///trials.db"
 
 
 def test_the_study_records_where_its_numbers_come_from(tmp_path: Path, small_data: Path) -> None:
@@ -190,6 +209,15 @@ def test_a_space_whose_every_configuration_fails_ends_in_an_error(
     assert ran.returncode == 2
     message = "TypeError: build(hp) returned NoneType; return a keras.Model"
     assert message in ran.stderr.splitlines()[-1]
+
+
+def test_a_search_that_ran_out_of_time_is_next_itself(tmp_path: Path, small_data: Path) -> None:
+    flags = (*QUICK, "--trials", "50", "--timeout", "0.1", "--json")
+    ran = run(tmp_path, small_data, *flags)
+    assert ran.returncode == 0, ran.stderr
+    said = json.loads(ran.stdout.splitlines()[-1])
+    assert said["stopped_by"] == "--timeout 0.1 s is over"
+    assert said["next"] == f"python run_search.py {' '.join(flags)}"
 
 
 def test_help_is_complete_and_loads_nothing_heavy() -> None:

@@ -1,5 +1,6 @@
 """The search command, killed and stopped: real kills, nothing lost, nothing doubled."""
 
+import json
 import os
 import signal
 import time
@@ -79,6 +80,21 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(
     assert count(tmp_path, "mlp", TrialState.RUNNING) == 0
     assert not count(tmp_path, "mlp", TrialState.FAIL)
     assert not any("attempts" in trial.user_attrs for trial in study(tmp_path, "mlp").trials)
+
+
+def test_under_nohup_a_hangup_stops_nothing(tmp_path: Path, small_data: Path) -> None:
+    flags = (*QUICK, "--trials", "50", "--workers", "1", "--json")
+    search = start(tmp_path, small_data, *flags, ignored=(signal.SIGHUP,))
+    wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
+    os.killpg(search.pid, signal.SIGHUP)
+    hung_up = count(tmp_path, "mlp", *FINISHED)
+    wait_until(lambda: search.poll() or count(tmp_path, "mlp", *FINISHED) > hung_up + 1)
+    os.killpg(search.pid, signal.SIGINT)
+    output, errors = search.communicate(timeout=30)
+    assert search.returncode == 130, errors
+    said = json.loads(output.splitlines()[-1])
+    assert said["stopped_by"] == "Ctrl-C"
+    assert said["next"] == f"python run_search.py {' '.join(flags)}"
 
 
 def test_a_second_coordinator_is_refused(tmp_path: Path, small_data: Path) -> None:

@@ -91,7 +91,7 @@ def dimensions(record: Record) -> dict[str, Dimension]:
     Ranges and choices are joined where a study knows a name with several.
     """
     found: dict[str, Dimension] = {}
-    for trial in record.study.get_trials(deepcopy=False):
+    for trial in record.frozen:
         for name, distribution in trial.distributions.items():
             found[name] = _joined(name, found.get(name), distribution)
     return {name: _in_order(dimension) for name, dimension in found.items()}

@@ -57,8 +57,10 @@ def importances(record: Record) -> Importances | None:
     """
     complete = [
         trial
-        for trial in record.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if trial.value is not None and math.isfinite(trial.value)
+        for trial in record.frozen
+        if trial.state == TrialState.COMPLETE
+        and trial.value is not None
+        and math.isfinite(trial.value)
     ]
     rng = np.random.default_rng(0)
     used = complete

@@ -1,19 +1,21 @@
-"""Score retrained models on images, with stock Keras alone."""
+"""Score retrained models on the test split."""
 
-import os
+import hashlib
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from reporting.measuring.models import BATCH_SIZE, load_model
 from reporting.measuring.test_split import TestSplit
 from reporting.retraining.order import MODEL_FILE, Retrained
+from search.provenance import machine
 
-_BATCH: Final = 500
-_SCORES_FILE: Final = "test_scores.npz"
+SCORES_FILE: Final = "test_scores.npz"
 Probabilities = npt.NDArray[np.float64]
 
 
@@ -25,11 +27,13 @@ class Scores:
         probabilities: (n, 10).
         mirrored: (n, 10), of the images mirrored left-right.
         milliseconds_per_image: Wall time of prediction in batches of 500, on all cores.
+        machine: Where that was measured.
     """
 
     probabilities: Probabilities
     mirrored: Probabilities
     milliseconds_per_image: float
+    machine: str = ""
 
 
 def score(kept: Retrained, test: TestSplit) -> Scores:
@@ -38,56 +42,56 @@ def score(kept: Retrained, test: TestSplit) -> Scores:
     Args:
         kept: Its model takes (batch, 28, 28, 1) float32 in [0, 1].
         test: The test split.
+
+    Raises:
+        ModelError: The model cannot be loaded or gives no numbers.
     """
-    file = kept.folder / _SCORES_FILE
-    if file.exists():
-        with np.load(file) as known:
-            if len(known["probabilities"]) == len(test.labels):
-                return Scores(
-                    probabilities=known["probabilities"].astype(np.float64),
-                    mirrored=known["mirrored"].astype(np.float64),
-                    milliseconds_per_image=float(known["milliseconds_per_image"]),
-                )
+    file = kept.folder / SCORES_FILE
+    if (known := _known(file, test)) is not None:
+        return known
     model = load_model(kept.folder / MODEL_FILE)
-    images = test.images[..., None].astype(np.float32) / 255
-    _predict(model, images[:_BATCH])  # compiles
+    model.probabilities(test.images[:BATCH_SIZE])  # compiles
     began = time.perf_counter()
-    probabilities = _predict(model, images)
-    milliseconds = 1000 * (time.perf_counter() - began) / len(images)
+    probabilities = model.probabilities(test.images)
+    milliseconds = 1000 * (time.perf_counter() - began) / len(test.images)
     scores = Scores(
         probabilities=probabilities,
-        mirrored=_predict(model, images[:, :, ::-1]),
+        mirrored=model.probabilities(test.images[:, :, ::-1]),
         milliseconds_per_image=milliseconds,
+        machine=machine(),
     )
-    _save(file, scores)
+    _save(file, scores, test)
     return scores
 
 
-def load_model(path: Path) -> Any:
-    """Load a model as anybody would: stock Keras, safe mode, nothing of ours.
-
-    Args:
-        path: A `.keras` file.
-    """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
-
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
-
-
-def _predict(model: Any, images: npt.NDArray[np.floating]) -> Probabilities:
-    from reporting.predicting.prediction import as_probabilities
-
-    return as_probabilities(np.asarray(model.predict(images, batch_size=_BATCH, verbose=0)))
+def _known(file: Path, test: TestSplit) -> Scores | None:
+    try:
+        with np.load(file) as known:
+            if str(known["test"]) != _name(test):
+                return None
+            return Scores(
+                probabilities=known["probabilities"].astype(np.float64),
+                mirrored=known["mirrored"].astype(np.float64),
+                milliseconds_per_image=float(known["milliseconds_per_image"]),
+                machine=str(known["machine"]),
+            )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # none yet, or torn
+        return None
 
 
-def _save(file: Path, scores: Scores) -> None:
+def _save(file: Path, scores: Scores, test: TestSplit) -> None:
     partial = file.with_suffix(".partial.npz")
     np.savez(
         partial,
         probabilities=scores.probabilities.astype(np.float32),
         mirrored=scores.mirrored.astype(np.float32),
         milliseconds_per_image=scores.milliseconds_per_image,
+        machine=scores.machine,
+        test=_name(test),
     )
     partial.replace(file)
+
+
+def _name(test: TestSplit) -> str:
+    """Names the images and labels by content."""
+    return hashlib.md5(test.images.tobytes() + test.labels.tobytes()).hexdigest()

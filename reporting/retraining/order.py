@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from search.precision import Precision
 Part = Literal["train", "all"]
 MODEL_FILE: Final = "model.keras"
 _RECORD_FILE: Final = "record.json"
+_PARTIAL: Final = ".partial-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class Retrained:
         train_seconds: Wall time in training steps.
         cpu_seconds: Processor time of the whole training, user and system.
         val_accuracy: After the last epoch; None where nothing was left to validate on.
+        origin: Commit, machine and versions that it was made with.
     """
 
     folder: Path
@@ -72,15 +75,18 @@ class Retrained:
     train_seconds: float
     cpu_seconds: float
     val_accuracy: float | None
+    origin: dict[str, str]
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
-        """What the folder keeps; None if that training was never finished."""
+        """What the folder keeps; None if it is torn, or that training was never finished."""
         try:
             record = json.loads((folder / _RECORD_FILE).read_text())
-        except FileNotFoundError:
+            if not zipfile.is_zipfile(folder / MODEL_FILE):
+                return None
+            return cls(folder=folder, **record)
+        except (OSError, ValueError, TypeError):
             return None
-        return cls(folder=folder, **record)
 
     def save(self, model: Any) -> None:
         """Put record and model into `folder`, both or neither.
@@ -89,13 +95,30 @@ class Retrained:
             OSError: The folder cannot be written.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=".partial-"))
+        partial = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=_PARTIAL))
         try:
             model.save(partial / MODEL_FILE)
             record = {name: value for name, value in asdict(self).items() if name != "folder"}
             (partial / _RECORD_FILE).write_text(json.dumps(record))
+            # A power cut after the renaming must not find the names without the contents.
+            for file in (*partial.iterdir(), partial):
+                _flush(file)
             if self.folder.exists():
                 shutil.rmtree(self.folder)
             os.replace(partial, self.folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partial(directory: Path) -> None:
+    """Remove what killed workers have left half written; only while no worker runs."""
+    for partial in directory.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -11,8 +11,10 @@ from search.samplers import trial_seed
 from search.study import split_sizes
 from spaces import first_configurations
 
-# Far from the numbers of trials, so that no retraining repeats a trial's seed.
-_FIRST_SEED: Final = 1_000_000
+# In place of a trial's number: far from all of them, so that no retraining repeats its trial, and
+# apart from each other, so that no seed that helped to choose the winner takes part in its score.
+_CANDIDATE_SEED: Final = 500_000
+_FINAL_SEED: Final = 600_000
 TUNED: Final = "tuned"
 AVERAGED: Final = "tuned, averaged weights"
 
@@ -76,7 +78,7 @@ class Plan:
                         part="train",
                         seconds=self._seconds(record.trial_params(int(number))),
                     )
-                    for seed in self._seeds(settings.candidate_seeds)
+                    for seed in self._seeds(_CANDIDATE_SEED, settings.candidate_seeds)
                 ],
             )
             for number, row in record.complete.head(settings.top).iterrows()
@@ -137,12 +139,12 @@ class Plan:
                     part="all",
                     seconds=seconds,
                 )
-                for seed in self._seeds(self._settings.seeds)
+                for seed in self._seeds(_FINAL_SEED, self._settings.seeds)
             ],
         )
 
-    def _seeds(self, count: int) -> list[int]:
-        return [trial_seed(self._seed, _FIRST_SEED + index) for index in range(count)]
+    def _seeds(self, first: int, count: int) -> list[int]:
+        return [trial_seed(self._seed, first + index) for index in range(count)]
 
     def _task(self, label: str, params: dict[str, Any], *, seconds: float, **what: Any) -> Task:
         return Task(label, Retraining(params=params, **self._common, **what), seconds)
@@ -150,7 +152,7 @@ class Plan:
     def _seconds(self, params: dict[str, Any]) -> float:
         """Expected seconds of one epoch: what the trial of this configuration took, if any did."""
         trials = self._record.trials
-        for trial in self._record.study.get_trials(deepcopy=False):
+        for trial in self._record.frozen:
             if trial.params == params and trial.user_attrs.get("epochs"):
                 seconds = float(trial.user_attrs["seconds"])
                 return max(seconds / float(trial.user_attrs["epochs"]), 1e-3)

@@ -7,9 +7,9 @@ from typing import Final
 
 from rich.progress import Progress, TaskID
 
-from reporting.errors import Interrupted
-from reporting.retraining.order import Retrained, Retraining
-from reporting.retraining.worker import Kept, Order, run_retrainer
+from reporting.errors import Interrupted, ReportError
+from reporting.retraining.order import Retrained, Retraining, remove_partial
+from reporting.retraining.worker import Kept, Order, Unwritable, run_retrainer
 from search.display import duration
 from search.messages import Answer, Epoch, Failed
 from search.worker import WorkerSettings
@@ -86,9 +86,11 @@ class Retrainings:
 
         Raises:
             Interrupted: `stopped` said so; what is finished is kept.
+            ReportError: A finished training could not be written.
             SearchError: The workers cannot start.
         """
         self._bar = self._progress.add_task("retraining", total=0)
+        remove_partial(self._directory)
         try:
             self._add(tasks)
             self._add(follow_up(self._results))
@@ -108,12 +110,15 @@ class Retrainings:
 
     def _add(self, tasks: Sequence[Task]) -> None:
         fresh: list[Task] = []
+        expected = (*self._queue, *self._running.values())
+        known = {other.retraining.key for other in expected} | self._results.keys()
         for task in tasks:
             key = task.retraining.key
             kept = Retrained.load(self._directory / key)
             if kept is not None:
                 self._results[key] = kept
-            elif all(key != other.retraining.key for other in (*self._queue, *fresh)):
+            elif key not in known:
+                known.add(key)
                 fresh.append(task)
         self._queue[:0] = fresh
         self._expect(sum(task.seconds * task.retraining.epochs for task in fresh))
@@ -137,8 +142,8 @@ class Retrainings:
                 worker.send(Answer(False))
                 self._epochs[worker] = number
                 self._progress.advance(self._bar, task.seconds)
-                value = metrics["val_accuracy"]
-                shown = f", val_accuracy {value:.4f}" if task.retraining.part == "train" else ""
+                value = metrics.get("val_accuracy")
+                shown = "" if value is None else f", val_accuracy {value:.4f}"
                 self._progress.update(
                     self._bar,
                     description=f"{task.label}: epoch {number}/{task.retraining.epochs}{shown}",
@@ -149,10 +154,15 @@ class Retrainings:
                 assert kept is not None, key
                 self._results[key] = kept
                 self._say(f"{task.label}: retrained in {duration(kept.train_seconds)}")
+            case Unwritable(reason):
+                raise ReportError(
+                    f"{self._directory} cannot be written ({reason}). What was retrained before is "
+                    "kept: free space, then run the same command again."
+                )
             case Failed(reason=reason):
                 self._results[key] = message
                 self._expect(task.seconds * (self._epochs[worker] - task.retraining.epochs))
-                self._say(f"{task.label}: failed, {reason}")
+                self._say(f"{task.label}: failed, {reason} (more in {worker.log})")
             case Died(reason):
                 self._attempts[key] = self._attempts.get(key, 0) + 1
                 if self._attempts[key] < ATTEMPTS:

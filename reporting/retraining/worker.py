@@ -5,11 +5,19 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from reporting.retraining.order import Retrained, Retraining
+from search.errors import first_line
 from search.messages import Epoch, Failed
+from search.provenance import commit, machine, versions
 from search.worker import Link, WorkerSettings, in_fresh_session, redirect_output, serve
+
+if TYPE_CHECKING:
+    import keras
+
+    from search.data import Split
+    from spaces.training_config import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,13 @@ class Order:
 @dataclass(frozen=True, slots=True)
 class Kept:
     """Worker: the retraining is finished, and in its folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritable:
+    """Worker: the retraining is finished, but cannot be kept; nor can any other."""
+
+    reason: str
 
 
 def run_retrainer(connection: Connection, settings: WorkerSettings, log: Path) -> None:
@@ -43,26 +58,39 @@ class Retrainer:
             settings.data_dir, train_size=settings.train_size, val_size=settings.val_size
         )
         self._space = load_space(settings.space)
+        self._origin = {"commit": commit(), "machine": machine(), **versions()}
 
-    def run(self, order: Order) -> Kept | Failed:
+    def run(self, order: Order) -> Kept | Unwritable | Failed:
         """Carry out one order to one of its endings."""
-        return in_fresh_session(
-            lambda: self._train(order.retraining, order.folder),
-            order.retraining.precision,
-            order.retraining.seed,
+        retraining = order.retraining
+        trained = in_fresh_session(
+            lambda: self._train(retraining, order.folder), retraining.precision, retraining.seed
         )
+        if isinstance(trained, Failed):
+            print(trained.traceback, flush=True)  # noqa: T201 - into the worker's log
+            return trained
+        record, model = trained
+        try:
+            record.save(model)
+        except OSError as error:
+            return Unwritable(first_line(error))
+        return Kept()
 
-    def _train(self, retraining: Retraining, folder: Path) -> Kept | Failed:
+    def _train(
+        self, retraining: Retraining, folder: Path
+    ) -> tuple[Retrained, "keras.Model"] | Failed:
         from search.training import set_precision, train
 
         model, config = self._build(retraining)
+        validate = retraining.part == "train"
         began = time.process_time()
         result = train(
             model,
             config,
-            self._split if retraining.part == "train" else _whole(self._split),
+            self._split if validate else _whole(self._split),
             max_epochs=retraining.epochs,
             seed=retraining.seed,
+            validate=validate,
             on_epoch=lambda epoch, metrics: bool(self._link.ask(Epoch(epoch, metrics))),
         )
         cpu_seconds = time.process_time() - began
@@ -73,19 +101,19 @@ class Retrainer:
         set_precision("float32")
         exported, _ = self._build(retraining)
         exported.set_weights(weights)
-        validated = retraining.part == "train"
-        Retrained(
+        record = Retrained(
             folder=folder,
             seed=retraining.seed,
             parameters=model.count_params(),
-            history=result.history if validated else [_trained(row) for row in result.history],
+            history=result.history,
             train_seconds=result.train_seconds,
             cpu_seconds=cpu_seconds,
-            val_accuracy=result.history[-1]["val_accuracy"] if validated else None,
-        ).save(exported)
-        return Kept()
+            val_accuracy=result.history[-1]["val_accuracy"] if validate else None,
+            origin=self._origin,
+        )
+        return record, exported
 
-    def _build(self, retraining: Retraining) -> Any:
+    def _build(self, retraining: Retraining) -> tuple["keras.Model", "TrainingConfig"]:
         from search.building import build_for_training
         from search.hyperparameters import TrialHyperParameters
 
@@ -95,8 +123,8 @@ class Retrainer:
         )
 
 
-def _whole(split: Any) -> Any:
-    """Both parts to train on. The trainer still validates, on images that it trains on."""
+def _whole(split: "Split") -> "Split":
+    """Both parts to train on."""
     import numpy as np
 
     return dataclasses.replace(
@@ -104,7 +132,3 @@ def _whole(split: Any) -> Any:
         train_images=np.concatenate([split.train_images, split.val_images]),
         train_labels=np.concatenate([split.train_labels, split.val_labels]),
     )
-
-
-def _trained(row: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if not name.startswith("val_")}

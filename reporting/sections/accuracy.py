@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 
 from reporting.document import Block, Paragraph, Section, Table
-from reporting.drawing.style import MISSING, bounds, percent, points, spread
+from reporting.drawing.style import MISSING, bounds, listed, percent, points, spread
 from reporting.evidence import Evidence, Row
+from reporting.measuring.statistics import IMAGES_ONLY
 from reporting.retraining.plan import TUNED
 from spaces.baselines import BASELINES
 
@@ -37,11 +38,22 @@ def _main(evidence: Evidence) -> Table:
     return Table(
         name="accuracy",
         caption="Test accuracy over seeds (mean ± standard deviation), its 95 % t interval, and "
-        "the tuned row minus each baseline (points, 95 % bootstrap interval over images and seeds, "
-        "McNemar's exact test Holm-corrected)",
+        f"the tuned row minus each baseline (points, {_bootstrap(evidence)}; McNemar's exact test "
+        "of the first seeds' models, Holm-corrected). Parameters and training time of an ensemble "
+        "are those of all its models",
         shown=shown,
         values=values,
     )
+
+
+def _bootstrap(evidence: Evidence) -> str:
+    """How the intervals of the differences treat seeds."""
+    single = [name for name, found in evidence.differences.items() if found.seeds < 2]
+    interval = "95 % bootstrap interval"
+    if single and len(single) == len(evidence.differences):
+        return f"{interval} {IMAGES_ONLY}"
+    drawn = f"{interval} over images and seeds, each drawn on its own, seeds within their row"
+    return f"{drawn}; to {listed(single)} {IMAGES_ONLY}" if single else drawn
 
 
 def _shown(evidence: Evidence, row: Row) -> dict[str, Any]:
@@ -70,8 +82,8 @@ def _shown(evidence: Evidence, row: Row) -> dict[str, Any]:
         if difference is None
         else ("<0.0001" if difference.p_holm < 1e-4 else f"{difference.p_holm:.4f}"),
         "parameters": f"{row.parameters:,}",
-        "epochs": len(row.runs[0].history),
-        "training CPU s": f"{_mean_cpu_seconds(row):,.0f}",
+        "epochs": row.epochs,
+        "training CPU s": f"{row.train_cpu_seconds:,.0f}",
         "ms/image": MISSING if latency is None else f"{latency:.3f}",
     }
 
@@ -100,15 +112,11 @@ def _values(evidence: Evidence, row: Row) -> dict[str, Any]:
         "p_mcnemar": None if difference is None else difference.p_value,
         "p_holm": None if difference is None else difference.p_holm,
         "parameters": row.parameters,
-        "epochs": len(row.runs[0].history),
-        "train_seconds": sum(run.train_seconds for run in row.runs) / len(row.runs),
-        "train_cpu_seconds": _mean_cpu_seconds(row),
+        "epochs": row.epochs,
+        "train_seconds": row.train_seconds,
+        "train_cpu_seconds": row.train_cpu_seconds,
         "milliseconds_per_image": row.milliseconds_per_image,
     }
-
-
-def _mean_cpu_seconds(row: Row) -> float:
-    return sum(run.cpu_seconds for run in row.runs) / len(row.runs)
 
 
 def _searched(evidence: Evidence, row: Row) -> float | None:
@@ -136,7 +144,7 @@ def _claim(row: Row) -> str:
 def _notes(evidence: Evidence) -> list[Block]:
     notes: list[Block] = [
         Paragraph(
-            "Training time is processor time of one training in "
+            "Training time is processor time of one training, of an ensemble's all, in "
             f"{evidence.record.facts.get('precision')}; ms/image is wall time of prediction in "
             "batches of 500 on all cores, in float32."
         )

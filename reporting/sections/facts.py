@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from reporting.document import Block, Code, Paragraph, Section, Table
+from reporting.drawing.style import listed
 from reporting.evidence import Evidence
 from search.display import duration
 
@@ -14,6 +15,7 @@ def section(evidence: Evidence) -> Section:
     blocks: list[Block] = [
         _facts(evidence),
         _splits(evidence),
+        *_warnings(evidence),
         Paragraph("To make both again:"),
         Code(_commands(evidence), "console"),
     ]
@@ -25,7 +27,7 @@ def _facts(evidence: Evidence) -> Table:
     states = record.trials["state"].value_counts()
     started, ended = record.trials["started"].min(), record.trials["ended_at"].max()
     rows: dict[str, Any] = {
-        "Study": f"{record.study.study_name} in {record.storage}",
+        "Study": f"{record.name} in {record.storage}",
         "Space": facts.get("space"),
         "Trials": ", ".join(f"{count} {state.lower()}" for state, count in states.items()),
         "Most epochs a trial": facts.get("epochs"),
@@ -36,7 +38,8 @@ def _facts(evidence: Evidence) -> Table:
         "Data": f"Fashion-MNIST format, MD5 of the training files {facts.get('data')}",
         "Precision of training": facts.get("precision"),
         "Precision of every test result": "float32",
-        "Candidates": f"best {settings.top} trials, {settings.candidate_seeds} fresh seeds each",
+        "Candidates": f"best {len(evidence.remeasured)} trials, "
+        f"{settings.candidate_seeds} fresh seeds each",
         "Final trainings": f"{settings.seeds} seeds; winner {settings.epochs} epochs, baselines "
         f"{settings.baseline_epochs}",
         "Machine of the search": facts.get("machine"),
@@ -59,10 +62,34 @@ def _splits(evidence: Evidence) -> Table:
     ]
     return Table(
         name="splits",
-        caption="Images that each number is measured on: the test split was opened once, after the "
-        "configuration was chosen",
+        caption="Images that each number is measured on: this report opened the test split after "
+        "the configuration was chosen",
         shown=pd.DataFrame(rows, columns=["number", "trained on", "measured on"]),
     )
+
+
+def _warnings(evidence: Evidence) -> list[Block]:
+    warnings: list[Block] = []
+    if evidence.scored_earlier:
+        warnings.append(
+            Paragraph(
+                f"The test split has been looked at before: {evidence.scored_earlier} other "
+                "trainings of this study were scored on it by earlier reports or previews. If "
+                "these results led to the settings of this one, they are no longer independent.",
+                strong=True,
+            )
+        )
+    runs = [run for row in evidence.rows for run in row.runs]
+    for what, name in (("commit", "commits"), ("machine", "machines"), ("keras", "Keras versions")):
+        found = sorted({run.origin[what] for run in runs if what in run.origin})
+        if len(found) > 1:
+            warnings.append(
+                Paragraph(
+                    f"The trainings come from several {name}: {listed(found)}. Seeds of one row "
+                    "may differ by more than chance."
+                )
+            )
+    return warnings
 
 
 def _commands(evidence: Evidence) -> str:

@@ -38,14 +38,21 @@ def section(evidence: Evidence) -> Section:
 def _confident(row: Row, test: TestSplit) -> list[Block]:
     mistakes = _mistakes(row)
     if not len(mistakes):
-        return [Paragraph("By the mean probabilities over the seeds, no test image is wrong.")]
+        return [
+            Paragraph(
+                f"{_number_wrong(row)}. By the mean probabilities over the seeds, no test image "
+                "is wrong."
+            )
+        ]
     shown = mistakes[:_MOST_CONFIDENT]
     first = int(shown[0])
     mean = row.probabilities.mean(axis=0)
+    sure = percent(float(mean[first].max()), 1)
+    count = len(row.probabilities)
     finding = (
-        f"{len(mistakes):,} of {len(row.labels):,} test images are wrong; the surest mistake is "
-        f"{CLASS_NAMES[row.labels[first]]} taken for {CLASS_NAMES[mean[first].argmax()]} with "
-        f"{percent(float(mean[first].max()), 1)}"
+        f"{_number_wrong(row)}; the surest mistake is {CLASS_NAMES[row.labels[first]]} taken for "
+        f"{CLASS_NAMES[mean[first].argmax()]} with {sure}"
+        + (f" (confidences are means over the {count} seeds)" if count > 1 else "")
     )
     return [
         Picture(
@@ -53,12 +60,21 @@ def _confident(row: Row, test: TestSplit) -> list[Block]:
             finding=finding,
             caption=(
                 f"The {len(shown)} most confident mistakes: number of the test image; true class; "
-                f"given label with its probability, the mean over n = {len(row.probabilities)} "
+                f"given label with its probability, the mean over n = {count} "
                 "models. Some may be errors of the labels."
             ),
             figure=_gallery(shown, row, test),
         )
     ]
+
+
+def _number_wrong(row: Row) -> str:
+    """Of one model: the mean of all models' probabilities would be another row, an ensemble."""
+    wrong = (~row.correct).sum(axis=1)
+    images = f"of {len(row.labels):,} test images"
+    if len(wrong) == 1:
+        return f"{wrong[0]:,} {images} are wrong"
+    return f"On average over {len(wrong)} seeds {wrong.mean():,.1f} {images} are wrong"
 
 
 def _mistakes(row: Row) -> Numbers:
@@ -107,7 +123,8 @@ def _always_wrong(row: Row, test: TestSplit) -> list[Block]:
             finding=finding,
             caption=(
                 f"{len(picked)} of the {len(rest):,} that are not shown above, evenly spaced from "
-                "the surest to the least sure, with the likeliest wrong label."
+                "the surest to the least sure, with the likeliest wrong label; probabilities are "
+                f"means over the {count} seeds."
             ),
             figure=_gallery(rest[picked], row, test),
         )

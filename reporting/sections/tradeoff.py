@@ -44,7 +44,7 @@ def section(evidence: Evidence) -> Section:
     rows = evidence.scored
     blocks: list[Block] = [Paragraph(no_test_results(evidence))]
     if rows:
-        sizes = _points(rows, [_stored_parameters(row) for row in rows])
+        sizes = _points(rows, [row.parameters for row in rows])
         times = _points(rows, [row.milliseconds_per_image for row in rows])
         blocks = [
             _picture("parameters", "parameters", sizes, rows, "An ensemble holds all its models'."),
@@ -68,13 +68,6 @@ def _points(rows: Sequence[Row], costs: Sequence[float | None]) -> list[_Point]:
         for row, cost in zip(rows, costs, strict=True)
         if cost is not None and np.isfinite(cost) and cost > 0
     ]
-
-
-def _stored_parameters(row: Row) -> int | None:
-    """All weights that a prediction needs: an ensemble, one row of many runs, needs all models."""
-    if row.parameters is None:
-        return None
-    return row.parameters * (len(row.runs) // len(row.probabilities))
 
 
 def _front(points: Sequence[_Point]) -> list[_Point]:
@@ -176,7 +169,7 @@ def _table(rows: Sequence[Row], sizes: Sequence[_Point], times: Sequence[_Point]
                 "row": row.name,
                 "n": row.accuracy.n,
                 "test accuracy": row.accuracy.mean,
-                "parameters": _stored_parameters(row),
+                "parameters": row.parameters,
                 "milliseconds": row.milliseconds_per_image,
                 "on the front of parameters": row in [point.row for point in sizes],
                 "on the front of milliseconds": row in [point.row for point in times],
@@ -191,7 +184,7 @@ def _table(rows: Sequence[Row], sizes: Sequence[_Point], times: Sequence[_Point]
             "n": values["n"],
             "test accuracy": [spread(row.accuracy) for row in ordered],
             "95 % interval": [bounds(row.accuracy) for row in ordered],
-            "parameters": [_number(_stored_parameters(row), ",.0f") for row in ordered],
+            "parameters": [_number(row.parameters, ",.0f") for row in ordered],
             "ms for each image": [_number(row.milliseconds_per_image, ".3f") for row in ordered],
             "on the front of": [
                 " and ".join(

@@ -37,7 +37,9 @@ def _blocks(evidence: Evidence) -> list[Block]:
     if rival is None:
         blocks.append(Paragraph("No baseline has test results to compare it with."))
     else:
-        blocks.append(Paragraph(_sentence(rival, evidence.differences[rival.name]), strong=True))
+        epochs = f"{tuned.epochs} epochs against {rival.epochs}, {rival.name} as published, untuned"
+        sentence = _sentence(rival, evidence.differences[rival.name], epochs)
+        blocks.append(Paragraph(sentence, strong=True))
         others = [
             _sentence(row, evidence.differences[row.name])
             for row in evidence.scored
@@ -51,17 +53,15 @@ def _blocks(evidence: Evidence) -> list[Block]:
     return blocks
 
 
-def _sentence(row: Row, difference: Difference) -> str:
+def _sentence(row: Row, difference: Difference, *more: str) -> str:
     interval = f"95 % interval {points(difference.low)} to {points(difference.high)}"
-    size = f"{points(abs(difference.mean)).lstrip('+')} points"
     p_value = f"Holm-corrected p {_p_value(difference.p_holm)}"
+    details = "; ".join([f"{interval}, {difference.sampled}", p_value, *more])
     if difference.shown:
         verb = "beats" if difference.mean > 0 else "is beaten by"
-        return f"Tuned {verb} {row.name} by {size} ({interval}, {p_value})."
-    return (
-        f"A difference to {row.name} is not shown ({points(difference.mean)} points, {interval}, "
-        f"{p_value})."
-    )
+        size = points(abs(difference.mean)).lstrip("+")
+        return f"Tuned {verb} {row.name} by {size} points ({details})."
+    return f"A difference to {row.name} is not shown ({points(difference.mean)} points; {details})."
 
 
 def _p_value(value: float) -> str:

@@ -10,7 +10,7 @@ from reporting.document import Block, Code, Paragraph, Section, Table
 from reporting.drawing.learning import learning_curves
 from reporting.drawing.style import MISSING, spread
 from reporting.evidence import Evidence, Remeasured
-from reporting.measuring.scoring import load_model
+from reporting.measuring.models import ModelError, load_model
 from reporting.retraining.order import MODEL_FILE
 from spaces import load_space
 
@@ -74,12 +74,10 @@ def _architecture(evidence: Evidence) -> list[Block]:
     if tuned is None or not tuned.runs:
         return [Paragraph(f"Its layers are not listed. {no_test_results(evidence)}")]
     path = tuned.runs[0].folder / MODEL_FILE
-    if not path.is_file():
-        return [Paragraph(f"Its layers are not listed: the model file {path} is missing.")]
     try:
-        model = load_model(path)
-    except (OSError, TypeError, ValueError) as error:
-        return [Paragraph(f"Its layers are not listed: {path} cannot be loaded ({error}).")]
+        model = load_model(path).keras_model
+    except ModelError as error:
+        return [Paragraph(f"Its layers are not listed: {error}")]
     # Importing Keras takes seconds, which a report without a model need not spend.
     from reporting.analysis.keras_code import keras_code
 

@@ -233,6 +233,7 @@ def _retrained(
         train_seconds=20.0 * epochs,
         cpu_seconds=19.0 * epochs,
         val_accuracy=history[-1].get("val_accuracy"),
+        origin={},
     )
 
 

@@ -2,19 +2,21 @@
 
 import os
 import time
+import zipfile
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from reporting.retraining.order import Retrained
-from reporting.retraining.worker import Kept, Order
+from reporting.retraining.worker import Kept, Order, Unwritable
 from search.messages import Epoch, Failed
 from search.worker import Link, WorkerSettings, serve
 
 
 class _Model:
     def save(self, path: Path) -> None:
-        path.write_text("a model")
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", "{}")
 
 
 class _SimulatedRetrainer:
@@ -23,7 +25,7 @@ class _SimulatedRetrainer:
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    def run(self, order: Order) -> Kept | Failed:
+    def run(self, order: Order) -> Kept | Unwritable | Failed:
         retraining = order.retraining
         behaviour: Any = retraining.params.get("behaviour", "")
         marker = order.folder.parent.parent / f"died-{retraining.key}"
@@ -37,11 +39,12 @@ class _SimulatedRetrainer:
         for epoch in range(1, retraining.epochs + 1):
             if behaviour == "slow":
                 time.sleep(0.2)
-            rows.append({"accuracy": value, "val_accuracy": value})
+            rows.append({"accuracy": value})
+            if retraining.part == "train":
+                rows[-1]["val_accuracy"] = value
             self._link.ask(Epoch(epoch, rows[-1]))
-        with (order.folder.parent.parent / "log.txt").open("a") as log:
-            log.write(f"{retraining.params.get('name')} {retraining.seed}\n")
-        order.folder.parent.mkdir(exist_ok=True)
+        if behaviour == "unwritable":
+            return Unwritable("No space left on device")
         Retrained(
             folder=order.folder,
             seed=retraining.seed,
@@ -50,7 +53,10 @@ class _SimulatedRetrainer:
             train_seconds=1.0,
             cpu_seconds=1.0,
             val_accuracy=value if retraining.part == "train" else None,
+            origin={},
         ).save(_Model())
+        with (order.folder.parent.parent / "log.txt").open("a") as log:
+            log.write(f"{retraining.params.get('name')} {retraining.seed}\n")
         return Kept()
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from reporting.errors import Interrupted
-from reporting.retraining.order import Retrained, Retraining
+from reporting.errors import Interrupted, ReportError
+from reporting.retraining.order import Part, Retrained, Retraining
 from reporting.retraining.progress import make_progress
 from reporting.retraining.tasks import Results, Retrainings, Task
 from search.messages import Failed
@@ -16,13 +16,13 @@ from search.worker import WorkerSettings
 from tests.reporting.simulated_retrainer import run_simulated
 
 
-def task(name: str, seed: int = 0, epochs: int = 2, **params: Any) -> Task:
+def task(name: str, seed: int = 0, epochs: int = 2, part: Part = "train", **params: Any) -> Task:
     retraining = Retraining(
         space="cnn",
         params={"name": name, **params},
         seed=seed,
         epochs=epochs,
-        part="train",
+        part=part,
         data="0",
         split="",
         precision="float32",
@@ -56,7 +56,8 @@ def done(directory: Path) -> list[str]:
 
 
 def test_every_task_is_done_once_and_kept(tmp_path: Path) -> None:
-    tasks = [task(name, seed) for name in "abc" for seed in range(2)]
+    tasks = [task(name, seed) for name in "ab" for seed in range(2)]
+    tasks += [task("c", seed, part="all") for seed in range(2)]
     results = retrain(tmp_path, tasks)
     assert set(results) == {one.retraining.key for one in tasks}
     assert Counter(done(tmp_path)) == {f"{name} {seed}": 1 for name in "abc" for seed in range(2)}
@@ -123,8 +124,33 @@ def test_a_half_written_folder_counts_as_missing(tmp_path: Path) -> None:
     folder = tmp_path / "retrainings" / one.retraining.key
     folder.mkdir(parents=True)
     (folder / "model.keras").write_text("torn")
-    assert isinstance(retrain(tmp_path, [one])[one.retraining.key], Retrained)
-    assert (folder / "model.keras").read_text() == "a model"
+    for record in (None, "", "{}", '{"seed": 0}'):
+        if record is not None:
+            (folder / "record.json").write_text(record)
+        assert isinstance(retrain(tmp_path, [one])[one.retraining.key], Retrained)
+        assert Retrained.load(folder) is not None
+    (folder / "model.keras").write_text("torn later")
+    assert Retrained.load(folder) is None
+
+
+def test_what_a_killed_worker_left_half_written_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "retrainings" / ".partial-abc").mkdir(parents=True)
+    retrain(tmp_path, [task("a")])
+    assert [folder.name for folder in (tmp_path / "retrainings").iterdir()] == [
+        task("a").retraining.key
+    ]
+
+
+def test_a_full_disk_ends_it_in_one_line_and_keeps_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match=r"retrainings cannot be written \(No space left on dev"):
+        retrain(tmp_path, [task("a"), task("b", behaviour="unwritable"), task("c", epochs=500)])
+    assert Retrained.load(tmp_path / "retrainings" / task("a").retraining.key) is not None
+
+
+def test_a_task_that_follows_while_it_runs_is_not_done_twice(tmp_path: Path) -> None:
+    slow, quick = task("slow", behaviour="slow"), task("quick")
+    retrain(tmp_path, [slow, quick], lambda results: [slow] if results else [])
+    assert sorted(done(tmp_path)) == ["quick 0", "slow 0"]
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,21 @@
 """Verdict, facts, main table and limits: the right words and numbers, and gaps said as such."""
 
+import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from reporting.document import Code, Paragraph, Section, Table
 from reporting.drawing.style import percent, points
 from reporting.evidence import Evidence
+from reporting.measuring.classes import CLASS_NAMES
+from reporting.measuring.predictions import write_predictions
 from reporting.retraining.order import Retrained
 from reporting.retraining.plan import Plan
-from reporting.sections import accuracy, facts, limits, verdict
+from reporting.sections import accuracy, facts, limits, tradeoff, verdict
+from search.data import Split
 from search.messages import Failed
 from tests.reporting.made_evidence import made_evidence
 
@@ -49,6 +54,64 @@ def test_the_verdict_names_what_tuned_beats_and_by_how_much(evidence: Evidence) 
     assert f"Tuned beats {rival.name} by {by} points (95 % interval" in said
     for name in evidence.differences:
         assert name in said
+    assert said.count("over images and seeds; Holm-corrected p") == len(evidence.differences)
+
+
+def test_the_verdict_says_how_long_both_were_trained(evidence: Evidence) -> None:
+    rows = [
+        dataclasses.replace(
+            row,
+            runs=[dataclasses.replace(run, history=run.history[:7]) for run in row.runs],
+        )
+        if row.kind == "baseline"
+        else row
+        for row in evidence.rows
+    ]
+    made = dataclasses.replace(evidence, rows=rows)
+    strong = [
+        block.text
+        for block in verdict.section(made).blocks
+        if isinstance(block, Paragraph) and block.strong
+    ]
+    rival = made.best_baseline
+    assert rival is not None
+    assert f"; 10 epochs against 7, {rival.name} as published, untuned)." in strong[-1]
+
+
+def test_one_seed_shows_no_difference_and_every_chapter_says_why(gapped: Evidence) -> None:
+    unknown = "over images only; variation between seeds unknown"
+    said = words(verdict.section(gapped))
+    assert "beats" not in said
+    assert "is beaten by" not in said
+    assert said.count(unknown) == len(gapped.differences)
+    main = table(accuracy.section(gapped), "accuracy")
+    assert f"95 % bootstrap interval {unknown};" in main.caption
+    limited = words(limits.section(gapped))
+    assert f"{' and '.join(list(gapped.differences)[-2:])}: intervals {unknown}." in limited
+    assert "One seed has no interval" in limited
+    assert "1 seeds" not in limited
+
+
+def test_a_single_baseline_of_one_seed_is_named(evidence: Evidence) -> None:
+    few = {
+        name: dataclasses.replace(difference, seeds=1 if name == "mlp" else 3)
+        for name, difference in evidence.differences.items()
+    }
+    made = dataclasses.replace(evidence, differences=few)
+    unknown = "over images only; variation between seeds unknown"
+    caption = table(accuracy.section(made), "accuracy").caption
+    assert "over images and seeds, each drawn on its own, seeds within their row" in caption
+    assert f"; to mlp {unknown};" in caption
+    assert f"Differences to mlp: intervals {unknown}." in words(limits.section(made))
+
+
+def test_several_seeds_are_drawn_and_the_caption_says_how(evidence: Evidence) -> None:
+    caption = table(accuracy.section(evidence), "accuracy").caption
+    assert "over images and seeds, each drawn on its own, seeds within their row;" in caption
+    assert "McNemar's exact test of the first seeds' models, Holm-corrected" in caption
+    said = words(limits.section(evidence))
+    assert "images only" not in caption + said
+    assert "Intervals over 3 seeds are wide" in said
 
 
 def test_a_difference_that_is_not_shown_is_said_so(tmp_path: Path) -> None:
@@ -74,6 +137,36 @@ def test_the_main_table_has_every_row_with_its_claim(evidence: Evidence) -> None
     assert values is not None
     for row, mean in zip(evidence.rows, values["test_accuracy"], strict=True):
         assert mean == pytest.approx(row.correct.mean())
+
+
+def test_an_ensemble_costs_what_all_its_models_cost(evidence: Evidence) -> None:
+    values = table(accuracy.section(evidence), "accuracy").values
+    front = table(tradeoff.section(evidence), "tradeoff-costs").values
+    assert values is not None
+    assert front is not None
+    costs = values.set_index("network")
+    one, flipped, three = ("tuned", "tuned, flip averaged", "tuned, ensemble of 3")
+    assert [row.models for row in evidence.rows[:3]] == [1, 1, 3]
+    for name, cost in (("parameters", 123_456), ("train_seconds", 200), ("train_cpu_seconds", 190)):
+        assert costs.loc[[one, flipped, three], name].tolist() == [cost, cost, 3 * cost]
+    same = front.set_index("row")["parameters"]
+    assert same.to_dict() == costs["parameters"].to_dict()
+    shown = table(accuracy.section(evidence), "accuracy").shown.set_index("network")
+    assert shown.loc[three, ["parameters", "training CPU s"]].tolist() == ["370,368", "570"]
+
+
+def test_predictions_are_of_the_first_seed(evidence: Evidence, tmp_path: Path) -> None:
+    write_predictions(evidence, tmp_path / "predictions.csv")
+    written = pd.read_csv(tmp_path / "predictions.csv")
+    assert written["image"].tolist() == list(range(1000))
+    names = np.array(CLASS_NAMES)
+    for row in evidence.scored:
+        first = row.probabilities[0]
+        assert written[f"{row.name}: class"].tolist() == list(names[first.argmax(axis=1)])
+        np.testing.assert_allclose(
+            written[f"{row.name}: probability"], first.max(axis=1), atol=5.1e-5
+        )
+        assert written[f"{row.name}: seeds right"].tolist() == row.correct.sum(axis=0).tolist()
 
 
 def test_a_gap_is_marked_and_explained(gapped: Evidence) -> None:
@@ -105,6 +198,22 @@ def test_the_limits_ask_for_more_seeds_where_there_are_few(evidence: Evidence) -
     assert "larger --seeds" in words(limits.section(evidence))
 
 
+def test_the_limits_say_that_fewer_images_weaken_the_baselines_too(evidence: Evidence) -> None:
+    fewer = "The baselines saw fewer images than in their publications too."
+    said = words(limits.section(evidence))
+    assert (
+        f"The study has 2,500 of 60,000 training images (--train-size, or smaller data). {fewer}"
+        in said
+    )
+    full = Split(
+        train_images=np.zeros((59_500, 28, 28), np.uint8),
+        train_labels=np.zeros(59_500, np.uint8),
+        val_images=evidence.split.val_images,
+        val_labels=evidence.split.val_labels,
+    )
+    assert fewer not in words(limits.section(dataclasses.replace(evidence, split=full)))
+
+
 def results(plan: Plan, directory: Path, values: list[list[float | None]]) -> dict[str, object]:
     """Validation accuracies by candidate and seed; None: a failed training."""
     found: dict[str, object] = {}
@@ -118,6 +227,7 @@ def results(plan: Plan, directory: Path, values: list[list[float | None]]) -> di
                 train_seconds=1,
                 cpu_seconds=1,
                 val_accuracy=value,
+                origin={},
             )
             found[task.retraining.key] = Failed(reason="x") if value is None else kept
     return found

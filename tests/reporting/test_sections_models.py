@@ -125,7 +125,8 @@ def test_the_winner_in_words(evidence: Evidence) -> None:
     assert shown.values is not None
     params = dict(zip(shown.values["hyperparameter"], shown.values["value"], strict=True))
     assert params == evidence.record.trial_params(best)
-    assert "the model file" in words(section) and "is missing" in words(section)
+    assert "Its layers are not listed: model" in words(section)
+    assert "does not exist" in words(section)
 
 
 def test_a_space_that_cannot_be_loaded(evidence: Evidence) -> None:
@@ -142,7 +143,7 @@ def test_the_winners_layers(evidence: Evidence) -> None:
     folder.mkdir(parents=True)
     path = folder / MODEL_FILE
     path.write_text("damaged")
-    assert "cannot be loaded" in words(winner.section(evidence))
+    assert "is not a .keras file" in words(winner.section(evidence))
     model = build_model(CnnConfig(blocks=(ConvBlock(filters=6),), dense=(16,)))
     model.save(path)
     section = winner.section(evidence)
@@ -365,6 +366,7 @@ def test_no_mistakes_at_all(evidence: Evidence) -> None:
     perfect = planted(evidence, [true_labels(evidence)] * 2)
     assert "No image was taken for another class." in words(classes.section(perfect))
     said = words(mistakes.section(perfect))
+    assert "On average over 2 seeds 0.0 of 1,000 test images are wrong." in said
     assert "no test image is wrong" in said
     assert "No test image is wrong under all 2 seeds." in said
 
@@ -394,7 +396,12 @@ def test_mistakes_are_counted(evidence: Evidence) -> None:
     wrong = mean.argmax(axis=1) != row.labels
     surest = int(np.argmax(np.where(wrong, mean.max(axis=1), 0)))
     confident = pictures(section)["mistakes-confident"]
-    assert confident.finding.startswith(f"{wrong.sum()} of 1,000 test images are wrong")
+    each = (row.probabilities.argmax(axis=2) != row.labels).sum(axis=1)
+    assert each.mean() != wrong.sum()
+    assert confident.finding.startswith(
+        f"On average over 3 seeds {each.mean():.1f} of 1,000 test images are wrong; "
+    )
+    assert confident.finding.endswith("(confidences are means over the 3 seeds)")
     assert CLASS_NAMES[row.labels[surest]] in confident.finding
     assert f"no. {surest}: " in confident.figure.axes[0].texts[0].get_text()
     always = (row.probabilities.argmax(axis=2) != row.labels).all(axis=0)
@@ -420,7 +427,11 @@ def test_wrong_in_every_seed_but_right_on_average(evidence: Evidence) -> None:
 
 
 def test_one_seed_says_nothing_of_what_is_always_wrong(single: Evidence) -> None:
-    assert "With one seed (n = 1) nothing can be said" in words(mistakes.section(single))
+    said = words(mistakes.section(single))
+    assert "With one seed (n = 1) nothing can be said" in said
+    assert single.tuned is not None
+    assert f"{(~single.tuned.correct).sum()} of 1,000 test images are wrong; the surest" in said
+    assert "means over" not in said
 
 
 def test_calibration_error() -> None:

@@ -253,3 +253,26 @@ def test_real_images_are_learnt():
     config = TrainingConfig(learning_rate=0.003, batch_size=64, augmentation="flip")
     result = train(build(), config, split, max_epochs=3, seed=1, on_epoch=go_on)
     assert result.history[-1]["val_accuracy"] > 0.7
+
+
+def test_without_validation_nothing_of_it_is_recorded(split):
+    result = train(build(), CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on, validate=False)
+    assert result.ended == "complete"
+    assert set(result.history[0]) == {"loss", "accuracy", "seconds", "learning_rate"}
+    with_it = train(build(), CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on)
+    for entry, other in zip(values(result), values(with_it), strict=True):
+        assert entry == {name: other[name] for name in entry}
+
+
+@pytest.mark.parametrize("last_epoch", [2, 9])
+def test_an_averaged_network_is_kept_as_it_was_validated(split, last_epoch):
+    config = dataclasses.replace(CONFIG, weight_averaging=True)
+    model, plain = build(), build()
+    result = train(
+        model, config, split, max_epochs=3, seed=1, on_epoch=lambda epoch, _: epoch >= last_epoch
+    )
+    train(plain, CONFIG, split, max_epochs=3, seed=1, on_epoch=lambda epoch, _: epoch >= last_epoch)
+    images = split.val_images[..., None].astype(np.float32) / 255
+    accuracy = np.mean(model.predict(images, verbose=0).argmax(axis=1) == split.val_labels)
+    assert accuracy == pytest.approx(result.history[-1]["val_accuracy"], abs=1e-6)
+    assert not np.allclose(model.get_weights()[0], plain.get_weights()[0], atol=1e-5)
