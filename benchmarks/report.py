@@ -34,7 +34,7 @@ EPOCHS = 8
 DRAWN = 300
 
 
-def make_study(directory: Path, trials: int, seed: int = 0) -> None:
+def make_study(directory: Path, trials: int, val_size: int, seed: int = 0) -> None:
     """Write a study whose trials have random configurations and made-up learning curves."""
     directory.mkdir(parents=True)
     study = optuna.create_study(
@@ -45,7 +45,7 @@ def make_study(directory: Path, trials: int, seed: int = 0) -> None:
     facts = {
         "space": "cnn",
         "data": fingerprint(find_data()),
-        "split": split_words(None, 10_000),
+        "split": split_words(None, val_size),
         "epochs": EPOCHS,
         "precision": "float32",
         "engine": "optuna",
@@ -122,10 +122,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--val-size", type=int, default=10_000)
     flags = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        make_study(Path(folder) / "large", flags.trials)
+        make_study(Path(folder) / "large", flags.trials, flags.val_size)
         began = time.monotonic()
         command = [sys.executable, str(ROOT / "report.py"), "--no-retrain", "--results-dir", folder]
         subprocess.run(command, check=True)

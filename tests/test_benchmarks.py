@@ -42,4 +42,4 @@ def test_search_prints_the_tables_of_a_search(tmp_path: Path, small_data: Path) 
 
 
 def test_report_times_a_large_study(small_data: Path) -> None:
-    assert "report.html MB" in run(small_data, "report", "--trials", "40")
+    assert "report.html MB" in run(small_data, "report", "--trials", "40", "--val-size", "100")
