@@ -38,10 +38,10 @@ def _facts(evidence: Evidence) -> Table:
         "Data": f"Fashion-MNIST format, MD5 of the training files {facts.get('data')}",
         "Precision of training": facts.get("precision"),
         "Precision of every test result": "float32",
-        "Candidates": f"best {len(evidence.remeasured)} trials, "
-        f"{settings.candidate_seeds} fresh seeds each",
-        "Final trainings": f"{settings.seeds} seeds; winner {settings.epochs} epochs, baselines "
-        f"{settings.baseline_epochs}",
+        "Best trials trained again": f"{len(evidence.remeasured)}, fresh seeds for each: "
+        f"{settings.candidate_seeds}",
+        "Final trainings": f"seeds: {settings.seeds}; epochs: {settings.epochs} for the winner, "
+        f"{settings.baseline_epochs} for the baselines",
         "Machine of the search": facts.get("machine"),
         "Machine of this report": evidence.machine,
         "Versions": _words(facts.get("versions", {})),
