@@ -33,6 +33,11 @@ def _blocks(evidence: Evidence) -> list[Block]:
             strong=True,
         )
     ]
+    known = evidence.record.trials.loc[evidence.winner.candidate.number, "baseline"]
+    if isinstance(known, str):
+        blocks.append(
+            Paragraph(f"It is {known} itself: the search found nothing better than its beginning.")
+        )
     rival = evidence.best_baseline
     if rival is None:
         blocks.append(Paragraph("No baseline has test results to compare it with."))
@@ -40,10 +45,13 @@ def _blocks(evidence: Evidence) -> list[Block]:
         epochs = f"{tuned.epochs} epochs against {rival.epochs}, {rival.name} as published, untuned"
         sentence = _sentence(rival, evidence.differences[rival.name], epochs)
         blocks.append(Paragraph(sentence, strong=True))
+        # Of rows that vary with an unknown spread, one sentence is enough: the table has them all.
         others = [
             _sentence(row, evidence.differences[row.name])
             for row in evidence.scored
-            if row.kind == "baseline" and row is not rival
+            if row.kind == "baseline"
+            and row is not rival
+            and evidence.differences[row.name].seeds > 1
         ]
         if others:
             blocks.append(Paragraph(" ".join(others)))
