@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from reporting.errors import Interrupted
 from reporting.settings import ReportSettings
-from search.command_line import EXIT_CODES, Parser, let_signals_stop
+from search.command_line import EXIT_CODES, Parser, let_signals_stop, worker_count
 from search.errors import SearchError
 from spaces import SpaceError
 
@@ -61,12 +61,6 @@ def _run(settings: ReportSettings, command: list[str], *, quiet: bool) -> int:
 
 
 def _settings(flags: argparse.Namespace) -> ReportSettings:
-    try:
-        workers = None if flags.workers == "auto" else int(flags.workers)
-    except ValueError:
-        raise SearchError(
-            f"--workers is {flags.workers!r}; it must be auto or a whole number above 0."
-        ) from None
     return ReportSettings(
         study=flags.study,
         results_dir=flags.results_dir,
@@ -79,7 +73,7 @@ def _settings(flags: argparse.Namespace) -> ReportSettings:
         baseline_epochs=flags.baseline_epochs,
         ensemble=flags.ensemble,
         averaging=flags.averaging,
-        workers=workers,
+        workers=worker_count(flags.workers),
         retrain=not flags.no_retrain,
         quick=flags.quick,
     )

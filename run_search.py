@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.command_line import EXIT_CODES, Parser
+from search.command_line import EXIT_CODES, Parser, worker_count
 from search.errors import SearchError
 from search.settings import ENGINES, PRECISIONS, PRUNERS, SAMPLERS, SearchSettings
 from spaces import SpaceError
@@ -51,17 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _settings(flags: argparse.Namespace) -> SearchSettings:
-    try:
-        workers = None if flags.workers == "auto" else int(flags.workers)
-    except ValueError:
-        raise SearchError(
-            f"--workers is {flags.workers!r}; it must be auto or a whole number above 0."
-        ) from None
     return SearchSettings(
         trials=flags.trials,
         max_epochs=flags.epochs,
         timeout_seconds=flags.timeout,
-        workers=workers,
+        workers=worker_count(flags.workers),
         seed=flags.seed,
         study=flags.study,
         results_dir=flags.results_dir,

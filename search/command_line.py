@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
+from search.errors import SettingsError
+
 _REASONS: Final[dict[int, str]] = {
     signal.SIGINT: "Ctrl-C",
     signal.SIGTERM: "SIGTERM",
@@ -24,6 +26,22 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with code 2."""
         self.exit(2, f"{self.prog.removesuffix('.py')}: {message}; see --help.\n")
+
+
+def worker_count(flag: str) -> int | None:
+    """Read `--workers`: a number, or None for `auto`.
+
+    Raises:
+        SettingsError: It is neither; whether the number is in range is for the settings to say.
+    """
+    if flag == "auto":
+        return None
+    try:
+        return int(flag)
+    except ValueError:
+        raise SettingsError(
+            f"--workers is {flag!r}; it must be auto or a whole number above 0."
+        ) from None
 
 
 @contextmanager

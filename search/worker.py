@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from optuna.distributions import BaseDistribution
 
@@ -28,6 +28,10 @@ from search.messages import (
     Unusable,
 )
 from search.precision import Precision
+
+if TYPE_CHECKING:
+    from search.data import Split
+    from spaces import Space
 
 BEAT_SECONDS = 2.0
 Outcome = TypeVar("Outcome")
@@ -117,14 +121,8 @@ class KerasTrainer:
     """Runs trials on data that is loaded once."""
 
     def __init__(self, link: Link, settings: WorkerSettings) -> None:
-        from search.data import load_split
-        from spaces import load_space
-
         self._link = link
-        self._split = load_split(
-            settings.data_dir, train_size=settings.train_size, val_size=settings.val_size
-        )
-        self._space = load_space(settings.space)
+        self._split, self._space = load_data_and_space(settings)
         self._precision = settings.precision
 
     def run(self, order: Train) -> Trained | Failed:
@@ -176,6 +174,22 @@ class KerasTrainer:
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         return self._link.ask(Suggest(name, distribution))
+
+
+def load_data_and_space(settings: WorkerSettings) -> tuple["Split", "Space"]:
+    """What all work of one worker shares.
+
+    Raises:
+        DataError: The data cannot be used.
+        SpaceError: The space cannot be used.
+    """
+    from search.data import load_split
+    from spaces import load_space
+
+    split = load_split(
+        settings.data_dir, train_size=settings.train_size, val_size=settings.val_size
+    )
+    return split, load_space(settings.space)
 
 
 def in_fresh_session(

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from reporting.measuring.classes import CLASS_NAMES
 from search.data_files import Bytes
@@ -101,9 +102,7 @@ def as_probabilities(outputs: npt.ArrayLike) -> npt.NDArray[np.float64]:
     values = np.asarray(outputs, np.float64)
     if np.all(values >= 0) and np.all(np.abs(values.sum(axis=-1) - 1) <= 1e-3):
         return values
-    # Less the largest, so that no exponential overflows.
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float64)
+    return np.asarray(softmax(values, axis=-1), np.float64)
 
 
 def check_model_file(path: Path) -> None:

@@ -11,7 +11,14 @@ from reporting.retraining.order import Retrained, Retraining
 from search.errors import first_line
 from search.messages import Epoch, Failed
 from search.provenance import commit, machine, versions
-from search.worker import Link, WorkerSettings, in_fresh_session, redirect_output, serve
+from search.worker import (
+    Link,
+    WorkerSettings,
+    in_fresh_session,
+    load_data_and_space,
+    redirect_output,
+    serve,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -50,14 +57,8 @@ class Retrainer:
     """Carries out orders on data that is loaded once."""
 
     def __init__(self, link: Link, settings: WorkerSettings) -> None:
-        from search.data import load_split
-        from spaces import load_space
-
         self._link = link
-        self._split = load_split(
-            settings.data_dir, train_size=settings.train_size, val_size=settings.val_size
-        )
-        self._space = load_space(settings.space)
+        self._split, self._space = load_data_and_space(settings)
         self._origin = {"commit": commit(), "machine": machine(), **versions()}
 
     def run(self, order: Order) -> Kept | Unwritable | Failed:
