@@ -4,7 +4,6 @@
 import argparse
 import io
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,9 +52,10 @@ def _run(flags: argparse.Namespace) -> int:
     else:
         images, names, failures = _read_images(flags.images)
     if not names:
+        if flags.json:
+            print("[]")
         return 2
     print(f"model: {model}", file=sys.stderr)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     predictions = predict(images, model)
     if flags.json:
         print(json.dumps(as_records(names, predictions, truth), indent=2))

@@ -39,7 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(settings: ReportSettings, command: list[str], *, quiet: bool) -> int:
     # Heavy imports come after the flags: --help and a wrong flag answer at once.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from reporting.retraining.progress import make_progress
     from reporting.run import run_report
     from search.provenance import command_line

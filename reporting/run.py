@@ -19,6 +19,7 @@ from reporting.folder import replaced
 from reporting.measuring.models import ModelError
 from reporting.measuring.predictions import write_predictions
 from reporting.measuring.scoring import SCORES_FILE, score
+from reporting.measuring.startup import start_tensorflow
 from reporting.measuring.test_split import TestSplit, load_test_split, require_test_files
 from reporting.page import write_document
 from reporting.record import Record, read_study
@@ -28,6 +29,7 @@ from reporting.retraining.tasks import Results, Retrainings, Task
 from reporting.settings import ReportSettings
 from search.command_line import stop_by_signal
 from search.data import find_data, fingerprint, load_split
+from search.display import duration
 from search.messages import Failed
 from search.provenance import command_line, commit, machine
 from search.study import split_sizes
@@ -132,7 +134,6 @@ def _retrain(
         val_size=val_size,
         precision=record.facts["precision"],
     )
-    candidates = [task for candidate in plan.candidates for task in candidate.tasks]
     followed: list[Candidate] = []
 
     def follow_up(results: Results) -> list[Task]:
@@ -152,7 +153,35 @@ def _retrain(
             progress=progress,
             stopped=lambda: stopped[-1] if stopped else "",
         )
-        return retrainings.run([*candidates, *in_running_order(plan.baselines)], follow_up)
+        _announce(settings, record, plan, directory, retrainings.workers, progress)
+        first = [*plan.candidate_tasks, *in_running_order(plan.baselines)]
+        return retrainings.run(first, follow_up)
+
+
+def _announce(
+    settings: ReportSettings,
+    record: Record,
+    plan: Plan,
+    directory: Path,
+    workers: int,
+    progress: Progress,
+) -> None:
+    """Say what will be trained, and for how long."""
+    # Whoever wins: its final trainings take about what those of the search's best take.
+    tasks = [*plan.candidate_tasks, *plan.final_tasks(plan.candidates[0])]
+    missing = [task for task in tasks if Retrained.load(directory / task.retraining.key) is None]
+    seconds = sum(task.seconds * task.retraining.epochs for task in missing) / workers
+    progress.console.print(
+        f"study {record.name!r}: {len(missing)} of {len(tasks)} trainings to do, about "
+        f"{duration(seconds)} (workers: {workers})\n"
+        f"  on validation, with fresh seeds: best trials: {len(plan.candidates)}, seeds: "
+        f"{settings.candidate_seeds}, epochs: {record.max_epochs}\n"
+        f"  then for the test split, seeds: {settings.seeds}: the winner, epochs: "
+        f"{settings.epochs}; published baselines: {len(plan.baselines)}, epochs: "
+        f"{settings.baseline_epochs}",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def _kept(plan: Plan, directory: Path) -> dict[str, Retrained | Failed]:
@@ -165,11 +194,10 @@ def _kept(plan: Plan, directory: Path) -> dict[str, Retrained | Failed]:
             if kept is not None:
                 results[task.retraining.key] = kept
 
-    collect([task for candidate in plan.candidates for task in candidate.tasks])
-    collect([task for entry in plan.baselines for task in entry.tasks])
+    collect(plan.candidate_tasks)
     chosen = plan.choose(results)
     if chosen is not None:
-        collect([task for entry in plan.winners(chosen) for task in entry.tasks])
+        collect(plan.final_tasks(chosen))
     return results
 
 
@@ -188,16 +216,17 @@ def _gather(
     ]
     chosen = plan.choose(results)
     winner = next((part for part in remeasured if part.candidate is chosen), None)
-    tasks = [task for candidate in plan.candidates for task in candidate.tasks]
+    tasks = plan.candidate_tasks
     rows: list[Row] = []
     test = None
     if chosen is not None:
         # From here on nothing is chosen any more: the test split may be opened.
         test = load_test_split(data_dir)
+        start_tensorflow()
         load_space(str(record.facts["space"]))  # registers what layers of its own it has
         winners = plan.winners(chosen)
+        tasks += plan.final_tasks(chosen)
         for entry in (*winners, *plan.baselines):
-            tasks += entry.tasks
             rows += _rows(settings, entry, entry in winners, results, test)
     return Evidence(
         settings=settings,

@@ -1,6 +1,5 @@
 """Models as anybody has them: loaded by stock Keras alone, outputs read as probabilities."""
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from reporting.measuring.classes import CLASS_NAMES
+from reporting.measuring.startup import start_tensorflow
 from search.data_files import Bytes
 from search.errors import SearchError, first_line
 
@@ -66,9 +66,8 @@ def load_model(path: Path) -> Model:
         ModelError: The file is missing, cannot be loaded, or has another input or output.
     """
     check_model_file(path)
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Imported here, so that errors in files and flags are told without TensorFlow's start.
+    # Only now, so that errors in files and flags are told without TensorFlow's start.
+    start_tensorflow()
     import keras
 
     try:
@@ -97,11 +96,11 @@ def as_probabilities(outputs: npt.ArrayLike) -> npt.NDArray[np.float64]:
             sums to 1 within 1e-3, else as logits.
 
     Returns:
-        (n, classes) float64 in [0, 1]; softmax of logits, probabilities as they are.
+        (n, classes) float64 in [0, 1], each row's sum 1 to float64's precision.
     """
     values = np.asarray(outputs, np.float64)
     if np.all(values >= 0) and np.all(np.abs(values.sum(axis=-1) - 1) <= 1e-3):
-        return values
+        return np.asarray(values / values.sum(axis=-1, keepdims=True))
     return np.asarray(softmax(values, axis=-1), np.float64)
 
 

@@ -70,8 +70,8 @@ def _known(file: Path, test: TestSplit) -> Scores | None:
             if str(known["test"]) != _name(test):
                 return None
             return Scores(
-                probabilities=known["probabilities"].astype(np.float64),
-                mirrored=known["mirrored"].astype(np.float64),
+                probabilities=known["probabilities"],
+                mirrored=known["mirrored"],
                 milliseconds_per_image=float(known["milliseconds_per_image"]),
                 machine=str(known["machine"]),
             )
@@ -83,8 +83,8 @@ def _save(file: Path, scores: Scores, test: TestSplit) -> None:
     partial = file.with_suffix(".partial.npz")
     np.savez(
         partial,
-        probabilities=scores.probabilities.astype(np.float32),
-        mirrored=scores.mirrored.astype(np.float32),
+        probabilities=scores.probabilities,
+        mirrored=scores.mirrored,
         milliseconds_per_image=scores.milliseconds_per_image,
         machine=scores.machine,
         test=_name(test),

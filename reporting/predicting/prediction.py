@@ -70,10 +70,16 @@ def newest_model(results_dir: Path) -> Path:
         results_dir: Folder of the studies.
 
     Raises:
-        ModelError: No study in it has a report.
+        ModelError: No study in it has a report, or only a preview.
     """
     found = list(results_dir.glob("*/report/best_model.keras"))
     if not found:
+        previews = sorted(results_dir.glob("*/report-preview/best_model.keras"))
+        if previews:
+            raise ModelError(
+                f"{results_dir} has no model of a report, only of a preview. Run report.py "
+                f"without --quick, or give --model {previews[0]}."
+            )
         raise ModelError(
             f"no model found as {results_dir}/*/report/best_model.keras. Run report.py first, "
             "or give --model PATH (--results-dir, if the studies are elsewhere)."

@@ -89,6 +89,16 @@ class Plan:
             if name != "default"
         ]
 
+    @property
+    def candidate_tasks(self) -> list[Task]:
+        """Of all candidates, the best of the search first."""
+        return [task for candidate in self.candidates for task in candidate.tasks]
+
+    def final_tasks(self, chosen: Candidate) -> list[Task]:
+        """Of the winner and of the baselines, the winner first."""
+        entries = (*self.winners(chosen), *self.baselines)
+        return [task for entry in entries for task in entry.tasks]
+
     def choose(self, results: Results) -> Candidate | None:
         """The candidate of the highest mean validation accuracy over fresh seeds.
 

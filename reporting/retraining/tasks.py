@@ -73,6 +73,11 @@ class Retrainings:
         self._results: dict[str, Retrained | Failed] = {}
         self._bar: TaskID | None = None
 
+    @property
+    def workers(self) -> int:
+        """How many processes train."""
+        return self._workers.count
+
     def run(self, tasks: Sequence[Task], follow_up: FollowUp) -> Results:
         """Carry out the tasks, and those that follow from their results.
 

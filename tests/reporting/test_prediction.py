@@ -21,11 +21,13 @@ from reporting.predicting.prediction import (
 from tests.reporting.band_model import band_images, save_model
 
 
-def test_probabilities_stay_as_they_are() -> None:
+def test_probabilities_stay_but_for_rounding() -> None:
     given = np.array([[0.25, 0.75], [1.0, 0.0], [0.3333, 0.6671]], np.float32)
     taken = as_probabilities(given)
     assert taken.dtype == np.float64
-    np.testing.assert_array_equal(taken, given)
+    np.testing.assert_allclose(taken, given, rtol=1e-3)
+    # As exactly as those who compute with them expect, scikit-learn for one.
+    np.testing.assert_allclose(taken.sum(axis=1), 1, rtol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,11 @@ def test_wrong_images_are_refused() -> None:
 
 def test_the_newest_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no model found as .* Run report\.py first, or give --m"):
+        newest_model(tmp_path)
+    preview = tmp_path / "a" / "report-preview" / "best_model.keras"
+    preview.parent.mkdir(parents=True)
+    preview.touch()
+    with pytest.raises(ModelError, match=rf"only of a preview.* or give --model {preview}\."):
         newest_model(tmp_path)
     for name, seconds in (("a", 10), ("b", 30), ("c", 20)):
         path = tmp_path / name / "report" / "best_model.keras"
