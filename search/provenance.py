@@ -3,7 +3,9 @@
 import os
 import platform
 import shlex
+import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -70,4 +72,13 @@ def command_line(arguments: Sequence[str]) -> str:
                 else (mask_password(argument))
             )
         shown.append(argument)
-    return shlex.join(["python", *shown])
+    return shlex.join([_interpreter(), *shown])
+
+
+def _interpreter() -> str:
+    """This Python as it is called here: by name where its environment is active, else by path."""
+    named = shutil.which("python")
+    if named is not None and os.path.abspath(named) == sys.executable:
+        return "python"
+    beside = os.path.relpath(sys.executable)
+    return sys.executable if beside.startswith(os.pardir) else beside

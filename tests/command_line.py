@@ -24,7 +24,9 @@ def command(*flags: str, program: str = "run_search.py") -> list[str]:
 
 
 def environment(data: Path) -> dict[str, str]:
-    return os.environ | {"FASHION_MNIST_DIR": str(data)}
+    # As where the virtual environment is active: there the commands are called `python`.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"FASHION_MNIST_DIR": str(data), "PATH": path}
 
 
 def run(
