@@ -16,7 +16,7 @@ def section(evidence: Evidence) -> Section:
     """Accuracy of the winner and of every baseline, then of the candidates on validation."""
     blocks: list[Block] = []
     if evidence.rows:
-        blocks += [_main(evidence), *_notes(evidence)]
+        blocks += [_main(evidence), _costs(evidence), *_notes(evidence)]
     else:
         blocks.append(Paragraph("Nothing has been retrained, so there are no test results."))
     if any(remeasured.runs for remeasured in evidence.remeasured):
@@ -39,8 +39,7 @@ def _main(evidence: Evidence) -> Table:
         name="accuracy",
         caption="Test accuracy over seeds (mean ± standard deviation), its 95 % t interval, and "
         f"the tuned row minus each baseline (points, {_bootstrap(evidence)}; McNemar's exact test "
-        "of the first seeds' models, Holm-corrected). Parameters and training time of an ensemble "
-        "are those of all its models",
+        "of the first seeds' models, Holm-corrected)",
         shown=shown,
         values=values,
     )
@@ -63,16 +62,11 @@ def _shown(evidence: Evidence, row: Row) -> dict[str, Any]:
     difference = evidence.differences.get(row.name)
     low, high = row.correct.mean(axis=1).min(), row.correct.mean(axis=1).max()
     one = row.accuracy.n == 1
-    latency = row.milliseconds_per_image
     return {
         "network": name,
         "test accuracy": spread(row.accuracy),
         "95 % interval": bounds(row.accuracy),
-        "lowest to highest": MISSING if one else f"{100 * low:.2f} to {100 * high:.2f}",
         "n": row.accuracy.n,
-        "test loss": f"{row.loss.mean:.3f}" + ("" if one else f" ± {row.loss.sd:.3f}"),
-        "validation, search": percent(_searched(evidence, row)),
-        "validation, again": spread(_again(evidence, row)),
         "published": _claim(row),
         "tuned minus it": MISSING if difference is None else points(difference.mean),
         "interval": MISSING
@@ -81,10 +75,10 @@ def _shown(evidence: Evidence, row: Row) -> dict[str, Any]:
         "p (Holm)": MISSING
         if difference is None
         else ("<0.0001" if difference.p_holm < 1e-4 else f"{difference.p_holm:.4f}"),
-        "parameters": f"{row.parameters:,}",
-        "epochs": row.epochs,
-        "training CPU s": f"{row.train_cpu_seconds:,.0f}",
-        "ms/image": MISSING if latency is None else f"{latency:.3f}",
+        "lowest to highest": MISSING if one else f"{100 * low:.2f} to {100 * high:.2f}",
+        "test loss": f"{row.loss.mean:.3f}" + ("" if one else f" ± {row.loss.sd:.3f}"),
+        "validation, search": percent(_searched(evidence, row)),
+        "validation, again": spread(_again(evidence, row)),
     }
 
 
@@ -111,12 +105,48 @@ def _values(evidence: Evidence, row: Row) -> dict[str, Any]:
         "difference_high": None if difference is None else difference.high,
         "p_mcnemar": None if difference is None else difference.p_value,
         "p_holm": None if difference is None else difference.p_holm,
-        "parameters": row.parameters,
-        "epochs": row.epochs,
-        "train_seconds": row.train_seconds,
-        "train_cpu_seconds": row.train_cpu_seconds,
-        "milliseconds_per_image": row.milliseconds_per_image,
     }
+
+
+def _costs(evidence: Evidence) -> Table:
+    rows = [row for row in evidence.rows if len(row.probabilities)]
+    values = pd.DataFrame(
+        [
+            {
+                "network": row.name,
+                "parameters": row.parameters,
+                "epochs": row.epochs,
+                "train_seconds": row.train_seconds,
+                "train_cpu_seconds": row.train_cpu_seconds,
+                "milliseconds_per_image": row.milliseconds_per_image,
+            }
+            for row in rows
+        ]
+    )
+    shown = pd.DataFrame(
+        [
+            {
+                "network": row.name,
+                "parameters": f"{row.parameters:,}",
+                "epochs": row.epochs,
+                "training s": f"{row.train_seconds:,.0f}",
+                "training CPU s": f"{row.train_cpu_seconds:,.0f}",
+                "ms/image": MISSING
+                if row.milliseconds_per_image is None
+                else f"{row.milliseconds_per_image:.3f}",
+            }
+            for row in rows
+        ]
+    )
+    return Table(
+        name="costs",
+        caption="Cost: training is of one seed's model (mean over seeds; wall and processor time), "
+        f"in {evidence.record.facts.get('precision')}, beside other trainings; of an ensemble, of "
+        "all its models. ms/image is wall time of prediction in batches of 500 on all cores, in "
+        "float32",
+        shown=shown,
+        values=values,
+    )
 
 
 def _searched(evidence: Evidence, row: Row) -> float | None:
@@ -143,13 +173,6 @@ def _claim(row: Row) -> str:
 
 def _notes(evidence: Evidence) -> list[Block]:
     notes: list[Block] = [
-        Paragraph(
-            "Training time is processor time of one training, of an ensemble's all, in "
-            f"{evidence.record.facts.get('precision')}; ms/image is wall time of prediction in "
-            "batches of 500 on all cores, in float32."
-        )
-    ]
-    notes += [
         Paragraph(f"{row.name}: {baseline.architecture}. {baseline.note}".strip())
         for row in evidence.rows
         for baseline in BASELINES

@@ -140,14 +140,14 @@ def _within(where: str, images: pd.DataFrame) -> dict[str, object]:
 def _effect(known: Booleans, tuned: Row | None) -> str:
     count = int(known.sum())
     if not count:
-        return "No test image occurs in the training files, so no result is better for it."
+        return "No test image is a training or validation image too: no result is better for that."
     if tuned is None or known.all():
-        return f"Of the test images, {count:,} occur in the training files too."
+        return f"Of the test images, {count:,} are training or validation images too."
     every = tuned.accuracy
     without = interval([float(value) for value in tuned.correct[:, ~known].mean(axis=1)])
     return (
-        f"Without the {count:,} test images that occur in the training files too, test accuracy of "
-        f"{tuned.name} is {percent(without.mean)} in place of {percent(every.mean)} "
+        f"Without the {count:,} test images that are training or validation images too, test "
+        f"accuracy of {tuned.name} is {percent(without.mean)} in place of {percent(every.mean)} "
         f"({points(without.mean - every.mean, 3)} points, n = {every.n}). All other numbers of "
         "this report keep all test images."
     )

@@ -94,8 +94,9 @@ def _warnings(evidence: Evidence) -> list[Block]:
 
 def _commands(evidence: Evidence) -> str:
     runs = evidence.record.facts.get("runs", [])
-    commands = [str(run["command"]) for run in runs if "command" in run]
-    return "\n".join([*dict.fromkeys(commands), evidence.command])
+    # The last one asked for the whole study; those before it were parts of the same search.
+    last = [str(run["command"]) for run in runs if "command" in run][-1:]
+    return "\n".join([*last, evidence.command])
 
 
 def _words(values: Any) -> str:

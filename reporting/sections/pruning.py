@@ -144,7 +144,7 @@ def _curves(record: Record, stopped: pd.DataFrame) -> Picture:
         if epochs
         else "No trial was stopped early",
         caption="One line for each trial: validation accuracy after each epoch."
-        + (f" {below} lie wholly below the axis; crosses on its end are theirs." if below else ""),
+        + (f" Not drawn, wholly below the axis: {below}; crosses on its end." if below else ""),
         figure=figure,
     )
 

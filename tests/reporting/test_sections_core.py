@@ -150,7 +150,7 @@ def test_the_main_table_has_every_row_with_its_claim(evidence: Evidence) -> None
 
 
 def test_an_ensemble_costs_what_all_its_models_cost(evidence: Evidence) -> None:
-    values = table(accuracy.section(evidence), "accuracy").values
+    values = table(accuracy.section(evidence), "costs").values
     front = table(tradeoff.section(evidence), "tradeoff-costs").values
     assert values is not None
     assert front is not None
@@ -161,7 +161,7 @@ def test_an_ensemble_costs_what_all_its_models_cost(evidence: Evidence) -> None:
         assert costs.loc[[one, flipped, three], name].tolist() == [cost, cost, 3 * cost]
     same = front.set_index("row")["parameters"]
     assert same.to_dict() == costs["parameters"].to_dict()
-    shown = table(accuracy.section(evidence), "accuracy").shown.set_index("network")
+    shown = table(accuracy.section(evidence), "costs").shown.set_index("network")
     assert shown.loc[three, ["parameters", "training CPU s"]].tolist() == ["370,368", "570"]
 
 

@@ -348,8 +348,8 @@ def test_the_most_confused_pairs(evidence: Evidence) -> None:
     second[np.flatnonzero(labels == 0)[:4]] = 6
     section = classes.section(planted(evidence, [first, second]))
     assert (
-        "Most often confused, mean over n = 2 seeds: T-shirt/top and Shirt: 27.0 images (2.0 of "
-        "T-shirt/top taken for Shirt, 25.0 the other way)."
+        "Most often confused, mean over n = 2 seeds: T-shirt/top and Shirt: 27 images (2 of "
+        "T-shirt/top taken for Shirt, 25 the other way)."
     ) in words(section)
     finding = pictures(section)["classes-confusion"].finding
     share = 100 * 25 / np.sum(labels == 6)
@@ -510,7 +510,7 @@ def test_classes_are_counted(evidence: Evidence) -> None:
     parts = (split.train_labels, split.val_labels, true_labels(evidence))
     assert list(shown.iloc[0]) == ["T-shirt/top", *(str(np.sum(part == 0)) for part in parts)]
     assert list(shown.iloc[-1]) == ["all", "2,000", "500", "1,000"]
-    assert "No test image occurs in the training files" in words(data.section(evidence))
+    assert "No test image is a training or validation image too" in words(data.section(evidence))
 
 
 def test_closed_test_images_are_not_counted(untrained: Evidence) -> None:
@@ -553,7 +553,7 @@ def test_duplicates_and_their_effect(evidence: Evidence) -> None:
             for given in tuned.probabilities.argmax(axis=2)
         ]
     )
-    assert "Without the 3 test images that occur in the training files too" in words(section)
+    assert "Without the 3 test images that are training or validation images too" in words(section)
     assert f"is {100 * without:.2f} % in place of {100 * tuned.accuracy.mean:.2f} %" in words(
         section
     )
