@@ -42,11 +42,17 @@ class TrialHyperParameters(keras_tuner.HyperParameters):  # type: ignore[misc]
         if isinstance(hyperparameter, kinds.Fixed):
             self.fixed[name] = hyperparameter.value
         else:
-            self.values[name] = _value(self._suggest, hyperparameter)
+            self.values[name] = value_of(self._suggest, hyperparameter)
         return self.values[name]
 
 
-def _value(suggest: Suggest, hyperparameter: Any) -> Any:
+def value_of(suggest: Suggest, hyperparameter: Any) -> Any:
+    """Ask for the value of one of KerasTuner's hyperparameters in terms of Optuna's distributions.
+
+    Args:
+        suggest: Gives the value of a name under a distribution.
+        hyperparameter: One of `keras_tuner.engine.hyperparameters`, active and not `Fixed`.
+    """
     name = hyperparameter.name
     if isinstance(hyperparameter, kinds.Boolean):
         return suggest(name, CategoricalDistribution([True, False]))
