@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import keras
+import numpy as np
 
 # Once in each execution of 32 steps: the average reaches back about 100 steps.
 _KEEP: Final = 0.7
@@ -46,6 +47,15 @@ class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_test_end(self, logs: Any = None) -> None:
         self.model.set_weights(self._training)
+
+    def state(self) -> list[Any]:
+        """All that it remembers, as arrays."""
+        return [np.asarray(self._count), *self._average]
+
+    def restore(self, state: list[Any]) -> None:
+        """Go on from a `state`."""
+        count, *self._average = state
+        self._count = int(count)
 
     def apply(self) -> None:
         """Put the average into the model."""

@@ -23,14 +23,33 @@ def build_for_training(
     Raises:
         TypeError: `build` returned something that is not a model.
     """
+    model, config = ask_space(space, hp)
+    if not model.built:
+        model.build((None, *IMAGE_SHAPE))
+    if config is not None:
+        return model, config
+    return model, TrainingConfig.from_values(_obeyed(hp.values, compiled=model.compiled))
+
+
+def ask_space(space: Space, hp: Any) -> tuple[keras.Model, TrainingConfig | None]:
+    """Let the space ask all its questions.
+
+    Args:
+        space: Any space.
+        hp: KerasTuner's `HyperParameters`, or like them.
+
+    Returns:
+        Its model, and how to train it if it says that by itself.
+
+    Raises:
+        TypeError: `build` returned something that is not a model.
+    """
+    if hasattr(space, "declare_hyperparameters"):
+        space.declare_hyperparameters(hp)
     model = space.build(hp)
     if not isinstance(model, keras.Model):
         raise TypeError(f"build(hp) returned {type(model).__name__}; return a keras.Model")
-    if not model.built:
-        model.build((None, *IMAGE_SHAPE))
-    if hasattr(space, "training"):
-        return model, space.training(hp)
-    return model, TrainingConfig.from_values(_obeyed(hp.values, compiled=model.compiled))
+    return model, space.training(hp) if hasattr(space, "training") else None
 
 
 def _obeyed(values: dict[str, Any], *, compiled: bool) -> dict[str, Any]:

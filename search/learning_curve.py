@@ -7,18 +7,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 
-def draw_learning_curve(history: Sequence[Mapping[str, float]], number: int) -> bytes:
+def draw_learning_curve(
+    history: Sequence[Mapping[str, float]], number: int, initial_epoch: int = 0
+) -> bytes:
     """Draw accuracy and loss by epoch.
 
     Args:
         history: One mapping an epoch, with `accuracy`, `val_accuracy`, `loss`, `val_loss`.
         number: Number of the trial.
+        initial_epoch: Epochs that another trial trained before.
 
     Returns:
         A PNG file.
     """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
-    epochs = range(1, len(history) + 1)
+    epochs = range(initial_epoch + 1, initial_epoch + len(history) + 1)
     for axes, metric, label in zip(
         figure.subplots(1, 2), ("accuracy", "loss"), ("accuracy", "cross-entropy loss"), strict=True
     ):
@@ -34,7 +37,7 @@ def draw_learning_curve(history: Sequence[Mapping[str, float]], number: int) -> 
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize="small")
     last = history[-1].get("val_accuracy", float("nan")) if history else float("nan")
-    figure.suptitle(f"Trial {number}: validation accuracy {last:.2%} after epoch {len(history)}")
+    figure.suptitle(f"Trial {number}: validation accuracy {last:.2%} after epoch {epochs.stop - 1}")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)
     return file.getvalue()

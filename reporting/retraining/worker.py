@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import keras
 
     from search.data import Split
+    from search.hyperparameters import TrialHyperParameters
     from spaces.training_config import TrainingConfig
 
 
@@ -80,9 +81,10 @@ class Retrainer:
     def _train(
         self, retraining: Retraining, folder: Path
     ) -> tuple[Retrained, "keras.Model"] | Failed:
+        from search.own_fit import own_fit
         from search.training import set_precision, train
 
-        model, config = self._build(retraining)
+        model, config, hp = self._build(retraining)
         validate = retraining.part == "train"
         began = time.process_time()
         result = train(
@@ -93,6 +95,7 @@ class Retrainer:
             seed=retraining.seed,
             validate=validate,
             on_epoch=lambda epoch, metrics: bool(self._link.ask(Epoch(epoch, metrics))),
+            fit=own_fit(self._space, hp),
         )
         cpu_seconds = time.process_time() - began
         if result.ended == "non-finite loss":
@@ -100,7 +103,7 @@ class Retrainer:
         weights = model.get_weights()
         # Weights are float32 anyway; computing in it makes predictions the same on every machine.
         set_precision("float32")
-        exported, _ = self._build(retraining)
+        exported, *_ = self._build(retraining)
         exported.set_weights(weights)
         record = Retrained(
             folder=folder,
@@ -114,14 +117,14 @@ class Retrainer:
         )
         return record, exported
 
-    def _build(self, retraining: Retraining) -> tuple["keras.Model", "TrainingConfig"]:
+    def _build(
+        self, retraining: Retraining
+    ) -> tuple["keras.Model", "TrainingConfig", "TrialHyperParameters"]:
         from search.building import build_for_training
         from search.hyperparameters import TrialHyperParameters
 
-        return build_for_training(
-            self._space,
-            TrialHyperParameters(lambda name, distribution: retraining.params[name]),
-        )
+        hp = TrialHyperParameters(lambda name, distribution: retraining.params[name])
+        return *build_for_training(self._space, hp), hp
 
 
 def _whole(split: "Split") -> "Split":

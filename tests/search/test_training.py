@@ -186,7 +186,7 @@ def test_a_compiled_model_keeps_its_own_compilation(split):
 def test_a_compiled_model_needs_an_accuracy_metric(split):
     model = build()
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    with pytest.raises(SearchError, match=r"log loss, val_loss; val_accuracy is needed.*metrics="):
+    with pytest.raises(SearchError, match=r"logs loss, val_loss; val_accuracy is needed.*metrics="):
         train(model, CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on)
 
 
