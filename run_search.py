@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from search.command_line import EXIT_CODES, Parser, worker_count
 from search.errors import SearchError
-from search.settings import ENGINES, PRECISIONS, PRUNERS, SAMPLERS, SearchSettings
+from search.settings import ENGINES, PRECISIONS, PRUNERS, SAMPLERS, TUNERS, SearchSettings
 from spaces import SpaceError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def _settings(flags: argparse.Namespace) -> SearchSettings:
         space=flags.space,
         engine=flags.engine,
         sampler=flags.sampler,
+        tuner=flags.tuner,
         pruner=flags.pruner,
         precision=flags.precision,
         max_params=flags.max_params,
@@ -163,7 +164,13 @@ def _add_what(parser: argparse.ArgumentParser, defaults: SearchSettings) -> None
         "--sampler",
         default=defaults.sampler,
         metavar="NAME",
-        help=f"{', '.join(SAMPLERS)} (default: %(default)s)",
+        help=f"with --engine optuna: {', '.join(SAMPLERS)} (default: %(default)s)",
+    )
+    group.add_argument(
+        "--tuner",
+        metavar="NAME",
+        help=f"with --engine keras-tuner: {', '.join(TUNERS)} (default: {TUNERS[0]}, whose epoch "
+        "budgets take the pruner's place)",
     )
     group.add_argument(
         "--pruner",

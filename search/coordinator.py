@@ -15,7 +15,7 @@ from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from optuna_dashboard import save_note
 
-from search.engine import OptunaEngine
+from search.engine import Budget, OptunaEngine
 from search.errors import SearchError
 from search.messages import (
     Answer,
@@ -31,7 +31,7 @@ from search.notes import trial_note
 from search.progress import Progress, RunningTrial
 from search.samplers import trial_seed
 from search.settings import SearchSettings
-from search.study import FINISHED, Artifacts, best_trial, count_states
+from search.study import FINISHED, Artifacts, Checkpoints, best_trial, count_states
 from search.workers import Died, LocalWorkers, Worker
 
 ATTEMPTS: Final = 3  # a trial whose worker dies so often is to blame itself
@@ -58,6 +58,7 @@ class _Run:
 
     trial: optuna.Trial
     started: float
+    budget: Budget
     shown: RunningTrial
     attempts: list[str]
     baseline: str | None
@@ -78,6 +79,7 @@ class Coordinator:
         engine: Who proposes.
         workers: Who trains.
         artifacts: Where the pictures of trials go.
+        checkpoints: Where trainings wait that other trials may go on with.
         display: Who shows it.
     """
 
@@ -88,6 +90,7 @@ class Coordinator:
         engine: OptunaEngine,
         workers: LocalWorkers,
         artifacts: Artifacts,
+        checkpoints: Checkpoints,
         display: Display,
     ) -> None:
         self._settings = settings
@@ -95,6 +98,7 @@ class Coordinator:
         self._engine = engine
         self._workers = workers
         self._artifacts = artifacts
+        self._checkpoints = checkpoints
         self._display = display
         self._runs: dict[Worker, _Run] = {}
         self._started = time.monotonic()
@@ -161,7 +165,7 @@ class Coordinator:
         patience = self._settings.patience_trials
         if patience is not None and self._since_best >= patience:
             return f"no better trial among the last {patience} (--patience-trials)"
-        if self._exhausted and not self._runs:
+        if self._exhausted:
             if not self.progress.finished:
                 raise SearchError(
                     f"every configuration of the space has failed, the last: {self._last_failure}. "
@@ -177,19 +181,44 @@ class Coordinator:
             if len(self._runs) >= missing:
                 return
             trial = self._engine.ask()
-            self._exhausted = trial is None
             if trial is None:
+                # What still runs may yet give rise to another.
+                self._exhausted = not self._runs
                 return
             seed = trial_seed(self._settings.seed, trial.number)
+            budget, checkpoint = self._budget(trial)
             self._runs[worker] = _Run(
                 trial,
                 started=time.monotonic(),
+                budget=budget,
                 shown=RunningTrial(trial.number),
                 attempts=list(trial.user_attrs.get("attempts", [])),
                 baseline=trial.user_attrs.get("baseline"),
                 attrs={"seed": seed},
             )
-            worker.send(Train(number=trial.number, seed=seed, max_epochs=self._settings.max_epochs))
+            order = Train(
+                number=trial.number,
+                seed=seed,
+                max_epochs=self._settings.max_epochs,
+                epochs=budget.epochs,
+                initial_epoch=budget.initial_epoch,
+                checkpoint=checkpoint,
+                keep_checkpoint=budget.epochs < self._settings.max_epochs,
+            )
+            worker.send(order)
+
+    def _budget(self, trial: optuna.Trial) -> tuple[Budget, bytes | None]:
+        budget = self._engine.budget(trial)
+        if budget.parent is None:
+            return budget, None
+        checkpoint = self._checkpoints.load(budget.parent)
+        if checkpoint is None:
+            self._display.log(
+                f"trial {trial.number}: the checkpoint of trial {budget.parent} is gone; it starts "
+                "from epoch 1"
+            )
+            budget = Budget(0, budget.epochs)
+        return budget, checkpoint
 
     def _handle(self, worker: Worker, message: Message | Died) -> None:
         run = self._runs.get(worker)
@@ -232,6 +261,7 @@ class Coordinator:
 
     def _is_wanted(self, run: _Run, built: Built) -> bool:
         run.attrs["parameters"] = built.parameters
+        self._engine.learn(run.trial, built.space)
         if built.fixed:
             run.attrs["fixed"] = built.fixed
         run.description, run.summary = built.description, built.summary
@@ -252,7 +282,7 @@ class Coordinator:
         run.shown.epoch, run.shown.val_accuracy = epoch, value
         run.pruned = self._engine.report(run.trial, epoch, value)
         # The last epoch is over anyway: a trial that got so far is complete.
-        run.pruned &= epoch < self._settings.max_epochs
+        run.pruned &= epoch < run.budget.epochs
         return run.pruned
 
     def _finish(self, run: _Run, trained: Trained) -> None:
@@ -263,8 +293,15 @@ class Coordinator:
             "val_seconds": round(trained.val_seconds, 3),
             "images_per_second": round(trained.images_per_second, 1),
         }
+        self._engine.learn(run.trial, trained.space)
         value = run.history[-1]["val_accuracy"]
-        ended = f"pruned after epoch {trained.epochs}" if run.pruned else "complete"
+        reached = run.budget.initial_epoch + trained.epochs
+        ended = f"pruned after epoch {reached}" if run.pruned else "complete"
+        if run.budget.epochs < self._settings.max_epochs and not run.pruned:
+            # Its accuracy cannot be compared with that of trials which ran on.
+            run.pruned, ended = True, f"its budget of {run.budget.epochs} epochs is over"
+        if trained.checkpoint is not None:
+            self._checkpoints.save(run.trial.number, trained.checkpoint)
         self._artifacts.add(run.trial, "learning_curve.png", trained.curve_png)
         self._artifacts.add(run.trial, "model.txt", run.summary.encode())
         self._record(run, f"{ended}, validation accuracy {value:.2%}")
@@ -282,8 +319,10 @@ class Coordinator:
         name = f" ({run.baseline})" if run.baseline else ""
         self._display.log(
             f"trial {run.trial.number}{name}: {ended}, val_accuracy {value:.4f}, "
-            f"{trained.epochs} of {self._settings.max_epochs} epochs, {trained.seconds:.0f} s"
+            f"{reached} of {self._settings.max_epochs} epochs, {trained.seconds:.0f} s"
         )
+        if run.budget.parent is not None:
+            self._checkpoints.remove(run.budget.parent)  # promoted once
 
     def _fail(self, run: _Run, reason: str, traceback: str = "") -> None:
         run.attrs["reason"] = reason

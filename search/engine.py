@@ -1,11 +1,14 @@
 """Who proposes: Optuna's samplers choose configurations, its pruners stop trials early.
 
-An engine speaks for one study, of which it is the only one to ask for trials. The coordinator calls
-`ask`, then `suggest` for each hyperparameter that the space asks for, then `report` after each
-epoch, and one of `complete`, `prune`, `fail` and `requeue` at the end.
+The other engine is in `search.keras_tuner.engine`. An engine speaks for one study, of which it is
+the only one to ask for trials. The coordinator calls `ask` and `budget`, then `suggest` for each
+hyperparameter that the space asks for, `learn` and `duplicate_of` once the model stands, `report`
+after each epoch, and one of `complete`, `prune`, `fail` and `requeue` at the end.
 """
 
 import json
+from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.distributions import (
@@ -28,6 +31,21 @@ _DUPLICATES_IN_A_ROW = 3
 _PRUNED_AT = "pruned_at"
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Which epochs a trial trains.
+
+    Args:
+        initial_epoch: So many are done already, by `parent`.
+        epochs: The last one, counted from the parent's first.
+        parent: Number of the trial that it goes on with; None: of none.
+    """
+
+    initial_epoch: int
+    epochs: int
+    parent: int | None = None
+
+
 class OptunaEngine:
     """Optuna's samplers and pruners over one study; higher values are better.
 
@@ -46,6 +64,7 @@ class OptunaEngine:
         self, study: optuna.Study, *, sampler: str, pruner: str, seed: int, max_epochs: int
     ) -> None:
         self._study = study
+        self._max_epochs = max_epochs
         # Schedules that end at 0 bring their gain last: past half-way, a trial that is still at a
         # high learning rate would lose to one that has settled for less.
         self._last_rung = max_epochs // 2
@@ -110,6 +129,13 @@ class OptunaEngine:
                 f"than the space or the sampler gives it now ({error}). Start another study with "
                 "--study NAME, or go back to the earlier space and sampler."
             ) from error
+
+    def budget(self, trial: optuna.Trial) -> Budget:
+        """Which epochs the trial trains if nothing stops it: all."""
+        return Budget(0, self._max_epochs)
+
+    def learn(self, trial: optuna.Trial, space: list[dict[str, Any]]) -> None:
+        """Take in what the trial's model was built from; Optuna's samplers know it already."""
 
     def duplicate_of(self, trial: optuna.Trial) -> int | None:
         """Number of the trial that has this configuration already; None if this is the first."""

@@ -1,7 +1,7 @@
 """KerasTuner's `HyperParameters`, answered by whoever runs the trial: any `build(hp)` runs here."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras_tuner
@@ -73,6 +73,73 @@ def value_of(suggest: Suggest, hyperparameter: Any) -> Any:
         # must not cut more than that.
         high = round(low + math.floor((high - low) / step + 1e-9) * step, 10)
     return suggest(name, _numeric(whole, low, high, step=step))
+
+
+def to_params(values: Mapping[str, Any], space: Sequence[Any]) -> dict[str, Any]:
+    """KerasTuner's values of a configuration in Optuna's terms.
+
+    Args:
+        values: By name.
+        space: KerasTuner's hyperparameters.
+
+    Returns:
+        Parameters, as `value_of` names them and asks for them; without those that are fixed.
+    """
+    params: dict[str, Any] = {}
+
+    def collect(hyperparameter: Any, wanted: Any) -> None:
+        def answer(name: str, distribution: BaseDistribution) -> Any:
+            if isinstance(distribution, CategoricalDistribution):
+                params[name] = _nearest(wanted, distribution.choices)
+            elif name.endswith(_REVERSED):
+                params[name] = hyperparameter.min_value + hyperparameter.max_value - wanted
+            elif isinstance(distribution, FloatDistribution) and distribution.step:
+                params[name] = round(float(wanted), 10)
+            else:
+                params[name] = wanted.item() if hasattr(wanted, "item") else wanted
+            return params[name]
+
+        value_of(answer, hyperparameter)
+
+    for hyperparameter in space:
+        if hyperparameter.name in values and not isinstance(hyperparameter, kinds.Fixed):
+            collect(hyperparameter, values[hyperparameter.name])
+    return params
+
+
+def to_values(params: Mapping[str, Any], space: Sequence[Any]) -> dict[str, Any]:
+    """Optuna's parameters of a configuration in KerasTuner's terms.
+
+    Args:
+        params: As `to_params` gives them.
+        space: KerasTuner's hyperparameters, parents before children.
+
+    Returns:
+        The values of those that are active, fixed ones too; without those that `params` lack.
+    """
+    active = keras_tuner.HyperParameters()
+    for hyperparameter in space:
+        active.merge([hyperparameter])
+        if not active.is_active(hyperparameter):
+            continue
+        name = hyperparameter.name
+        if isinstance(hyperparameter, kinds.Fixed):
+            active.values[name] = hyperparameter.value
+        elif name in params:
+            active.values[name] = params[name]
+        elif name + _REVERSED in params:
+            ends = hyperparameter.min_value + hyperparameter.max_value
+            active.values[name] = ends - params[name + _REVERSED]
+        else:
+            active.values.pop(name, None)  # merging has put its default there
+    return dict(active.values)
+
+
+def _nearest(wanted: Any, choices: Sequence[Any]) -> Any:
+    """The choice that is meant: computed numbers differ in their last digits."""
+    if wanted in choices:
+        return choices[choices.index(wanted)]
+    return min(choices, key=lambda choice: abs(choice - wanted))
 
 
 def _numeric(

@@ -13,11 +13,25 @@ from optuna.distributions import BaseDistribution
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Train:
-    """Coordinator: run this trial."""
+    """Coordinator: run this trial.
+
+    Args:
+        number: Of the trial.
+        seed: Of everything random in it.
+        max_epochs: Most epochs of any trial: the length of learning-rate schedules.
+        initial_epoch: So many epochs are in `checkpoint` already.
+        epochs: Stop after this one, counted from the first of the checkpoint's training.
+        checkpoint: `Trained.checkpoint` of the trial that this one goes on with.
+        keep_checkpoint: Whether another trial may go on with this one.
+    """
 
     number: int
     seed: int
     max_epochs: int
+    epochs: int
+    initial_epoch: int = 0
+    checkpoint: bytes | None = None
+    keep_checkpoint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +63,21 @@ class Suggest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """Worker: the model stands; `description` says its configuration in words."""
+    """Worker: the model stands.
+
+    Args:
+        parameters: Its weights.
+        summary: Its layers.
+        description: Its configuration in words.
+        fixed: Hyperparameters that the space leaves no choice.
+        space: All that `build` has asked for, as KerasTuner writes it down.
+    """
 
     parameters: int
     summary: str
     description: str
     fixed: dict[str, Any] = field(default_factory=dict)
+    space: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +90,10 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """Worker: training ended as it should, after all its epochs or because it was told to stop."""
+    """Worker: training ended as it should, after all its epochs or because it was told to stop.
+
+    `space` is that of `Built`, with what the training asked for besides.
+    """
 
     epochs: int
     seconds: float
@@ -75,6 +101,8 @@ class Trained:
     val_seconds: float
     images_per_second: float
     curve_png: bytes
+    checkpoint: bytes | None = None
+    space: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from search.settings import SearchSettings
 from search.storage import mask_password, open_storage, repair_journal, storage_errors
 from search.study import (
     Artifacts,
+    Checkpoints,
     best_trial,
     count_states,
     enqueue_first,
@@ -37,7 +38,7 @@ from search.workers import LocalWorkers
 from spaces import first_configurations
 
 # Settings that the study's note lists beside the comparable facts.
-_NOTED = ("sampler", "pruner", "seed", "max_params", "trial_timeout_seconds")
+_NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,15 +128,10 @@ def run_search(
         coordinator = Coordinator(
             settings,
             study,
-            OptunaEngine(
-                study,
-                sampler=settings.sampler,
-                pruner=settings.pruner,
-                seed=settings.seed,
-                max_epochs=settings.max_epochs,
-            ),
+            _engine(settings, study, directory / "logs"),
             _workers(settings, data_dir, precision, directory / "logs"),
             artifacts,
+            Checkpoints(directory / "checkpoints"),
             display,
         )
         before = coordinator.progress.finished
@@ -145,11 +141,33 @@ def run_search(
         return _outcome(settings, study, where, started, stopped_by, before)
 
 
+def _engine(settings: SearchSettings, study: optuna.Study, log_dir: Path) -> OptunaEngine:
+    common: dict[str, Any] = {
+        "pruner": settings.pruner,
+        "seed": settings.seed,
+        "max_epochs": settings.max_epochs,
+    }
+    if settings.engine == "optuna":
+        return OptunaEngine(study, sampler=settings.sampler, **common)
+    # Only now: KerasTuner brings TensorFlow with it.
+    from search.keras_tuner.engine import SPACE_ATTR, KerasTunerEngine
+    from search.keras_tuner.exploring import explore
+
+    known = study.user_attrs.get(SPACE_ATTR)
+    return KerasTunerEngine(
+        study,
+        tuner=settings.algorithm,
+        trials=settings.trials,
+        space=explore(settings.space, log_dir / "exploring.log") if known is None else known,
+        **common,
+    )
+
+
 def _wanted_first(
     settings: SearchSettings, first: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     # The baselines are no points of a grid.
-    if not settings.baselines or settings.sampler == "grid":
+    if not settings.baselines or settings.algorithm == "grid":
         return {}
     return dict(list(first.items())[: settings.trials])
 
@@ -177,7 +195,8 @@ def _facts(
         "precision": precision,
         "engine": settings.engine,
         "seed": settings.seed,
-        "settings": {name: noted[name] for name in _NOTED if noted[name] is not None},
+        "settings": {"sampler" if settings.engine == "optuna" else "tuner": settings.algorithm}
+        | {name: noted[name] for name in _NOTED if noted[name] is not None},
         "versions": versions(),
         "commit": commit(),
         "machine": machine(),

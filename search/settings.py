@@ -8,8 +8,9 @@ from typing import Final
 
 from search.errors import SettingsError
 
-ENGINES: Final = ("optuna",)
+ENGINES: Final = ("optuna", "keras-tuner")
 SAMPLERS: Final = ("tpe", "random", "gp", "cmaes", "qmc", "grid")
+TUNERS: Final = ("hyperband", "bayesian", "random", "grid")
 PRUNERS: Final = ("hyperband", "asha", "median", "none")
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
 
@@ -46,7 +47,8 @@ class SearchSettings:
         val_size: Validation images.
         space: Name of a built-in space, or `package.module:ClassName`.
         engine: Who proposes configurations.
-        sampler: How the engine proposes.
+        sampler: How Optuna proposes.
+        tuner: How KerasTuner proposes; None: `hyperband`, if it is the engine.
         pruner: What stops a trial early.
         precision: `auto` takes bfloat16 where the hardware has units for it.
         max_params: Models with more parameters are rejected before training; None: no limit.
@@ -74,6 +76,7 @@ class SearchSettings:
     space: str = "cnn"
     engine: str = "optuna"
     sampler: str = "tpe"
+    tuner: str | None = None
     pruner: str = "hyperband"
     precision: str = "auto"
     max_params: int | None = None
@@ -86,6 +89,13 @@ class SearchSettings:
     def __post_init__(self) -> None:
         check_choice("--engine", self.engine, ENGINES)
         check_choice("--sampler", self.sampler, SAMPLERS)
+        if self.tuner is not None:
+            check_choice("--tuner", self.tuner, TUNERS)
+            if self.engine != "keras-tuner":
+                raise SettingsError(
+                    f"--tuner is {self.tuner!r}, but --engine is {self.engine!r}; add --engine "
+                    "keras-tuner, or leave it out."
+                )
         check_choice("--pruner", self.pruner, PRUNERS)
         check_choice("--precision", self.precision, PRECISIONS)
         for flag, number in (
@@ -110,6 +120,11 @@ class SearchSettings:
             raise SettingsError(
                 f"--study {name!r} cannot name a folder; use letters, digits, '-', '_' and '.'."
             )
+
+    @property
+    def algorithm(self) -> str:
+        """How the engine proposes: the name of Optuna's sampler or of KerasTuner's tuner."""
+        return self.sampler if self.engine == "optuna" else self.tuner or TUNERS[0]
 
     @property
     def study_name(self) -> str:

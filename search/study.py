@@ -159,3 +159,33 @@ class Artifacts:
             file = Path(folder) / name
             file.write_bytes(content)
             upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=trial)
+
+
+class Checkpoints:
+    """Trainings that ended at an early budget, for trials that go on with them.
+
+    Args:
+        directory: Holds a file for each; made when the first comes.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def save(self, number: int, checkpoint: bytes) -> None:
+        """Keep the checkpoint of a trial."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        partial = self._directory / f"{number}.partial"
+        partial.write_bytes(checkpoint)
+        partial.replace(self._file(number))
+
+    def load(self, number: int) -> bytes | None:
+        """The checkpoint of a trial; None if there is none."""
+        file = self._file(number)
+        return file.read_bytes() if file.exists() else None
+
+    def remove(self, number: int) -> None:
+        """Forget the checkpoint of a trial, if there is one."""
+        self._file(number).unlink(missing_ok=True)
+
+    def _file(self, number: int) -> Path:
+        return self._directory / f"{number}.npz"

@@ -136,7 +136,8 @@ class KerasTrainer:
         from search.building import build_for_training
         from search.hyperparameters import TrialHyperParameters
         from search.learning_curve import draw_learning_curve
-        from search.training import train
+        from search.own_fit import own_fit
+        from search.training import Part, train
 
         hp = TrialHyperParameters(self._suggest)
         model, config = build_for_training(self._space, hp)
@@ -149,6 +150,7 @@ class KerasTrainer:
                 summary="\n".join(lines),
                 description=describe(hp.values),
                 fixed=hp.fixed,
+                space=hp.get_config()["space"],
             )
         )
         if not wanted:
@@ -160,16 +162,26 @@ class KerasTrainer:
             max_epochs=order.max_epochs,
             seed=order.seed,
             on_epoch=lambda epoch, metrics: bool(self._link.ask(Epoch(epoch, metrics))),
+            part=Part(
+                initial_epoch=order.initial_epoch,
+                epochs=order.epochs,
+                checkpoint=order.checkpoint,
+                keep_checkpoint=order.keep_checkpoint,
+            ),
+            fit=own_fit(self._space, hp),
         )
         if result.ended == "non-finite loss":
-            return Failed(reason=f"non-finite loss in epoch {result.epochs + 1}")
+            failed_in = order.initial_epoch + result.epochs + 1
+            return Failed(reason=f"non-finite loss in epoch {failed_in}")
         return Trained(
             epochs=result.epochs,
             seconds=time.monotonic() - started,
             train_seconds=result.train_seconds,
             val_seconds=result.val_seconds,
             images_per_second=result.images_per_second,
-            curve_png=draw_learning_curve(result.history, order.number),
+            curve_png=draw_learning_curve(result.history, order.number, order.initial_epoch),
+            checkpoint=result.checkpoint,
+            space=hp.get_config()["space"],
         )
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:

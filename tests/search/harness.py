@@ -10,7 +10,7 @@ from search.coordinator import Coordinator
 from search.engine import OptunaEngine, requeue_abandoned
 from search.settings import SearchSettings
 from search.storage import open_storage
-from search.study import Artifacts, enqueue_first, open_study
+from search.study import Artifacts, Checkpoints, enqueue_first, open_study
 from search.worker import WorkerSettings
 from search.workers import LocalWorkers
 from tests.search.simulated import run_simulated
@@ -59,6 +59,7 @@ def search(
     directory: Path,
     *,
     space: str,
+    algorithm: str = "tpe",
     storage: str = "journal",
     display: RecordingDisplay | None = None,
     stop_after: int | None = None,
@@ -71,6 +72,7 @@ def search(
     Args:
         directory: The study's folder.
         space: One of `simulated.SPACES`.
+        algorithm: One of Optuna's samplers, or `keras-tuner:` and one of its tuners.
         storage: `journal` or `sqlite`.
         display: Takes the log.
         stop_after: Ask the coordinator to stop when so many trials have ended.
@@ -82,22 +84,19 @@ def search(
         The study, read anew, and why the search ended.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    settings = SearchSettings(**{"max_epochs": 9, "workers": 2, "study": "test", **flags})
+    settings = SearchSettings(
+        **{"max_epochs": 9, "workers": 2, "study": "test", **_proposing(algorithm), **flags}
+    )
     journal = directory / "study.journal"
-    study = open_study(open_storage(journal, storage_url(storage, directory)), "test", FACTS)
+    facts = FACTS | {"engine": settings.engine}
+    study = open_study(open_storage(journal, storage_url(storage, directory)), "test", facts)
     requeue_abandoned(study)
     enqueue_first(study, first or {})
     shown = display or RecordingDisplay()
     coordinator = Coordinator(
         settings,
         study,
-        OptunaEngine(
-            study,
-            sampler=settings.sampler,
-            pruner=settings.pruner,
-            seed=settings.seed,
-            max_epochs=settings.max_epochs,
-        ),
+        _engine(settings, study, space),
         LocalWorkers(
             WorkerSettings(
                 space=space,
@@ -113,6 +112,7 @@ def search(
             run=run_simulated,
         ),
         Artifacts(directory / "artifacts"),
+        Checkpoints(directory / "checkpoints"),
         shown,
     )
     if stop_after is not None:
@@ -126,3 +126,24 @@ def search(
         shown._on_log = count
     reason = coordinator.run()
     return load(directory, storage), reason
+
+
+def _proposing(algorithm: str) -> dict[str, Any]:
+    engine, colon, tuner = algorithm.partition(":")
+    return {"engine": engine, "tuner": tuner} if colon else {"sampler": algorithm}
+
+
+def _engine(settings: SearchSettings, study: optuna.Study, space: str) -> OptunaEngine:
+    common: dict[str, Any] = {
+        "pruner": settings.pruner,
+        "seed": settings.seed,
+        "max_epochs": settings.max_epochs,
+    }
+    if settings.engine == "optuna":
+        return OptunaEngine(study, sampler=settings.sampler, **common)
+    from search.keras_tuner.engine import KerasTunerEngine
+    from tests.search.declared import declared
+
+    return KerasTunerEngine(
+        study, tuner=settings.algorithm, trials=settings.trials, space=declared(space), **common
+    )

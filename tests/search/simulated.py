@@ -50,7 +50,9 @@ class _SimulatedTrainer:
         if behaviour == "freeze":
             os.kill(os.getpid(), 19)
         noise = random.Random(order.seed)
-        for epoch in range(1, order.max_epochs + 1):
+        before = b"%d epochs of quality %r" % (order.initial_epoch, str(quality).encode())
+        assert order.checkpoint == (before if order.initial_epoch else None)
+        for epoch in range(order.initial_epoch + 1, order.epochs + 1):
             if behaviour == "slow":
                 time.sleep(0.2)
             value = quality * (1 - math.exp(-epoch / 3)) + noise.uniform(0, 0.01)
@@ -58,12 +60,15 @@ class _SimulatedTrainer:
             if self._link.ask(Epoch(epoch, metrics)):
                 break
         return Trained(
-            epochs=epoch,
+            epochs=epoch - order.initial_epoch,
             seconds=1.0,
             train_seconds=0.8,
             val_seconds=0.1,
             images_per_second=100.0,
             curve_png=PNG,
+            checkpoint=b"%d epochs of quality %r" % (epoch, str(quality).encode())
+            if order.keep_checkpoint
+            else None,
         )
 
 

@@ -1,0 +1,157 @@
+"""Who proposes, KerasTuner's way: its oracles choose, and all else is as with Optuna.
+
+The study stays the only record: each run makes its oracle anew and tells it what the study knows.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import keras_tuner
+import optuna
+from keras_tuner.engine.trial import TrialStatus
+from optuna.trial import FrozenTrial, TrialState
+
+from search.engine import Budget, OptunaEngine
+from search.hyperparameters import to_params, to_values
+from search.keras_tuner.oracles import make_oracle
+
+SPACE_ATTR: Final = "hyperparameters"
+FACTS_ATTR: Final = "keras_tuner"
+_OWN: Final = "tuner/"  # how the names of Hyperband's facts begin
+
+
+class KerasTunerEngine(OptunaEngine):
+    """KerasTuner's oracles over one study; higher values are better.
+
+    Hyperparameters that no trial asked for before are drawn at random in the trial that does, and
+    are the oracle's from then on.
+
+    Args:
+        study: The study; its sampler and pruner are set here.
+        tuner: One of `search.settings.TUNERS`.
+        pruner: One of `search.settings.PRUNERS`; Hyperband's epoch budgets take its place.
+        seed: Seed of the search.
+        max_epochs: Most epochs of one trial.
+        trials: Trials of the search.
+        space: The hyperparameters, as KerasTuner writes them down; a study that has trials knows
+            its own.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        *,
+        tuner: str,
+        pruner: str,
+        seed: int,
+        max_epochs: int,
+        trials: int,
+        space: list[dict[str, Any]],
+    ) -> None:
+        super().__init__(
+            study,
+            sampler="random",
+            pruner="none" if tuner == "hyperband" else pruner,
+            seed=seed,
+            max_epochs=max_epochs,
+        )
+        self._seed = seed
+        self._tuner = tuner
+        self._oracle = make_oracle(
+            tuner,
+            seed=seed,
+            max_epochs=max_epochs,
+            trials=trials,
+            space=_read(study.user_attrs.get(SPACE_ATTR, space)),
+        )
+        self._keep_space()
+        for trial in study.get_trials(deepcopy=False):
+            self._recall(trial)
+
+    def ask(self) -> optuna.Trial | None:
+        """Start a trial: the first of those waiting, else what the oracle proposes.
+
+        Returns:
+            The trial, still without hyperparameters; None if the oracle has nothing to propose,
+            before another trial has ended or at all.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        if not waiting and not self._propose(len(trials)):
+            return None
+        return super().ask()
+
+    def learn(self, trial: optuna.Trial, space: list[dict[str, Any]]) -> None:
+        """Take in what the trial's model was built from, new hyperparameters among it."""
+        known = len(self._oracle.hyperparameters.space)
+        self._oracle.update_space(_read(space))
+        if len(self._oracle.hyperparameters.space) > known:
+            self._keep_space()
+        self._begin(trial.number, trial.params)
+
+    def budget(self, trial: optuna.Trial) -> Budget:
+        """Which epochs the trial trains, and which trial it goes on with."""
+        facts = trial.user_attrs.get(FACTS_ATTR, {})
+        if "epochs" not in facts:
+            return super().budget(trial)
+        return Budget(facts["initial_epoch"], facts["epochs"], facts["promoted_from"])
+
+    def duplicate_of(self, trial: optuna.Trial) -> int | None:
+        """See `OptunaEngine`; a promoted trial rightly has its parent's configuration."""
+        return None if self.budget(trial).parent is not None else super().duplicate_of(trial)
+
+    def complete(self, trial: optuna.Trial, value: float) -> None:
+        """See `OptunaEngine`."""
+        super().complete(trial, value)
+        self._oracle.end(str(trial.number), value)
+
+    def prune(self, trial: optuna.Trial) -> None:
+        """See `OptunaEngine`."""
+        super().prune(trial)
+        frozen = self._study._storage.get_trial(trial._trial_id)
+        self._oracle.end(str(trial.number), _last_value(frozen))
+
+    def fail(self, trial: optuna.Trial) -> None:
+        """See `OptunaEngine`."""
+        super().fail(trial)
+        if str(trial.number) in self._oracle.trials:
+            self._oracle.end(str(trial.number), None)
+
+    def _propose(self, number: int) -> bool:
+        self._oracle.seed_trial(self._seed, number)
+        response = self._oracle.populate_space(str(number))
+        if response["status"] != TrialStatus.RUNNING:
+            return False
+        proposed = response["values"]
+        facts = {"tuner": self._tuner, **self._oracle.facts_of(str(number), proposed)}
+        values = {name: proposed[name] for name in proposed if not name.startswith(_OWN)}
+        params = to_params(values, self._oracle.hyperparameters.space)
+        self._study.enqueue_trial(params, user_attrs={FACTS_ATTR: facts})
+        self._begin(number, params)
+        return True
+
+    def _begin(self, number: int, params: Mapping[str, Any]) -> None:
+        values = to_values(params, self._oracle.hyperparameters.space)
+        self._oracle.begin(str(number), values)
+
+    def _recall(self, trial: FrozenTrial) -> None:
+        # A trial that still waits to run has its values in store.
+        self._begin(trial.number, trial.params or trial.system_attrs.get("fixed_params", {}))
+        facts = trial.user_attrs.get(FACTS_ATTR, {})
+        if facts.get("tuner") == self._tuner:
+            self._oracle.recall(str(trial.number), facts)
+        if trial.state.is_finished():
+            failed = trial.state == TrialState.FAIL
+            self._oracle.end(str(trial.number), None if failed else _last_value(trial))
+
+    def _keep_space(self) -> None:
+        space = self._oracle.hyperparameters.get_config()["space"]
+        self._study.set_user_attr(SPACE_ATTR, space)
+
+
+def _read(space: list[dict[str, Any]]) -> keras_tuner.HyperParameters:
+    return keras_tuner.HyperParameters.from_config({"space": space, "values": {}})
+
+
+def _last_value(trial: FrozenTrial) -> float | None:
+    return trial.intermediate_values[max(trial.intermediate_values)]

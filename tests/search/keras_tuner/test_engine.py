@@ -1,0 +1,123 @@
+"""KerasTuner's tuners in a search: what they add to the contract of all engines."""
+
+import shutil
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from search.keras_tuner.engine import FACTS_ATTR
+from search.study import FINISHED
+from tests.search.harness import RecordingDisplay, search
+
+
+def rungs(study: optuna.Study) -> dict[int, tuple[FrozenTrial, dict[str, int]]]:
+    return {
+        trial.number: (trial, trial.user_attrs[FACTS_ATTR])
+        for trial in study.get_trials(states=FINISHED)
+    }
+
+
+def test_hyperband_goes_on_with_the_best_of_a_round_from_where_they_ended(tmp_path: Path) -> None:
+    study, reason = search(
+        tmp_path, space="conditional", algorithm="keras-tuner:hyperband", trials=30
+    )
+    assert reason == ""
+    found = rungs(study)
+    # Source: KerasTuner's own rule for 9 epochs and factor 3.
+    assert {(rung["initial_epoch"], rung["epochs"]) for _, rung in found.values()} == {
+        *((0, 1), (1, 3), (3, 9)),
+        *((0, 3), (0, 9)),
+    }
+    for trial, rung in found.values():
+        epochs = range(rung["initial_epoch"] + 1, rung["epochs"] + 1)
+        assert sorted(trial.intermediate_values) == list(epochs)
+        # The simulated workers have checked that they got the right checkpoint.
+        assert trial.user_attrs["epochs"] == len(epochs)
+        assert trial.state == (TrialState.COMPLETE if epochs[-1] == 9 else TrialState.PRUNED)
+        assert not any(name.startswith("tuner/") for name in trial.params)
+        if rung["promoted_from"] is None:
+            continue
+        parent, before = found[rung["promoted_from"]]
+        assert trial.params == parent.params
+        assert (before["bracket"], before["round"]) == (rung["bracket"], rung["round"] - 1)
+        passed_over = [
+            other.intermediate_values[before["epochs"]]
+            for other, one in found.values()
+            if (one["bracket"], one["round"]) == (before["bracket"], before["round"])
+            and other.number < trial.number
+            and not any(third["promoted_from"] == other.number for _, third in found.values())
+        ]
+        assert parent.intermediate_values[before["epochs"]] >= max(passed_over)
+
+
+def test_promoted_checkpoints_are_cleared_away(tmp_path: Path) -> None:
+    study, _ = search(tmp_path, space="conditional", algorithm="keras-tuner:hyperband", trials=20)
+    found = rungs(study)
+    promoted = {rung["promoted_from"] for _, rung in found.values()}
+    kept = {int(file.stem) for file in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {
+        number
+        for number, (_, rung) in found.items()
+        if rung["epochs"] < 9 and number not in promoted
+    }
+
+
+def test_without_its_checkpoint_a_promoted_trial_starts_anew(tmp_path: Path) -> None:
+    flags = {"space": "conditional", "algorithm": "keras-tuner:hyperband", "workers": 1}
+    study, _ = search(tmp_path, trials=6, **flags)
+    shutil.rmtree(tmp_path / "checkpoints")
+    display = RecordingDisplay()
+    study, _ = search(tmp_path, trials=20, display=display, **flags)
+    lost = [line for line in display.lines if "is gone; it starts from epoch 1" in line]
+    number = int(lost[0].split()[1].rstrip(":"))
+    trial = study.trials[number]
+    assert sorted(trial.intermediate_values) == list(range(1, trial.user_attrs["epochs"] + 1))
+    assert len(study.get_trials(states=FINISHED)) == 20
+
+
+@pytest.mark.parametrize("space", ["sometimes failing", "sometimes dying"])
+@pytest.mark.parametrize("tuner", ["hyperband", "bayesian", "grid"])
+def test_failures_neither_abort_nor_starve(tmp_path: Path, tuner: str, space: str) -> None:
+    study, reason = search(
+        tmp_path,
+        space=space,
+        algorithm=f"keras-tuner:{tuner}",
+        trials=5 if tuner == "grid" else 16,
+        max_failures=100,
+    )
+    assert reason == ""
+    assert study.get_trials(states=(TrialState.FAIL,))
+    assert len(study.get_trials(states=FINISHED)) == (5 if tuner == "grid" else 16)
+
+
+def test_the_gaussian_process_begins_after_a_quarter_of_the_trials(tmp_path: Path) -> None:
+    params = {}
+    for tuner in ("random", "bayesian"):
+        (tmp_path / tuner).mkdir()
+        flags = {"space": "finite", "workers": 1, "pruner": "none", "trials": 12}
+        study, _ = search(tmp_path / tuner, algorithm=f"keras-tuner:{tuner}", **flags)
+        params[tuner] = [trial.params for trial in study.trials]
+    assert params["random"][:3] == params["bayesian"][:3]
+    assert params["random"][3:] != params["bayesian"][3:]
+
+
+def test_another_tuner_may_go_on_with_a_study(tmp_path: Path) -> None:
+    for trials, tuner in ((4, "hyperband"), (8, "bayesian"), (12, "hyperband")):
+        study, reason = search(
+            tmp_path, space="conditional", algorithm=f"keras-tuner:{tuner}", trials=trials
+        )
+        assert reason == ""
+    tuners = [trial.user_attrs[FACTS_ATTR]["tuner"] for trial in study.trials]
+    assert tuners == ["hyperband"] * 4 + ["bayesian"] * 4 + ["hyperband"] * 4
+
+
+def test_first_configurations_are_known_to_the_oracle(tmp_path: Path) -> None:
+    first = {"one": {"x": 1, "kind": "a"}, "two": {"x": 4, "kind": "c"}}
+    study, reason = search(
+        tmp_path, space="finite", algorithm="keras-tuner:random", trials=30, first=first
+    )
+    assert reason == "every configuration of the space has been tried"
+    assert [trial.params for trial in study.trials[:2]] == list(first.values())
+    assert len(study.trials) == 12
