@@ -186,7 +186,6 @@ def _lock_file(settings: SearchSettings) -> Path:
 def _facts(
     settings: SearchSettings, data_dir: Path, precision: Precision, arguments: Sequence[str]
 ) -> dict[str, Any]:
-    noted = asdict(settings)
     return {
         "space": settings.space,
         "data": fingerprint(data_dir),
@@ -195,13 +194,22 @@ def _facts(
         "precision": precision,
         "engine": settings.engine,
         "seed": settings.seed,
-        "settings": {"sampler" if settings.engine == "optuna" else "tuner": settings.algorithm}
-        | {name: noted[name] for name in _NOTED if noted[name] is not None},
+        "settings": _settings_noted(settings),
         "versions": versions(),
         "commit": commit(),
         "machine": machine(),
         "command": command_line(arguments),
     }
+
+
+def _settings_noted(settings: SearchSettings) -> dict[str, Any]:
+    given = asdict(settings)
+    noted = {name: given[name] for name in _NOTED if given[name] is not None}
+    if settings.engine == "optuna":
+        return {"sampler": settings.algorithm, **noted}
+    if settings.algorithm == "hyperband":
+        del noted["pruner"]  # its epoch budgets take the pruner's place
+    return {"tuner": settings.algorithm, **noted}
 
 
 def _precision(settings: SearchSettings) -> Precision:

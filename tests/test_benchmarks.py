@@ -43,3 +43,11 @@ def test_search_prints_the_tables_of_a_search(tmp_path: Path, small_data: Path) 
 
 def test_report_times_a_large_study(small_data: Path) -> None:
     assert "report.html MB" in run(small_data, "report", "--trials", "40", "--val-size", "100")
+
+
+def test_engines_compares_both(small_data: Path) -> None:
+    flags = ("--seeds", "2", "--trials", "2", "--epochs", "1", "--only", "random")
+    output = run(small_data, "engines", *flags, "--train-size", "300", "--val-size", "100")
+    assert "n = 2 seeds" in output
+    assert "Optuna, random" in output
+    assert "KerasTuner, random" in output

@@ -1,5 +1,6 @@
 """Where every number comes from: data, splits, settings, versions, machine, commands."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -32,7 +33,7 @@ def _facts(evidence: Evidence) -> Table:
         "Trials": ", ".join(f"{count} {state.lower()}" for state, count in states.items()),
         "Most epochs a trial": facts.get("epochs"),
         "Search": _words(facts.get("settings", {})),
-        "Engine": facts.get("engine"),
+        "Engine": _engine(facts),
         "Searched": f"{_minute(started)} to {_minute(ended)}"
         + ("" if pd.isna(started) or pd.isna(ended) else f" ({_span(started, ended)})"),
         "Data": f"Fashion-MNIST format, MD5 of the training files {facts.get('data')}",
@@ -50,6 +51,12 @@ def _facts(evidence: Evidence) -> Table:
     }
     frame = pd.DataFrame({"fact": list(rows), "value": [str(value) for value in rows.values()]})
     return Table(name="facts", caption="Search and report", shown=frame)
+
+
+def _engine(facts: Mapping[str, Any]) -> str:
+    settings = dict(facts.get("settings", {}))
+    kind = next((kind for kind in ("sampler", "tuner") if kind in settings), None)
+    return f"{facts.get('engine')}" + ("" if kind is None else f", {kind} {settings[kind]}")
 
 
 def _splits(evidence: Evidence) -> Table:

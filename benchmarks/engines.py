@@ -1,0 +1,148 @@
+"""Engines and their algorithms on one space, with one budget and the same seeds.
+
+python -m benchmarks.engines                     # 5 seeds of each; about an hour of two cores
+python -m benchmarks.engines --only tpe hyperband --seeds 10
+"""
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+from search.provenance import machine, versions
+from search.settings import SAMPLERS, TUNERS
+
+_ROOT = Path(__file__).resolve().parent.parent
+ALGORITHMS = {
+    **{f"Optuna, {name}": ("--sampler", name) for name in SAMPLERS},
+    **{f"KerasTuner, {name}": ("--engine", "keras-tuner", "--tuner", name) for name in TUNERS},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What one search came to.
+
+    Args:
+        best: Highest validation accuracy of a trial that ran all its epochs, in [0, 1].
+        cpu_seconds: User and system time of the whole search, its workers included.
+        epochs: Epochs trained in all trials.
+    """
+
+    best: float
+    cpu_seconds: float
+    epochs: int
+
+
+def run_search(flags: tuple[str, ...], seed: int) -> Search | str:
+    """One whole search, as a person would start it; a reason where it cannot run."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as output:
+        command = [sys.executable, str(_ROOT / "run_search.py"), *flags, "--seed", str(seed)]
+        command += ["--results-dir", folder, "--study", "engines", "--json", "--quiet"]
+        process = subprocess.Popen(
+            command, cwd=_ROOT, stdout=output, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            return errors.strip().splitlines()[-1]
+        output.seek(0)
+        said = json.loads(output.read().splitlines()[-1])
+        return Search(
+            best=0.0 if said["best"] is None else said["best"]["value"],
+            cpu_seconds=usage.ru_utime + usage.ru_stime,
+            epochs=_epochs(Path(folder) / "engines" / "study.journal"),
+        )
+
+
+def _epochs(journal: Path) -> int:
+    import optuna
+
+    from search.storage import open_storage
+
+    study = optuna.load_study(study_name="engines", storage=open_storage(journal, None))
+    return sum(len(trial.intermediate_values) for trial in study.get_trials(deepcopy=False))
+
+
+def _interval(values: list[float], digits: int) -> str:
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return f"{mean:.{digits}f}"
+    low, high = stats.t.interval(0.95, len(values) - 1, mean, stats.sem(values))
+    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _table(found: dict[str, list[Search]], reference: str) -> Table:
+    table = Table("algorithm", "best, %", f"minus {reference}, points", "CPU s", "epochs")
+    for name, searches in sorted(
+        found.items(), key=lambda item: -float(np.mean([one.best for one in item[1]]))
+    ):
+        difference = "-"
+        if name != reference and reference in found:
+            pairs = zip(searches, found[reference], strict=True)
+            difference = _interval([100 * (a.best - b.best) for a, b in pairs], 2)
+        table.add_row(
+            name,
+            _interval([100 * one.best for one in searches], 2),
+            difference,
+            _interval([one.cpu_seconds for one in searches], 0),
+            f"{np.mean([one.epochs for one in searches]):.0f}",
+        )
+    return table
+
+
+def main() -> None:
+    """Run every algorithm with every seed, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--trials", type=int, default=24, metavar="N", help="(default: 24)")
+    parser.add_argument("--epochs", type=int, default=4, metavar="N", help="(default: 4)")
+    parser.add_argument("--train-size", type=int, default=6000, metavar="N", help="(default: 6000)")
+    parser.add_argument("--val-size", type=int, default=10_000, metavar="N")
+    parser.add_argument("--space", default="mlp", help="(default: mlp)")
+    parser.add_argument("--only", nargs="*", default=[], help="names of samplers and tuners")
+    parser.add_argument("--at-once", type=int, default=2, metavar="N", help="searches side by side")
+    flags = parser.parse_args()
+    budget = ("--trials", str(flags.trials), "--epochs", str(flags.epochs), "--workers", "1")
+    budget += ("--train-size", str(flags.train_size), "--val-size", str(flags.val_size))
+    budget += ("--space", flags.space, "--no-baselines")
+    algorithms = {
+        name: given
+        for name, given in ALGORITHMS.items()
+        if not flags.only or given[-1] in flags.only
+    }
+    jobs = list(itertools.product(range(flags.seeds), algorithms))
+    found: dict[str, list[Search]] = {name: [] for name in algorithms}
+    console = Console(width=max(100, Console().width))
+    with ThreadPoolExecutor(flags.at_once) as pool:
+        results = pool.map(lambda job: run_search((*budget, *algorithms[job[1]]), job[0]), jobs)
+        for (seed, name), result in zip(jobs, results, strict=True):
+            print(f"{name}, seed {seed}: {result}", file=sys.stderr, flush=True)
+            if isinstance(result, Search):
+                found[name].append(result)
+            elif found.pop(name, None) is not None:
+                console.print(f"{name}: left out, {result}")
+    console.print(
+        f"{flags.space}, {flags.trials} trials of at most {flags.epochs} epochs, "
+        f"{flags.train_size:,} training and {flags.val_size:,} validation images, n = "
+        f"{flags.seeds} seeds; mean and 95 % t interval; differences are paired by seed"
+    )
+    console.print(_table(found, "Optuna, random"))
+    console.print(f"{machine()}; {', '.join(f'{k} {v}' for k, v in versions().items())}")
+
+
+if __name__ == "__main__":
+    main()
