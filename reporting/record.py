@@ -32,9 +32,11 @@ class Record:
         trials: One row for each trial, by number: `state`, `value` (validation accuracy after the
             last epoch), `started`, `ended_at`, and the trial's attributes (`baseline`, `epochs`,
             `parameters`, `seconds`, `train_seconds`, `images_per_second`, `seed`, `ended`,
-            `reason`, `duplicate_of`).
+            `reason`, `duplicate_of`), and `continued`: whether a later trial went on with it
+            where it was pruned, as KerasTuner's Hyperband does.
         params: Hyperparameter values, by trial number; missing where a question was not asked.
-        curves: Validation accuracy after each epoch (column), by trial number.
+        curves: Validation accuracy after each epoch (column), by trial number; of a trial that
+            went on with another, the epochs of both.
     """
 
     name: str
@@ -104,6 +106,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
             f"study {name!r} in {where} has no complete trial yet, so there is nothing to report. "
             "Run the search again: the same command continues it."
         )
+    parents = _parents(trials)
     return Record(
         name=name,
         study=study,
@@ -111,15 +114,33 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
         directory=directory,
         storage=where,
         facts=facts,
-        trials=pd.DataFrame([_row(trial) for trial in trials]).set_index("number"),
+        trials=pd.DataFrame(
+            [_row(trial) | {"continued": trial.number in parents.values()} for trial in trials]
+        ).set_index("number"),
         params=pd.DataFrame(
             [trial.params for trial in trials], index=[trial.number for trial in trials]
         ),
-        curves=pd.DataFrame(
-            [trial.intermediate_values for trial in trials],
-            index=[trial.number for trial in trials],
-        ).sort_index(axis="columns"),
+        curves=_curves(trials, parents),
     )
+
+
+def _parents(trials: Sequence[FrozenTrial]) -> dict[int, int]:
+    """Which trial another one went on with, by the other's number."""
+    facts = {trial.number: trial.user_attrs.get("keras_tuner", {}) for trial in trials}
+    return {
+        number: known["promoted_from"]
+        for number, known in facts.items()
+        if known.get("promoted_from") is not None
+    }
+
+
+def _curves(trials: Sequence[FrozenTrial], parents: Mapping[int, int]) -> pd.DataFrame:
+    curves: dict[int, dict[int, float]] = {}
+    for trial in trials:  # parents come before their children
+        before = curves.get(parents.get(trial.number, -1), {})
+        curves[trial.number] = before | trial.intermediate_values
+    frame = pd.DataFrame(list(curves.values()), index=list(curves))
+    return frame.sort_index(axis="columns")
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:

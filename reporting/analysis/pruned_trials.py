@@ -29,8 +29,12 @@ def rank_correlations(record: Record) -> pd.DataFrame:
 
 
 def stopped_trials(record: Record) -> pd.DataFrame:
-    """Pruned trials: last epoch, accuracy there, and how it compares with all that got there."""
-    pruned = record.curves.loc[record.trials["state"] == "PRUNED"].dropna(how="all")
+    """Pruned trials: last epoch, accuracy there, and how it compares with all that got there.
+
+    Those that another trial went on with were not stopped.
+    """
+    stopped = (record.trials["state"] == "PRUNED") & ~record.trials["continued"]
+    pruned = record.curves.loc[stopped].dropna(how="all")
     last = pruned.notna().mul(pruned.columns.to_numpy()).max(axis="columns").astype(int)
     value = pruned.ffill(axis="columns").iloc[:, -1] if len(pruned.columns) else last.astype(float)
     medians, reached = record.curves.median(), record.curves.notna().sum()

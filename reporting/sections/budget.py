@@ -44,6 +44,7 @@ def _costs(record: Record) -> pd.DataFrame:
             "ending": endings.mask(duplicates(record), "duplicate"),
             "epochs": epochs_trained(record),
             "seconds": seconds_taken(record),
+            "continued": record.trials["continued"],
         }
     )
 
@@ -84,7 +85,8 @@ def _by_ending(costs: pd.DataFrame) -> Table:
 
 
 def _saved(record: Record, costs: pd.DataFrame) -> str:
-    pruned = costs[costs["ending"] == "pruned"]
+    # What another trial went on with was not left out.
+    pruned = costs[(costs["ending"] == "pruned") & ~costs["continued"]]
     if pruned.empty:
         return "No trial was pruned, so pruning saved nothing."
     skipped = (record.max_epochs - pruned["epochs"]).clip(lower=0)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
+from reporting.analysis.pruned_trials import stopped_trials
 from reporting.errors import ReportError
 from reporting.record import read_study
 from search.storage import open_storage
@@ -24,6 +26,27 @@ def test_trials_parameters_and_curves_are_those_of_the_study(tmp_path: Path) -> 
     assert record.complete.index[0] == study.best_trial.number
     assert record.trials.loc[0, "baseline"] == "bn-cnn"
     assert record.max_epochs == 8
+
+
+def test_a_promoted_trial_has_the_epochs_of_the_one_it_went_on_with(tmp_path: Path) -> None:
+    study = made_study(tmp_path, 5)
+    parents = {}
+    for epochs, parent in (((1, 2), None), ((3, 4), 5), ((1, 2), None), ((5, 6, 7, 8), 6)):
+        facts = {"tuner": "hyperband", "promoted_from": parent}
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE if epochs[-1] == 8 else TrialState.PRUNED,
+                value=0.8 if epochs[-1] == 8 else None,
+                intermediate_values={epoch: epoch / 10 for epoch in epochs},
+                user_attrs={"keras_tuner": facts, "epochs": len(epochs), "seconds": 1.0},
+            )
+        )
+        parents[len(study.trials) - 1] = parent
+    record = read_study(tmp_path, "cnn", None)
+    assert list(parents.values()) == [None, 5, None, 6]
+    assert record.curves.loc[8].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    assert record.trials.loc[5:8, "continued"].tolist() == [True, True, False, False]
+    assert [number for number in stopped_trials(record).index if number >= 5] == [7]
 
 
 def test_without_a_name_the_study_written_last_is_taken(tmp_path: Path) -> None:
