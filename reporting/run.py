@@ -19,7 +19,6 @@ from reporting.folder import replaced
 from reporting.measuring.models import ModelError
 from reporting.measuring.predictions import write_predictions
 from reporting.measuring.scoring import SCORES_FILE, score
-from reporting.measuring.startup import start_tensorflow
 from reporting.measuring.test_split import TestSplit, load_test_split, require_test_files
 from reporting.page import write_document
 from reporting.record import Record, read_study
@@ -32,6 +31,7 @@ from search.data import find_data, fingerprint, load_split
 from search.display import duration
 from search.messages import Failed
 from search.provenance import command_line, commit, machine
+from search.startup import start_tensorflow
 from search.study import split_sizes
 from search.worker import WorkerSettings
 from spaces import load_space

@@ -1,7 +1,7 @@
 """The coordinator: the only process that writes the study.
 
 It hands trials to workers, answers what they ask, records what they say, and decides when to stop.
-It never imports TensorFlow.
+It needs no TensorFlow; only KerasTuner's engine brings it in.
 """
 
 import contextlib
@@ -217,7 +217,7 @@ class Coordinator:
                 f"trial {trial.number}: the checkpoint of trial {budget.parent} is gone; it starts "
                 "from epoch 1"
             )
-            budget = Budget(0, budget.epochs)
+            budget = self._engine.without_checkpoint(trial)
         return budget, checkpoint
 
     def _handle(self, worker: Worker, message: Message | Died) -> None:
@@ -244,14 +244,16 @@ class Coordinator:
     @contextlib.contextmanager
     def _ends_from_outside(self, worker: Worker) -> Iterator[None]:
         # Somebody may press "Fail trial" in a writable dashboard: that trial is over.
-        number = self._runs[worker].trial.number if worker in self._runs else None
+        run = self._runs.get(worker)
         try:
             yield
         except UpdateFinishedTrialError:
+            assert run is not None
             self._runs.pop(worker, None)
             self._workers.replace(worker)
+            self._engine.forget(run.trial)
             self._count()
-            self._display.log(f"trial {number}: ended from outside")
+            self._display.log(f"trial {run.trial.number}: ended from outside")
 
     def _count(self) -> None:
         states = count_states(self._study)
@@ -297,16 +299,18 @@ class Coordinator:
         value = run.history[-1]["val_accuracy"]
         reached = run.budget.initial_epoch + trained.epochs
         ended = f"pruned after epoch {reached}" if run.pruned else "complete"
-        if run.budget.epochs < self._settings.max_epochs and not run.pruned:
-            # Its accuracy cannot be compared with that of trials which ran on.
-            run.pruned, ended = True, f"its budget of {run.budget.epochs} epochs is over"
+        # Its accuracy cannot be compared with that of trials which ran on.
+        at_budget = not run.pruned and run.budget.epochs < self._settings.max_epochs
+        if at_budget:
+            ended = f"its budget of {run.budget.epochs} epochs is over"
         if trained.checkpoint is not None:
             self._checkpoints.save(run.trial.number, trained.checkpoint)
         self._artifacts.add(run.trial, "learning_curve.png", trained.curve_png)
         self._artifacts.add(run.trial, "model.txt", run.summary.encode())
         self._record(run, f"{ended}, validation accuracy {value:.2%}")
-        self._since_best += 1
-        if run.pruned:
+        # One that ended at an early budget may yet go on, and shows no lack of progress.
+        self._since_best += not at_budget
+        if run.pruned or at_budget:
             self._engine.prune(run.trial)
             self.progress.pruned += 1
         else:
@@ -321,8 +325,7 @@ class Coordinator:
             f"trial {run.trial.number}{name}: {ended}, val_accuracy {value:.4f}, "
             f"{reached} of {self._settings.max_epochs} epochs, {trained.seconds:.0f} s"
         )
-        if run.budget.parent is not None:
-            self._checkpoints.remove(run.budget.parent)  # promoted once
+        self._checkpoints.keep_only(self._engine.promotable())
 
     def _fail(self, run: _Run, reason: str, traceback: str = "") -> None:
         run.attrs["reason"] = reason

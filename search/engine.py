@@ -134,6 +134,14 @@ class OptunaEngine:
         """Which epochs the trial trains if nothing stops it: all."""
         return Budget(0, self._max_epochs)
 
+    def without_checkpoint(self, trial: optuna.Trial) -> Budget:
+        """The budget of a trial that should go on with another whose checkpoint is gone."""
+        return self.budget(trial)
+
+    def promotable(self) -> set[int]:
+        """Trials that another one may still go on with: their checkpoints are needed."""
+        return set()
+
     def learn(self, trial: optuna.Trial, space: list[dict[str, Any]]) -> None:
         """Take in what the trial's model was built from; Optuna's samplers know it already."""
 
@@ -171,6 +179,9 @@ class OptunaEngine:
     def fail(self, trial: optuna.Trial) -> None:
         """End a trial that has no value."""
         self._study.tell(trial, state=TrialState.FAIL)
+
+    def forget(self, trial: optuna.Trial) -> None:
+        """Take in that somebody else has ended the trial."""
 
     def requeue(self, trial: optuna.Trial) -> None:
         """Let the trial wait to be run again, under its number and with its hyperparameters."""

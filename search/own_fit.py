@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import keras
 import keras_tuner
@@ -10,10 +10,11 @@ import numpy as np
 
 from search.data import Bytes, Split
 from search.errors import SearchError
-from search.watching import EpochWatcher
+from search.watching import EndTraining, EpochWatcher
 from spaces import Space
 
 Fit = Callable[..., Any]
+_BASES: Final = ("loss", "lossfunctionwrapper", "kerassaveable")
 
 
 def own_fit(space: Space, hp: Any) -> Fit | None:
@@ -68,16 +69,18 @@ def run_own_fit(
         verbose=0,
         **later,
     )
+    if watcher.ending is not None:  # somebody caught the exception that should have ended it
+        raise EndTraining(watcher.ending)
     if watcher.history:
         return
     logs: Any = outcome.history if isinstance(outcome, keras.callbacks.History) else outcome
-    if not isinstance(logs, Mapping) or "val_accuracy" not in logs:
+    values = np.ravel(logs.get("val_accuracy", [])) if isinstance(logs, Mapping) else np.empty(0)
+    if not values.size:
         raise SearchError(
             f"fit() called no callback's on_epoch_end and returned {type(outcome).__name__}; call "
             "it after each epoch with val_accuracy in its logs, or return {'val_accuracy': ...}."
         )
-    for epoch, value in enumerate(np.atleast_1d(logs["val_accuracy"])):
-        watcher.on_epoch_end(epoch, {"val_accuracy": value})
+    watcher.record_late(values.tolist(), epochs)
 
 
 def labels_for(model: keras.Model, labels: Bytes) -> Any:
@@ -89,12 +92,14 @@ def labels_for(model: keras.Model, labels: Bytes) -> Any:
 
 def takes_one_hot(model: keras.Model) -> bool:
     """Whether a model is compiled with one of Keras' losses that compare rows with rows."""
-    loss = getattr(model, "loss", None) if model.compiled else None
+    loss: Any = getattr(model, "loss", None) if model.compiled else None
     if isinstance(loss, str):
         return "sparse" not in loss.lower()
-    # A loss is an object of a class, or a function.
-    named: Any = loss if hasattr(loss, "__name__") else type(loss)
-    return named.__module__.startswith("keras.") and "sparse" not in named.__name__.lower()
+    # A loss is a function, or an object of a class that may be derived from one of Keras'.
+    kinds = [loss] if hasattr(loss, "__name__") else type(loss).__mro__
+    names = [kind.__name__.lower() for kind in kinds if kind.__module__.startswith("keras.")]
+    own = [name for name in names if name not in _BASES]
+    return bool(own) and "sparse" not in own[0]
 
 
 def _scaled(images: Bytes) -> Any:

@@ -22,6 +22,7 @@ from search.notes import study_note
 from search.precision import Precision, best_precision
 from search.provenance import command_line, commit, machine, versions
 from search.settings import SearchSettings
+from search.startup import start_tensorflow
 from search.storage import mask_password, open_storage, repair_journal, storage_errors
 from search.study import (
     Artifacts,
@@ -150,6 +151,7 @@ def _engine(settings: SearchSettings, study: optuna.Study, log_dir: Path) -> Opt
     if settings.engine == "optuna":
         return OptunaEngine(study, sampler=settings.sampler, **common)
     # Only now: KerasTuner brings TensorFlow with it.
+    start_tensorflow(devices=False)
     from search.keras_tuner.engine import SPACE_ATTR, KerasTunerEngine
     from search.keras_tuner.exploring import explore
 

@@ -4,7 +4,7 @@ import re
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +183,11 @@ class Checkpoints:
         file = self._file(number)
         return file.read_bytes() if file.exists() else None
 
-    def remove(self, number: int) -> None:
-        """Forget the checkpoint of a trial, if there is one."""
-        self._file(number).unlink(missing_ok=True)
+    def keep_only(self, numbers: Container[int]) -> None:
+        """Remove the checkpoints of all other trials."""
+        for file in self._directory.glob("*.npz"):
+            if int(file.stem) not in numbers:
+                file.unlink(missing_ok=True)
 
     def _file(self, number: int) -> Path:
         return self._directory / f"{number}.npz"

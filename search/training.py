@@ -123,11 +123,15 @@ def train(
     compiled_here = not model.compiled and fit is None
     if compiled_here:
         compile_model(model, config, total_steps=max_epochs * steps)
-    watcher = EpochWatcher(on_epoch, validate=validate)
+    watcher = EpochWatcher(
+        on_epoch,
+        validate=validate,
+        initial_epoch=part.initial_epoch,
+        last_epoch=None if fit is None else part.epochs or max_epochs,
+    )
     average = WeightAverage() if config.weight_averaging and fit is None else None
     if part.checkpoint is not None:
         unpack_checkpoint(part.checkpoint, model, average)
-    checkpoint = None
     ended: Ending = "complete"
     with fuse_batch_norm(), cheap_dropout():
         try:
@@ -154,12 +158,11 @@ def train(
                 )
         except EndTraining as end:
             ended = end.reason
-        else:
-            if part.keep_checkpoint:
-                checkpoint = pack_checkpoint(model, average)
         finally:
             if compiled_here:
                 model.compiled = False
+    kept = part.keep_checkpoint and ended == "complete"
+    checkpoint = pack_checkpoint(model, average) if kept else None
     if average is not None:
         average.apply()
     epoch_seconds = watcher.train_seconds[1:] or watcher.train_seconds

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from reporting.measuring.classes import CLASS_NAMES
-from reporting.measuring.startup import start_tensorflow
 from search.data_files import Bytes
 from search.errors import SearchError, first_line
+from search.startup import start_tensorflow
 
 BATCH_SIZE: Final = 500
 _INPUT: Final = (28, 28, 1)

@@ -6,14 +6,13 @@ The study stays the only record: each run makes its oracle anew and tells it wha
 from collections.abc import Mapping
 from typing import Any, Final
 
-import keras_tuner
 import optuna
 from keras_tuner.engine.trial import TrialStatus
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engine import Budget, OptunaEngine
 from search.hyperparameters import to_params, to_values
-from search.keras_tuner.oracles import make_oracle
+from search.keras_tuner.oracles import make_oracle, read_space
 
 SPACE_ATTR: Final = "hyperparameters"
 FACTS_ATTR: Final = "keras_tuner"
@@ -33,8 +32,7 @@ class KerasTunerEngine(OptunaEngine):
         seed: Seed of the search.
         max_epochs: Most epochs of one trial.
         trials: Trials of the search.
-        space: The hyperparameters, as KerasTuner writes them down; a study that has trials knows
-            its own.
+        space: The hyperparameters, as KerasTuner writes them down.
     """
 
     def __init__(
@@ -62,7 +60,7 @@ class KerasTunerEngine(OptunaEngine):
             seed=seed,
             max_epochs=max_epochs,
             trials=trials,
-            space=_read(study.user_attrs.get(SPACE_ATTR, space)),
+            space=space,
         )
         self._keep_space()
         for trial in study.get_trials(deepcopy=False):
@@ -84,10 +82,24 @@ class KerasTunerEngine(OptunaEngine):
     def learn(self, trial: optuna.Trial, space: list[dict[str, Any]]) -> None:
         """Take in what the trial's model was built from, new hyperparameters among it."""
         known = len(self._oracle.hyperparameters.space)
-        self._oracle.update_space(_read(space))
+        self._oracle.update_space(read_space(space))
         if len(self._oracle.hyperparameters.space) > known:
             self._keep_space()
-        self._begin(trial.number, trial.params)
+        self._begin(trial.number, trial.params, trial.user_attrs.get(FACTS_ATTR, {}))
+
+    def forget(self, trial: optuna.Trial) -> None:
+        """See `OptunaEngine`."""
+        self._end(trial.number, None)
+
+    def promotable(self) -> set[int]:
+        """See `OptunaEngine`."""
+        return {int(trial_id) for trial_id in self._oracle.promotable()}
+
+    def without_checkpoint(self, trial: optuna.Trial) -> Budget:
+        """See `OptunaEngine`; kept as a fact of the trial."""
+        facts = trial.user_attrs[FACTS_ATTR] | {"initial_epoch": 0}
+        trial.set_user_attr(FACTS_ATTR, facts)
+        return self.budget(trial)
 
     def budget(self, trial: optuna.Trial) -> Budget:
         """Which epochs the trial trains, and which trial it goes on with."""
@@ -103,55 +115,67 @@ class KerasTunerEngine(OptunaEngine):
     def complete(self, trial: optuna.Trial, value: float) -> None:
         """See `OptunaEngine`."""
         super().complete(trial, value)
-        self._oracle.end(str(trial.number), value)
+        self._end(trial.number, value)
 
     def prune(self, trial: optuna.Trial) -> None:
         """See `OptunaEngine`."""
         super().prune(trial)
         frozen = self._study._storage.get_trial(trial._trial_id)
-        self._oracle.end(str(trial.number), _last_value(frozen))
+        self._end(trial.number, _last_value(frozen))
 
     def fail(self, trial: optuna.Trial) -> None:
         """See `OptunaEngine`."""
         super().fail(trial)
-        if str(trial.number) in self._oracle.trials:
-            self._oracle.end(str(trial.number), None)
+        self._end(trial.number, None)
 
     def _propose(self, number: int) -> bool:
         self._oracle.seed_trial(self._seed, number)
         response = self._oracle.populate_space(str(number))
         if response["status"] != TrialStatus.RUNNING:
             return False
-        proposed = response["values"]
-        facts = {"tuner": self._tuner, **self._oracle.facts_of(str(number), proposed)}
+        proposed = {name: _plain(value) for name, value in response["values"].items()}
         values = {name: proposed[name] for name in proposed if not name.startswith(_OWN)}
+        # The values themselves too: Optuna's parameters are rounded, and the oracle knows its own.
+        facts = {
+            "tuner": self._tuner,
+            "values": values,
+            **self._oracle.facts_of(str(number), proposed),
+        }
         params = to_params(values, self._oracle.hyperparameters.space)
         self._study.enqueue_trial(params, user_attrs={FACTS_ATTR: facts})
-        self._begin(number, params)
+        self._begin(number, params, facts)
         return True
 
-    def _begin(self, number: int, params: Mapping[str, Any]) -> None:
+    def _begin(self, number: int, params: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         values = to_values(params, self._oracle.hyperparameters.space)
-        self._oracle.begin(str(number), values)
+        self._oracle.begin(str(number), values | facts.get("values", {}))
+
+    def _end(self, number: int, value: float | None) -> None:
+        if str(number) in self._oracle.ongoing_trials:
+            self._oracle.end(str(number), value)
 
     def _recall(self, trial: FrozenTrial) -> None:
-        # A trial that still waits to run has its values in store.
-        self._begin(trial.number, trial.params or trial.system_attrs.get("fixed_params", {}))
         facts = trial.user_attrs.get(FACTS_ATTR, {})
+        proposed = trial.system_attrs.get("fixed_params", {})
+        self._begin(trial.number, proposed, facts)
+        # A trial that failed while its model was built has not asked for all of them.
+        self._begin(trial.number, {**proposed, **trial.params}, facts)
         if facts.get("tuner") == self._tuner:
             self._oracle.recall(str(trial.number), facts)
         if trial.state.is_finished():
             failed = trial.state == TrialState.FAIL
-            self._oracle.end(str(trial.number), None if failed else _last_value(trial))
+            self._end(trial.number, None if failed else _last_value(trial))
 
     def _keep_space(self) -> None:
         space = self._oracle.hyperparameters.get_config()["space"]
-        self._study.set_user_attr(SPACE_ATTR, space)
+        if space != self._study.user_attrs.get(SPACE_ATTR):
+            self._study.set_user_attr(SPACE_ATTR, space)
 
 
-def _read(space: list[dict[str, Any]]) -> keras_tuner.HyperParameters:
-    return keras_tuner.HyperParameters.from_config({"space": space, "values": {}})
+def _plain(value: Any) -> Any:
+    """A number of Python's in place of one of NumPy's."""
+    return value.item() if hasattr(value, "item") else value
 
 
-def _last_value(trial: FrozenTrial) -> float | None:
+def _last_value(trial: FrozenTrial) -> float:
     return trial.intermediate_values[max(trial.intermediate_values)]

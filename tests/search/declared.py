@@ -19,6 +19,18 @@ def _finite(hp: Any) -> None:
     hp.Choice("kind", ["a", "b", "c"])
 
 
+def _finite_conditional(hp: Any) -> None:
+    hp.Choice("kind", ["plain", "dropout"])
+    with hp.conditional_scope("kind", ["dropout"]):
+        hp.Float("rate", 0.0, 0.9, step=0.1)
+    hp.Boolean("wide")
+
+
+def _fails_while_built(hp: Any) -> None:
+    hp.Int("x", 1, 9)
+    hp.Int("y", 1, 9)
+
+
 def declared(space: str) -> list[dict[str, Any]]:
     """The hyperparameters of one of `simulated.SPACES`, as KerasTuner writes them down."""
     hp = keras_tuner.HyperParameters()
@@ -26,6 +38,10 @@ def declared(space: str) -> list[dict[str, Any]]:
         _conditional(hp)
     elif space == "finite":
         _finite(hp)
+    elif space == "finite conditional":
+        _finite_conditional(hp)
+    elif space == "fails while built":
+        _fails_while_built(hp)
     elif space == "finite failing":
         hp.Int("x", 1, 3)
     else:

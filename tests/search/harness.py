@@ -96,7 +96,7 @@ def search(
     coordinator = Coordinator(
         settings,
         study,
-        _engine(settings, study, space),
+        make_engine(settings, study, space),
         LocalWorkers(
             WorkerSettings(
                 space=space,
@@ -133,7 +133,7 @@ def _proposing(algorithm: str) -> dict[str, Any]:
     return {"engine": engine, "tuner": tuner} if colon else {"sampler": algorithm}
 
 
-def _engine(settings: SearchSettings, study: optuna.Study, space: str) -> OptunaEngine:
+def make_engine(settings: SearchSettings, study: optuna.Study, space: str) -> OptunaEngine:
     common: dict[str, Any] = {
         "pruner": settings.pruner,
         "seed": settings.seed,

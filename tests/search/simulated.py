@@ -35,7 +35,10 @@ class _SimulatedTrainer:
         def suggest(name: str, distribution: Any) -> Any:
             return self._link.ask(Suggest(name, distribution))
 
-        quality, behaviour = self._space(suggest)
+        try:
+            quality, behaviour = self._space(suggest)
+        except ValueError as error:
+            return Failed(reason=f"ValueError: {error}")
         built = Built(
             parameters=int(1000 * quality), summary="summary", description=f"quality {quality:.3f}"
         )
@@ -87,6 +90,20 @@ def _finite(suggest: Any) -> tuple[float, str]:
     return 0.5 + 0.1 * x - 0.05 * (kind == "c"), ""
 
 
+def _finite_conditional(suggest: Any) -> tuple[float, str]:
+    kind = suggest("kind", CategoricalDistribution(["plain", "dropout"]))
+    rate = suggest("rate", FloatDistribution(0.0, 0.9, step=0.1)) if kind == "dropout" else 0.0
+    wide = suggest("wide", CategoricalDistribution([True, False]))
+    return 0.5 + 0.1 * wide - 0.2 * rate, ""
+
+
+def _fails_while_built(suggest: Any) -> tuple[float, str]:
+    x = suggest("x", IntDistribution(1, 9))
+    if x % 3 == 0:
+        raise ValueError("simulated: cannot be built")
+    return 0.5 + 0.01 * x + 0.001 * suggest("y", IntDistribution(1, 9)), ""
+
+
 def _finite_failing(suggest: Any) -> tuple[float, str]:
     return 0.5 + 0.1 * suggest("x", IntDistribution(1, 3)), "fail"
 
@@ -104,6 +121,8 @@ def _behaving(behaviour: str, part: float) -> Any:
 SPACES: dict[str, Any] = {
     "conditional": _conditional,
     "finite": _finite,
+    "finite conditional": _finite_conditional,
+    "fails while built": _fails_while_built,
     "finite failing": _finite_failing,
     "slow": _behaving("slow", 1.0),
     "failing": _behaving("fail", 1.0),

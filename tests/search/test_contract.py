@@ -55,11 +55,14 @@ def test_stays_in_the_space_and_asks_only_for_active_hyperparameters(
         assert all(trial.params[name] in range(4, 65, 4) for name in widths)
 
 
+@pytest.mark.parametrize(("space", "size"), [("finite", 12), ("finite conditional", 22)])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_finite_space_is_tried_whole_once_and_then_the_search_ends(
-    tmp_path: Path, algorithm: str
+    tmp_path: Path, algorithm: str, space: str, size: int
 ) -> None:
-    study, reason = search(tmp_path, space="finite", algorithm=algorithm, trials=30)
+    if algorithm == "grid":
+        size = min(size, 12)  # Optuna's takes five levels of a wide range
+    study, reason = search(tmp_path, space=space, algorithm=algorithm, trials=90)
     # Hyperband's promoted trials go on with a configuration that was tried.
     tried = Counter(
         tuple(sorted(trial.params.items()))
@@ -67,8 +70,27 @@ def test_a_finite_space_is_tried_whole_once_and_then_the_search_ends(
         if trial.user_attrs.get("keras_tuner", {}).get("promoted_from") is None
     )
     assert reason == "every configuration of the space has been tried"
-    assert len(tried) == 12
+    assert len(tried) == size
     assert set(tried.values()) == {1}
+    assert study.get_trials(states=(TrialState.COMPLETE,))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_models_that_cannot_be_built_are_replaced_whatever_interrupts(
+    tmp_path: Path, algorithm: str
+) -> None:
+    for run in ("whole", "parts"):
+        (tmp_path / run).mkdir()
+    flags = {"space": "fails while built", "algorithm": algorithm, "workers": 1}
+    flags |= {"trials": 12, "max_failures": 100}
+    whole, _ = search(tmp_path / "whole", **flags)
+    for stop_after in (2, 4, 5):
+        search(tmp_path / "parts", stop_after=stop_after, **flags)
+    parts, reason = search(tmp_path / "parts", **flags)
+    assert reason == ""
+    assert outline(parts) == outline(whole)
+    assert len(finished(parts)) == 12
+    assert all(trial.params["x"] % 3 == 0 for trial in parts.get_trials(states=(TrialState.FAIL,)))
 
 
 @pytest.mark.parametrize("seed", [0, 7])
@@ -115,27 +137,34 @@ def test_interrupted_and_continued_equals_uninterrupted(
     assert outline(parts) == outline(whole)
 
 
-def test_more_trials_continue_a_finished_search(tmp_path: Path) -> None:
-    search(tmp_path, space="conditional", trials=4)
-    study, _ = search(tmp_path, space="conditional", trials=9)
-    assert len(finished(study)) == 9
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_finished_search_runs_nothing_more_until_it_is_asked_for_more(
+    tmp_path: Path, algorithm: str
+) -> None:
+    for trials in (4, 4, 9):
+        study, reason = search(tmp_path, space="conditional", algorithm=algorithm, trials=trials)
+        assert (reason, len(finished(study))) == ("", trials)
 
 
-def test_a_finished_search_runs_nothing_more(tmp_path: Path) -> None:
-    search(tmp_path, space="conditional", trials=4)
-    study, reason = search(tmp_path, space="conditional", trials=4)
-    assert (reason, len(study.trials)) == ("", 4)
-
-
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("storage", STORAGES)
-def test_enqueued_configurations_come_first_and_once(tmp_path: Path, storage: str) -> None:
+def test_enqueued_configurations_come_first_and_once(
+    tmp_path: Path, storage: str, algorithm: str
+) -> None:
+    if algorithm == "grid":
+        pytest.skip("first configurations are no points of Optuna's grid")
     first = {
         "small": {"layers": 0, "rate": 0.001, "kind": "a"},
         "wide": {"layers": 1, "rate": 0.002, "width_0": 64, "kind": "b"},
     }
     for trials in (1, 5):
         study, _ = search(
-            tmp_path, space="conditional", storage=storage, trials=trials, first=first
+            tmp_path,
+            space="conditional",
+            algorithm=algorithm,
+            storage=storage,
+            trials=trials,
+            first=first,
         )
     assert [trial.params for trial in study.trials[:2]] == list(first.values())
     assert [trial.user_attrs.get("baseline") for trial in study.trials] == [

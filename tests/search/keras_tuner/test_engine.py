@@ -8,8 +8,9 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from search.keras_tuner.engine import FACTS_ATTR
+from search.settings import SearchSettings
 from search.study import FINISHED
-from tests.search.harness import RecordingDisplay, search
+from tests.search.harness import RecordingDisplay, make_engine, search
 
 
 def rungs(study: optuna.Study) -> dict[int, tuple[FrozenTrial, dict[str, int]]]:
@@ -52,16 +53,17 @@ def test_hyperband_goes_on_with_the_best_of_a_round_from_where_they_ended(tmp_pa
         assert parent.intermediate_values[before["epochs"]] >= max(passed_over)
 
 
-def test_promoted_checkpoints_are_cleared_away(tmp_path: Path) -> None:
-    study, _ = search(tmp_path, space="conditional", algorithm="keras-tuner:hyperband", trials=20)
-    found = rungs(study)
-    promoted = {rung["promoted_from"] for _, rung in found.values()}
-    kept = {int(file.stem) for file in (tmp_path / "checkpoints").iterdir()}
-    assert kept == {
-        number
-        for number, (_, rung) in found.items()
-        if rung["epochs"] < 9 and number not in promoted
-    }
+def test_only_checkpoints_that_may_yet_be_needed_are_kept(tmp_path: Path) -> None:
+    flags = {"space": "conditional", "algorithm": "keras-tuner:hyperband", "workers": 1}
+    kept = {}
+    # 9 trials of the first bracket's first round, 3 of its second, then other brackets.
+    for trials in (8, 11, 20):
+        study, _ = search(tmp_path, trials=trials, **flags)
+        kept[trials] = {int(file.stem) for file in (tmp_path / "checkpoints").iterdir()}
+    assert kept[8] == set(range(8))
+    promoted = {rung["promoted_from"] for number, (_, rung) in rungs(study).items() if number < 11}
+    assert kept[11] == set(range(11)) - promoted
+    assert not kept[20] & set(range(12))
 
 
 def test_without_its_checkpoint_a_promoted_trial_starts_anew(tmp_path: Path) -> None:
@@ -88,8 +90,11 @@ def test_failures_neither_abort_nor_starve(tmp_path: Path, tuner: str, space: st
         max_failures=100,
     )
     assert reason == ""
-    assert study.get_trials(states=(TrialState.FAIL,))
+    failed = study.get_trials(states=(TrialState.FAIL,))
+    assert failed
     assert len(study.get_trials(states=FINISHED)) == (5 if tuner == "grid" else 16)
+    promoted = {trial.user_attrs[FACTS_ATTR].get("promoted_from") for trial in study.trials}
+    assert not promoted & {trial.number for trial in failed}
 
 
 def test_the_gaussian_process_begins_after_a_quarter_of_the_trials(tmp_path: Path) -> None:
@@ -104,13 +109,20 @@ def test_the_gaussian_process_begins_after_a_quarter_of_the_trials(tmp_path: Pat
 
 
 def test_another_tuner_may_go_on_with_a_study(tmp_path: Path) -> None:
-    for trials, tuner in ((4, "hyperband"), (8, "bayesian"), (12, "hyperband")):
+    order = ((4, "hyperband"), (8, "bayesian"), (10, "grid"), (14, "hyperband"), (16, "grid"))
+    for trials, tuner in order:
         study, reason = search(
             tmp_path, space="conditional", algorithm=f"keras-tuner:{tuner}", trials=trials
         )
         assert reason == ""
     tuners = [trial.user_attrs[FACTS_ATTR]["tuner"] for trial in study.trials]
-    assert tuners == ["hyperband"] * 4 + ["bayesian"] * 4 + ["hyperband"] * 4
+    assert tuners == [
+        *["hyperband"] * 4,
+        *["bayesian"] * 4,
+        *["grid"] * 2,
+        *["hyperband"] * 4,
+        *["grid"] * 2,
+    ]
 
 
 def test_first_configurations_are_known_to_the_oracle(tmp_path: Path) -> None:
@@ -121,3 +133,42 @@ def test_first_configurations_are_known_to_the_oracle(tmp_path: Path) -> None:
     assert reason == "every configuration of the space has been tried"
     assert [trial.params for trial in study.trials[:2]] == list(first.values())
     assert len(study.trials) == 12
+
+
+def test_a_grid_begins_with_the_defaults_and_keeps_all_workers_busy(tmp_path: Path) -> None:
+    engine = make_engine(
+        SearchSettings(engine="keras-tuner", tuner="grid", trials=90),
+        optuna.create_study(direction="maximize"),
+        "finite conditional",
+    )
+    asked = [engine.ask() for _ in range(5)]
+    names = ("kind", "wide", "rate")
+    values = [trial.user_attrs[FACTS_ATTR]["values"] for trial in asked if trial is not None]
+    assert [tuple(value.get(name) for name in names) for value in values] == [
+        ("plain", False, None),
+        ("plain", True, None),
+        ("dropout", False, 0.0),
+        ("dropout", True, 0.0),
+        ("dropout", False, 0.1),
+    ]
+
+
+def test_a_trial_that_somebody_ends_in_the_dashboard_holds_up_no_bracket(tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize")
+    settings = SearchSettings(engine="keras-tuner", tuner="hyperband", max_epochs=9, trials=90)
+    engine = make_engine(settings, study, "conditional")
+    first = engine.ask()
+    assert first is not None
+    study.tell(first.number, state=TrialState.FAIL)
+    engine.forget(first)
+    promoted = []
+    for _ in range(14):
+        trial = engine.ask()
+        assert trial is not None
+        budget = engine.budget(trial)
+        for epoch in range(budget.initial_epoch + 1, budget.epochs + 1):
+            engine.report(trial, epoch, 0.5 + trial.number / 100)
+        engine.prune(trial)
+        promoted += [budget.parent] if budget.parent is not None else []
+    assert promoted
+    assert first.number not in promoted

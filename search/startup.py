@@ -4,8 +4,11 @@ import os
 import sys
 
 
-def start_tensorflow() -> None:
+def start_tensorflow(*, devices: bool = True) -> None:
     """Start TensorFlow and Keras without a word, once; what comes later is shown as ever.
+
+    Args:
+        devices: Whether to take hold of GPUs too.
 
     Raises:
         ImportError: They are not installed.
@@ -21,7 +24,8 @@ def start_tensorflow() -> None:
         import keras  # noqa: F401
         import tensorflow as tf
 
-        tf.constant(0)  # looks for devices, and talks about them
+        if devices:
+            tf.constant(0)  # looks for them, and talks about them
     finally:
         os.dup2(shown, 2)
         os.close(shown)
