@@ -317,6 +317,8 @@ def _report(
         for parameter, value in best["params"].items():
             shown = f"{value:.4g}" if isinstance(value, float) else value
             print(f"  {parameter:24} {shown}")
+    elif outcome.pruned:
+        print(f"no trial has run all its {settings.max_epochs} epochs yet: more --trials let some")
     print(f"everything is in {os.path.relpath(outcome.directory)}")
     if outcome.interrupted:
         print(f"continue: {following}")

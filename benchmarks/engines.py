@@ -7,7 +7,9 @@ python -m benchmarks.engines --only tpe hyperband --seeds 10
 import argparse
 import itertools
 import json
+import math
 import os
+import queue
 import subprocess
 import sys
 import tempfile
@@ -35,7 +37,8 @@ class Search:
     """What one search came to.
 
     Args:
-        best: Highest validation accuracy of a trial that ran all its epochs, in [0, 1].
+        best: Highest validation accuracy of a trial that ran all its epochs, in [0, 1]; NaN if
+            none did.
         cpu_seconds: User and system time of the whole search, its workers included.
         epochs: Epochs trained in all trials.
     """
@@ -45,24 +48,37 @@ class Search:
     epochs: int
 
 
-def run_search(flags: tuple[str, ...], seed: int) -> Search | str:
-    """One whole search, as a person would start it; a reason where it cannot run."""
+def run_search(flags: tuple[str, ...], seed: int, cores: "queue.Queue[int]") -> Search | str:
+    """One whole search on one core, as a person would start it; a reason where it cannot run."""
+    core = cores.get()
+    try:
+        return _run_search(flags, seed, core)
+    finally:
+        cores.put(core)
+
+
+def _run_search(flags: tuple[str, ...], seed: int, core: int) -> Search | str:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as output:
         command = [sys.executable, str(_ROOT / "run_search.py"), *flags, "--seed", str(seed)]
         command += ["--results-dir", folder, "--study", "engines", "--json", "--quiet"]
         process = subprocess.Popen(
-            command, cwd=_ROOT, stdout=output, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=_ROOT,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
         assert process.stderr is not None
         errors = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            return errors.strip().splitlines()[-1]
+            return (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         output.seek(0)
         said = json.loads(output.read().splitlines()[-1])
         return Search(
-            best=0.0 if said["best"] is None else said["best"]["value"],
+            best=math.nan if said["best"] is None else said["best"]["value"],
             cpu_seconds=usage.ru_utime + usage.ru_stime,
             epochs=_epochs(Path(folder) / "engines" / "study.journal"),
         )
@@ -79,7 +95,7 @@ def _epochs(journal: Path) -> int:
 
 def _interval(values: list[float], digits: int) -> str:
     mean = float(np.mean(values))
-    if len(values) < 2:
+    if len(set(values)) < 2:
         return f"{mean:.{digits}f}"
     low, high = stats.t.interval(0.95, len(values) - 1, mean, stats.sem(values))
     return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
@@ -114,7 +130,6 @@ def main() -> None:
     parser.add_argument("--val-size", type=int, default=10_000, metavar="N")
     parser.add_argument("--space", default="mlp", help="(default: mlp)")
     parser.add_argument("--only", nargs="*", default=[], help="names of samplers and tuners")
-    parser.add_argument("--at-once", type=int, default=2, metavar="N", help="searches side by side")
     flags = parser.parse_args()
     budget = ("--trials", str(flags.trials), "--epochs", str(flags.epochs), "--workers", "1")
     budget += ("--train-size", str(flags.train_size), "--val-size", str(flags.val_size))
@@ -125,20 +140,31 @@ def main() -> None:
         if not flags.only or given[-1] in flags.only
     }
     jobs = list(itertools.product(range(flags.seeds), algorithms))
+    cores: queue.Queue[int] = queue.Queue()
+    for core in sorted(os.sched_getaffinity(0)):
+        cores.put(core)
     found: dict[str, list[Search]] = {name: [] for name in algorithms}
-    console = Console(width=max(100, Console().width))
-    with ThreadPoolExecutor(flags.at_once) as pool:
-        results = pool.map(lambda job: run_search((*budget, *algorithms[job[1]]), job[0]), jobs)
+    left_out: dict[str, str] = {}
+    console = Console(width=max(110, Console().width))
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        results = pool.map(
+            lambda job: run_search((*budget, *algorithms[job[1]]), job[0], cores), jobs
+        )
         for (seed, name), result in zip(jobs, results, strict=True):
             print(f"{name}, seed {seed}: {result}", file=sys.stderr, flush=True)
             if isinstance(result, Search):
                 found[name].append(result)
-            elif found.pop(name, None) is not None:
-                console.print(f"{name}: left out, {result}")
+            else:
+                left_out[name] = result
+    for name, reason in left_out.items():
+        del found[name]
+        console.print(f"{name}: left out, {reason}")
     console.print(
         f"{flags.space}, {flags.trials} trials of at most {flags.epochs} epochs, "
         f"{flags.train_size:,} training and {flags.val_size:,} validation images, n = "
-        f"{flags.seeds} seeds; mean and 95 % t interval; differences are paired by seed"
+        f"{flags.seeds} seeds; mean and 95 % t interval; differences are paired by seed. CPU "
+        "seconds are of the whole search on one core, KerasTuner's own start (TensorFlow in the "
+        "coordinator too) included. Hyperband's trials are parts of trainings"
     )
     console.print(_table(found, "Optuna, random"))
     console.print(f"{machine()}; {', '.join(f'{k} {v}' for k, v in versions().items())}")

@@ -104,7 +104,8 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
         raise ReportError(
             f"study {name!r} in {where} has no complete trial yet, so there is nothing to report. "
-            "Run the search again: the same command continues it."
+            "Run the search again: the same command continues it, and a larger --trials lets some "
+            "run all their epochs if all were pruned."
         )
     parents = _parents(trials)
     return Record(
@@ -130,7 +131,7 @@ def _parents(trials: Sequence[FrozenTrial]) -> dict[int, int]:
     return {
         number: known["promoted_from"]
         for number, known in facts.items()
-        if known.get("promoted_from") is not None
+        if known.get("promoted_from") is not None and known["initial_epoch"]
     }
 
 

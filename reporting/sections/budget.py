@@ -89,7 +89,9 @@ def _saved(record: Record, costs: pd.DataFrame) -> str:
     pruned = costs[(costs["ending"] == "pruned") & ~costs["continued"]]
     if pruned.empty:
         return "No trial was pruned, so pruning saved nothing."
-    skipped = (record.max_epochs - pruned["epochs"]).clip(lower=0)
+    # Of a trial that went on with another, the epochs of both are done.
+    reached = record.curves.notna().sum(axis="columns").loc[pruned.index]
+    skipped = (record.max_epochs - reached.clip(lower=pruned["epochs"])).clip(lower=0)
     each = pruned["seconds"] / pruned["epochs"].where(pruned["epochs"] > 0)
     known = int(each.notna().sum())
     text = (

@@ -54,9 +54,14 @@ def _facts(evidence: Evidence) -> Table:
 
 
 def _engine(facts: Mapping[str, Any]) -> str:
-    settings = dict(facts.get("settings", {}))
-    kind = next((kind for kind in ("sampler", "tuner") if kind in settings), None)
-    return f"{facts.get('engine')}" + ("" if kind is None else f", {kind} {settings[kind]}")
+    """The engine, and the algorithms of all runs."""
+    used: list[str] = []
+    for run in (facts, *facts.get("runs", [])):
+        settings = run.get("settings", {})
+        kinds = [kind for kind in ("sampler", "tuner") if kind in settings]
+        used += [f"{kind} {settings[kind]}" for kind in kinds]
+    used = list(dict.fromkeys(used))
+    return ", ".join([str(facts.get("engine")), *used])
 
 
 def _splits(evidence: Evidence) -> Table:

@@ -32,7 +32,7 @@ def test_a_promoted_trial_has_the_epochs_of_the_one_it_went_on_with(tmp_path: Pa
     study = made_study(tmp_path, 5)
     parents = {}
     for epochs, parent in (((1, 2), None), ((3, 4), 5), ((1, 2), None), ((5, 6, 7, 8), 6)):
-        facts = {"tuner": "hyperband", "promoted_from": parent}
+        facts = {"tuner": "hyperband", "promoted_from": parent, "initial_epoch": epochs[0] - 1}
         study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.COMPLETE if epochs[-1] == 8 else TrialState.PRUNED,
