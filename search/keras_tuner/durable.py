@@ -65,7 +65,9 @@ class DurableOracle(keras_tuner.Oracle):  # type: ignore[misc]
         """
         super().reload()
         self._is_loaded = True
-        for trial_id, trial in sorted(self.trials.items()):
+        # In their order, or those that are equally good would change places.
+        self.trials: dict[str, Trial] = dict(sorted(self.trials.items()))
+        for trial_id, trial in self.trials.items():
             stored = utils.load_json(self._trial_file(trial_id))
             self.numbers[trial_id] = stored[_NUMBER]
             if stored[_PRUNED]:
@@ -76,7 +78,7 @@ class DurableOracle(keras_tuner.Oracle):  # type: ignore[misc]
                 self.end_order.append(trial_id)
         self._retry_queue = [
             trial_id
-            for trial_id, trial in sorted(self.trials.items(), reverse=True)  # taken from its end
+            for trial_id, trial in reversed(self.trials.items())  # it is taken from its end
             if trial.status not in _ENDED
         ]
 

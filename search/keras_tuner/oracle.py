@@ -1,5 +1,6 @@
 """An oracle that asks Optuna: the study chooses, prunes and records, KerasTuner runs."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -84,9 +85,9 @@ class OptunaOracle(DurableOracle):
     ) -> None:
         _require("sampler", sampler, BaseSampler, "an object of optuna.samplers, or None")
         _require("pruner", pruner, BasePruner, "an object of optuna.pruners, or None")
-        _require(
-            "storage", storage, (BaseStorage, str), "an Optuna storage, a database URL, or None"
-        )
+        is_url = isinstance(storage, str) and "://" in storage
+        database = "an Optuna storage, a database URL such as sqlite:///study.db, or None"
+        _require("storage", None if is_url else storage, BaseStorage, database)
         _require("study_name", study_name, str, "a string, or None")
         if max_trials is not None and max_trials < 1:
             raise ValueError(f"max_trials must be 1 or more, or None; got {max_trials!r}.")
@@ -288,8 +289,10 @@ class OptunaOracle(DurableOracle):
     def score_trial(self, trial: Trial) -> None:
         """See `keras_tuner.Oracle`: the best value, which a pruned trial has of its best step."""
         super().score_trial(trial)
-        if trial.trial_id in self._attempts and self._attempts[trial.trial_id].pruned:
+        attempt = self._attempts.get(trial.trial_id)
+        if attempt is not None and attempt.pruned and not math.isnan(trial.score):
             self.pruned.add(trial.trial_id)
+            trial.message = f"Pruned after step {max(attempt.reported)}."
 
     def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
         """The best trials, best first: complete ones; if there are none, pruned ones, else failed.
@@ -333,9 +336,7 @@ class OptunaOracle(DurableOracle):
 
     def _complete_pruned(self, trial: Trial, attempt: Attempt) -> None:
         if trial.status == TrialStatus.INVALID:  # the run was left by an exception
-            trial.status = TrialStatus.COMPLETED
-        if trial.status == TrialStatus.COMPLETED:
-            trial.message = f"Pruned after step {max(attempt.reported)}."
+            trial.status, trial.message = TrialStatus.COMPLETED, None
         metrics, name = self.trials[trial.trial_id].metrics, self.objective.name
         if not metrics.exists(name):
             metrics.register(name, self.objective.direction)
@@ -354,8 +355,8 @@ class OptunaOracle(DurableOracle):
             recording.complete(self.study, number, float(trial.score))
 
 
-def _require(name: str, value: object, kinds: type | tuple[type, ...], allowed: str) -> None:
-    if value is not None and not isinstance(value, kinds):
+def _require(name: str, value: object, kind: type, allowed: str) -> None:
+    if value is not None and not isinstance(value, kind):
         raise ValueError(f"{name} must be {allowed}; got {value!r}.")
 
 
