@@ -50,7 +50,7 @@ class Proposer:
                 untried = None
             if untried is None and not recording.are_waiting(self._study):
                 return None
-            self._reseed(len(self._study.get_trials(deepcopy=False)))
+            reseed(sampler, self._seed, len(self._study.get_trials(deepcopy=False)))
             trial = self._study.ask()
             trial.set_user_attr(_TRIAL_ID, trial_id)
             attempt = self._draw_new(trial, space, tried, untried or {})
@@ -81,7 +81,6 @@ class Proposer:
             return self._draw(trial, space, wanted or untried)
         for draw in range(_MAX_DRAWS):
             if draw:
-                self._reseed(trial.number, draw)
                 trial = optuna.Trial(self._study, trial._trial_id)
             attempt = self._draw(trial, space, {})
             if not is_tried(attempt.params, tried):
@@ -102,6 +101,3 @@ class Proposer:
             raise
         recording.remember_draw(self._study, trial, attempt.params)
         return attempt
-
-    def _reseed(self, number: int, draw: int = 0) -> None:
-        reseed(self._study.sampler, self._seed, number, draw)

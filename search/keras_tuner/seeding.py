@@ -20,17 +20,16 @@ def own_seed(sampler: BaseSampler) -> int | None:
     return None
 
 
-def reseed(sampler: BaseSampler, seed: int, number: int, draw: int = 0) -> None:
+def reseed(sampler: BaseSampler, seed: int, number: int) -> None:
     """Make what one of Optuna's samplers draws next depend only on these numbers.
 
     Args:
         sampler: The sampler; one that is not Optuna's keeps its own random state.
         seed: Seed of the search.
         number: Number of the trial.
-        draw: How often this trial was drawn before.
     """
     for state in _random_states(sampler):
-        state.rng.seed(trial_seed(trial_seed(seed, number), draw))
+        state.rng.seed(trial_seed(seed, number))
 
 
 def _random_states(sampler: BaseSampler) -> Iterator[LazyRandomState]:

@@ -9,6 +9,7 @@ import keras_tuner
 import numpy as np
 import optuna
 import pytest
+from keras_tuner.src.engine.oracle import THREADS
 from optuna import samplers
 from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -148,6 +149,7 @@ def test_an_error_does_not_leave_the_oracle_locked(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=r"missing in metrics|does not run"):
             call()
+        assert THREADS[oracle] is None
     ended = threading.Thread(
         target=lambda: oracle.update_trial(trial.trial_id, {"score": 1.0}), daemon=True
     )

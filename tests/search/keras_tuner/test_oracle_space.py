@@ -81,6 +81,7 @@ def test_hyperparameters_can_be_copied_and_pickled_while_they_run(tmp_path: Path
     def run(hp: Any) -> float:
         value = hp.Int("a", 1, 9)
         for each in (copy.deepcopy(hp), pickle.loads(pickle.dumps(hp)), hp.copy()):
+            assert type(each) is keras_tuner.HyperParameters
             assert each.values == {"a": value}
         return 1.0
 
