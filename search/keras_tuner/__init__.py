@@ -1,1 +1,10 @@
-"""KerasTuner, both ways: its tuners run in a search, and Optuna runs inside KerasTuner."""
+"""Optuna's samplers, pruners, storages and dashboard for programs written for KerasTuner.
+
+`OptunaTuner` takes the place of `keras_tuner.RandomSearch` and its like; `OptunaOracle` that of an
+oracle, for subclasses of `keras_tuner.Tuner`, `SklearnTuner` and hand-written `run_trial`s.
+"""
+
+from search.keras_tuner.oracle import OptunaOracle
+from search.keras_tuner.tuner import OptunaTuner
+
+__all__ = ["OptunaOracle", "OptunaTuner"]

@@ -1,0 +1,71 @@
+"""The project folder: files that are written whole or not at all, and its study's journal."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from keras_tuner.src import utils
+from optuna.storages import BaseStorage
+
+from search.errors import StorageError
+from search.storage import open_storage, repair_journal
+
+JOURNAL = "study.journal"
+
+
+def write_json(path: str, content: object) -> None:
+    """Write a file so that a crash leaves the old one or the new one."""
+    if is_remote(path):  # object stores replace whole files anyway
+        utils.save_json(path, content)
+        return
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def is_remote(path: str) -> bool:
+    """Whether the path is a URL such as `gs://bucket/folder`, which TensorFlow writes to."""
+    return "://" in path
+
+
+def open_project_storage(storage: BaseStorage | str | None, project_dir: str) -> BaseStorage:
+    """The storage of a project's study.
+
+    Args:
+        storage: A storage, a database URL, or None: a journal in the project's folder.
+        project_dir: That folder.
+
+    Raises:
+        ValueError: The URL is malformed or nobody answers there, the journal holds something else,
+            or the folder is not on a local disk.
+    """
+    if isinstance(storage, BaseStorage):
+        return storage
+    if storage is None and is_remote(project_dir):
+        raise ValueError(
+            f"a study cannot be kept in {project_dir}, which is no local folder; give a database "
+            "as storage, for example storage='postgresql://user@host/database'."
+        )
+    try:
+        return open_storage(journal_path(project_dir), storage)
+    except StorageError as error:
+        raise ValueError(str(error).removeprefix("--")) from error
+
+
+def journal_path(project_dir: str) -> Path:
+    """Where a project without another storage keeps its study."""
+    return Path(project_dir).absolute() / JOURNAL
+
+
+def mend_journal(project_dir: str) -> None:
+    """Cut off what a crash left half written; only while nobody searches the project."""
+    if not is_remote(project_dir):
+        repair_journal(journal_path(project_dir))
