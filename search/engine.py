@@ -1,6 +1,6 @@
 """Who proposes: Optuna's samplers choose configurations, its pruners stop trials early.
 
-The other engine is in `search.keras_tuner.engine`. An engine speaks for one study, of which it is
+The other engine is in `search.oracles.engine`. An engine speaks for one study, of which it is
 the only one to ask for trials. The coordinator calls `ask` and `budget`, then `suggest` for each
 hyperparameter that the space asks for, `learn` and `duplicate_of` once the model stands, `report`
 after each epoch, and one of `complete`, `prune`, `fail` and `requeue` at the end.

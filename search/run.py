@@ -152,8 +152,8 @@ def _engine(settings: SearchSettings, study: optuna.Study, log_dir: Path) -> Opt
         return OptunaEngine(study, sampler=settings.sampler, **common)
     # Only now: KerasTuner brings TensorFlow with it.
     start_tensorflow(devices=False)
-    from search.keras_tuner.engine import SPACE_ATTR, KerasTunerEngine
-    from search.keras_tuner.exploring import explore
+    from search.oracles.engine import SPACE_ATTR, KerasTunerEngine
+    from search.oracles.exploring import explore
 
     known = study.user_attrs.get(SPACE_ATTR)
     return KerasTunerEngine(

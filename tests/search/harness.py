@@ -141,7 +141,7 @@ def make_engine(settings: SearchSettings, study: optuna.Study, space: str) -> Op
     }
     if settings.engine == "optuna":
         return OptunaEngine(study, sampler=settings.sampler, **common)
-    from search.keras_tuner.engine import KerasTunerEngine
+    from search.oracles.engine import KerasTunerEngine
     from tests.search.declared import declared
 
     return KerasTunerEngine(

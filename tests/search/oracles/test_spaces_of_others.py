@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from search.keras_tuner.engine import SPACE_ATTR
+from search.oracles.engine import SPACE_ATTR
 from tests.command_line import FINISHED, run, study
 
-SPACES = "tests.search.keras_tuner.spaces_of_others"
+SPACES = "tests.search.oracles.spaces_of_others"
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = ("--val-size", "100", "--workers", "1", "--precision", "float32")
 

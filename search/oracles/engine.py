@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.engine import Budget, OptunaEngine
 from search.hyperparameters import to_params, to_values
-from search.keras_tuner.oracles import make_oracle, read_space
+from search.oracles.study_oracles import make_oracle, read_space
 
 SPACE_ATTR: Final = "hyperparameters"
 FACTS_ATTR: Final = "keras_tuner"

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from search.keras_tuner.engine import FACTS_ATTR
+from search.oracles.engine import FACTS_ATTR
 from search.settings import SearchSettings
 from search.study import FINISHED
 from tests.search.harness import RecordingDisplay, make_engine, search

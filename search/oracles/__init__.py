@@ -1,0 +1,1 @@
+"""The other engine: KerasTuner's oracles propose the trials of a search."""
