@@ -201,4 +201,9 @@ def requeue_abandoned(study: optuna.Study) -> int:
 
 
 def _key(params: dict[str, CategoricalChoiceType]) -> str:
-    return json.dumps(params, sort_keys=True)
+    # Steps are added up in several ways: 0.6000000000000001 is 0.6.
+    rounded = {
+        name: float(f"{value:.12g}") if isinstance(value, float) else value
+        for name, value in params.items()
+    }
+    return json.dumps(rounded, sort_keys=True)

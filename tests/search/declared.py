@@ -22,7 +22,7 @@ def _finite(hp: Any) -> None:
 def _finite_conditional(hp: Any) -> None:
     hp.Choice("kind", ["plain", "dropout"])
     with hp.conditional_scope("kind", ["dropout"]):
-        hp.Float("rate", 0.0, 0.9, step=0.1)
+        hp.Float("rate", 0.0, 0.8, step=0.1)
     hp.Boolean("wide")
 
 

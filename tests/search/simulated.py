@@ -92,7 +92,7 @@ def _finite(suggest: Any) -> tuple[float, str]:
 
 def _finite_conditional(suggest: Any) -> tuple[float, str]:
     kind = suggest("kind", CategoricalDistribution(["plain", "dropout"]))
-    rate = suggest("rate", FloatDistribution(0.0, 0.9, step=0.1)) if kind == "dropout" else 0.0
+    rate = suggest("rate", FloatDistribution(0.0, 0.8, step=0.1)) if kind == "dropout" else 0.0
     wide = suggest("wide", CategoricalDistribution([True, False]))
     return 0.5 + 0.1 * wide - 0.2 * rate, ""
 
