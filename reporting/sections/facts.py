@@ -1,6 +1,7 @@
 """Where every number comes from: data, splits, settings, versions, machine, commands."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -28,7 +29,7 @@ def _facts(evidence: Evidence) -> Table:
     states = record.trials["state"].value_counts()
     started, ended = record.trials["started"].min(), record.trials["ended_at"].max()
     rows: dict[str, Any] = {
-        "Study": f"{record.name} in {record.storage}",
+        "Study": f"{record.name} in {_from_here(record.storage)}",
         "Space": facts.get("space"),
         "Trials": ", ".join(f"{count} {state.lower()}" for state, count in states.items()),
         "Most epochs a trial": facts.get("epochs"),
@@ -51,6 +52,12 @@ def _facts(evidence: Evidence) -> Table:
     }
     frame = pd.DataFrame({"fact": list(rows), "value": [str(value) for value in rows.values()]})
     return Table(name="facts", caption="Search and report", shown=frame)
+
+
+def _from_here(storage: str) -> str:
+    """A file in the current directory without the way there, which is nobody's business."""
+    path = Path(storage)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else storage
 
 
 def _engine(facts: Mapping[str, Any]) -> str:
