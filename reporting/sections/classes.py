@@ -114,8 +114,8 @@ def _confused_pairs(row: Row) -> str:
     if not pairs:
         return "No image was taken for another class."
     words = [
-        f"{CLASS_NAMES[a]} and {CLASS_NAMES[b]}: {both[a, b]:.4g} images ({counts[a, b]:.4g} of "
-        f"{CLASS_NAMES[a]} taken for {CLASS_NAMES[b]}, {counts[b, a]:.4g} the other way)"
+        f"{CLASS_NAMES[a]} and {CLASS_NAMES[b]}: {both[a, b]:.3g} images ({counts[a, b]:.3g} of "
+        f"{CLASS_NAMES[a]} taken for {CLASS_NAMES[b]}, {counts[b, a]:.3g} the other way)"
         for a, b in pairs
     ]
     return f"Most often confused, {_means(row)}: {'; '.join(words)}."

@@ -366,7 +366,7 @@ def test_no_mistakes_at_all(evidence: Evidence) -> None:
     perfect = planted(evidence, [true_labels(evidence)] * 2)
     assert "No image was taken for another class." in words(classes.section(perfect))
     said = words(mistakes.section(perfect))
-    assert "On average over 2 seeds 0.0 of 1,000 test images are wrong." in said
+    assert "On average over 2 seeds 0 of 1,000 test images are wrong." in said
     assert "no test image is wrong" in said
     assert "No test image is wrong under all 2 seeds." in said
 
@@ -399,7 +399,7 @@ def test_mistakes_are_counted(evidence: Evidence) -> None:
     each = (row.probabilities.argmax(axis=2) != row.labels).sum(axis=1)
     assert each.mean() != wrong.sum()
     assert confident.finding.startswith(
-        f"On average over 3 seeds {each.mean():.1f} of 1,000 test images are wrong; "
+        f"On average over 3 seeds {each.mean():.4g} of 1,000 test images are wrong; "
     )
     assert confident.finding.endswith("(confidences are means over the 3 seeds)")
     assert CLASS_NAMES[row.labels[surest]] in confident.finding
