@@ -86,7 +86,9 @@ class SeededByTrial(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See `BaseSampler`."""
-        return self._samplers[trial.number].sample_relative(self._study, trial, search_space)
+        sampler = self._samplers[trial.number]
+        drawn = sampler.sample_relative(self._study, trial, search_space)
+        return {name: _on_its_step(drawn[name], search_space[name]) for name in drawn}
 
     def sample_independent(
         self,
@@ -97,7 +99,8 @@ class SeededByTrial(BaseSampler):
     ) -> Any:
         """See `BaseSampler`."""
         sampler = self._samplers[trial.number]
-        return sampler.sample_independent(self._study, trial, param_name, param_distribution)
+        drawn = sampler.sample_independent(self._study, trial, param_name, param_distribution)
+        return _on_its_step(drawn, param_distribution)
 
     def after_trial(
         self,
@@ -111,6 +114,13 @@ class SeededByTrial(BaseSampler):
         # Brute force calls study.stop() here, which is an error outside study.optimize().
         if sampler is not None and not isinstance(sampler, BruteForceSampler):
             sampler.after_trial(self._study, trial, state, values)
+
+
+def _on_its_step(value: Any, distribution: BaseDistribution) -> Any:
+    """0.3, where one sampler adds up steps to it and another to 0.30000000000000004."""
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        return float(f"{value:.12g}")
+    return value
 
 
 class _NumberedPoint(QMCSampler):
