@@ -122,6 +122,8 @@ def test_a_missing_file_is_named(copy):
         (gzip.compress(struct.pack(">IIII", 2051, 1, 28, 28) + bytes(784)), r"labels \(600,\)"),
         (gzip.compress(struct.pack(">IIII", 2051, 600, 4, 4) + bytes(9600)), r"\(600, 4, 4\)"),
     ],
+    # Not the bytes: they say when they were packed, and no two processes pack at once.
+    ids=["no gzip", "short", "other magic", "too few images", "other count", "other size"],
 )
 def test_what_is_not_an_image_file_is_refused(copy, content, message):
     replace(copy, IMAGES, content)
