@@ -37,6 +37,7 @@ from search.worker import WorkerSettings
 from spaces import load_space
 
 NOT_TRAINED = "not trained yet"
+_CONFIG_FILE = "best_config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +81,21 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         else:
             results = _kept(plan, retrainings)
         evidence = _gather(settings, record, plan, data_dir, results, arguments)
+        _spare(target, evidence)
         with replaced(target) as fresh:
             write_document(document_of(evidence), fresh)
             _write_winner(evidence, fresh)
     return Outcome(html=target / "report.html", evidence=evidence)
+
+
+def _spare(target: Path, evidence: Evidence) -> None:
+    """Never put a report without results in the place of one that has some."""
+    if evidence.tuned is None and (target / _CONFIG_FILE).exists():
+        raise ReportError(
+            f"{target} has test results, and none of the trainings that these flags ask for is "
+            f"kept in {target.parent / 'retrainings'}. Give the flags that made it (they are in "
+            f"the second line of its report.md), train again without --no-retrain, or move it away."
+        )
 
 
 def _same_data(settings: ReportSettings, record: Record) -> Path:
@@ -304,7 +316,7 @@ def _write_winner(evidence: Evidence, directory: Path) -> None:
         "test_accuracy": [float(value) for value in tuned.correct.mean(axis=1)],
         "model": {"file": "best_model.keras", "seed": tuned.runs[0].seed},
     }
-    (directory / "best_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (directory / _CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
     # The first seed's, not the best one's: choosing it by test accuracy would spoil that number.
     shutil.copyfile(tuned.runs[0].folder / MODEL_FILE, directory / "best_model.keras")
     write_predictions(evidence, directory / "predictions.csv")

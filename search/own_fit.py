@@ -76,8 +76,11 @@ def run_own_fit(
     logs: Any = outcome.history if isinstance(outcome, keras.callbacks.History) else outcome
     values = np.ravel(logs.get("val_accuracy", [])) if isinstance(logs, Mapping) else np.empty(0)
     if not values.size:
+        found = type(outcome).__name__
+        if isinstance(logs, Mapping):
+            found += f" with {', '.join(map(str, logs)) or 'nothing'}"
         raise SearchError(
-            f"fit() called no callback's on_epoch_end and returned {type(outcome).__name__}; call "
+            f"fit() called no callback's on_epoch_end and returned {found}; call "
             "it after each epoch with val_accuracy in its logs, or return {'val_accuracy': ...}."
         )
     watcher.record_late(values.tolist(), epochs)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from optuna.distributions import BaseDistribution
 
+from search.errors import SearchError
 from search.messages import (
     Answer,
     Beat,
@@ -228,6 +229,8 @@ def in_fresh_session(
         return Failed(reason="out of memory", traceback=traceback.format_exc())
     except (EOFError, ConnectionError):
         raise
+    except SearchError as error:  # it says all there is to say
+        return Failed(reason=str(error).rstrip("."))
     except Exception as error:
         return Failed(reason=_in_one_line(error), traceback=traceback.format_exc())
 

@@ -127,6 +127,17 @@ def test_the_same_command_trains_nothing_and_more_seeds_only_the_new_ones(
     assert "n = 3" in more.stdout
 
 
+def test_a_report_with_results_is_not_replaced_by_one_without(
+    reported: Path, small_data_with_test: Path
+) -> None:
+    before = sorted(reported.rglob("*"))
+    flags = ("--no-retrain", "--quiet", "--epochs", "77", "--seeds", "1", "--top", "1")
+    ended = report(reported.parent.parent.parent, small_data_with_test, *flags)
+    assert ended.returncode == 2
+    assert "report has test results, and none of the trainings that these flags" in ended.stderr
+    assert sorted(reported.rglob("*")) == before
+
+
 def test_without_retraining_the_gaps_are_marked_and_the_test_split_stays_closed(
     searched: Path, small_data_with_test: Path, small_data: Path, tmp_path: Path
 ) -> None:

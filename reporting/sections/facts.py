@@ -33,7 +33,13 @@ def _facts(evidence: Evidence) -> Table:
         "Space": facts.get("space"),
         "Trials": ", ".join(f"{count} {state.lower()}" for state, count in states.items()),
         "Most epochs a trial": facts.get("epochs"),
-        "Search": _words(facts.get("settings", {})),
+        "Search": _words(
+            {
+                name: value
+                for name, value in dict(facts.get("settings", {})).items()
+                if name not in ("sampler", "tuner")
+            }
+        ),
         "Engine": _engine(facts),
         "Searched": f"{_minute(started)} to {_minute(ended)}"
         + ("" if pd.isna(started) or pd.isna(ended) else f" ({_span(started, ended)})"),
