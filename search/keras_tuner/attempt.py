@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras_tuner
@@ -156,8 +156,7 @@ class DrawnHyperParameters(TrialHyperParameters):
             What the run has read; all, if it has read nothing one by one.
         """
         if not self._has_read:
-            for name in list(self._unread):
-                self._read(name)
+            self._read_all()
         self._draws = False
         unread, self._unread = self._unread, {}
         read = keras_tuner.HyperParameters()
@@ -165,8 +164,24 @@ class DrawnHyperParameters(TrialHyperParameters):
         read.merge([each for each in self.space if each.name not in unread], overwrite=False)
         return read
 
+    def peek(self) -> keras_tuner.HyperParameters:
+        """A copy to look at, as tables and files do: nothing counts as read."""
+        return keras_tuner.HyperParameters.from_config(self.get_config())
+
+    def copy(self) -> keras_tuner.HyperParameters:
+        """See `keras_tuner.HyperParameters`; nobody sees what is read of a copy: all counts."""
+        self._read_all()
+        return self.peek()
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras_tuner.HyperParameters`; nothing counts as read."""
+        plain = dict(dict.items(self.values))  # any other way would read them
+        space = [{"class_name": type(p).__name__, "config": p.get_config()} for p in self.space]
+        return {"space": space, "values": plain}
+
     def __reduce__(self) -> Any:
         # A copy or a pickle is of the values, not of the study.
+        self._read_all()
         return keras_tuner.HyperParameters.from_config, (self.get_config(),)
 
     def _register(self, hyperparameter: Any, overwrite: bool = False) -> Any:
@@ -186,6 +201,10 @@ class DrawnHyperParameters(TrialHyperParameters):
         self._read(hyperparameter.name)  # one that is new was not known while it was registered
         return value
 
+    def _read_all(self) -> None:
+        for name in list(self._unread):
+            self._read(name)
+
     def _read(self, name: str) -> None:
         if name in self._unread:
             self._has_read = True
@@ -204,9 +223,34 @@ class _Watched(dict[str, Any]):
         self._read(name)
         return value
 
+    def __iter__(self) -> Iterator[str]:
+        # Where this is overridden, dict(values), {**values} and f(**values) go by __getitem__.
+        return super().__iter__()
+
+    def __reduce__(self) -> Any:
+        return dict, (self.copy(),)
+
     def get(self, name: str, default: Any = None) -> Any:
         """See `dict`."""
         return self[name] if name in self else default  # noqa: SIM401
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """See `dict`."""
+        if name in self:
+            self._read(name)
+        return super().pop(name, *default)
+
+    def items(self) -> Any:
+        """See `dict`."""
+        return self.copy().items()
+
+    def values(self) -> Any:
+        """See `dict`."""
+        return self.copy().values()
+
+    def copy(self) -> dict[str, Any]:
+        """See `dict`; the copy is not watched."""
+        return {name: self[name] for name in self}
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:

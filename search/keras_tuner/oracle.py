@@ -207,7 +207,7 @@ class OptunaOracle(DurableOracle):
         if attempt is None:
             return {"status": TrialStatus.STOPPED, "values": None}
         self._run(trial_id, attempt)
-        return {"status": TrialStatus.RUNNING, "values": dict(attempt.hyperparameters.values)}
+        return {"status": TrialStatus.RUNNING, "values": attempt.hyperparameters.peek().values}
 
     def create_trial(self, tuner_id: str) -> Trial:
         """See `keras_tuner.Oracle`.
@@ -326,7 +326,7 @@ class OptunaOracle(DurableOracle):
         number = self.numbers[trial.trial_id]
         attempt = self.begin().repeat(number, self.hyperparameters.space)
         self._run(trial.trial_id, attempt)
-        trial.hyperparameters = attempt.hyperparameters
+        trial.hyperparameters = attempt.hyperparameters.peek()  # until KerasTuner has shown it
         # KerasTuner would keep the NaN of a failed attempt, and take that for the score.
         trial.metrics = MetricsTracker()
         trial.score, trial.best_step, trial.message = None, 0, None

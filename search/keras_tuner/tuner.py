@@ -181,7 +181,7 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
         self, callbacks: list[Any], trial: Trial, execution: int = 0
     ) -> None:
         shown = copy.copy(trial)
-        shown.hyperparameters = trial.hyperparameters.copy()  # to look at them is not to use them
+        shown.hyperparameters = trial.hyperparameters.peek()
         super()._configure_tensorboard_dir(callbacks, shown, execution)
 
     def _get_tuner_fname(self) -> str:
