@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import keras_tuner
@@ -20,7 +20,12 @@ from optuna.storages import BaseStorage
 from search.keras_tuner import recording
 from search.keras_tuner.attempt import Attempt
 from search.keras_tuner.durable import DurableOracle
-from search.keras_tuner.project import mend_journal, open_project_storage
+from search.keras_tuner.project import (
+    ProjectInUseError,
+    lock_project,
+    mend_journal,
+    open_project_storage,
+)
 from search.keras_tuner.proposing import Proposer
 from search.keras_tuner.seeding import own_seed
 
@@ -116,7 +121,8 @@ class OptunaOracle(DurableOracle):
         self._storage = storage
         self._study_name = study_name
         self._study: optuna.Study | None = None
-        self._proposer: Proposer | None = None
+        self._lock = ExitStack()
+        self._proposer: Proposer | None = None  # while the project is locked
         self._attempts: dict[str, Attempt] = {}
 
     @property
@@ -127,13 +133,11 @@ class OptunaOracle(DurableOracle):
             ValueError: The storage cannot be opened, or the study there has another objective.
         """
         if self._study is None:
-            self._study = recording.open_study(
-                open_project_storage(self._storage, self._project_dir),
-                self._name(),
-                objective=self.objective,
-                sampler=self._sampler,
-                pruner=self._pruner,
-            )
+            try:
+                with lock_project(self._project_dir):
+                    return self._open()
+            except ProjectInUseError:  # whoever searches it has mended it
+                self._study = self._load()
         return self._study
 
     def attempt(self, trial_id: str) -> Attempt:
@@ -170,35 +174,22 @@ class OptunaOracle(DurableOracle):
     def begin(self) -> Proposer:
         """Take up the study where the project left it; `create_trial` does so, if need be.
 
+        Nobody else can then search the project until the search ends or is interrupted.
+
         Returns:
             Who draws its trials.
 
         Raises:
+            RuntimeError: Somebody else searches the project.
             ValueError: The study belongs to another project.
         """
-        if self._proposer is not None:
-            return self._proposer
-        if self._reload_if_passed_over():
-            self.delete_study()
-        if self._storage is None:
-            mend_journal(self._project_dir)
-        self.save()
-        owner = self.study.user_attrs.get(_PROJECT)
-        if owner != self.project and (owner is not None or self.trials):
-            raise ValueError(
-                f"study {self._name()!r} does not belong to the project in {self._project_dir}: "
-                "give the storage and study_name that it was searched with, choose another "
-                "study_name or project_name, or begin anew with overwrite=True."
-            )
-        self.study.set_user_attr(_PROJECT, self.project)
-        for left in recording.running(self.study):
-            trial = self.trials.get(left.user_attrs.get(_TRIAL_ID, ""))
-            if trial is None or trial.status == TrialStatus.RUNNING:
-                recording.fail(self.study, left.number, "interrupted")
-            else:
-                self._tell(trial, left.number)
-        seed = self.seed if self._sampler_seed is None else self._sampler_seed
-        self._proposer = Proposer(self.study, seed, tune_new_entries=self.tune_new_entries)
+        if self._proposer is None:
+            self._lock = lock_project(self._project_dir)
+            try:
+                self._proposer = self._take_up()
+            except BaseException:
+                self._lock.close()
+                raise
         return self._proposer
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -213,6 +204,7 @@ class OptunaOracle(DurableOracle):
         """See `keras_tuner.Oracle`.
 
         Raises:
+            RuntimeError: Somebody else searches the project.
             ValueError: The study belongs to another project.
         """
         with self._locked():
@@ -229,6 +221,8 @@ class OptunaOracle(DurableOracle):
             except BaseException as error:
                 self.interrupt(error)
                 raise
+            if trial.status == TrialStatus.STOPPED:
+                self._let_go()
             if trial.status == TrialStatus.RUNNING:
                 trial.hyperparameters = self._attempts[trial.trial_id].hyperparameters
             return trial
@@ -254,7 +248,11 @@ class OptunaOracle(DurableOracle):
                 raise
             del self._attempts[trial.trial_id]
             if self.trials[trial.trial_id].status == TrialStatus.FAILED:
-                self._stop_after_failures()
+                try:
+                    self._stop_after_failures()
+                except RuntimeError:
+                    self._let_go()
+                    raise
 
     def interrupt(self, error: BaseException) -> None:
         """Let the study know that its running trials will not end; their values are tried again.
@@ -276,15 +274,17 @@ class OptunaOracle(DurableOracle):
                 attempt.describe()
                 reason = f"interrupted ({recording.in_one_line(error)})"
                 recording.fail(self.study, number, reason)
+        self._let_go()
 
     def delete_study(self) -> None:
         """Delete this project's study from its storage, if it is there."""
-        if self._storage is None:
-            return  # it lives and dies with the project's folder
-        storage = open_project_storage(self._storage, self._project_dir)
-        with suppress(KeyError):
-            storage.delete_study(storage.get_study_id_from_name(self._name()))
-        self._study = None
+        self._delete_study_of(self.project)
+
+    def delete_overwritten(self) -> None:
+        """Delete the study of a project whose folder `overwrite=True` has deleted."""
+        project = self._take_overwritten()
+        if project is not None:
+            self._delete_study_of(project)
 
     def score_trial(self, trial: Trial) -> None:
         """See `keras_tuner.Oracle`: the best value, which a pruned trial has of its best step."""
@@ -314,6 +314,62 @@ class OptunaOracle(DurableOracle):
         """
         _refuse_two_conditions([*self.hyperparameters.space, *hyperparameters.space])
         super().update_space(hyperparameters)
+
+    def _take_up(self) -> Proposer:
+        if self._reload_if_changed():
+            self._study = None  # whoever has searched since may have made another one
+        study = self._open()
+        self.save()
+        owner = study.user_attrs.get(_PROJECT)
+        if owner != self.project and (owner is not None or self.trials):
+            raise ValueError(
+                f"study {self._name()!r} does not belong to the project in {self._project_dir}: "
+                "give the storage and study_name that it was searched with, or choose another "
+                "study_name or project_name."
+            )
+        study.set_user_attr(_PROJECT, self.project)
+        for left in recording.running(study):
+            trial = self.trials.get(left.user_attrs.get(_TRIAL_ID, ""))
+            if trial is None or trial.status == TrialStatus.RUNNING:
+                recording.fail(study, left.number, "interrupted")
+            else:
+                self._tell(trial, left.number)
+        seed = self.seed if self._sampler_seed is None else self._sampler_seed
+        return Proposer(study, seed, tune_new_entries=self.tune_new_entries)
+
+    def _let_go(self) -> None:
+        """Let others search the project, unless trials of this search still run."""
+        if not self._attempts:
+            self._proposer = None
+            self._lock.close()
+
+    def _open(self) -> optuna.Study:
+        """The study; only while nobody else searches the project."""
+        self.delete_overwritten()
+        if self._storage is None:
+            mend_journal(self._project_dir)
+        if self._study is None:
+            self._study = self._load()
+        return self._study
+
+    def _load(self) -> optuna.Study:
+        return recording.open_study(
+            open_project_storage(self._storage, self._project_dir),
+            self._name(),
+            objective=self.objective,
+            sampler=self._sampler,
+            pruner=self._pruner,
+        )
+
+    def _delete_study_of(self, project: str) -> None:
+        if self._storage is None:
+            return  # it lives and dies with the project's folder
+        storage = open_project_storage(self._storage, self._project_dir)
+        with suppress(KeyError):
+            study_id = storage.get_study_id_from_name(self._name())
+            if storage.get_study_user_attrs(study_id).get(_PROJECT) == project:
+                storage.delete_study(study_id)
+        self._study = None
 
     def _name(self) -> str:
         return self._study_name or str(self._project_name)

@@ -294,8 +294,10 @@ def test_overwriting_deletes_the_study_too(tmp_path: Path) -> None:
     make(tmp_path, storage=url, max_trials=1).search(X, Y, **FIT)
     tuner = make(tmp_path, storage=url, overwrite=True, max_trials=1)
     assert optuna.get_all_study_names(url) == []
+    tuner.study.enqueue_trial({"layers": 1, "units_0": 4, "rate": 0.01})
     tuner.search(X, Y, **FIT)
     assert states(tuner.study) == ["COMPLETE"]
+    assert tuner.study.best_params == {"layers": 1, "units_0": 4, "rate": 0.01}
     again = make(tmp_path, overwrite=True, max_trials=1)
     again.search(X, Y, **FIT)
     assert states(again.study) == ["COMPLETE"]
@@ -316,6 +318,11 @@ def test_a_project_is_searched_once_at_a_time(tmp_path: Path) -> None:
     second = OwnRunTrial(max_trials=1, directory=str(tmp_path), project_name="project")
     with pytest.raises(RuntimeError, match="is being searched by another process"):
         second.search()
+    journal = tmp_path / "project" / "study.journal"
+    before = journal.read_bytes()
+    with pytest.raises(RuntimeError, match="is being searched by another process"):
+        make(tmp_path, overwrite=True)
+    assert journal.read_bytes() == before
     outside.set()
     thread.join()
     assert states(first.study) == ["COMPLETE"]
