@@ -3,12 +3,13 @@
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras_tuner
 import optuna
 from keras_tuner.engine import hyperparameters as kinds
-from keras_tuner.errors import FatalValueError
+from keras_tuner.errors import FatalError, FatalRuntimeError, FatalValueError
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from search.hyperparameters import TrialHyperParameters, value_of
@@ -88,29 +89,35 @@ class Attempt:
 
         Raises:
             FatalValueError: The study knows this name with other values.
+            FatalRuntimeError: The storage cannot be written.
         """
         value = self.params[name]
-        try:
-            self._study._storage.set_trial_param(
-                self.trial._trial_id, name, distribution.to_internal_repr(value), distribution
-            )
-        except ValueError as error:
-            raise FatalValueError(
-                f"study {self._study.study_name!r} knows hyperparameter {name!r} with other values "
-                f"than the search space gives it now ({error}). Go back to the earlier space, or "
-                "choose another study_name or project_name."
-            ) from error
+        with _not_the_models():
+            try:
+                self._study._storage.set_trial_param(
+                    self.trial._trial_id, name, distribution.to_internal_repr(value), distribution
+                )
+            except ValueError as error:
+                raise FatalValueError(
+                    f"study {self._study.study_name!r} knows hyperparameter {name!r} with other "
+                    f"values than the search space gives it now ({error}). Go back to the earlier "
+                    "space, or choose another study_name or project_name."
+                ) from error
         return value
 
     def report(self, value: float, step: int, *, may_prune: bool = True) -> bool:
         """Record an intermediate value; True means stop now.
 
         A step that is not beyond the last one is passed over: a further execution begins anew.
+
+        Raises:
+            FatalRuntimeError: The storage or the pruner has failed.
         """
         if not self.pruned and step > max(self.reported, default=-1):
             self.reported[step] = value
-            self.trial.report(value, step)
-            self.pruned = may_prune and self.trial.should_prune()
+            with _not_the_models():
+                self.trial.report(value, step)
+                self.pruned = may_prune and self.trial.should_prune()
         return self.pruned
 
     def describe(self) -> None:
@@ -197,7 +204,8 @@ class DrawnHyperParameters(TrialHyperParameters):
         return value
 
     def _retrieve(self, hyperparameter: Any) -> Any:
-        value = super()._retrieve(hyperparameter)
+        with _not_the_models():
+            value = super()._retrieve(hyperparameter)
         self._read(hyperparameter.name)  # one that is new was not known while it was registered
         return value
 
@@ -251,6 +259,20 @@ class _Watched(dict[str, Any]):
     def copy(self) -> dict[str, Any]:
         """See `dict`; the copy is not watched."""
         return {name: self[name] for name in self}
+
+
+@contextmanager
+def _not_the_models() -> Iterator[None]:
+    # KerasTuner takes any error but a fatal one for a failure of the model that runs.
+    try:
+        yield
+    except FatalError:
+        raise
+    except Exception as error:
+        raise FatalRuntimeError(
+            f"Optuna failed, not the model ({type(error).__name__}: {error}). Mend the storage, "
+            "sampler or pruner, and run the same program again: the trial is repeated."
+        ) from error
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:

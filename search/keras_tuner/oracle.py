@@ -1,6 +1,5 @@
 """An oracle that asks Optuna: the study chooses, prunes and records, KerasTuner runs."""
 
-import math
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -44,9 +43,10 @@ class OptunaOracle(DurableOracle):
 
     (or by returning early). Each run of a trial is an Optuna trial: a retry begins another one. It
     holds the values that the run asked for, its intermediate values, and the user attributes
-    `trial_id` (KerasTuner's), `seconds`, `epochs` (if known), `fixed` (values of `hp.Fixed`),
-    `failure` and `traceback` (of a failed one). The sampler chooses from the first trial on: the
-    default configuration is not tried first (see `Study.enqueue_trial` for that).
+    `trial_id` (KerasTuner's), `project` (told apart by it), `seconds`, `epochs` (if known), `fixed`
+    (values of `hp.Fixed`), `failure` and `traceback` (of a failed one). The sampler chooses from
+    the first trial on: the default configuration is not tried first (see `Study.enqueue_trial` for
+    that).
 
     Args:
         objective: A metric's name, a `keras_tuner.Objective`, or a list of them: the sum is
@@ -286,24 +286,17 @@ class OptunaOracle(DurableOracle):
         if project is not None:
             self._delete_study_of(project)
 
-    def score_trial(self, trial: Trial) -> None:
-        """See `keras_tuner.Oracle`: the best value, which a pruned trial has of its best step."""
-        super().score_trial(trial)
-        attempt = self._attempts.get(trial.trial_id)
-        if attempt is not None and attempt.pruned and not math.isnan(trial.score):
-            self.pruned.add(trial.trial_id)
-            trial.message = f"Pruned after step {max(attempt.reported)}."
-
     def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
-        """The best trials, best first: complete ones; if there are none, pruned ones, else failed.
+        """The best trials: complete ones, best first, then pruned ones, then failed ones.
 
         Args:
             num_trials: Most trials to give.
         """
-        completed = [t for t in self.trials.values() if t.status == TrialStatus.COMPLETED]
-        completed.sort(key=lambda t: t.score, reverse=self.objective.direction == "max")
-        whole = [t for t in completed if t.trial_id not in self.pruned]
-        return (whole or completed or list(self.trials.values()))[:num_trials]
+        ended = [t for t in self.trials.values() if t.status != TrialStatus.RUNNING]
+        scored = [t for t in ended if t.status == TrialStatus.COMPLETED and t.score is not None]
+        scored.sort(key=lambda t: t.score, reverse=self.objective.direction == "max")
+        scored.sort(key=lambda t: t.trial_id in self.pruned)  # keeps the order within each part
+        return [*scored, *(t for t in ended if t not in scored)][:num_trials]
 
     def update_space(self, hyperparameters: keras_tuner.HyperParameters) -> None:
         """See `keras_tuner.Oracle`.
@@ -329,13 +322,15 @@ class OptunaOracle(DurableOracle):
             )
         study.set_user_attr(_PROJECT, self.project)
         for left in recording.running(study):
+            if left.user_attrs.get(_PROJECT) != self.project:
+                continue  # it is another program's, and may well run
             trial = self.trials.get(left.user_attrs.get(_TRIAL_ID, ""))
             if trial is None or trial.status == TrialStatus.RUNNING:
                 recording.fail(study, left.number, "interrupted")
             else:
                 self._tell(trial, left.number)
         seed = self.seed if self._sampler_seed is None else self._sampler_seed
-        return Proposer(study, seed, tune_new_entries=self.tune_new_entries)
+        return Proposer(study, self.project, seed, tune_new_entries=self.tune_new_entries)
 
     def _let_go(self) -> None:
         """Let others search the project, unless trials of this search still run."""
@@ -373,6 +368,14 @@ class OptunaOracle(DurableOracle):
 
     def _name(self) -> str:
         return self._study_name or str(self._project_name)
+
+    def _save_trial(self, trial: Trial) -> None:
+        # Once it has been scored, by whatever a subclass makes of that.
+        attempt = self._attempts.get(trial.trial_id)
+        if attempt is not None and attempt.pruned and trial.status == TrialStatus.COMPLETED:
+            self.pruned.add(trial.trial_id)
+            trial.message = f"Pruned after step {max(attempt.reported)}."
+        super()._save_trial(trial)
 
     def _run(self, trial_id: str, attempt: Attempt) -> None:
         self._attempts[trial_id] = attempt

@@ -23,7 +23,7 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
     It is used as `keras_tuner.RandomSearch` is. After each epoch (of the first execution of a
     trial, if it has several) the objective is reported to Optuna, as the value of step 1, 2, ...;
     nothing is pruned after its last epoch. A pruned trial is `COMPLETED` for KerasTuner with its
-    best value, `PRUNED` in the study, and no candidate for the best model while there are others.
+    best value, `PRUNED` in the study, and among the best trials it follows the complete ones.
     A training loop of one's own, in `HyperModel.fit` or `run_trial`, is left by
     `optuna.TrialPruned` when it reports an epoch to its callbacks or to `on_epoch_end`. An
     interrupted search is continued by running the same program again: the trial that ran is run

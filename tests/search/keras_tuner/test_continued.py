@@ -320,3 +320,13 @@ def test_a_torn_journal_can_be_added_to_before_the_search(tmp_path: Path) -> Non
     tuner.search(verbose=0)
     assert oracle.study.trials[1].params == {"x": 0.5, "n": 7}
     assert states(search(two_values, tmp_path, max_trials=2).oracle.study) == ["COMPLETE"] * 2
+
+
+def test_trials_that_other_programs_run_are_left_alone(tmp_path: Path) -> None:
+    storage = InMemoryStorage()
+    study = optuna.create_study(study_name="project", storage=storage, direction="maximize")
+    others = study.ask()
+    others.set_user_attr("trial_id", "0")
+    oracle = search(two_values, tmp_path, max_trials=2, storage=storage).oracle
+    assert states(oracle.study) == ["RUNNING", "COMPLETE", "COMPLETE"]
+    study.tell(others, 1.0)

@@ -194,6 +194,34 @@ def test_a_grid_may_hold_points_that_read_the_same_values(tmp_path: Path) -> Non
     assert skipped.user_attrs["failure"] == "not run: an earlier trial has this configuration"
 
 
+def test_an_early_failure_closes_no_part_of_the_space(tmp_path: Path) -> None:
+    calls = iter(range(99))
+
+    def run(hp: Any) -> float:
+        a = hp.Int("a", 1, 2)
+        if next(calls) == 0:
+            raise ValueError("once")
+        return float(a * hp.Int("b", 1, 3))
+
+    oracle = search(run, tmp_path, max_trials=None).oracle
+    ended = [trial for trial in oracle.study.trials if trial.state.name == "COMPLETE"]
+    assert {tuple(sorted(trial.params.items())) for trial in ended} == {
+        (("a", a), ("b", b)) for a in (1, 2) for b in (1, 2, 3)
+    }
+    assert states(oracle.study) == ["FAIL"] + ["COMPLETE"] * 6
+
+
+def test_trials_that_run_at_once_differ(tmp_path: Path) -> None:
+    space = keras_tuner.HyperParameters()
+    six_points(space)
+    oracle = OptunaOracle(keras_tuner.Objective("score", "max"), 9, hyperparameters=space)
+    FunctionTuner(oracle, six_points, tmp_path)
+    trials = [oracle.create_trial(f"tuner{number}") for number in range(7)]
+    points = {tuple(trial.hyperparameters.copy().values.items()) for trial in trials[:6]}
+    assert len(points) == 6
+    assert trials[6].status == "STOPPED"
+
+
 def test_a_program_without_hyperparameters_runs_once(tmp_path: Path) -> None:
     assert len(search(lambda hp: 1.0, tmp_path, max_trials=5).oracle.trials) == 1
 
