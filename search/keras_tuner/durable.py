@@ -67,8 +67,9 @@ class DurableOracle(keras_tuner.Oracle):  # type: ignore[misc]
         self.numbers, self.pruned = {}, set()
         super().reload()
         self._known = self._stored()
-        # In their order, or those that are equally good would change places.
-        self.trials = dict(sorted(self.trials.items()))
+        # In their order, or those that are equally good would change places; as numbers, as more
+        # max_trials than before make longer ids.
+        self.trials = dict(sorted(self.trials.items(), key=lambda item: int(item[0])))
         for trial_id, trial in self.trials.items():
             stored = utils.load_json(self._trial_file(trial_id))
             self.numbers[trial_id] = stored[_NUMBER]

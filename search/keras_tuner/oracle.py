@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from numbers import Integral
 from typing import Any
 
 import keras_tuner
@@ -94,6 +95,10 @@ class OptunaOracle(DurableOracle):
         database = "an Optuna storage, a database URL such as sqlite:///study.db, or None"
         _require("storage", None if is_url else storage, BaseStorage, database)
         _require("study_name", study_name, str, "a string, or None")
+        _require("seed", seed, Integral, "an integer, or None")
+        _require("max_trials", max_trials, Integral, "1 or more, or None")
+        _require_count("max_retries_per_trial", max_retries_per_trial, 0)
+        _require_count("max_consecutive_failed_trials", max_consecutive_failed_trials, 1)
         if max_trials is not None and max_trials < 1:
             raise ValueError(f"max_trials must be 1 or more, or None; got {max_trials!r}.")
         if has_chief_oracle():
@@ -417,6 +422,11 @@ class OptunaOracle(DurableOracle):
 def _require(name: str, value: object, kind: type, allowed: str) -> None:
     if value is not None and not isinstance(value, kind):
         raise ValueError(f"{name} must be {allowed}; got {value!r}.")
+
+
+def _require_count(name: str, value: object, least: int) -> None:
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be {least} or more; got {value!r}.")
 
 
 def _refuse_two_conditions(space: Sequence[Any]) -> None:

@@ -2,8 +2,8 @@
 
 import json
 import os
-import tempfile
-from contextlib import ExitStack
+import uuid
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,15 +21,16 @@ def write_json(path: str, content: object) -> None:
     if is_remote(path):  # object stores replace whole files anyway
         utils.save_json(path, content)
         return
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", suffix=".tmp")
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     try:
-        with os.fdopen(handle, "w") as file:
+        with open(temporary, "x") as file:  # mkstemp would keep it from the user's group
             json.dump(content, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
 
 

@@ -164,6 +164,15 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_json(str(path), {"a": 2, "b": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_trials_keep_their_order_when_more_are_asked_for(tmp_path: Path) -> None:
+    search(two_values, tmp_path, max_trials=2)
+    search(two_values, tmp_path, max_trials=11)
+    later = FunctionTuner(OptunaOracle(SCORE, 11), two_values, tmp_path).oracle
+    assert [int(trial_id) for trial_id in later.trials] == list(range(11))
 
 
 @pytest.mark.parametrize(
