@@ -20,6 +20,12 @@ _PRUNED = "pruned"
 _ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 
 
+def gave_up(trial: Trial) -> bool:
+    """Whether the program itself raised `optuna.TrialPruned`, which is no crash."""
+    lines = (trial.message or "").strip().splitlines()
+    return bool(lines) and lines[-1].startswith("optuna.exceptions.TrialPruned")
+
+
 class DurableOracle(keras_tuner.Oracle):  # type: ignore[misc]
     """Keeps a project in files that are written whole or not at all.
 
@@ -132,6 +138,8 @@ class DurableOracle(keras_tuner.Oracle):  # type: ignore[misc]
         for trial_id in reversed(self.end_order):
             if self.trials[trial_id].status != TrialStatus.FAILED:
                 break
+            if gave_up(self.trials[trial_id]):
+                continue
             streak += 1
         if streak >= self.max_consecutive_failed_trials:
             raise RuntimeError(

@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage
 
 from search.keras_tuner import recording
 from search.keras_tuner.attempt import Attempt
-from search.keras_tuner.durable import DurableOracle
+from search.keras_tuner.durable import DurableOracle, gave_up
 from search.keras_tuner.project import (
     ProjectInUseError,
     lock_project,
@@ -243,6 +243,9 @@ class OptunaOracle(DurableOracle):
             attempt = self.attempt(trial.trial_id)
             try:
                 trial.hyperparameters = attempt.hyperparameters.finish()
+                if trial.status == TrialStatus.INVALID and gave_up(trial):
+                    attempt.pruned = bool(attempt.reported)
+                    trial.status = TrialStatus.FAILED  # at once: another try would end likewise
                 if attempt.pruned:
                     self._complete_pruned(trial, attempt)
                 super().end_trial(trial)
@@ -399,7 +402,7 @@ class OptunaOracle(DurableOracle):
         self._save_trial(trial)
 
     def _complete_pruned(self, trial: Trial, attempt: Attempt) -> None:
-        if trial.status == TrialStatus.INVALID:  # the run was left by an exception
+        if trial.status != TrialStatus.COMPLETED:  # the run was left by an exception
             trial.status, trial.message = TrialStatus.COMPLETED, None
         metrics, name = self.trials[trial.trial_id].metrics, self.objective.name
         if not metrics.exists(name):

@@ -213,6 +213,19 @@ def test_a_failure_of_optunas_is_not_the_models(
     assert [trial.status for trial in oracle.trials.values()] == ["COMPLETED"] * 2
 
 
+def test_a_program_may_prune_on_its_own_judgement(tmp_path: Path) -> None:
+    def run(hp: Any, trial: Any, oracle: Any) -> float:
+        hp.Int("a", 1, 1000)
+        if trial.trial_id != "0":
+            oracle.report(trial.trial_id, 1.0, 1)
+        raise optuna.TrialPruned("hopeless")
+
+    arguments: dict[str, Any] = {"max_retries_per_trial": 2, "max_consecutive_failed_trials": 1}
+    oracle = search(run, tmp_path, max_trials=2, **arguments).oracle
+    assert states(oracle.study) == ["FAIL", "PRUNED"]
+    assert [trial.status for trial in oracle.trials.values()] == ["FAILED", "COMPLETED"]
+
+
 def test_the_median_prunes_by_default_and_none_is_pruned_with_several_objectives(
     tmp_path: Path,
 ) -> None:
