@@ -134,6 +134,8 @@ class DurableOracle(keras_tuner.Oracle):  # type: ignore[misc]
         pass
 
     def _stop_after_failures(self) -> None:
+        if gave_up(self.trials[self.end_order[-1]]):
+            return
         streak = 0
         for trial_id in reversed(self.end_order):
             if self.trials[trial_id].status != TrialStatus.FAILED:

@@ -232,13 +232,19 @@ class OptunaOracle(DurableOracle):
                 trial.hyperparameters = self._attempts[trial.trial_id].hyperparameters
             return trial
 
-    def end_trial(self, trial: Trial) -> None:
+    def end_trial(self, trial: Trial | str, status: str = TrialStatus.COMPLETED) -> None:
         """See `keras_tuner.Oracle`.
+
+        Args:
+            trial: The trial; its id, as older programs give it, needs the status too.
+            status: Of a trial that is given by its id.
 
         Raises:
             RuntimeError: Too many trials failed in a row, or a trial named a hyperparameter though
                 `allow_new_entries` is False.
         """
+        if isinstance(trial, str):
+            trial = Trial(None, trial, status)
         with self._locked():
             attempt = self.attempt(trial.trial_id)
             try:

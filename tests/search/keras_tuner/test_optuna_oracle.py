@@ -159,6 +159,15 @@ def test_an_error_does_not_leave_the_oracle_locked(tmp_path: Path) -> None:
     assert oracle.get_trial(trial.trial_id).metrics.exists("score")
 
 
+def test_a_trial_can_be_ended_by_its_id(tmp_path: Path) -> None:
+    oracle = OptunaOracle(keras_tuner.Objective("score", "max"), 9)
+    FunctionTuner(oracle, six_points, tmp_path)
+    trial = oracle.create_trial("tuner0")
+    oracle.update_trial(trial.trial_id, {"score": 1.0})
+    oracle.end_trial(trial.trial_id, "COMPLETED")
+    assert oracle.get_trial("0").score == oracle.study.best_value == 1.0
+
+
 def test_a_tuner_gets_its_running_trial_again(tmp_path: Path) -> None:
     oracle = OptunaOracle(keras_tuner.Objective("score", "max"), 9)
     FunctionTuner(oracle, six_points, tmp_path)
