@@ -68,7 +68,9 @@ def value_of(suggest: Suggest, hyperparameter: Any) -> Any:
         return low + high - suggest(name + _REVERSED, _numeric(whole, low, high, log=True))
     if hyperparameter.sampling == "log":
         return suggest(name, _numeric(whole, low, high, log=True))
-    if step and not whole:
+    if step and whole:
+        high = low + (high - low) // step * step
+    elif step:
         # Optuna cuts a range that is no multiple of its step, and 0.5 // 0.05 is 9: rounding errors
         # must not cut more than that.
         high = round(low + math.floor((high - low) / step + 1e-9) * step, 10)

@@ -2,13 +2,14 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras_tuner
 import optuna
 from keras_tuner.engine import hyperparameters as kinds
-from keras_tuner.errors import FatalValueError
+from keras_tuner.errors import FatalError, FatalRuntimeError, FatalValueError
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from search.hyperparameters import TrialHyperParameters, value_of
@@ -88,29 +89,35 @@ class Attempt:
 
         Raises:
             FatalValueError: The study knows this name with other values.
+            FatalRuntimeError: The storage cannot be written.
         """
         value = self.params[name]
-        try:
-            self._study._storage.set_trial_param(
-                self.trial._trial_id, name, distribution.to_internal_repr(value), distribution
-            )
-        except ValueError as error:
-            raise FatalValueError(
-                f"study {self._study.study_name!r} knows hyperparameter {name!r} with other values "
-                f"than the search space gives it now ({error}). Go back to the earlier space, or "
-                "choose another study_name or project_name."
-            ) from error
+        with _not_the_models():
+            try:
+                self._study._storage.set_trial_param(
+                    self.trial._trial_id, name, distribution.to_internal_repr(value), distribution
+                )
+            except ValueError as error:
+                raise FatalValueError(
+                    f"study {self._study.study_name!r} knows hyperparameter {name!r} with other "
+                    f"values than the search space gives it now ({error}). Go back to the earlier "
+                    "space, or choose another study_name or project_name."
+                ) from error
         return value
 
     def report(self, value: float, step: int, *, may_prune: bool = True) -> bool:
         """Record an intermediate value; True means stop now.
 
         A step that is not beyond the last one is passed over: a further execution begins anew.
+
+        Raises:
+            FatalRuntimeError: The storage or the pruner has failed.
         """
         if not self.pruned and step > max(self.reported, default=-1):
             self.reported[step] = value
-            self.trial.report(value, step)
-            self.pruned = may_prune and self.trial.should_prune()
+            with _not_the_models():
+                self.trial.report(value, step)
+                self.pruned = may_prune and self.trial.should_prune()
         return self.pruned
 
     def describe(self) -> None:
@@ -156,8 +163,7 @@ class DrawnHyperParameters(TrialHyperParameters):
             What the run has read; all, if it has read nothing one by one.
         """
         if not self._has_read:
-            for name in list(self._unread):
-                self._read(name)
+            self._read_all()
         self._draws = False
         unread, self._unread = self._unread, {}
         read = keras_tuner.HyperParameters()
@@ -165,8 +171,24 @@ class DrawnHyperParameters(TrialHyperParameters):
         read.merge([each for each in self.space if each.name not in unread], overwrite=False)
         return read
 
+    def peek(self) -> keras_tuner.HyperParameters:
+        """A copy to look at, as tables and files do: nothing counts as read."""
+        return keras_tuner.HyperParameters.from_config(self.get_config())
+
+    def copy(self) -> keras_tuner.HyperParameters:
+        """See `keras_tuner.HyperParameters`; nobody sees what is read of a copy: all counts."""
+        self._read_all()
+        return self.peek()
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras_tuner.HyperParameters`; nothing counts as read."""
+        plain = dict(dict.items(self.values))  # any other way would read them
+        space = [{"class_name": type(p).__name__, "config": p.get_config()} for p in self.space]
+        return {"space": space, "values": plain}
+
     def __reduce__(self) -> Any:
         # A copy or a pickle is of the values, not of the study.
+        self._read_all()
         return keras_tuner.HyperParameters.from_config, (self.get_config(),)
 
     def _register(self, hyperparameter: Any, overwrite: bool = False) -> Any:
@@ -182,9 +204,14 @@ class DrawnHyperParameters(TrialHyperParameters):
         return value
 
     def _retrieve(self, hyperparameter: Any) -> Any:
-        value = super()._retrieve(hyperparameter)
+        with _not_the_models():
+            value = super()._retrieve(hyperparameter)
         self._read(hyperparameter.name)  # one that is new was not known while it was registered
         return value
+
+    def _read_all(self) -> None:
+        for name in list(self._unread):
+            self._read(name)
 
     def _read(self, name: str) -> None:
         if name in self._unread:
@@ -204,9 +231,48 @@ class _Watched(dict[str, Any]):
         self._read(name)
         return value
 
+    def __iter__(self) -> Iterator[str]:
+        # Where this is overridden, dict(values), {**values} and f(**values) go by __getitem__.
+        return super().__iter__()
+
+    def __reduce__(self) -> Any:
+        return dict, (self.copy(),)
+
     def get(self, name: str, default: Any = None) -> Any:
         """See `dict`."""
         return self[name] if name in self else default  # noqa: SIM401
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """See `dict`."""
+        if name in self:
+            self._read(name)
+        return super().pop(name, *default)
+
+    def items(self) -> Any:
+        """See `dict`."""
+        return self.copy().items()
+
+    def values(self) -> Any:
+        """See `dict`."""
+        return self.copy().values()
+
+    def copy(self) -> dict[str, Any]:
+        """See `dict`; the copy is not watched."""
+        return {name: self[name] for name in self}
+
+
+@contextmanager
+def _not_the_models() -> Iterator[None]:
+    # KerasTuner takes any error but a fatal one for a failure of the model that runs.
+    try:
+        yield
+    except FatalError:
+        raise
+    except Exception as error:
+        raise FatalRuntimeError(
+            f"Optuna failed, not the model ({type(error).__name__}: {error}). Mend the storage, "
+            "sampler or pruner, and run the same program again: the trial is repeated."
+        ) from error
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:

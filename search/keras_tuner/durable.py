@@ -3,13 +3,13 @@
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import current_thread
 from typing import Any
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
-from keras_tuner.src import utils
+from keras_tuner.src import backend, utils
 from keras_tuner.src.engine.oracle import LOCKS, THREADS
 
 from search.keras_tuner.project import write_json
@@ -18,6 +18,12 @@ _PROJECT = "project"
 _NUMBER = "optuna_number"
 _PRUNED = "pruned"
 _ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
+
+
+def gave_up(trial: Trial) -> bool:
+    """Whether the program itself raised `optuna.TrialPruned`, which is no crash."""
+    lines = (trial.message or "").strip().splitlines()
+    return bool(lines) and lines[-1].startswith("optuna.exceptions.TrialPruned")
 
 
 class DurableOracle(keras_tuner.Oracle):  # type: ignore[misc]
@@ -40,8 +46,8 @@ class DurableOracle(keras_tuner.Oracle):  # type: ignore[misc]
         self.project = uuid.uuid4().hex
         self.numbers: dict[str, int] = {}
         self.pruned: set[str] = set()
-        self._is_loaded = False
-        self._was_there = False
+        self._known: dict[str, Any] | None = None  # as last saved or loaded
+        self._found: str | None = None  # the project that was there when the tuner was made
 
     def get_state(self) -> dict[str, Any]:
         """See `keras_tuner.Oracle`."""
@@ -55,7 +61,7 @@ class DurableOracle(keras_tuner.Oracle):  # type: ignore[misc]
     def save(self) -> None:
         """See `keras_tuner.Oracle`; a crash leaves the state before or after."""
         write_json(self._get_oracle_fname(), self.get_state())
-        self._is_loaded = True
+        self._known = self._stored()
 
     def reload(self) -> None:
         """See `keras_tuner.Oracle`; trials that have not ended wait to be run again.
@@ -63,10 +69,13 @@ class DurableOracle(keras_tuner.Oracle):  # type: ignore[misc]
         Raises:
             RuntimeError: The project is another tuner's.
         """
+        self.trials: dict[str, Trial] = {}
+        self.numbers, self.pruned = {}, set()
         super().reload()
-        self._is_loaded = True
-        # In their order, or those that are equally good would change places.
-        self.trials: dict[str, Trial] = dict(sorted(self.trials.items()))
+        self._known = self._stored()
+        # In their order, or those that are equally good would change places; as numbers, as more
+        # max_trials than before make longer ids.
+        self.trials = dict(sorted(self.trials.items(), key=lambda item: int(item[0])))
         for trial_id, trial in self.trials.items():
             stored = utils.load_json(self._trial_file(trial_id))
             self.numbers[trial_id] = stored[_NUMBER]
@@ -87,18 +96,27 @@ class DurableOracle(keras_tuner.Oracle):  # type: ignore[misc]
         with self._locked():
             return super().update_trial(trial_id, metrics, step)
 
-    def _reload_if_passed_over(self) -> bool:
-        """Load a project that the tuner has not loaded; whether it has overwritten one instead."""
-        if self._is_loaded:
+    def _reload_if_changed(self) -> bool:
+        """Load what others have saved since; only while nobody else searches the project."""
+        if self._stored() in (None, self._known):
             return False
-        if os.path.exists(self._get_oracle_fname()):
-            self.reload()  # KerasTuner reloads only projects of which a trial has ended
-            return False
-        return self._was_there
+        self.reload()
+        return True
+
+    def _take_overwritten(self) -> str | None:
+        """The project whose folder was deleted after the tuner was made; answered once."""
+        found, self._found = self._found, None
+        return found if self._stored() is None else None
+
+    def _stored(self) -> dict[str, Any] | None:
+        path = self._get_oracle_fname()
+        state: dict[str, Any] | None = utils.load_json(path) if backend.io.exists(path) else None
+        return state
 
     def _set_project_dir(self, directory: str, project_name: str) -> None:
         super()._set_project_dir(directory, project_name)
-        self._was_there = os.path.exists(self._get_oracle_fname())
+        with suppress(ValueError):  # one that cannot be read may be about to be overwritten
+            self._found = (self._stored() or {}).get(_PROJECT)
 
     def _save_trial(self, trial: Trial) -> None:
         state = {
@@ -116,10 +134,14 @@ class DurableOracle(keras_tuner.Oracle):  # type: ignore[misc]
         pass
 
     def _stop_after_failures(self) -> None:
+        if gave_up(self.trials[self.end_order[-1]]):
+            return
         streak = 0
         for trial_id in reversed(self.end_order):
             if self.trials[trial_id].status != TrialStatus.FAILED:
                 break
+            if gave_up(self.trials[trial_id]):
+                continue
             streak += 1
         if streak >= self.max_consecutive_failed_trials:
             raise RuntimeError(

@@ -1,9 +1,9 @@
 """An oracle that asks Optuna: the study chooses, prunes and records, KerasTuner runs."""
 
-import math
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from numbers import Integral
 from typing import Any
 
 import keras_tuner
@@ -19,8 +19,13 @@ from optuna.storages import BaseStorage
 
 from search.keras_tuner import recording
 from search.keras_tuner.attempt import Attempt
-from search.keras_tuner.durable import DurableOracle
-from search.keras_tuner.project import mend_journal, open_project_storage
+from search.keras_tuner.durable import DurableOracle, gave_up
+from search.keras_tuner.project import (
+    ProjectInUseError,
+    lock_project,
+    mend_journal,
+    open_project_storage,
+)
 from search.keras_tuner.proposing import Proposer
 from search.keras_tuner.seeding import own_seed
 
@@ -39,9 +44,10 @@ class OptunaOracle(DurableOracle):
 
     (or by returning early). Each run of a trial is an Optuna trial: a retry begins another one. It
     holds the values that the run asked for, its intermediate values, and the user attributes
-    `trial_id` (KerasTuner's), `seconds`, `epochs` (if known), `fixed` (values of `hp.Fixed`),
-    `failure` and `traceback` (of a failed one). The sampler chooses from the first trial on: the
-    default configuration is not tried first (see `Study.enqueue_trial` for that).
+    `trial_id` (KerasTuner's), `project` (told apart by it), `seconds`, `epochs` (if known), `fixed`
+    (values of `hp.Fixed`), `failure` and `traceback` (of a failed one). The sampler chooses from
+    the first trial on: the default configuration is not tried first (see `Study.enqueue_trial` for
+    that).
 
     Args:
         objective: A metric's name, a `keras_tuner.Objective`, or a list of them: the sum is
@@ -89,6 +95,10 @@ class OptunaOracle(DurableOracle):
         database = "an Optuna storage, a database URL such as sqlite:///study.db, or None"
         _require("storage", None if is_url else storage, BaseStorage, database)
         _require("study_name", study_name, str, "a string, or None")
+        _require("seed", seed, Integral, "an integer, or None")
+        _require("max_trials", max_trials, Integral, "1 or more, or None")
+        _require_count("max_retries_per_trial", max_retries_per_trial, 0)
+        _require_count("max_consecutive_failed_trials", max_consecutive_failed_trials, 1)
         if max_trials is not None and max_trials < 1:
             raise ValueError(f"max_trials must be 1 or more, or None; got {max_trials!r}.")
         if has_chief_oracle():
@@ -116,7 +126,8 @@ class OptunaOracle(DurableOracle):
         self._storage = storage
         self._study_name = study_name
         self._study: optuna.Study | None = None
-        self._proposer: Proposer | None = None
+        self._lock = ExitStack()
+        self._proposer: Proposer | None = None  # while the project is locked
         self._attempts: dict[str, Attempt] = {}
 
     @property
@@ -127,13 +138,11 @@ class OptunaOracle(DurableOracle):
             ValueError: The storage cannot be opened, or the study there has another objective.
         """
         if self._study is None:
-            self._study = recording.open_study(
-                open_project_storage(self._storage, self._project_dir),
-                self._name(),
-                objective=self.objective,
-                sampler=self._sampler,
-                pruner=self._pruner,
-            )
+            try:
+                with lock_project(self._project_dir):
+                    return self._open()
+            except ProjectInUseError:  # whoever searches it has mended it
+                self._study = self._load()
         return self._study
 
     def attempt(self, trial_id: str) -> Attempt:
@@ -170,35 +179,22 @@ class OptunaOracle(DurableOracle):
     def begin(self) -> Proposer:
         """Take up the study where the project left it; `create_trial` does so, if need be.
 
+        Nobody else can then search the project until the search ends or is interrupted.
+
         Returns:
             Who draws its trials.
 
         Raises:
+            RuntimeError: Somebody else searches the project.
             ValueError: The study belongs to another project.
         """
-        if self._proposer is not None:
-            return self._proposer
-        if self._reload_if_passed_over():
-            self.delete_study()
-        if self._storage is None:
-            mend_journal(self._project_dir)
-        self.save()
-        owner = self.study.user_attrs.get(_PROJECT)
-        if owner != self.project and (owner is not None or self.trials):
-            raise ValueError(
-                f"study {self._name()!r} does not belong to the project in {self._project_dir}: "
-                "give the storage and study_name that it was searched with, choose another "
-                "study_name or project_name, or begin anew with overwrite=True."
-            )
-        self.study.set_user_attr(_PROJECT, self.project)
-        for left in recording.running(self.study):
-            trial = self.trials.get(left.user_attrs.get(_TRIAL_ID, ""))
-            if trial is None or trial.status == TrialStatus.RUNNING:
-                recording.fail(self.study, left.number, "interrupted")
-            else:
-                self._tell(trial, left.number)
-        seed = self.seed if self._sampler_seed is None else self._sampler_seed
-        self._proposer = Proposer(self.study, seed, tune_new_entries=self.tune_new_entries)
+        if self._proposer is None:
+            self._lock = lock_project(self._project_dir)
+            try:
+                self._proposer = self._take_up()
+            except BaseException:
+                self._lock.close()
+                raise
         return self._proposer
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -207,12 +203,13 @@ class OptunaOracle(DurableOracle):
         if attempt is None:
             return {"status": TrialStatus.STOPPED, "values": None}
         self._run(trial_id, attempt)
-        return {"status": TrialStatus.RUNNING, "values": dict(attempt.hyperparameters.values)}
+        return {"status": TrialStatus.RUNNING, "values": attempt.hyperparameters.peek().values}
 
     def create_trial(self, tuner_id: str) -> Trial:
         """See `keras_tuner.Oracle`.
 
         Raises:
+            RuntimeError: Somebody else searches the project.
             ValueError: The study belongs to another project.
         """
         with self._locked():
@@ -229,21 +226,32 @@ class OptunaOracle(DurableOracle):
             except BaseException as error:
                 self.interrupt(error)
                 raise
+            if trial.status == TrialStatus.STOPPED:
+                self._let_go()
             if trial.status == TrialStatus.RUNNING:
                 trial.hyperparameters = self._attempts[trial.trial_id].hyperparameters
             return trial
 
-    def end_trial(self, trial: Trial) -> None:
+    def end_trial(self, trial: Trial | str, status: str = TrialStatus.COMPLETED) -> None:
         """See `keras_tuner.Oracle`.
+
+        Args:
+            trial: The trial; its id, as older programs give it, needs the status too.
+            status: Of a trial that is given by its id.
 
         Raises:
             RuntimeError: Too many trials failed in a row, or a trial named a hyperparameter though
                 `allow_new_entries` is False.
         """
+        if isinstance(trial, str):
+            trial = Trial(None, trial, status)
         with self._locked():
             attempt = self.attempt(trial.trial_id)
             try:
                 trial.hyperparameters = attempt.hyperparameters.finish()
+                if trial.status == TrialStatus.INVALID and gave_up(trial):
+                    attempt.pruned = bool(attempt.reported)
+                    trial.status = TrialStatus.FAILED  # at once: another try would end likewise
                 if attempt.pruned:
                     self._complete_pruned(trial, attempt)
                 super().end_trial(trial)
@@ -254,7 +262,11 @@ class OptunaOracle(DurableOracle):
                 raise
             del self._attempts[trial.trial_id]
             if self.trials[trial.trial_id].status == TrialStatus.FAILED:
-                self._stop_after_failures()
+                try:
+                    self._stop_after_failures()
+                except RuntimeError:
+                    self._let_go()
+                    raise
 
     def interrupt(self, error: BaseException) -> None:
         """Let the study know that its running trials will not end; their values are tried again.
@@ -276,34 +288,29 @@ class OptunaOracle(DurableOracle):
                 attempt.describe()
                 reason = f"interrupted ({recording.in_one_line(error)})"
                 recording.fail(self.study, number, reason)
+        self._let_go()
 
     def delete_study(self) -> None:
         """Delete this project's study from its storage, if it is there."""
-        if self._storage is None:
-            return  # it lives and dies with the project's folder
-        storage = open_project_storage(self._storage, self._project_dir)
-        with suppress(KeyError):
-            storage.delete_study(storage.get_study_id_from_name(self._name()))
-        self._study = None
+        self._delete_study_of(self.project)
 
-    def score_trial(self, trial: Trial) -> None:
-        """See `keras_tuner.Oracle`: the best value, which a pruned trial has of its best step."""
-        super().score_trial(trial)
-        attempt = self._attempts.get(trial.trial_id)
-        if attempt is not None and attempt.pruned and not math.isnan(trial.score):
-            self.pruned.add(trial.trial_id)
-            trial.message = f"Pruned after step {max(attempt.reported)}."
+    def delete_overwritten(self) -> None:
+        """Delete the study of a project whose folder `overwrite=True` has deleted."""
+        project = self._take_overwritten()
+        if project is not None:
+            self._delete_study_of(project)
 
     def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
-        """The best trials, best first: complete ones; if there are none, pruned ones, else failed.
+        """The best trials: complete ones, best first, then pruned ones, then failed ones.
 
         Args:
             num_trials: Most trials to give.
         """
-        completed = [t for t in self.trials.values() if t.status == TrialStatus.COMPLETED]
-        completed.sort(key=lambda t: t.score, reverse=self.objective.direction == "max")
-        whole = [t for t in completed if t.trial_id not in self.pruned]
-        return (whole or completed or list(self.trials.values()))[:num_trials]
+        ended = [t for t in self.trials.values() if t.status != TrialStatus.RUNNING]
+        scored = [t for t in ended if t.status == TrialStatus.COMPLETED and t.score is not None]
+        scored.sort(key=lambda t: t.score, reverse=self.objective.direction == "max")
+        scored.sort(key=lambda t: t.trial_id in self.pruned)  # keeps the order within each part
+        return [*scored, *(t for t in ended if t not in scored)][:num_trials]
 
     def update_space(self, hyperparameters: keras_tuner.HyperParameters) -> None:
         """See `keras_tuner.Oracle`.
@@ -315,8 +322,74 @@ class OptunaOracle(DurableOracle):
         _refuse_two_conditions([*self.hyperparameters.space, *hyperparameters.space])
         super().update_space(hyperparameters)
 
+    def _take_up(self) -> Proposer:
+        if self._reload_if_changed():
+            self._study = None  # whoever has searched since may have made another one
+        study = self._open()
+        self.save()
+        owner = study.user_attrs.get(_PROJECT)
+        if owner != self.project and (owner is not None or self.trials):
+            raise ValueError(
+                f"study {self._name()!r} does not belong to the project in {self._project_dir}: "
+                "give the storage and study_name that it was searched with, or choose another "
+                "study_name or project_name."
+            )
+        study.set_user_attr(_PROJECT, self.project)
+        for left in recording.running(study):
+            if left.user_attrs.get(_PROJECT) != self.project:
+                continue  # it is another program's, and may well run
+            trial = self.trials.get(left.user_attrs.get(_TRIAL_ID, ""))
+            if trial is None or trial.status == TrialStatus.RUNNING:
+                recording.fail(study, left.number, "interrupted")
+            else:
+                self._tell(trial, left.number)
+        seed = self.seed if self._sampler_seed is None else self._sampler_seed
+        return Proposer(study, self.project, seed, tune_new_entries=self.tune_new_entries)
+
+    def _let_go(self) -> None:
+        """Let others search the project, unless trials of this search still run."""
+        if not self._attempts:
+            self._proposer = None
+            self._lock.close()
+
+    def _open(self) -> optuna.Study:
+        """The study; only while nobody else searches the project."""
+        self.delete_overwritten()
+        if self._storage is None:
+            mend_journal(self._project_dir)
+        if self._study is None:
+            self._study = self._load()
+        return self._study
+
+    def _load(self) -> optuna.Study:
+        return recording.open_study(
+            open_project_storage(self._storage, self._project_dir),
+            self._name(),
+            objective=self.objective,
+            sampler=self._sampler,
+            pruner=self._pruner,
+        )
+
+    def _delete_study_of(self, project: str) -> None:
+        if self._storage is None:
+            return  # it lives and dies with the project's folder
+        storage = open_project_storage(self._storage, self._project_dir)
+        with suppress(KeyError):
+            study_id = storage.get_study_id_from_name(self._name())
+            if storage.get_study_user_attrs(study_id).get(_PROJECT) == project:
+                storage.delete_study(study_id)
+        self._study = None
+
     def _name(self) -> str:
         return self._study_name or str(self._project_name)
+
+    def _save_trial(self, trial: Trial) -> None:
+        # Once it has been scored, by whatever a subclass makes of that.
+        attempt = self._attempts.get(trial.trial_id)
+        if attempt is not None and attempt.pruned and trial.status == TrialStatus.COMPLETED:
+            self.pruned.add(trial.trial_id)
+            trial.message = f"Pruned after step {max(attempt.reported)}."
+        super()._save_trial(trial)
 
     def _run(self, trial_id: str, attempt: Attempt) -> None:
         self._attempts[trial_id] = attempt
@@ -326,7 +399,7 @@ class OptunaOracle(DurableOracle):
         number = self.numbers[trial.trial_id]
         attempt = self.begin().repeat(number, self.hyperparameters.space)
         self._run(trial.trial_id, attempt)
-        trial.hyperparameters = attempt.hyperparameters
+        trial.hyperparameters = attempt.hyperparameters.peek()  # until KerasTuner has shown it
         # KerasTuner would keep the NaN of a failed attempt, and take that for the score.
         trial.metrics = MetricsTracker()
         trial.score, trial.best_step, trial.message = None, 0, None
@@ -335,7 +408,7 @@ class OptunaOracle(DurableOracle):
         self._save_trial(trial)
 
     def _complete_pruned(self, trial: Trial, attempt: Attempt) -> None:
-        if trial.status == TrialStatus.INVALID:  # the run was left by an exception
+        if trial.status != TrialStatus.COMPLETED:  # the run was left by an exception
             trial.status, trial.message = TrialStatus.COMPLETED, None
         metrics, name = self.trials[trial.trial_id].metrics, self.objective.name
         if not metrics.exists(name):
@@ -358,6 +431,11 @@ class OptunaOracle(DurableOracle):
 def _require(name: str, value: object, kind: type, allowed: str) -> None:
     if value is not None and not isinstance(value, kind):
         raise ValueError(f"{name} must be {allowed}; got {value!r}.")
+
+
+def _require_count(name: str, value: object, least: int) -> None:
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be {least} or more; got {value!r}.")
 
 
 def _refuse_two_conditions(space: Sequence[Any]) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import os
-import tempfile
+import uuid
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from keras_tuner.src import utils
 from optuna.storages import BaseStorage
 
@@ -19,16 +21,50 @@ def write_json(path: str, content: object) -> None:
     if is_remote(path):  # object stores replace whole files anyway
         utils.save_json(path, content)
         return
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", suffix=".tmp")
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     try:
-        with os.fdopen(handle, "w") as file:
+        with open(temporary, "x") as file:  # mkstemp would keep it from the user's group
             json.dump(content, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
+
+
+class ProjectInUseError(RuntimeError):
+    """Somebody else searches the project."""
+
+
+def lock_project(project_dir: str) -> ExitStack:
+    """Keep others from searching a project.
+
+    Args:
+        project_dir: Its folder. The lock lies beside it, as overwriting deletes what is inside.
+
+    Returns:
+        What lets go when it is closed; the end of the process does, too.
+
+    Raises:
+        ProjectInUseError: Another tuner holds the project, here or in another process.
+    """
+    stack = ExitStack()
+    if not is_remote(project_dir):
+        folder = Path(project_dir).absolute()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # KerasTuner may begin a trial in one thread and end it in another.
+        lock = FileLock(folder.with_name(f".{folder.name}.lock"), thread_local=False)
+        try:
+            stack.enter_context(lock.acquire(timeout=0))
+        except Timeout as error:
+            raise ProjectInUseError(
+                f"project {project_dir} is being searched by another process or tuner (it holds "
+                f"{lock.lock_file}). Wait for it or stop it (one left in this process: "
+                "oracle.interrupt(KeyboardInterrupt())), or choose another project_name."
+            ) from error
+    return stack
 
 
 def is_remote(path: str) -> bool:

@@ -15,6 +15,7 @@ from search.samplers import trial_seed
 
 _MAX_DRAWS = 20  # of one trial; KerasTuner's random search gives up after as many
 _TRIAL_ID = "trial_id"
+_PROJECT = "project"
 
 
 class Proposer:
@@ -22,12 +23,16 @@ class Proposer:
 
     Args:
         study: The study.
+        project: Distinguishes their trials from those that other programs add.
         seed: Seed of the search.
         tune_new_entries: Whether hyperparameters first named in a run are drawn, too.
     """
 
-    def __init__(self, study: optuna.Study, seed: int, *, tune_new_entries: bool) -> None:
+    def __init__(
+        self, study: optuna.Study, project: str, seed: int, *, tune_new_entries: bool
+    ) -> None:
         self._study = study
+        self._project = project
         self._seed = seed
         self._tune_new_entries = tune_new_entries
 
@@ -43,7 +48,7 @@ class Proposer:
         """
         sampler = self._study.sampler
         while True:
-            tried = recording.tried_params(self._study)
+            tried = recording.tried_params(self._study, space)
             rng = random.Random(trial_seed(self._seed, len(tried)))
             untried = find_untried(space, tried, rng)
             if isinstance(sampler, GridSampler) and sampler.is_exhausted(self._study):
@@ -53,6 +58,7 @@ class Proposer:
             reseed(sampler, self._seed, len(self._study.get_trials(deepcopy=False)))
             trial = self._study.ask()
             trial.set_user_attr(_TRIAL_ID, trial_id)
+            trial.set_user_attr(_PROJECT, self._project)
             attempt = self._draw_new(trial, space, tried, untried or {})
             if attempt is not None:
                 return attempt

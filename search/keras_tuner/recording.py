@@ -1,7 +1,7 @@
 """What the study holds of a search that KerasTuner runs: its trials, their ends and why."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -11,6 +11,8 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
+
+from search.keras_tuner.untried import is_whole
 
 _FIXED_PARAMS = "fixed_params"  # Optuna's own name for values that no sampler draws
 _FAILURE = "failure"
@@ -77,14 +79,23 @@ def wanted_params(study: optuna.Study, number: int) -> dict[str, Any]:
     return _wanted(study.get_trials(deepcopy=False)[number])
 
 
-def tried_params(study: optuna.Study) -> list[dict[str, Any]]:
-    """The values of all ended trials, but of those that failed before they used any."""
-    return [
-        # What a failed trial used may be a part of what it would have used.
-        _wanted(trial) if trial.state == TrialState.FAIL else trial.params
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.is_finished() and (trial.params or trial.state != TrialState.FAIL)
-    ]
+def tried_params(study: optuna.Study, space: Sequence[Any]) -> list[dict[str, Any]]:
+    """The values of all trials that have used some, or are about to.
+
+    Args:
+        study: The study.
+        space: KerasTuner's hyperparameters, parents before children.
+    """
+    tried = []
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            tried.append(trial.params)
+        elif trial.state == TrialState.RUNNING or (trial.state == TrialState.FAIL and trial.params):
+            # What it has used may be a part of what it would have used: that closes nothing.
+            params = _wanted(trial)
+            if is_whole(params, space):
+                tried.append(params)
+    return tried
 
 
 def begin_again(study: optuna.Study, number: int) -> optuna.Trial:

@@ -2,14 +2,11 @@
 
 import copy
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 import keras_tuner
 import optuna
-from filelock import FileLock, Timeout
 from keras_tuner.engine.trial import Trial
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
@@ -17,7 +14,7 @@ from optuna.storages import BaseStorage
 
 from search.keras_tuner.attempt import Attempt
 from search.keras_tuner.oracle import OptunaOracle
-from search.keras_tuner.project import is_remote, write_json
+from search.keras_tuner.project import lock_project, write_json
 
 
 class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
@@ -26,7 +23,7 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
     It is used as `keras_tuner.RandomSearch` is. After each epoch (of the first execution of a
     trial, if it has several) the objective is reported to Optuna, as the value of step 1, 2, ...;
     nothing is pruned after its last epoch. A pruned trial is `COMPLETED` for KerasTuner with its
-    best value, `PRUNED` in the study, and no candidate for the best model while there are others.
+    best value, `PRUNED` in the study, and among the best trials it follows the complete ones.
     A training loop of one's own, in `HyperModel.fit` or `run_trial`, is left by
     `optuna.TrialPruned` when it reports an epoch to its callbacks or to `on_epoch_end`. An
     interrupted search is continued by running the same program again: the trial that ran is run
@@ -58,7 +55,8 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
 
     Raises:
         ValueError: An argument is none of the above, or a hyperparameter has two conditions.
-        RuntimeError: KerasTuner's multi-worker mode is switched on.
+        RuntimeError: KerasTuner's multi-worker mode is switched on, or a project that is to be
+            overwritten is being searched.
     """
 
     def __init__(
@@ -95,9 +93,14 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
             max_retries_per_trial=max_retries_per_trial,
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
-        super().__init__(oracle, hypermodel, **kwargs)
         if kwargs.get("overwrite"):
-            oracle.delete_study()
+            folder = kwargs.get("directory") or "."
+            name = kwargs.get("project_name") or "untitled_project"
+            with lock_project(os.path.join(folder, name)):
+                super().__init__(oracle, hypermodel, **kwargs)
+                oracle.delete_overwritten()
+        else:
+            super().__init__(oracle, hypermodel, **kwargs)
 
     @property
     def study(self) -> optuna.Study:
@@ -113,17 +116,16 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
         """Search; the arguments go to `HyperModel.fit`, hence to `Model.fit`.
 
         Raises:
-            RuntimeError: Another process searches this project, or too many trials failed in a row.
+            RuntimeError: Somebody else searches this project, or too many trials failed in a row.
             ValueError: The study belongs to another project.
         """
-        with self._alone():
-            self.oracle.begin()
+        self.oracle.begin()
+        try:
             self.save()  # from here on, an interruption loses nothing
-            try:
-                super().search(*fit_args, **fit_kwargs)
-            except BaseException as error:
-                self.oracle.interrupt(error)
-                raise
+            super().search(*fit_args, **fit_kwargs)
+        except BaseException as error:
+            self.oracle.interrupt(error)
+            raise
 
     def on_epoch_begin(self, trial: Trial, model: Any, epoch: int, logs: Any = None) -> None:
         """See `keras_tuner.Tuner`.
@@ -181,30 +183,12 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
         self, callbacks: list[Any], trial: Trial, execution: int = 0
     ) -> None:
         shown = copy.copy(trial)
-        shown.hyperparameters = trial.hyperparameters.copy()  # to look at them is not to use them
+        shown.hyperparameters = trial.hyperparameters.peek()
         super()._configure_tensorboard_dir(callbacks, shown, execution)
 
     def _get_tuner_fname(self) -> str:
         # KerasTuner looks for tuner0 on reload, whatever tuner_id it saved under.
         return os.path.join(self.project_dir, "tuner0.json")
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if is_remote(self.project_dir):
-            yield
-            return
-        lock = FileLock(os.path.join(self.project_dir, "search.lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RuntimeError(
-                f"project {self.project_dir} is being searched by another process (it holds "
-                f"{lock.lock_file}). Wait for it or stop it, or choose another project_name."
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 class _Loop(keras.callbacks.Callback):  # type: ignore[misc]

@@ -13,7 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.hyperparameters import value_of
+from search.hyperparameters import to_values, value_of
 
 Params = Mapping[str, Any]
 
@@ -26,6 +26,22 @@ def is_tried(params: Params, tried: Iterable[Params]) -> bool:
     return any(
         all(name in params and _same(params[name], value) for name, value in other.items())
         for other in tried
+    )
+
+
+def is_whole(params: Params, space: Sequence[Any]) -> bool:
+    """Whether a configuration has a value for all that decides which one it is.
+
+    Args:
+        params: Optuna's parameters.
+        space: KerasTuner's hyperparameters, parents before children.
+    """
+    values = to_values(params, space)
+    return bool(params) and all(
+        each.name in values
+        or not all(condition.is_active(values) for condition in each.conditions)
+        or _is_continuous(_in_optunas_terms(each)[1])
+        for each in space
     )
 
 

@@ -46,6 +46,13 @@ def test_a_stepped_float_keeps_its_last_value(
     assert asked.distributions["x"] == FloatDistribution(low, last, step=step)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_stepped_integer_ends_at_its_last_value() -> None:
+    asked = Asked()
+    assert TrialHyperParameters(asked).Int("x", 1, 10, step=4) == 9
+    assert asked.distributions["x"] == IntDistribution(1, 9, step=4)
+
+
 def test_each_kind_becomes_the_matching_distribution() -> None:
     asked = Asked()
     hp = TrialHyperParameters(asked)

@@ -145,6 +145,7 @@ def test_a_project_survives_its_end_at_every_moment(
                 # A process that is gone tells nobody.
                 patch.setattr(OptunaOracle, "interrupt", lambda *_: None)
                 tuner.search(verbose=0)
+            oracle._lock.close()  # as its end does
             oracle = OptunaOracle(SCORE, 3, seed=0, storage=url, study_name=name)
             FunctionTuner(oracle, two_values, folder).search(verbose=0)
             assert sorted(oracle.trials) == ["0", "1", "2"]
@@ -163,6 +164,15 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_json(str(path), {"a": 2, "b": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_trials_keep_their_order_when_more_are_asked_for(tmp_path: Path) -> None:
+    search(two_values, tmp_path, max_trials=2)
+    search(two_values, tmp_path, max_trials=11)
+    later = FunctionTuner(OptunaOracle(SCORE, 11), two_values, tmp_path).oracle
+    assert [int(trial_id) for trial_id in later.trials] == list(range(11))
 
 
 @pytest.mark.parametrize(
@@ -249,3 +259,83 @@ def test_trials_that_others_added_are_not_repeated(tmp_path: Path) -> None:
     # The space is unknown before the first trial.
     assert {trial.params["a"] for trial in oracle.study.trials} == {1, 2}
     assert len(oracle.trials) <= 2
+
+
+def enqueue(study: optuna.Study) -> None:
+    study.enqueue_trial({"x": 0.5, "n": 7})
+
+
+def test_overwriting_deletes_no_study_of_others(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    search(two_values, tmp_path / "one", max_trials=2, storage=url)
+    search(two_values, tmp_path / "two", max_trials=2)
+    oracle = OptunaOracle(SCORE, 2, storage=url)
+    tuner = FunctionTuner(oracle, two_values, tmp_path / "two", overwrite=True)
+    with pytest.raises(ValueError, match="with, or choose another study_name or project_name"):
+        tuner.search(verbose=0)
+    oracle.delete_study()
+    (study,) = optuna.get_all_study_summaries(url)
+    assert study.n_trials == 2
+
+
+@pytest.mark.parametrize("storage", [True, False])
+def test_overwriting_keeps_what_was_enqueued_after_it(storage: bool, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db" if storage else None
+    search(two_values, tmp_path, max_trials=2, storage=url)
+    oracle = OptunaOracle(SCORE, 2, storage=url)
+    tuner = FunctionTuner(oracle, two_values, tmp_path, overwrite=True)
+    enqueue(oracle.study)
+    tuner.search(verbose=0)
+    assert oracle.study.trials[0].params == {"x": 0.5, "n": 7}
+    assert states(oracle.study) == ["COMPLETE"] * 2
+
+
+def test_a_tuner_takes_up_what_another_one_did_after_it_was_made(tmp_path: Path) -> None:
+    search(two_values, tmp_path, max_trials=2)
+    early = FunctionTuner(OptunaOracle(SCORE, 5, seed=0), two_values, tmp_path)
+    assert len(early.oracle.study.trials) == 2
+    done = search(two_values, tmp_path, max_trials=4).oracle
+    early.search(verbose=0)
+    assert len(early.oracle.study.trials) == len(early.oracle.trials) == 5
+    assert early.oracle.end_order == ["0", "1", "2", "3", "4"]
+    for trial_id, trial in done.trials.items():
+        assert early.oracle.get_trial(trial_id).score == trial.score
+
+
+def test_a_project_is_taken_by_one_oracle_at_a_time(tmp_path: Path) -> None:
+    first, second = OptunaOracle(SCORE, 2), OptunaOracle(SCORE, 2)
+    tuner = FunctionTuner(first, two_values, tmp_path)
+    FunctionTuner(second, two_values, tmp_path)
+    trial = first.create_trial("tuner0")
+    with pytest.raises(RuntimeError, match="is being searched by another process or tuner"):
+        second.create_trial("tuner0")
+    assert states(first.study) == states(second.study) == ["RUNNING"]
+    trial.hyperparameters.Int("n", 1, 100)
+    first.update_trial(trial.trial_id, {"score": 1.0})
+    trial.status = "COMPLETED"
+    first.end_trial(trial)
+    tuner.search(verbose=0)
+    assert second.create_trial("tuner0").status == "STOPPED"
+    assert len(second.trials) == 2
+
+
+def test_a_torn_journal_can_be_added_to_before_the_search(tmp_path: Path) -> None:
+    search(two_values, tmp_path, max_trials=1)
+    with (tmp_path / "project" / "study.journal").open("a") as journal:
+        journal.write('{"op_code": 4, "wor')
+    oracle = OptunaOracle(SCORE, 2)
+    tuner = FunctionTuner(oracle, two_values, tmp_path)
+    enqueue(oracle.study)
+    tuner.search(verbose=0)
+    assert oracle.study.trials[1].params == {"x": 0.5, "n": 7}
+    assert states(search(two_values, tmp_path, max_trials=2).oracle.study) == ["COMPLETE"] * 2
+
+
+def test_trials_that_other_programs_run_are_left_alone(tmp_path: Path) -> None:
+    storage = InMemoryStorage()
+    study = optuna.create_study(study_name="project", storage=storage, direction="maximize")
+    others = study.ask()
+    others.set_user_attr("trial_id", "0")
+    oracle = search(two_values, tmp_path, max_trials=2, storage=storage).oracle
+    assert states(oracle.study) == ["RUNNING", "COMPLETE", "COMPLETE"]
+    study.tell(others, 1.0)

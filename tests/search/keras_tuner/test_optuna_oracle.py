@@ -159,6 +159,15 @@ def test_an_error_does_not_leave_the_oracle_locked(tmp_path: Path) -> None:
     assert oracle.get_trial(trial.trial_id).metrics.exists("score")
 
 
+def test_a_trial_can_be_ended_by_its_id(tmp_path: Path) -> None:
+    oracle = OptunaOracle(keras_tuner.Objective("score", "max"), 9)
+    FunctionTuner(oracle, six_points, tmp_path)
+    trial = oracle.create_trial("tuner0")
+    oracle.update_trial(trial.trial_id, {"score": 1.0})
+    oracle.end_trial(trial.trial_id, "COMPLETED")
+    assert oracle.get_trial("0").score == oracle.study.best_value == 1.0
+
+
 def test_a_tuner_gets_its_running_trial_again(tmp_path: Path) -> None:
     oracle = OptunaOracle(keras_tuner.Objective("score", "max"), 9)
     FunctionTuner(oracle, six_points, tmp_path)
@@ -179,6 +188,10 @@ def test_a_tuner_gets_its_running_trial_again(tmp_path: Path) -> None:
         ),
         ({"study_name": 3}, "study_name must be a string, or None; got 3"),
         ({"max_trials": 0}, "max_trials must be 1 or more, or None; got 0"),
+        ({"max_trials": "5"}, "max_trials must be 1 or more, or None; got '5'"),
+        ({"seed": "a"}, "seed must be an integer, or None; got 'a'"),
+        ({"max_retries_per_trial": None}, "max_retries_per_trial must be 0 or more; got None"),
+        ({"max_consecutive_failed_trials": 0}, "failed_trials must be 1 or more; got 0"),
         ({"objective": "nonsense"}, "Could not infer optimization direction"),
         ({"tune_new_entries": False}, "tune_new_entries=False"),
     ],

@@ -1,5 +1,6 @@
 """The tuner with real Keras models: KerasTuner's whole interface, and pruning between epochs."""
 
+import inspect
 import io
 import json
 import threading
@@ -90,7 +91,8 @@ def test_a_pruned_trial_stops_and_is_never_the_best(tmp_path: Path) -> None:
     assert [trial.user_attrs["epochs"] for trial in tuner.study.trials] == [4, 2, 2]
     assert [t.status for t in tuner.oracle.trials.values()] == ["COMPLETED"] * 3
     assert tuner.oracle.get_trial("1").metrics.exists("val_loss")
-    assert len(tuner.get_best_models(3)) == len(tuner.get_best_hyperparameters(3)) == 1
+    assert len(tuner.get_best_models(3)) == len(tuner.get_best_hyperparameters(3)) == 3
+    assert tuner.oracle.get_best_trials()[0].trial_id == "0"
 
 
 def test_nothing_is_pruned_after_its_last_epoch(tmp_path: Path) -> None:
@@ -294,11 +296,53 @@ def test_overwriting_deletes_the_study_too(tmp_path: Path) -> None:
     make(tmp_path, storage=url, max_trials=1).search(X, Y, **FIT)
     tuner = make(tmp_path, storage=url, overwrite=True, max_trials=1)
     assert optuna.get_all_study_names(url) == []
+    tuner.study.enqueue_trial({"layers": 1, "units_0": 4, "rate": 0.01})
     tuner.search(X, Y, **FIT)
     assert states(tuner.study) == ["COMPLETE"]
+    assert tuner.study.best_params == {"layers": 1, "units_0": 4, "rate": 0.01}
     again = make(tmp_path, overwrite=True, max_trials=1)
     again.search(X, Y, **FIT)
     assert states(again.study) == ["COMPLETE"]
+
+
+ARGUMENTS = {
+    "objective": "val_loss",
+    "max_trials": 7,
+    "sampler": optuna.samplers.RandomSampler(),
+    "pruner": NopPruner(),
+    "storage": InMemoryStorage(),
+    "study_name": "named",
+    "seed": 5,
+    "hyperparameters": keras_tuner.HyperParameters(),
+    "tune_new_entries": False,
+    "allow_new_entries": False,
+    "max_retries_per_trial": 2,
+    "max_consecutive_failed_trials": 4,
+}
+
+
+OURS, ITS = (inspect.signature(each).parameters for each in (OptunaTuner, OptunaOracle))
+
+
+@pytest.mark.parametrize("name", ITS)
+def test_every_argument_of_the_oracle_reaches_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+    init = OptunaOracle.__init__
+
+    def note(self: Any, *args: Any, **kwargs: Any) -> None:
+        given.update(inspect.signature(init).bind(self, *args, **kwargs).arguments)
+        init(self, *args, **{**kwargs, "tune_new_entries": True, "allow_new_entries": True})
+
+    monkeypatch.setattr(OptunaOracle, "__init__", note)
+    OwnRunTrial(directory=str(tmp_path), project_name="project", **{name: ARGUMENTS[name]})
+    assert given[name] is ARGUMENTS[name]
+
+
+def test_the_tuner_takes_the_arguments_of_the_oracle() -> None:
+    assert set(ITS) == set(OURS) - {"hypermodel", "kwargs"} == set(ARGUMENTS)
+    assert all(OURS[name].default == ITS[name].default for name in ITS)
 
 
 def test_a_project_is_searched_once_at_a_time(tmp_path: Path) -> None:
@@ -316,6 +360,11 @@ def test_a_project_is_searched_once_at_a_time(tmp_path: Path) -> None:
     second = OwnRunTrial(max_trials=1, directory=str(tmp_path), project_name="project")
     with pytest.raises(RuntimeError, match="is being searched by another process"):
         second.search()
+    journal = tmp_path / "project" / "study.journal"
+    before = journal.read_bytes()
+    with pytest.raises(RuntimeError, match="is being searched by another process"):
+        make(tmp_path, overwrite=True)
+    assert journal.read_bytes() == before
     outside.set()
     thread.join()
     assert states(first.study) == ["COMPLETE"]

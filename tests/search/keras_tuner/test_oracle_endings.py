@@ -7,7 +7,7 @@ from typing import Any
 import keras_tuner
 import optuna
 import pytest
-from keras_tuner.errors import FailedTrialError, FatalTypeError
+from keras_tuner.errors import FailedTrialError, FatalRuntimeError, FatalTypeError
 
 from search.keras_tuner import OptunaOracle
 from tests.search.keras_tuner.programs import FunctionTuner, StopsAt, search, states
@@ -62,7 +62,7 @@ def test_a_trial_that_never_succeeds_has_failed(tmp_path: Path) -> None:
     assert states(oracle.study) == ["FAIL"] * 3 + ["COMPLETE"]
     assert oracle.get_trial("0").status == "FAILED"
     assert "ValueError: bad" in oracle.get_trial("0").message
-    assert [trial.trial_id for trial in oracle.get_best_trials(5)] == ["1"]
+    assert [trial.trial_id for trial in oracle.get_best_trials(5)] == ["1", "0"]
 
 
 def test_a_failed_trial_error_is_not_tried_again(tmp_path: Path) -> None:
@@ -126,9 +126,11 @@ def test_a_pruned_trial_is_complete_for_keras_tuner(leave: str, tmp_path: Path) 
         assert oracle.get_trial(str(number)).score == height + 9
         assert number == 0 or trial.value == height + 8
     assert oracle.get_trial("1").message == "Pruned after step 2."
-    assert [trial.trial_id for trial in oracle.get_best_trials(5)] == ["0"]
+    best = [trial.trial_id for trial in oracle.get_best_trials(5)]
+    scores = {trial.trial_id: trial.score for trial in oracle.trials.values()}
+    assert best == ["0", *sorted("1234", key=lambda trial_id: -scores[trial_id])]
     again = FunctionTuner(OptunaOracle(SCORE, 5), run, tmp_path)
-    assert [trial.trial_id for trial in again.oracle.get_best_trials(5)] == ["0"]
+    assert [trial.trial_id for trial in again.oracle.get_best_trials(5)] == best
 
 
 def test_pruned_trials_are_best_only_if_there_is_nothing_else(tmp_path: Path) -> None:
@@ -145,6 +147,83 @@ def test_pruned_trials_are_best_only_if_there_is_nothing_else(tmp_path: Path) ->
     oracle = search(run, tmp_path, pruner=Always(), max_trials=3).oracle
     scores = [trial.score for trial in oracle.get_best_trials(9)]
     assert scores == sorted((t.value for t in oracle.study.trials), reverse=True)
+
+
+def test_trials_that_did_not_end_well_follow_the_best_ones(tmp_path: Path) -> None:
+    def run(hp: Any, trial: Any, oracle: Any) -> float:
+        hp.Int("a", 1, 1000)
+        if trial.trial_id == "0":
+            raise ValueError("bad")
+        if oracle.report(trial.trial_id, 100.0, 1):
+            raise optuna.TrialPruned
+        return float(trial.trial_id)
+
+    class SecondIsPruned(optuna.pruners.NopPruner):
+        def prune(self, study: Any, trial: Any) -> bool:
+            return bool(trial.number == 1)
+
+    oracle = search(run, tmp_path, pruner=SecondIsPruned(), max_trials=4).oracle
+    assert [trial.trial_id for trial in oracle.get_best_trials(9)] == ["3", "2", "1", "0"]
+    assert [trial.trial_id for trial in oracle.get_best_trials(1)] == ["3"]
+    oracle.get_trial("2").score = None
+    assert [trial.trial_id for trial in oracle.get_best_trials(9)] == ["3", "1", "0", "2"]
+
+
+def test_a_score_of_ones_own_leaves_pruned_trials_pruned(tmp_path: Path) -> None:
+    class Own(OptunaOracle):
+        def score_trial(self, trial: Any) -> None:
+            trial.score, trial.best_step = 5.0, 1
+
+    def run(hp: Any, trial: Any, oracle: Any) -> float:
+        hp.Int("a", 1, 1000)
+        if oracle.report(trial.trial_id, 1.0, 1):
+            raise optuna.TrialPruned
+        return 1.0
+
+    oracle = Own(SCORE, 2, pruner=StopsAt(1))
+    FunctionTuner(oracle, run, tmp_path).search(verbose=0)
+    assert states(oracle.study) == ["COMPLETE", "PRUNED"]
+    assert oracle.get_trial("1").score == 5.0
+
+
+@pytest.mark.parametrize("call", ["set_trial_param", "set_trial_intermediate_value", "sample"])
+def test_a_failure_of_optunas_is_not_the_models(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(hp: Any, trial: Any, oracle: Any) -> float:
+        hp.Int("a", 1, 1000)
+        oracle.report(trial.trial_id, 1.0, 1)
+        return 1.0
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    oracle = OptunaOracle(SCORE, 2, seed=0)
+    tuner = FunctionTuner(oracle, run, tmp_path)
+    with monkeypatch.context() as patch:
+        if call == "sample":
+            patch.setattr(oracle.study.sampler, "sample_independent", fails)
+        else:
+            patch.setattr(oracle.study._storage, call, fails)
+        with pytest.raises(FatalRuntimeError, match=r"not the model \(OSError: disk full\)"):
+            tuner.search(verbose=0)
+    oracle.interrupt(OSError("disk full"))
+    tuner.search(verbose=0)
+    assert states(oracle.study) == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert [trial.status for trial in oracle.trials.values()] == ["COMPLETED"] * 2
+
+
+def test_a_program_may_prune_on_its_own_judgement(tmp_path: Path) -> None:
+    def run(hp: Any, trial: Any, oracle: Any) -> float:
+        hp.Int("a", 1, 1000)
+        if trial.trial_id != "0":
+            oracle.report(trial.trial_id, 1.0, 1)
+        raise optuna.TrialPruned("hopeless")
+
+    arguments: dict[str, Any] = {"max_retries_per_trial": 2, "max_consecutive_failed_trials": 1}
+    oracle = search(run, tmp_path, max_trials=2, **arguments).oracle
+    assert states(oracle.study) == ["FAIL", "PRUNED"]
+    assert [trial.status for trial in oracle.trials.values()] == ["FAILED", "COMPLETED"]
 
 
 def test_the_median_prunes_by_default_and_none_is_pruned_with_several_objectives(

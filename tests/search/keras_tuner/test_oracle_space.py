@@ -64,6 +64,62 @@ def test_values_read_all_at_once_are_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "read_rest",
+    [
+        lambda hp: dict(hp.values.items()),
+        lambda hp: dict(hp.values),
+        lambda hp: {**hp.values},
+        lambda hp: (lambda **values: values)(**hp.values),
+        lambda hp: dict(zip(hp.values, hp.values.values(), strict=True)),
+        lambda hp: hp.values | {},
+        lambda hp: {name: hp.values.pop(name) for name in list(hp.values)},
+        lambda hp: hp.copy().values,
+        lambda hp: copy.deepcopy(hp).values,
+        lambda hp: copy.deepcopy(hp.values),
+    ],
+    ids=["items", "dict", "merge", "call", "values", "or", "pop", "copy", "deepcopy", "plain"],
+)
+def test_values_read_at_once_after_one_was_read_singly_are_told(
+    read_rest: Any, tmp_path: Path
+) -> None:
+    space = keras_tuner.HyperParameters()
+    space.Choice("batch", [8, 16])
+    space.Int("n", 1, 100)
+    space.Float("r", 0.0, 1.0)
+
+    def run(hp: Any) -> float:
+        assert hp.Choice("batch", [8, 16]) in (8, 16)
+        values = read_rest(hp)
+        assert type(values) is dict
+        return float(values["n"] + values["r"])
+
+    oracle = search(run, tmp_path, hyperparameters=space, max_trials=5).oracle
+    assert len(oracle.trials) == 5
+    for trial in oracle.study.trials:
+        assert set(trial.params) == {"batch", "n", "r"}
+        assert trial.value == trial.params["n"] + trial.params["r"]
+
+
+def test_to_show_or_to_save_values_is_not_to_read_them(tmp_path: Path) -> None:
+    space = keras_tuner.HyperParameters()
+    for name in ("read", "unread"):
+        space.Int(name, 1, 9)
+    calls = iter(range(9))
+
+    def run(hp: Any) -> float:
+        if next(calls) == 0:
+            raise ValueError("once more")
+        assert "unread" in hp.values and "unread" in list(hp.values)
+        return float(hp.get("read"))
+
+    oracle = OptunaOracle(
+        keras_tuner.Objective("score", "max"), 2, hyperparameters=space, max_retries_per_trial=1
+    )
+    FunctionTuner(oracle, run, tmp_path).search(verbose=1)
+    assert [list(trial.params) for trial in oracle.study.trials[1:]] == [["read"]] * 2
+
+
 def test_values_read_from_the_dictionary_or_by_get_are_told(tmp_path: Path) -> None:
     space = keras_tuner.HyperParameters()
     for name in ("a", "b", "c", "unread"):
@@ -136,6 +192,34 @@ def test_a_grid_may_hold_points_that_read_the_same_values(tmp_path: Path) -> Non
     assert len(oracle.trials) == 3
     skipped = next(trial for trial in oracle.study.trials if trial.state.name == "FAIL")
     assert skipped.user_attrs["failure"] == "not run: an earlier trial has this configuration"
+
+
+def test_an_early_failure_closes_no_part_of_the_space(tmp_path: Path) -> None:
+    calls = iter(range(99))
+
+    def run(hp: Any) -> float:
+        a = hp.Int("a", 1, 2)
+        if next(calls) == 0:
+            raise ValueError("once")
+        return float(a * hp.Int("b", 1, 3))
+
+    oracle = search(run, tmp_path, max_trials=None).oracle
+    ended = [trial for trial in oracle.study.trials if trial.state.name == "COMPLETE"]
+    assert {tuple(sorted(trial.params.items())) for trial in ended} == {
+        (("a", a), ("b", b)) for a in (1, 2) for b in (1, 2, 3)
+    }
+    assert states(oracle.study) == ["FAIL"] + ["COMPLETE"] * 6
+
+
+def test_trials_that_run_at_once_differ(tmp_path: Path) -> None:
+    space = keras_tuner.HyperParameters()
+    six_points(space)
+    oracle = OptunaOracle(keras_tuner.Objective("score", "max"), 9, hyperparameters=space)
+    FunctionTuner(oracle, six_points, tmp_path)
+    trials = [oracle.create_trial(f"tuner{number}") for number in range(7)]
+    points = {tuple(trial.hyperparameters.copy().values.items()) for trial in trials[:6]}
+    assert len(points) == 6
+    assert trials[6].status == "STOPPED"
 
 
 def test_a_program_without_hyperparameters_runs_once(tmp_path: Path) -> None:
