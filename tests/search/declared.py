@@ -27,8 +27,8 @@ def _finite_conditional(hp: Any) -> None:
 
 
 def _fails_while_built(hp: Any) -> None:
-    hp.Int("x", 1, 9)
     hp.Int("y", 1, 9)
+    hp.Int("x", 1, 9)  # a grid changes the last one first
 
 
 def declared(space: str) -> list[dict[str, Any]]:
