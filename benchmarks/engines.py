@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from scipy import stats
 
+from reporting.measuring.statistics import interval
 from search.provenance import machine, versions
 from search.settings import SAMPLERS, TUNERS
 
@@ -93,12 +93,11 @@ def _epochs(journal: Path) -> int:
     return sum(len(trial.intermediate_values) for trial in study.get_trials(deepcopy=False))
 
 
-def _interval(values: list[float], digits: int) -> str:
-    mean = float(np.mean(values))
-    if len(set(values)) < 2:
-        return f"{mean:.{digits}f}"
-    low, high = stats.t.interval(0.95, len(values) - 1, mean, stats.sem(values))
-    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+def _spread(values: list[float], digits: int) -> str:
+    found = interval(values)
+    if not found.sd:  # one value, or all the same
+        return f"{found.mean:.{digits}f}"
+    return f"{found.mean:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 
 def _table(found: dict[str, list[Search]], reference: str) -> Table:
@@ -109,12 +108,12 @@ def _table(found: dict[str, list[Search]], reference: str) -> Table:
         difference = "-"
         if name != reference and reference in found:
             pairs = zip(searches, found[reference], strict=True)
-            difference = _interval([100 * (a.best - b.best) for a, b in pairs], 2)
+            difference = _spread([100 * (a.best - b.best) for a, b in pairs], 2)
         table.add_row(
             name,
-            _interval([100 * one.best for one in searches], 2),
+            _spread([100 * one.best for one in searches], 2),
             difference,
-            _interval([one.cpu_seconds for one in searches], 0),
+            _spread([one.cpu_seconds for one in searches], 0),
             f"{np.mean([one.epochs for one in searches]):.0f}",
         )
     return table

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,9 @@ def run_search(
         coordinator = Coordinator(
             settings,
             study,
-            _engine(settings, study, directory / "logs"),
+            make_engine(
+                settings, study, lambda: _explore(settings, directory / "logs" / "exploring.log")
+            ),
             _workers(settings, data_dir, precision, directory / "logs"),
             artifacts,
             Checkpoints(directory / "checkpoints"),
@@ -142,7 +144,20 @@ def run_search(
         return _outcome(settings, study, where, started, stopped_by, before)
 
 
-def _engine(settings: SearchSettings, study: optuna.Study, log_dir: Path) -> OptunaEngine:
+def make_engine(
+    settings: SearchSettings, study: optuna.Study, find_space: Callable[[], list[dict[str, Any]]]
+) -> OptunaEngine:
+    """Who proposes the trials of a study.
+
+    Args:
+        settings: Names the engine and its algorithm.
+        study: The study.
+        find_space: Gives the hyperparameters as KerasTuner writes them down, to its engine, if the
+            study does not know them yet.
+
+    Raises:
+        SearchError: A package is missing, or the hyperparameters cannot be found.
+    """
     common: dict[str, Any] = {
         "pruner": settings.pruner,
         "seed": settings.seed,
@@ -153,16 +168,21 @@ def _engine(settings: SearchSettings, study: optuna.Study, log_dir: Path) -> Opt
     # Only now: KerasTuner brings TensorFlow with it.
     start_tensorflow(devices=False)
     from search.oracles.engine import SPACE_ATTR, KerasTunerEngine
-    from search.oracles.exploring import explore
 
     known = study.user_attrs.get(SPACE_ATTR)
     return KerasTunerEngine(
         study,
         tuner=settings.algorithm,
         trials=settings.trials,
-        space=explore(settings.space, log_dir / "exploring.log") if known is None else known,
+        space=find_space() if known is None else known,
         **common,
     )
+
+
+def _explore(settings: SearchSettings, log: Path) -> list[dict[str, Any]]:
+    from search.oracles.exploring import explore
+
+    return explore(settings.space, log)
 
 
 def _wanted_first(

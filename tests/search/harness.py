@@ -8,6 +8,7 @@ import optuna
 
 from search.coordinator import Coordinator
 from search.engine import OptunaEngine, requeue_abandoned
+from search.run import make_engine
 from search.settings import SearchSettings
 from search.storage import open_storage
 from search.study import Artifacts, Checkpoints, enqueue_first, open_study
@@ -96,7 +97,7 @@ def search(
     coordinator = Coordinator(
         settings,
         study,
-        make_engine(settings, study, space),
+        engine_of(settings, study, space),
         LocalWorkers(
             WorkerSettings(
                 space=space,
@@ -133,17 +134,12 @@ def _proposing(algorithm: str) -> dict[str, Any]:
     return {"engine": engine, "tuner": tuner} if colon else {"sampler": algorithm}
 
 
-def make_engine(settings: SearchSettings, study: optuna.Study, space: str) -> OptunaEngine:
-    common: dict[str, Any] = {
-        "pruner": settings.pruner,
-        "seed": settings.seed,
-        "max_epochs": settings.max_epochs,
-    }
-    if settings.engine == "optuna":
-        return OptunaEngine(study, sampler=settings.sampler, **common)
-    from search.oracles.engine import KerasTunerEngine
-    from tests.search.declared import declared
+def engine_of(settings: SearchSettings, study: optuna.Study, space: str) -> OptunaEngine:
+    """The engine of the search itself, which knows a simulated space without building models."""
 
-    return KerasTunerEngine(
-        study, tuner=settings.algorithm, trials=settings.trials, space=declared(space), **common
-    )
+    def find_space() -> list[dict[str, Any]]:
+        from tests.search.declared import declared
+
+        return declared(space)
+
+    return make_engine(settings, study, find_space)

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.oracles.engine import FACTS_ATTR
 from search.settings import SearchSettings
 from search.study import FINISHED
-from tests.search.harness import RecordingDisplay, make_engine, search
+from tests.search.harness import RecordingDisplay, engine_of, search
 
 
 def rungs(study: optuna.Study) -> dict[int, tuple[FrozenTrial, dict[str, int]]]:
@@ -136,7 +136,7 @@ def test_first_configurations_are_known_to_the_oracle(tmp_path: Path) -> None:
 
 
 def test_a_grid_begins_with_the_defaults_and_keeps_all_workers_busy(tmp_path: Path) -> None:
-    engine = make_engine(
+    engine = engine_of(
         SearchSettings(engine="keras-tuner", tuner="grid", trials=90),
         optuna.create_study(direction="maximize"),
         "finite conditional",
@@ -156,7 +156,7 @@ def test_a_grid_begins_with_the_defaults_and_keeps_all_workers_busy(tmp_path: Pa
 def test_a_trial_that_somebody_ends_in_the_dashboard_holds_up_no_bracket(tmp_path: Path) -> None:
     study = optuna.create_study(direction="maximize")
     settings = SearchSettings(engine="keras-tuner", tuner="hyperband", max_epochs=9, trials=90)
-    engine = make_engine(settings, study, "conditional")
+    engine = engine_of(settings, study, "conditional")
     first = engine.ask()
     assert first is not None
     study.tell(first.number, state=TrialState.FAIL)
