@@ -115,6 +115,11 @@ class BayesianOptimization(StudyOracle, oracles.BayesianOptimizationOracle):  # 
             response = self._random_populate_space()
         return response
 
+    def _vector_to_values(self, vector: Any) -> dict[str, Any]:
+        # At its bound of 1 KerasTuner's whole numbers without step are one above their maximum.
+        values: dict[str, Any] = super()._vector_to_values(np.minimum(vector, 1 - 1e-9))
+        return values
+
 
 class GridSearch(StudyOracle, oracles.GridSearchOracle):  # type: ignore[misc]
     """Every combination of the values that KerasTuner lists, the defaults first.

@@ -3,11 +3,14 @@
 import shutil
 from pathlib import Path
 
+import keras_tuner
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from search.oracles.engine import FACTS_ATTR
+from search.oracles.study_oracles import make_oracle
 from search.settings import SearchSettings
 from search.study import FINISHED
 from tests.search.harness import RecordingDisplay, engine_of, search
@@ -133,6 +136,17 @@ def test_first_configurations_are_known_to_the_oracle(tmp_path: Path) -> None:
     assert reason == "every configuration of the space has been tried"
     assert [trial.params for trial in study.trials[:2]] == list(first.values())
     assert len(study.trials) == 12
+
+
+def test_the_gaussian_process_stays_in_a_range_at_its_very_end() -> None:
+    hyperparameters = keras_tuner.HyperParameters()
+    hyperparameters.Int("width", 16, 1024, sampling="log")
+    hyperparameters.Choice("kind", ["a", "b"])
+    space = hyperparameters.get_config()["space"]
+    oracle = make_oracle("bayesian", seed=0, max_epochs=1, trials=8, space=space)
+    # Its optimizer runs into the bounds of the unit cube.
+    assert oracle._vector_to_values(np.ones(2)) == {"width": 1024, "kind": "b"}
+    assert oracle._vector_to_values(np.zeros(2)) == {"width": 16, "kind": "a"}
 
 
 def test_a_grid_begins_with_the_defaults_and_keeps_all_workers_busy(tmp_path: Path) -> None:
