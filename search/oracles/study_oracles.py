@@ -115,6 +115,18 @@ class BayesianOptimization(StudyOracle, oracles.BayesianOptimizationOracle):  # 
             response = self._random_populate_space()
         return response
 
+    def end(self, trial_id: str, score: float | None) -> None:
+        """See `StudyOracle`; a failure counts as the worst score so far.
+
+        Left out, as KerasTuner has it, it would teach nothing: the same corner is proposed again.
+        """
+        trial = self.trials[trial_id]
+        scored = [other for other in self.trials.values() if other.score is not None]
+        values = trial.hyperparameters.values
+        if score is None and all(other.hyperparameters.values != values for other in scored):
+            score = min((other.score for other in scored), default=0.0)
+        super().end(trial_id, score)
+
     def _vector_to_values(self, vector: Any) -> dict[str, Any]:
         # At its bound of 1 KerasTuner's whole numbers without step are one above their maximum.
         values: dict[str, Any] = super()._vector_to_values(np.minimum(vector, 1 - 1e-9))

@@ -104,6 +104,11 @@ def _fails_while_built(suggest: Any) -> tuple[float, str]:
     return 0.5 + 0.01 * x + 0.001 * suggest("y", IntDistribution(1, 9)), ""
 
 
+def _fails_at_its_best(suggest: Any) -> tuple[float, str]:
+    x, y = (suggest(name, FloatDistribution(0.0, 1.0)) for name in "xy")
+    return 0.9 * x + 0.001 * y, "fail" if x > 0.5 else ""
+
+
 def _finite_failing(suggest: Any) -> tuple[float, str]:
     return 0.5 + 0.1 * suggest("x", IntDistribution(1, 3)), "fail"
 
@@ -123,6 +128,7 @@ SPACES: dict[str, Any] = {
     "finite": _finite,
     "finite conditional": _finite_conditional,
     "fails while built": _fails_while_built,
+    "failing at its best": _fails_at_its_best,
     "finite failing": _finite_failing,
     "slow": _behaving("slow", 1.0),
     "failing": _behaving("fail", 1.0),

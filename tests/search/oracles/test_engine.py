@@ -149,6 +149,20 @@ def test_the_gaussian_process_stays_in_a_range_at_its_very_end() -> None:
     assert oracle._vector_to_values(np.zeros(2)) == {"width": 16, "kind": "a"}
 
 
+def test_the_gaussian_process_leaves_a_corner_where_trials_fail(tmp_path: Path) -> None:
+    study, reason = search(
+        tmp_path,
+        space="failing at its best",
+        algorithm="keras-tuner:bayesian",
+        trials=16,
+        workers=1,
+        max_failures=20,  # KerasTuner's own would fail there for ever
+    )
+    assert reason == ""
+    assert len(study.get_trials(states=FINISHED)) == 16
+    assert study.best_trial.params["x"] > 0.4
+
+
 def test_a_grid_begins_with_the_defaults_and_keeps_all_workers_busy(tmp_path: Path) -> None:
     engine = engine_of(
         SearchSettings(engine="keras-tuner", tuner="grid", trials=90),
