@@ -74,6 +74,9 @@ def _settings(flags: argparse.Namespace) -> SearchSettings:
         trial_timeout_seconds=flags.trial_timeout,
         max_worker_memory_mb=flags.max_worker_memory,
         max_failures=flags.max_failures,
+        cluster=flags.cluster,
+        cpus_per_trial=flags.cpus_per_trial,
+        gpus_per_trial=flags.gpus_per_trial,
         baselines=not flags.no_baselines,
     )
 
@@ -162,9 +165,8 @@ def _add_what(parser: argparse.ArgumentParser, defaults: SearchSettings) -> None
     )
     group.add_argument(
         "--sampler",
-        default=defaults.sampler,
         metavar="NAME",
-        help=f"with --engine optuna: {', '.join(SAMPLERS)} (default: %(default)s)",
+        help=f"with --engine optuna: {', '.join(SAMPLERS)} (default: {SAMPLERS[0]})",
     )
     group.add_argument(
         "--tuner",
@@ -214,7 +216,8 @@ def _add_machine(parser: argparse.ArgumentParser, defaults: SearchSettings) -> N
         "--workers",
         default="auto",
         metavar="auto|N",
-        help="processes that train (default: one for each GPU, else one for each core)",
+        help="processes that train (default: one for each GPU, else one for each core; with "
+        "--cluster as many as it has room for)",
     )
     group.add_argument(
         "--precision",
@@ -228,6 +231,24 @@ def _add_machine(parser: argparse.ArgumentParser, defaults: SearchSettings) -> N
         type=float,
         metavar="MB",
         help="replace a worker that uses more",
+    )
+    group.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="train on a Ray cluster: auto (this machine's), ray://host:port, or local (one that "
+        "is started here)",
+    )
+    group.add_argument(
+        "--cpus-per-trial",
+        type=float,
+        metavar="X",
+        help="with --cluster: cores of each worker; fractions share one (default: 1)",
+    )
+    group.add_argument(
+        "--gpus-per-trial",
+        type=float,
+        metavar="X",
+        help="with --cluster: GPUs of each worker; fractions share one (default: 0)",
     )
 
 
@@ -323,7 +344,8 @@ def _report(
     if outcome.interrupted:
         print(f"continue: {following}")
         return
-    print("more trials: the same command with a larger --trials")
+    if not outcome.stopped_by:
+        print("more trials: the same command with a larger --trials")
     print(f"look at it: {outcome.dashboard}")
     if outcome.best is not None:
         print(f"retrain the best and report: {following}")

@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from reporting.measuring.statistics import interval
-from search.provenance import machine, versions
+from search.provenance import machine
 from search.settings import SAMPLERS, TUNERS
+from search.versions import versions
 
 _ROOT = Path(__file__).resolve().parent.parent
 ALGORITHMS = {

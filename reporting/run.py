@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -141,9 +142,7 @@ def _retrain(
     train_size, val_size = split_sizes(str(record.facts["split"]))
     workers = WorkerSettings(
         space=str(record.facts["space"]),
-        data_dir=data_dir,
-        train_size=train_size,
-        val_size=val_size,
+        load_split=partial(load_split, data_dir, train_size=train_size, val_size=val_size),
         precision=record.facts["precision"],
     )
     followed: list[Candidate] = []

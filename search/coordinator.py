@@ -32,7 +32,7 @@ from search.progress import Progress, RunningTrial
 from search.samplers import trial_seed
 from search.settings import SearchSettings
 from search.study import FINISHED, Artifacts, Checkpoints, best_trial, count_states
-from search.workers import Died, LocalWorkers, Worker
+from search.workers import Died, Worker, Workers
 
 ATTEMPTS: Final = 3  # a trial whose worker dies so often is to blame itself
 _REJECTIONS_IN_A_ROW: Final = 100  # a limit that one model in 50 meets ends no search
@@ -88,7 +88,7 @@ class Coordinator:
         settings: SearchSettings,
         study: optuna.Study,
         engine: OptunaEngine,
-        workers: LocalWorkers,
+        workers: Workers[Any],
         artifacts: Artifacts,
         checkpoints: Checkpoints,
         display: Display,

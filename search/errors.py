@@ -4,7 +4,9 @@ SearchError
 ├── DataError      the images or labels are missing, damaged or too few
 ├── SettingsError  a flag, or a combination of flags, that cannot work
 ├── StudyError     the study does not fit this run, or somebody else is writing it
-└── StorageError   the storage cannot be opened, read or written
+├── StorageError   the storage cannot be opened, read or written
+├── ClusterError   the cluster cannot be reached, or has no node that can be used
+└── NodeError      one of its nodes cannot be used
 """
 
 
@@ -26,6 +28,24 @@ class StudyError(SearchError):
 
 class StorageError(SearchError):
     """The storage cannot be opened, read or written."""
+
+
+class ClusterError(SearchError):
+    """The cluster cannot be reached, or has no node that can be used."""
+
+
+class NodeError(SearchError):
+    """One node of a cluster cannot be used.
+
+    Args:
+        reason: Why, in words.
+        node: Its id.
+    """
+
+    def __init__(self, reason: str, node: str) -> None:
+        super().__init__(reason, node)
+        self.reason = reason
+        self.node = node
 
 
 def first_line(error: BaseException) -> str:

@@ -7,24 +7,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from search.storage import mask_password
 
-_PACKAGES = ("tensorflow", "keras", "optuna", "keras-tuner", "numpy")
 _ROOT = Path(__file__).resolve().parent.parent
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def commit() -> str:

@@ -1,11 +1,13 @@
 """One run of a search, from settings to outcome: everything is opened, started and closed here."""
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import TrialState
@@ -15,12 +17,13 @@ from sqlalchemy.engine import make_url
 from search.command_line import EXIT_CODES, let_signals_stop
 from search.coordinator import Coordinator, Display
 from search.dashboard import dashboard_command, serve_dashboard
-from search.data import find_data, fingerprint
+from search.data import find_data, fingerprint, load_split
 from search.engine import OptunaEngine, requeue_abandoned
 from search.errors import StorageError
+from search.local_workers import LocalWorkers
 from search.notes import study_note
 from search.precision import Precision, best_precision
-from search.provenance import command_line, commit, machine, versions
+from search.provenance import command_line, commit, machine
 from search.settings import SearchSettings
 from search.startup import start_tensorflow
 from search.storage import mask_password, open_storage, repair_journal, storage_errors
@@ -34,12 +37,16 @@ from search.study import (
     open_study,
     split_words,
 )
+from search.versions import versions
 from search.worker import WorkerSettings
-from search.workers import LocalWorkers
+from search.workers import Workers
 from spaces import first_configurations
 
+if TYPE_CHECKING:
+    from search.cluster.connection import Cluster
+
 # Settings that the study's note lists beside the comparable facts.
-_NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds")
+_NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds", "cluster")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +113,25 @@ def run_search(
     Raises:
         SearchError: The user can mend the cause; the message says how.
     """
-    started = time.monotonic()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("optuna_dashboard").setLevel(logging.ERROR)
     first = first_configurations(settings.space)  # also finds that a space is unknown
     data_dir = find_data(settings.data_dir)
-    precision = _precision(settings)
+    with _cluster(settings) as cluster:
+        return _search(settings, display, arguments, dashboard, first, data_dir, cluster)
+
+
+def _search(
+    settings: SearchSettings,
+    display: Display,
+    arguments: Sequence[str],
+    dashboard: DashboardSettings,
+    first: dict[str, dict[str, Any]],
+    data_dir: Path,
+    cluster: "Cluster | None",
+) -> Outcome:
+    started = time.monotonic()
+    precision = _precision(settings, cluster)
     facts = _facts(settings, data_dir, precision, arguments)
     directory = _make_directory(settings.study_dir)
     journal = directory / "study.journal"
@@ -132,7 +152,7 @@ def run_search(
             make_engine(
                 settings, study, lambda: _explore(settings, directory / "logs" / "exploring.log")
             ),
-            _workers(settings, data_dir, precision, directory / "logs"),
+            _workers(settings, data_dir, precision, directory / "logs", cluster, display),
             artifacts,
             Checkpoints(directory / "checkpoints"),
             display,
@@ -164,7 +184,7 @@ def make_engine(
         "max_epochs": settings.max_epochs,
     }
     if settings.engine == "optuna":
-        return OptunaEngine(study, sampler=settings.sampler, **common)
+        return OptunaEngine(study, sampler=settings.algorithm, **common)
     # Only now: KerasTuner brings TensorFlow with it.
     start_tensorflow(devices=False)
     from search.oracles.engine import SPACE_ATTR, KerasTunerEngine
@@ -234,9 +254,21 @@ def _settings_noted(settings: SearchSettings) -> dict[str, Any]:
     return {"tuner": settings.algorithm, **noted}
 
 
-def _precision(settings: SearchSettings) -> Precision:
+@contextlib.contextmanager
+def _cluster(settings: SearchSettings) -> Iterator["Cluster | None"]:
+    if settings.cluster is None:
+        yield None
+        return
+    from search.cluster.connection import Resources, connect
+
+    resources = Resources(settings.cpus_per_trial or 1.0, settings.gpus_per_trial or 0.0)
+    with connect(settings.cluster, resources, settings.space) as cluster:
+        yield cluster
+
+
+def _precision(settings: SearchSettings, cluster: "Cluster | None") -> Precision:
     if settings.precision == "auto":
-        return best_precision()
+        return best_precision() if cluster is None else cluster.precision()
     return "bfloat16" if settings.precision == "bfloat16" else "float32"
 
 
@@ -255,20 +287,28 @@ def _make_directory(directory: Path) -> Path:
 
 
 def _workers(
-    settings: SearchSettings, data_dir: Path, precision: Precision, log_dir: Path
-) -> LocalWorkers:
-    return LocalWorkers(
-        WorkerSettings(
-            space=settings.space,
-            data_dir=data_dir,
-            train_size=settings.train_size,
-            val_size=settings.val_size,
-            precision=precision,
-        ),
-        count=settings.workers,
-        log_dir=log_dir,
-        max_memory_mb=settings.max_worker_memory_mb,
+    settings: SearchSettings,
+    data_dir: Path,
+    precision: Precision,
+    log_dir: Path,
+    cluster: "Cluster | None",
+    display: Display,
+) -> Workers[Any]:
+    sizes: dict[str, Any] = {"train_size": settings.train_size, "val_size": settings.val_size}
+    needed = WorkerSettings(
+        space=settings.space,
+        load_split=partial(load_split, data_dir, **sizes),
+        precision=precision,
     )
+    common: dict[str, Any] = {
+        "count": settings.workers,
+        "max_memory_mb": settings.max_worker_memory_mb,
+    }
+    if cluster is None:
+        return LocalWorkers(needed, log_dir=log_dir, **common)
+    from search.cluster.workers import ClusterWorkers
+
+    return ClusterWorkers(cluster, needed, note=display.note, **common)
 
 
 def _announce(

@@ -47,7 +47,7 @@ class SearchSettings:
         val_size: Validation images.
         space: Name of a built-in space, or `package.module:ClassName`.
         engine: Who proposes configurations.
-        sampler: How Optuna proposes.
+        sampler: How Optuna proposes; None: `tpe`, if it is the engine.
         tuner: How KerasTuner proposes; None: `hyperband`, if it is the engine.
         pruner: What stops a trial early.
         precision: `auto` takes bfloat16 where the hardware has units for it.
@@ -56,6 +56,9 @@ class SearchSettings:
         trial_timeout_seconds: A trial that takes longer is stopped and fails; None: no limit.
         max_worker_memory_mb: A worker above it is replaced; None: no limit.
         max_failures: Failed trials in a row after which the search stops.
+        cluster: Address of a Ray cluster whose nodes train; None: this machine does.
+        cpus_per_trial: Cores that a cluster's worker holds; fractions share one; None: 1.
+        gpus_per_trial: GPUs that it holds; None: 0.
         baselines: Whether the published baselines are the first trials.
 
     Raises:
@@ -75,7 +78,7 @@ class SearchSettings:
     val_size: int = 10_000
     space: str = "cnn"
     engine: str = "optuna"
-    sampler: str = "tpe"
+    sampler: str | None = None
     tuner: str | None = None
     pruner: str = "hyperband"
     precision: str = "auto"
@@ -84,11 +87,20 @@ class SearchSettings:
     trial_timeout_seconds: float | None = None
     max_worker_memory_mb: float | None = None
     max_failures: int = 5
+    cluster: str | None = None
+    cpus_per_trial: float | None = None
+    gpus_per_trial: float | None = None
     baselines: bool = True
 
     def __post_init__(self) -> None:
         check_choice("--engine", self.engine, ENGINES)
-        check_choice("--sampler", self.sampler, SAMPLERS)
+        if self.sampler is not None:
+            check_choice("--sampler", self.sampler, SAMPLERS)
+            if self.engine != "optuna":
+                raise SettingsError(
+                    f"--sampler is {self.sampler!r}, but --engine is {self.engine!r}; give "
+                    "--tuner in its place."
+                )
         if self.tuner is not None:
             check_choice("--tuner", self.tuner, TUNERS)
             if self.engine != "keras-tuner":
@@ -97,6 +109,12 @@ class SearchSettings:
                     "keras-tuner, or leave it out."
                 )
         check_choice("--pruner", self.pruner, PRUNERS)
+        has_budgets = self.engine == "keras-tuner" and self.algorithm == "hyperband"
+        if has_budgets and self.pruner not in ("hyperband", "none"):
+            raise SettingsError(
+                f"--pruner is {self.pruner!r}, but KerasTuner's hyperband has epoch budgets in its "
+                "place; leave it out, or choose another --tuner."
+            )
         check_choice("--precision", self.precision, PRECISIONS)
         for flag, number in (
             ("--trials", self.trials),
@@ -110,11 +128,26 @@ class SearchSettings:
             ("--trial-timeout", self.trial_timeout_seconds),
             ("--max-worker-memory", self.max_worker_memory_mb),
             ("--max-failures", self.max_failures),
+            ("--cpus-per-trial", self.cpus_per_trial),
         ):
             if number is not None and not number > 0:
                 raise SettingsError(f"{flag} is {number}; it must be above 0.")
         if self.seed < 0:
             raise SettingsError(f"--seed is {self.seed}; it must be 0 or more.")
+        if self.gpus_per_trial is not None and not self.gpus_per_trial >= 0:
+            raise SettingsError(f"--gpus-per-trial is {self.gpus_per_trial}; it must be 0 or more.")
+        for flag, share in (
+            ("--cpus-per-trial", self.cpus_per_trial),
+            ("--gpus-per-trial", self.gpus_per_trial),
+        ):
+            if share is None:
+                continue
+            if self.cluster is None:
+                raise SettingsError(f"{flag} is {share:g}, but there is no --cluster; add it.")
+            if share > 1 and share != int(share):
+                raise SettingsError(
+                    f"{flag} is {share:g}; above 1 it must be a whole number, as Ray wants it."
+                )
         name = self.study_name
         if name in (".", "..") or any(mark in name for mark in "/\\\0") or not name.strip():
             raise SettingsError(
@@ -124,7 +157,8 @@ class SearchSettings:
     @property
     def algorithm(self) -> str:
         """How the engine proposes: the name of Optuna's sampler or of KerasTuner's tuner."""
-        return self.sampler if self.engine == "optuna" else self.tuner or TUNERS[0]
+        given, names = (self.sampler, SAMPLERS) if self.engine == "optuna" else (self.tuner, TUNERS)
+        return given or names[0]
 
     @property
     def study_name(self) -> str:

@@ -40,19 +40,33 @@ Outcome = TypeVar("Outcome")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """What every worker of a search needs to know before its first trial."""
+    """What every worker of a search needs to know before its first trial.
+
+    Args:
+        space: Name of the space, for `spaces.load_space`.
+        load_split: Reads the images where the worker runs.
+        precision: Number format of the models.
+    """
 
     space: str
-    data_dir: Path
-    train_size: int | None
-    val_size: int
+    load_split: Callable[[], "Split"]
     precision: Precision
+
+
+class Line(Protocol):
+    """A line to the coordinator: a pipe, or what a cluster has in its place."""
+
+    def send(self, message: object) -> None:
+        """Hand a message to the coordinator."""
+
+    def recv(self) -> Any:
+        """Wait for what the coordinator says; `EOFError` or `OSError` when it is gone."""
 
 
 class Link:
     """The worker's end of the line; two threads write to it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Line) -> None:
         self._connection = connection
         self._lock = threading.Lock()
 
@@ -84,29 +98,37 @@ class Trainer(Protocol):
         """Carry out one order to one of its endings, and say what came of it."""
 
 
-def run_worker(connection: Connection, settings: WorkerSettings, log: Path) -> None:
-    """Serve one coordinator until it is gone.
+MakeTrainer = Callable[[Link, Any], Trainer]
+
+
+def run_worker(connection: Connection, settings: Any, log: Path, make_trainer: MakeTrainer) -> None:
+    """Serve one coordinator until it is gone, as the only task of a process.
 
     Args:
         connection: The line to the coordinator.
         settings: What all trials share.
         log: File that takes everything that this process prints.
+        make_trainer: As for `serve`.
     """
     redirect_output(log)
-    serve(connection, lambda link: KerasTrainer(link, settings))
+    serve(connection, settings, make_trainer)
 
 
-def serve(connection: Connection, make_trainer: Callable[[Link], Trainer]) -> None:
+def serve(
+    line: Line, settings: Any, make_trainer: MakeTrainer, *, beat_seconds: float = BEAT_SECONDS
+) -> None:
     """The life of a worker, whatever its trials are: beat, get ready, run trial after trial.
 
     Args:
-        connection: The line to the coordinator.
-        make_trainer: Loads what all trials share.
+        line: To the coordinator.
+        settings: What all trials share.
+        make_trainer: Loads it, and gives what runs the trials.
+        beat_seconds: Time between two signs of life.
     """
-    link = Link(connection)
-    threading.Thread(target=_beat, args=(link,), daemon=True).start()
+    link = Link(line)
+    threading.Thread(target=_beat, args=(link, beat_seconds), daemon=True).start()
     try:
-        trainer = make_trainer(link)
+        trainer = make_trainer(link, settings)
     except Exception as error:
         traceback.print_exc()
         link.send(Unusable(" ".join(str(error).split()) or type(error).__name__))
@@ -196,13 +218,9 @@ def load_data_and_space(settings: WorkerSettings) -> tuple["Split", "Space"]:
         DataError: The data cannot be used.
         SpaceError: The space cannot be used.
     """
-    from search.data import load_split
     from spaces import load_space
 
-    split = load_split(
-        settings.data_dir, train_size=settings.train_size, val_size=settings.val_size
-    )
-    return split, load_space(settings.space)
+    return settings.load_split(), load_space(settings.space)
 
 
 def in_fresh_session(
@@ -256,7 +274,7 @@ def redirect_output(log: Path) -> None:
     os.close(file)
 
 
-def _beat(link: Link) -> None:
+def _beat(link: Link, seconds: float) -> None:
     import psutil
 
     process = psutil.Process()
@@ -265,4 +283,4 @@ def _beat(link: Link) -> None:
             link.send(Beat(process.memory_info().rss / 1e6))
         except OSError:
             os._exit(0)  # the coordinator is gone: nobody wants the trial in the main thread
-        time.sleep(BEAT_SECONDS)
+        time.sleep(seconds)

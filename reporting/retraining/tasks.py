@@ -9,11 +9,12 @@ from rich.progress import Progress, TaskID
 
 from reporting.errors import Interrupted, ReportError
 from reporting.retraining.order import Retrained, Retraining, remove_partial
-from reporting.retraining.worker import Kept, Order, Unwritable, run_retrainer
+from reporting.retraining.worker import Kept, Order, Retrainer, Unwritable
 from search.display import duration
+from search.local_workers import LocalWorker, LocalWorkers
 from search.messages import Answer, Epoch, Failed
-from search.worker import WorkerSettings
-from search.workers import Died, LocalWorkers, RunWorker, Worker
+from search.worker import MakeTrainer, WorkerSettings
+from search.workers import Died
 
 ATTEMPTS: Final = 3
 _POLL_SECONDS: Final = 0.25
@@ -48,7 +49,7 @@ class Retrainings:
         workers: How many processes; None: one for each GPU, else one for each core.
         progress: Shows how far it is.
         stopped: Says whether to stop, and why; empty to go on.
-        run: What each process runs.
+        make_trainer: Makes what carries out the tasks of each process.
     """
 
     def __init__(
@@ -60,15 +61,17 @@ class Retrainings:
         workers: int | None,
         progress: Progress,
         stopped: Callable[[], str],
-        run: RunWorker = run_retrainer,
+        make_trainer: MakeTrainer = Retrainer,
     ) -> None:
         self._directory = directory
         self._stopped = stopped
         self._progress = progress
-        self._workers = LocalWorkers(settings, count=workers, log_dir=log_dir, run=run)
+        self._workers = LocalWorkers(
+            settings, count=workers, log_dir=log_dir, make_trainer=make_trainer
+        )
         self._queue: list[Task] = []
-        self._running: dict[Worker, Task] = {}
-        self._epochs: dict[Worker, int] = {}  # finished ones of the running tasks
+        self._running: dict[LocalWorker, Task] = {}
+        self._epochs: dict[LocalWorker, int] = {}  # finished ones of the running tasks
         self._attempts: dict[str, int] = {}
         self._results: dict[str, Retrained | Failed] = {}
         self._bar: TaskID | None = None
@@ -134,11 +137,11 @@ class Retrainings:
         total = self._progress.tasks[self._bar].total or 0
         self._progress.update(self._bar, total=total + seconds)
 
-    def _begin(self, worker: Worker, task: Task) -> None:
+    def _begin(self, worker: LocalWorker, task: Task) -> None:
         self._running[worker], self._epochs[worker] = task, 0
         worker.send(Order(task.retraining, self._directory / task.retraining.key))
 
-    def _handle(self, worker: Worker, message: object, follow_up: FollowUp) -> None:
+    def _handle(self, worker: LocalWorker, message: object, follow_up: FollowUp) -> None:
         task = self._running[worker]
         key = task.retraining.key
         assert self._bar is not None

@@ -3,21 +3,19 @@
 import dataclasses
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reporting.retraining.order import Retrained, Retraining
 from search.errors import first_line
 from search.messages import Epoch, Failed
-from search.provenance import commit, machine, versions
+from search.provenance import commit, machine
+from search.versions import versions
 from search.worker import (
     Link,
     WorkerSettings,
     in_fresh_session,
     load_data_and_space,
-    redirect_output,
-    serve,
 )
 
 if TYPE_CHECKING:
@@ -46,12 +44,6 @@ class Unwritable:
     """Worker: the retraining is finished, but cannot be kept; nor can any other."""
 
     reason: str
-
-
-def run_retrainer(connection: Connection, settings: WorkerSettings, log: Path) -> None:
-    """Serve one coordinator until it is gone; see `search.worker.run_worker`."""
-    redirect_output(log)
-    serve(connection, lambda link: Retrainer(link, settings))
 
 
 class Retrainer:

@@ -3,14 +3,13 @@
 import os
 import time
 import zipfile
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from reporting.retraining.order import Retrained
 from reporting.retraining.worker import Kept, Order, Unwritable
 from search.messages import Epoch, Failed
-from search.worker import Link, WorkerSettings, serve
+from search.worker import Link, WorkerSettings
 
 
 class _Model:
@@ -19,10 +18,10 @@ class _Model:
             archive.writestr("config.json", "{}")
 
 
-class _SimulatedRetrainer:
-    """Does what the order's `params` say under `behaviour`."""
+class SimulatedRetrainer:
+    """In place of `Retrainer`: does what the order's `params` say under `behaviour`."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, settings: WorkerSettings) -> None:
         self._link = link
 
     def run(self, order: Order) -> Kept | Unwritable | Failed:
@@ -58,9 +57,3 @@ class _SimulatedRetrainer:
         with (order.folder.parent.parent / "log.txt").open("a") as log:
             log.write(f"{retraining.params.get('name')} {retraining.seed}\n")
         return Kept()
-
-
-def run_simulated(connection: Connection, settings: WorkerSettings, log: Path) -> None:
-    """In place of `reporting.retraining.worker.run_retrainer`."""
-    log.write_text("simulated\n")
-    serve(connection, _SimulatedRetrainer)

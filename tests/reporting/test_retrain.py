@@ -13,7 +13,8 @@ from reporting.retraining.progress import make_progress
 from reporting.retraining.tasks import Results, Retrainings, Task
 from search.messages import Failed
 from search.worker import WorkerSettings
-from tests.reporting.simulated_retrainer import run_simulated
+from tests.reporting.simulated_retrainer import SimulatedRetrainer
+from tests.search.simulated import no_images
 
 
 def task(name: str, seed: int = 0, epochs: int = 2, part: Part = "train", **params: Any) -> Task:
@@ -36,9 +37,7 @@ def retrain(
     follow_up: Callable[[Results], Sequence[Task]] = lambda results: [],
     stopped: Callable[[], str] = lambda: "",
 ) -> Results:
-    settings = WorkerSettings(
-        space="cnn", data_dir=directory, train_size=None, val_size=1, precision="float32"
-    )
+    settings = WorkerSettings(space="cnn", load_split=no_images, precision="float32")
     with make_progress(quiet=True) as progress:
         return Retrainings(
             settings,
@@ -47,7 +46,7 @@ def retrain(
             workers=2,
             progress=progress,
             stopped=stopped,
-            run=run_simulated,
+            make_trainer=SimulatedRetrainer,
         ).run(tasks, follow_up)
 
 

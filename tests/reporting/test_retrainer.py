@@ -1,5 +1,6 @@
 """The worker's side of a retraining: real small trainings, models that anybody can load."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from reporting.measuring.models import load_model
 from reporting.retraining.order import MODEL_FILE, Retrained, Retraining
 from reporting.retraining.worker import Kept, Order, Retrainer, Unwritable
+from search.data import load_split
 from search.messages import Failed
 from search.worker import WorkerSettings
 from spaces.mlp import MlpSpace
@@ -28,7 +30,7 @@ class Recorder:
 @pytest.fixture(scope="module")
 def retrainer(small_data: Path) -> Retrainer:
     settings = WorkerSettings(
-        space="mlp", data_dir=small_data, train_size=None, val_size=100, precision="float32"
+        space="mlp", load_split=partial(load_split, small_data, val_size=100), precision="float32"
     )
     return Retrainer(Recorder(), settings)  # type: ignore[arg-type]
 

@@ -1,20 +1,23 @@
 """Run a search over simulated workers, as a library call; the tests of the coordinator share it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
 
+from search.cluster.connection import Resources, connect
 from search.coordinator import Coordinator
 from search.engine import OptunaEngine, requeue_abandoned
+from search.local_workers import LocalWorkers
 from search.run import make_engine
 from search.settings import SearchSettings
 from search.storage import open_storage
 from search.study import Artifacts, Checkpoints, enqueue_first, open_study
 from search.worker import WorkerSettings
-from search.workers import LocalWorkers
-from tests.search.simulated import run_simulated
+from search.workers import Workers
+from tests.search.simulated import SimulatedTrainer, no_images
 
 FACTS = {
     "space": "simulated",
@@ -73,7 +76,8 @@ def search(
     Args:
         directory: The study's folder.
         space: One of `simulated.SPACES`.
-        algorithm: One of Optuna's samplers, or `keras-tuner:` and one of its tuners.
+        algorithm: One of Optuna's samplers, or `keras-tuner:` and one of its tuners; with
+            `@cluster` the workers are those of a Ray cluster.
         storage: `journal` or `sqlite`.
         display: Takes the log.
         stop_after: Ask the coordinator to stop when so many trials have ended.
@@ -85,6 +89,7 @@ def search(
         The study, read anew, and why the search ended.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    algorithm, _, place = algorithm.partition("@")
     settings = SearchSettings(
         **{"max_epochs": 9, "workers": 2, "study": "test", **_proposing(algorithm), **flags}
     )
@@ -94,39 +99,57 @@ def search(
     requeue_abandoned(study)
     enqueue_first(study, first or {})
     shown = display or RecordingDisplay()
-    coordinator = Coordinator(
-        settings,
-        study,
-        engine_of(settings, study, space),
-        LocalWorkers(
-            WorkerSettings(
-                space=space,
-                data_dir=directory,
-                train_size=None,
-                val_size=1,
-                precision="float32",
-            ),
-            count=settings.workers,
-            log_dir=directory / "logs",
-            max_memory_mb=settings.max_worker_memory_mb,
-            silence_seconds=silence_seconds,
-            run=run_simulated,
-        ),
-        Artifacts(directory / "artifacts"),
-        Checkpoints(directory / "checkpoints"),
-        shown,
-    )
-    if stop_after is not None:
-        ended: list[str] = []
+    with workers_at(place, settings, directory, space, silence_seconds) as workers:
+        coordinator = Coordinator(
+            settings,
+            study,
+            engine_of(settings, study, space),
+            workers,
+            Artifacts(directory / "artifacts"),
+            Checkpoints(directory / "checkpoints"),
+            shown,
+        )
+        if stop_after is not None:
+            ended: list[str] = []
 
-        def count(text: str) -> None:
-            ended.append(text)
-            if len(ended) >= stop_after:
-                coordinator.stop("Ctrl-C")
+            def count(text: str) -> None:
+                ended.append(text)
+                if len(ended) >= stop_after:
+                    coordinator.stop("Ctrl-C")
 
-        shown._on_log = count
-    reason = coordinator.run()
+            shown._on_log = count
+        reason = coordinator.run()
     return load(directory, storage), reason
+
+
+@contextmanager
+def workers_at(
+    place: str,
+    settings: SearchSettings,
+    directory: Path,
+    space: str,
+    silence_seconds: float,
+    note: Callable[[str], None] = print,
+) -> Iterator[Workers[Any]]:
+    """Simulated workers on this machine, or, if the place is `cluster`, on the tests' cluster."""
+    needed = WorkerSettings(space=space, load_split=no_images, precision="float32")
+    common: dict[str, Any] = {
+        "count": settings.workers,
+        "max_memory_mb": settings.max_worker_memory_mb,
+        "silence_seconds": silence_seconds,
+        "make_trainer": SimulatedTrainer,
+    }
+    if place != "cluster":
+        yield LocalWorkers(needed, log_dir=directory / "logs", **common)
+        return
+    from tests.search.cluster.nodes import shared_cluster
+
+    address = shared_cluster().address
+    packages = ("search", "spaces", "tests")
+    with connect(address, Resources(), "simulated", packages) as cluster:
+        from search.cluster.workers import ClusterWorkers
+
+        yield ClusterWorkers(cluster, needed, note=note, **common)
 
 
 def _proposing(algorithm: str) -> dict[str, Any]:

@@ -4,8 +4,6 @@ import math
 import os
 import random
 import time
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from optuna.distributions import (
@@ -15,21 +13,21 @@ from optuna.distributions import (
 )
 
 from search.messages import Built, Epoch, Failed, Suggest, Train, Trained
-from search.worker import Link, WorkerSettings, serve
+from search.worker import Link, WorkerSettings
 
 PNG = b"\x89PNG simulated"
 
 
-def run_simulated(connection: Connection, settings: WorkerSettings, log: Path) -> None:
-    """In place of `search.worker.run_worker`; `settings.space` names one of `SPACES`."""
-    log.write_text("simulated\n")
-    serve(connection, lambda link: _SimulatedTrainer(link, settings.space))
+def no_images() -> Any:
+    """In place of `search.data.load_split`."""
 
 
-class _SimulatedTrainer:
-    def __init__(self, link: Link, space: str) -> None:
+class SimulatedTrainer:
+    """In place of `search.worker.KerasTrainer`; `settings.space` names one of `SPACES`."""
+
+    def __init__(self, link: Link, settings: WorkerSettings) -> None:
         self._link = link
-        self._space = SPACES[space]
+        self._space = SPACES[settings.space]
 
     def run(self, order: Train) -> Trained | Failed:
         def suggest(name: str, distribution: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The contract that every engine, sampler and storage keeps, over real worker processes."""
+"""The contract that every engine, sampler, storage and kind of worker keeps."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,6 +15,10 @@ from tests.search.harness import load, search
 ALGORITHMS = (
     *("tpe", "random", "cmaes", "qmc", "grid"),
     *(f"keras-tuner:{tuner}" for tuner in TUNERS),
+    *(
+        pytest.param(f"{algorithm}@cluster", marks=pytest.mark.xdist_group("cluster"))
+        for algorithm in ("tpe", "keras-tuner:hyperband")
+    ),
 )
 STORAGES = ("journal", "sqlite")
 

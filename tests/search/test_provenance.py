@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from search.provenance import command_line, commit, machine, versions
+from search.provenance import command_line, commit, machine
+from search.versions import versions
 
 
 @pytest.mark.parametrize(

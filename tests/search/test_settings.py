@@ -24,6 +24,10 @@ from search.settings import SearchSettings
         ("max_worker_memory_mb", 0.0, "--max-worker-memory is 0.0"),
         ("max_failures", 0, "--max-failures is 0"),
         ("seed", -1, "--seed is -1; it must be 0 or more."),
+        ("cpus_per_trial", 0.0, "--cpus-per-trial is 0.0; it must be above 0."),
+        ("cpus_per_trial", 2.0, "--cpus-per-trial is 2, but there is no --cluster; add it."),
+        ("gpus_per_trial", -1.0, "--gpus-per-trial is -1.0; it must be 0 or more."),
+        ("gpus_per_trial", 0.5, "--gpus-per-trial is 0.5, but there is no --cluster; add it."),
         ("timeout_seconds", float("nan"), "--timeout is nan"),
         ("sampler", "tpee", "--sampler 'tpee' is unknown; use one of tpe, .* Did you mean 'tpe'"),
         ("sampler", "zzz", "--sampler 'zzz' is unknown; use one of tpe, random, gp, cmaes, qmc"),
@@ -38,6 +42,23 @@ from search.settings import SearchSettings
 def test_bad_values_are_refused(field: str, value: Any, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         SearchSettings(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sampler": "tpe"}, "--sampler is 'tpe', but --engine is 'keras-tuner'; give --tuner in"),
+        ({"pruner": "median"}, "--pruner is 'median', but KerasTuner's hyperband has epoch budget"),
+    ],
+)
+def test_what_the_engine_would_ignore_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        SearchSettings(engine="keras-tuner", **given)
+
+
+def test_cores_above_one_are_whole() -> None:
+    with pytest.raises(SettingsError, match=r"--cpus-per-trial is 1.5; above 1 it must be a whole"):
+        SearchSettings(cluster="auto", cpus_per_trial=1.5)
 
 
 def test_the_study_is_named_after_its_space() -> None:

@@ -2,14 +2,14 @@
 
 import os
 import sys
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from search.errors import SearchError
-from search.worker import WorkerSettings
-from search.workers import LocalWorkers, available_cores
+from search.local_workers import LocalWorkers, available_cores
+from search.worker import Link, Trainer, WorkerSettings
+from tests.search.simulated import no_images
 
 
 @pytest.mark.parametrize(
@@ -28,16 +28,14 @@ def test_a_container_quota_limits_the_cores(
     assert available_cores(tmp_path / "cpu.max") == (cores or len(os.sched_getaffinity(0)))
 
 
-def _die(connection: Connection, settings: WorkerSettings, log: Path) -> None:
-    log.write_text("a first line\nImportError: no such library\n")
+def _die(link: Link, settings: WorkerSettings) -> Trainer:
+    sys.stdout.write("a first line\nImportError: no such library\n")
     sys.exit(7)
 
 
 def test_workers_that_die_before_their_first_trial_end_the_search(tmp_path: Path) -> None:
-    settings = WorkerSettings(
-        space="any", data_dir=tmp_path, train_size=None, val_size=1, precision="float32"
-    )
-    workers = LocalWorkers(settings, count=1, log_dir=tmp_path / "logs", run=_die)
+    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
+    workers = LocalWorkers(settings, count=1, log_dir=tmp_path / "logs", make_trainer=_die)
     message = r"workers die before their first trial \(exit code 7\): .*no such library"
     with pytest.raises(SearchError, match=message):
         for _ in range(200):

@@ -1,0 +1,156 @@
+"""The connection to a Ray cluster, and what it has to offer."""
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from search.cluster.code import collect_code
+from search.errors import ClusterError, first_line
+from search.local_workers import available_cores
+from search.precision import Precision, best_precision
+
+_ASK_SECONDS: Final = 300.0
+_LOOK_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one worker holds for itself.
+
+    Args:
+        cpus: Cores, above 0; fractions share one. TensorFlow gets as many threads, at least 1.
+        gpus: GPUs, 0 or more; fractions share one, and its memory.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def fit_into(self, node: dict[str, float]) -> int:
+        """How many workers a node with these resources can hold."""
+        # 0.9 / 0.3 is a little less than 3.
+        fitting = [int(node.get("CPU", 0.0) / self.cpus + 1e-9)]
+        if self.gpus:
+            fitting.append(int(node.get("GPU", 0.0) / self.gpus + 1e-9))
+        return min(fitting)
+
+
+class Cluster:
+    """A Ray cluster that this process is connected to.
+
+    Args:
+        resources: What one worker holds.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self._looked = -_LOOK_SECONDS
+        self._nodes: dict[str, dict[str, float]] = {}
+
+    def nodes(self) -> dict[str, dict[str, float]]:
+        """Resources of each node that is alive, by its id; looked up every few seconds."""
+        import ray
+
+        now = time.monotonic()
+        if now - self._looked > _LOOK_SECONDS:
+            self._looked = now
+            self._nodes = {
+                node["NodeID"]: dict(node["Resources"]) for node in ray.nodes() if node["Alive"]
+            }
+        return self._nodes
+
+    def precision(self, ask_seconds: float = _ASK_SECONDS) -> Precision:
+        """The fastest number format where the workers will run, asked of one such place.
+
+        Args:
+            ask_seconds: How long to wait for one.
+
+        Raises:
+            ClusterError: The cluster has no such place.
+        """
+        import ray
+
+        options = {"num_cpus": self.resources.cpus, "num_gpus": self.resources.gpus}
+        asked = ray.remote(best_precision).options(**options).remote()
+        try:
+            found: Precision = ray.get(asked, timeout=ask_seconds)
+        except ray.exceptions.GetTimeoutError as error:
+            raise ClusterError(
+                f"no node of the cluster had {self.resources.cpus:g} CPUs and "
+                f"{self.resources.gpus:g} GPUs free for {ask_seconds:.0f} s; ask for less by "
+                "--cpus-per-trial and --gpus-per-trial, or add nodes."
+            ) from error
+        except ray.exceptions.RayError as error:
+            raise ClusterError(
+                f"the cluster cannot run this project's code: {first_line(error)}. Nodes need the "
+                "packages of requirements.txt and requirements-distributed.txt."
+            ) from error
+        return found
+
+
+@contextmanager
+def connect(
+    address: str, resources: Resources, space: str, packages: Sequence[str] | None = None
+) -> Iterator[Cluster]:
+    """Be connected to a cluster, which gets the code that the workers need.
+
+    Args:
+        address: `local` (started here, for this search), `auto` (the one that this machine
+            belongs to), `host:port`, or `ray://host:port`.
+        resources: What one worker holds.
+        space: The space whose module shall travel too.
+        packages: Of this project; None: what a search needs.
+
+    Raises:
+        ClusterError: Ray is not installed, or nobody answers there.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise ClusterError(
+            f"--cluster {address} needs Ray, which is not installed; "
+            "pip install -r requirements-distributed.txt"
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="search-code-") as code:
+        collect_code(space, Path(code), *([packages] if packages else []))
+        started: dict[str, Any] = {"num_cpus": available_cores()} if address == "local" else {}
+        try:
+            ray.init(
+                address,
+                runtime_env={"working_dir": code, "env_vars": _variables(resources)},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **started,
+            )
+        except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as e:
+            raise ClusterError(
+                f"--cluster {address} cannot be reached: {first_line(e)}. Check that the cluster "
+                "runs, that its Ray and Python versions are these, and its token (RAY_AUTH_MODE, "
+                "RAY_AUTH_TOKEN)."
+            ) from e
+    try:
+        yield Cluster(resources)
+    finally:
+        ray.shutdown()
+
+
+def _variables(resources: Resources) -> dict[str, str]:
+    threads = str(max(1, int(resources.cpus)))
+    # OMP_NUM_THREADS, which Ray sets, does not limit TensorFlow.
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+    variables = dict.fromkeys((*names, "OPENBLAS_NUM_THREADS"), threads)
+    variables |= {
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "MPLBACKEND": "agg",
+    }
+    # Ray leaves all GPUs visible to those that asked for none.
+    return variables if resources.gpus else variables | {"CUDA_VISIBLE_DEVICES": "-1"}

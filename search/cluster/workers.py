@@ -1,0 +1,163 @@
+"""Workers on the nodes of a Ray cluster: one actor each."""
+
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+
+from search.cluster.actor import TrainingActor
+from search.cluster.connection import Cluster
+from search.errors import ClusterError, NodeError
+from search.versions import versions
+from search.worker import KerasTrainer, MakeTrainer, WorkerSettings
+from search.workers import SILENCE_SECONDS, Died, Worker, Workers
+
+_FETCH_SECONDS: Final = 1.0
+_PATIENCE_SECONDS: Final = 30.0
+
+
+class ClusterWorker(Worker):
+    """One actor."""
+
+    def __init__(self, slot: int, actor: Any) -> None:
+        # Nobody can tell whether a node has room for it, until it says something.
+        super().__init__(slot, heard=None)
+        self._actor = actor
+        self.listening = actor.listen.remote()
+
+    def listen(self) -> None:
+        """Wait for what it says next."""
+        self.listening = self._actor.listen.remote()
+
+    def _send(self, message: object) -> None:
+        self._actor.tell.remote(message)
+
+    def last_words(self) -> str:
+        """See `Worker`."""
+        return "its output is in Ray's log folder on its node, /tmp/ray/session_latest/logs"
+
+    def kill(self) -> None:
+        """See `Worker`."""
+        ray.kill(self._actor, no_restart=True)
+
+
+class ClusterWorkers(Workers[ClusterWorker]):
+    """Ray actors, one worker each; new nodes are used as they join.
+
+    Args:
+        cluster: Where they run.
+        settings: What all trials share; the images are read here, and sent to each node once.
+        count: How many; None: as many as the cluster has room for at the time.
+        note: Tells a person what must be known of a node.
+        max_memory_mb: A worker above it is not given another trial; None: no limit.
+        silence_seconds: A worker that says nothing for so long is replaced.
+        make_trainer: Makes what runs the trials of each worker.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: WorkerSettings,
+        *,
+        count: int | None,
+        note: Callable[[str], None],
+        max_memory_mb: float | None = None,
+        silence_seconds: float = SILENCE_SECONDS,
+        make_trainer: MakeTrainer = KerasTrainer,
+    ) -> None:
+        super().__init__(max_memory_mb=max_memory_mb, silence_seconds=silence_seconds)
+        self._cluster = cluster
+        self._wanted = count
+        self._note = note
+        self._images = ray.put(settings.load_split())
+        self._work = pickle.dumps((make_trainer, settings))
+        # Often enough that silence is no chance, and no more: each beat is a call to this process.
+        self._beat_seconds = min(10.0, silence_seconds / 6)
+        self._refused: dict[str, str] = {}
+        self._began = time.monotonic()
+        self._waited = False
+
+    @property
+    def count(self) -> int:
+        """How many shall run."""
+        if self._wanted is not None:
+            return self._wanted
+        fit = self._cluster.resources.fit_into
+        nodes = self._cluster.nodes().items()
+        return sum(fit(node) for name, node in nodes if name not in self._refused)
+
+    def _spawn(self, slot: int) -> ClusterWorker:
+        resources = self._cluster.resources
+        options: dict[str, Any] = {
+            "num_cpus": resources.cpus,
+            "num_gpus": resources.gpus,
+            "max_concurrency": 2,  # it listens while it is told
+            "max_restarts": 0,  # the coordinator runs lost trials again
+            "scheduling_strategy": "SPREAD",
+        }
+        if self._refused:
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(self._refused)})"}
+        actor = ray.remote(TrainingActor).options(**options)
+        return ClusterWorker(
+            slot, actor.remote(versions(), self._work, [self._images], self._beat_seconds)
+        )
+
+    def _receive(self, timeout_seconds: float) -> Iterator[tuple[ClusterWorker, Any]]:
+        by_reference = {worker.listening: worker for worker in self._workers.values()}
+        self._say_what_is_missing()
+        if not by_reference:
+            time.sleep(timeout_seconds)
+            return
+        references = list(by_reference)
+        done, _ = ray.wait(references, num_returns=1, timeout=timeout_seconds)
+        if done:
+            done, _ = ray.wait(references, num_returns=len(references), timeout=0)
+        for reference in done:
+            worker = by_reference[reference]
+            if self._workers.get(worker.slot) is not worker:
+                continue  # replaced meanwhile
+            yield from ((worker, message) for message in self._fetch(worker))
+
+    def _fetch(self, worker: ClusterWorker) -> list[Any]:
+        try:
+            messages: list[Any] = ray.get(worker.listening, timeout=_FETCH_SECONDS)
+        except GetTimeoutError:
+            return []  # on a node that does not move: silence will tell
+        except RayTaskError as error:
+            if not isinstance(error.cause, NodeError):
+                return [Died(str(error.cause))]
+            self._refuse(error.cause)
+            self.replace(worker)
+            return []
+        except RayError as error:
+            return [Died(_death_words(error))]
+        worker.listen()
+        worker.heard = time.monotonic()
+        return messages
+
+    def _refuse(self, error: NodeError) -> None:
+        if error.node in self._refused:
+            return
+        self._refused[error.node] = error.reason
+        self._note(f"node {error.node[:8]} is not used: {error.reason}")
+        if not self._cluster.nodes().keys() - self._refused.keys():
+            raise ClusterError(f"no node of the cluster can be used, the last: {error.reason}.")
+
+    def _say_what_is_missing(self) -> None:
+        started = any(worker.heard is not None for worker in self._workers.values())
+        if started or self._waited or time.monotonic() - self._began < _PATIENCE_SECONDS:
+            return
+        self._waited = True
+        needed = self._cluster.resources
+        self._note(
+            f"waiting for a node with {needed.cpus:g} CPUs and {needed.gpus:g} GPUs free (Ctrl-C "
+            "stops; the same command continues)"
+        )
+
+
+def _death_words(error: RayError) -> str:
+    # Ray tells by its words only; a process that Ray cannot reach may yet be alive, and is killed.
+    return "node lost" if "node has died" in str(error) else "process lost"
