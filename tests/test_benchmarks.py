@@ -51,3 +51,8 @@ def test_engines_compares_both(small_data: Path) -> None:
     assert "n = 2 seeds" in output
     assert "Optuna, random" in output
     assert "KerasTuner, random" in output
+
+
+def test_scaling_measures_the_coordinator(small_data: Path) -> None:
+    flags = ("--workers", "1", "2", "--seconds", "2", "--epoch-seconds", "0.1")
+    assert "workers at load 1" in run(small_data, "scaling", *flags)

@@ -1,0 +1,198 @@
+"""How many workers one coordinator can keep busy: its load with 1 to 64 that sleep.
+
+python -m benchmarks.scaling                                # local workers, journal
+python -m benchmarks.scaling --cluster local --storage postgresql://user@host/database
+"""
+
+import argparse
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.sleeping import SleepingTrainer, SleepSettings, no_images
+from search.coordinator import Coordinator
+from search.local_workers import LocalWorkers
+from search.progress import Progress
+from search.provenance import machine
+from search.run import make_engine
+from search.settings import SearchSettings
+from search.storage import mask_password, open_storage
+from search.study import FINISHED, Artifacts, Checkpoints
+from search.workers import Workers
+
+_PLANNED_EPOCH_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a coordinator did while all its workers were busy.
+
+    Args:
+        seconds: For so long.
+        cpu_seconds: Its own processor time in these.
+        epochs: Epochs that its workers told it of.
+        trials: Trials that ended.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    epochs: int
+    trials: int
+
+
+class _Meter:
+    """A display that measures from when all workers are busy, for a while, then stops."""
+
+    def __init__(self, study: optuna.Study, workers: int, seconds: float) -> None:
+        self._study = study
+        self._workers = workers
+        self._seconds = seconds
+        self._before: tuple[float, float, int, int] | None = None
+        self.coordinator: Coordinator | None = None
+        self.load: Load | None = None
+
+    def update(self, progress: Progress) -> None:
+        """See `search.coordinator.Display`."""
+        if self._before is None:
+            if len(progress.running) == self._workers:
+                counted = self._count()
+                self._before = (time.monotonic(), time.process_time(), *counted)
+            return
+        began, cpu_began, epochs, trials = self._before
+        seconds = time.monotonic() - began
+        if seconds < self._seconds or self.load is not None:
+            return
+        cpu_seconds = time.process_time() - cpu_began
+        epochs_now, trials_now = self._count()
+        self.load = Load(seconds, cpu_seconds, epochs_now - epochs, trials_now - trials)
+        assert self.coordinator is not None
+        self.coordinator.stop("measured")
+
+    def log(self, text: str) -> None:
+        """See `search.coordinator.Display`."""
+
+    note = log
+
+    def _count(self) -> tuple[int, int]:
+        trials = self._study.get_trials(deepcopy=False)
+        ended = sum(trial.state in FINISHED for trial in trials)
+        return sum(len(trial.intermediate_values) for trial in trials), ended
+
+
+def measure(
+    workers: int, *, cluster: str | None, storage: str | None, epoch_seconds: float, seconds: float
+) -> Load:
+    """The load of a coordinator with so many workers that sleep."""
+    settings = SearchSettings(
+        trials=1_000_000, workers=workers, study=f"scaling-{uuid.uuid4().hex[:8]}"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        study = optuna.create_study(
+            study_name=settings.study_name,
+            storage=open_storage(folder / "study.journal", storage),
+            direction="maximize",
+        )
+        meter = _Meter(study, workers, seconds)
+        with _workers(settings, folder, cluster, epoch_seconds) as trainers:
+            meter.coordinator = Coordinator(
+                settings,
+                study,
+                make_engine(settings, study, list),
+                trainers,
+                Artifacts(folder / "artifacts"),
+                Checkpoints(folder / "checkpoints"),
+                meter,
+            )
+            meter.coordinator.run()
+        if storage is not None:
+            optuna.delete_study(study_name=settings.study_name, storage=study._storage)
+    assert meter.load is not None
+    return meter.load
+
+
+@contextmanager
+def _workers(
+    settings: SearchSettings, folder: Path, cluster: str | None, epoch_seconds: float
+) -> Iterator[Workers[Any]]:
+    needed = SleepSettings(
+        space="cnn", load_split=no_images, precision="float32", epoch_seconds=epoch_seconds
+    )
+    if cluster is None:
+        yield LocalWorkers(
+            needed,
+            count=settings.workers,
+            log_dir=folder / "logs",
+            make_trainer=SleepingTrainer,
+        )
+        return
+    from search.cluster.connection import Resources, connect
+
+    packages = ("search", "spaces", "benchmarks")
+    # Sleeping takes no core.
+    with connect(cluster, Resources(cpus=0.01), "cnn", packages) as connected:
+        from search.cluster.workers import ClusterWorkers
+
+        yield ClusterWorkers(
+            connected,
+            needed,
+            count=settings.workers,
+            note=print,
+            make_trainer=SleepingTrainer,
+        )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--cluster", metavar="ADDRESS", help="as for run_search.py")
+    parser.add_argument("--storage", metavar="URL", help="as for run_search.py")
+    parser.add_argument("--epoch-seconds", type=float, default=1.0, help="(default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="of each measurement (default: %(default)s)"
+    )
+    flags = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    table = Table("workers", "trials/s", "epochs/s", "load", "CPU ms/epoch", "workers at load 1")
+    for workers in flags.workers:
+        load = measure(
+            workers,
+            cluster=flags.cluster,
+            storage=flags.storage,
+            epoch_seconds=flags.epoch_seconds,
+            seconds=flags.seconds,
+        )
+        per_epoch = load.cpu_seconds / max(1, load.epochs)
+        table.add_row(
+            str(workers),
+            f"{load.trials / load.seconds:.2f}",
+            f"{load.epochs / load.seconds:.1f}",
+            f"{load.cpu_seconds / load.seconds:.1%}",
+            f"{1000 * per_epoch:.1f}",
+            f"{_PLANNED_EPOCH_SECONDS / per_epoch:,.0f}",
+        )
+    console = Console(width=max(100, Console().width))
+    place = "this machine" if flags.cluster is None else f"--cluster {flags.cluster}"
+    kept = "a journal" if flags.storage is None else mask_password(flags.storage)
+    console.print(
+        f"workers on {place}, trials in {kept}; cnn space, TPE, Hyperband's pruner; epochs of "
+        f"{flags.epoch_seconds:g} s that sleep, {flags.seconds:g} s for each row, n = 1. Load: "
+        "the coordinator's own CPU time in the time; the last column: workers that would take "
+        f"all of a core, at epochs of {_PLANNED_EPOCH_SECONDS:g} s"
+    )
+    console.print(table)
+    console.print(machine())
+
+
+if __name__ == "__main__":
+    main()
