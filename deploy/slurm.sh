@@ -17,9 +17,9 @@ trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 export RAY_AUTH_TOKEN_PATH RAY_AUTH_MODE=token RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 python -c 'import secrets; print(secrets.token_hex(32))' >"$RAY_AUTH_TOKEN_PATH"
 
-# Ray starts on every node; the command runs on the first one. Slurm's own signal at the time limit
-# would reach Ray as well, so the search ends itself before; the same sbatch continues it.
-srun --cpus-per-task="$SLURM_CPUS_PER_TASK" ray symmetric-run \
-    --address "$(hostname):6379" --min-nodes "$SLURM_NNODES" --num-cpus "$SLURM_CPUS_PER_TASK" -- \
-    python run_search.py --cluster auto \
-    --timeout "$((SLURM_JOB_END_TIME - $(date +%s) - 300))" "$@"
+# Ray starts on every node; the command runs on the first one. Slurm's signal at the time limit would
+# end Ray as well, so the search ends by itself 5 minutes before; the same sbatch continues it.
+end=$(date -d "$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %e)" +%s)
+srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" ray symmetric-run \
+    --address "$(hostname --ip-address):6379" --min-nodes "$SLURM_NNODES" --num-cpus "$SLURM_CPUS_PER_TASK" -- \
+    python run_search.py --cluster auto --timeout "$((end - $(date +%s) - 300))" "$@"
