@@ -14,7 +14,7 @@ import run_search
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
-FILES = sorted(path for path in DEPLOY.iterdir() if path.name != ".env")
+FILES = sorted(path for path in DEPLOY.iterdir() if not path.name.endswith(".env"))
 
 
 def text(name: str) -> str:
