@@ -82,6 +82,23 @@ def test_a_space_of_ones_own_travels_with_what_lies_beside_it(
     assert "2 of 2 trials finished" in ended.stdout
 
 
+def test_a_lost_head_ends_the_search_with_one_line(tmp_path: Path, small_data: Path) -> None:
+    cluster = TestCluster()
+    try:
+        search = start(tmp_path, small_data, *QUICK, "--trials", "90", "--cluster", cluster.address)
+        wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
+        cluster.head.kill()
+        _, errors = search.communicate(timeout=120)
+    finally:
+        cluster.close()
+    assert search.returncode == 2, errors
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == (
+        "run_search: the cluster's head is gone. No finished trial is lost: start the cluster, "
+        "then run the same command again."
+    )
+
+
 def test_without_ray_it_says_what_to_install(tmp_path: Path, small_data: Path) -> None:
     script = (
         "import sys; sys.modules['ray'] = None; import run_search; "

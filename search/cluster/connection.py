@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from search.precision import Precision, best_precision
 
 _ASK_SECONDS: Final = 300.0
 _LOOK_SECONDS: Final = 5.0
+_ATTEMPTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,15 @@ class Cluster:
 
     Args:
         resources: What one worker holds.
+        head: Host and port of its head, which is asked for a sign of life; None: calls to it fail
+            by themselves once it is gone.
     """
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, head: tuple[str, int] | None) -> None:
         self.resources = resources
+        self.is_lost = False
+        self._head = head
+        self._asked = time.monotonic()
         self._looked = -_LOOK_SECONDS
         self._nodes: dict[str, dict[str, float]] = {}
 
@@ -59,10 +66,55 @@ class Cluster:
         now = time.monotonic()
         if now - self._looked > _LOOK_SECONDS:
             self._looked = now
+            with self.calls():
+                found = ray.nodes()
             self._nodes = {
-                node["NodeID"]: dict(node["Resources"]) for node in ray.nodes() if node["Alive"]
+                node["NodeID"]: dict(node["Resources"]) for node in found if node["Alive"]
             }
         return self._nodes
+
+    def check(self, *, at_once: bool = False) -> None:
+        """See that the head answers; Ray's own calls would block, and end this process in a minute.
+
+        Args:
+            at_once: Even if it was seen to answer a moment ago.
+
+        Raises:
+            ClusterError: It does not, however often it is asked.
+        """
+        now = time.monotonic()
+        if self._head is None or (now - self._asked < _LOOK_SECONDS and not at_once):
+            return
+        for _ in range(_ATTEMPTS):
+            try:
+                socket.create_connection(self._head, timeout=1.0).close()
+            except OSError:
+                time.sleep(1.0)
+            else:
+                self._asked = time.monotonic()
+                return
+        raise self._lost()
+
+    @contextmanager
+    def calls(self) -> Iterator[None]:
+        """Inside, calls to Ray may find that the connection is gone.
+
+        Raises:
+            ClusterError: They have.
+        """
+        from ray.exceptions import RaySystemError
+
+        try:
+            yield
+        except (ConnectionError, RaySystemError) as error:
+            raise self._lost() from error
+
+    def _lost(self) -> ClusterError:
+        self.is_lost = True
+        return ClusterError(
+            "the cluster's head is gone. No finished trial is lost: start the cluster, then run "
+            "the same command again."
+        )
 
     def precision(self, ask_seconds: float = _ASK_SECONDS) -> Precision:
         """The fastest number format where the workers will run, asked of one such place.
@@ -110,7 +162,8 @@ def connect(
         ClusterError: Ray is not installed, or nobody answers there.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # A call after the connection is lost shall fail, not start a cluster here.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     try:
         import ray
     except ImportError as error:
@@ -136,9 +189,18 @@ def connect(
                 "RAY_AUTH_TOKEN)."
             ) from e
     try:
-        yield Cluster(resources)
+        yield Cluster(resources, _head(address))
     finally:
         ray.shutdown()
+
+
+def _head(address: str) -> tuple[str, int] | None:
+    import ray
+
+    if address.startswith("ray://"):
+        return None
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    return host, int(port)
 
 
 def _variables(resources: Resources) -> dict[str, str]:

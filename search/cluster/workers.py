@@ -22,10 +22,11 @@ _PATIENCE_SECONDS: Final = 30.0
 class ClusterWorker(Worker):
     """One actor."""
 
-    def __init__(self, slot: int, actor: Any) -> None:
+    def __init__(self, slot: int, actor: Any, cluster: Cluster) -> None:
         # Nobody can tell whether a node has room for it, until it says something.
         super().__init__(slot, heard=None)
         self._actor = actor
+        self._cluster = cluster
         self.listening = actor.listen.remote()
 
     def listen(self) -> None:
@@ -33,7 +34,8 @@ class ClusterWorker(Worker):
         self.listening = self._actor.listen.remote()
 
     def _send(self, message: object) -> None:
-        self._actor.tell.remote(message)
+        with self._cluster.calls():
+            self._actor.tell.remote(message)
 
     def last_words(self) -> str:
         """See `Worker`."""
@@ -41,7 +43,9 @@ class ClusterWorker(Worker):
 
     def kill(self) -> None:
         """See `Worker`."""
-        ray.kill(self._actor, no_restart=True)
+        if not self._cluster.is_lost:
+            with self._cluster.calls():
+                ray.kill(self._actor, no_restart=True)
 
 
 class ClusterWorkers(Workers[ClusterWorker]):
@@ -101,27 +105,34 @@ class ClusterWorkers(Workers[ClusterWorker]):
         if self._refused:
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(self._refused)})"}
         actor = ray.remote(TrainingActor).options(**options)
-        return ClusterWorker(
-            slot, actor.remote(versions(), self._work, [self._images], self._beat_seconds)
-        )
+        with self._cluster.calls():
+            started = actor.remote(versions(), self._work, [self._images], self._beat_seconds)
+            return ClusterWorker(slot, started, self._cluster)
 
     def _receive(self, timeout_seconds: float) -> Iterator[tuple[ClusterWorker, Any]]:
-        by_reference = {worker.listening: worker for worker in self._workers.values()}
+        self._cluster.check()
         self._say_what_is_missing()
-        if not by_reference:
-            time.sleep(timeout_seconds)
-            return
-        references = list(by_reference)
-        done, _ = ray.wait(references, num_returns=1, timeout=timeout_seconds)
-        if done:
-            done, _ = ray.wait(references, num_returns=len(references), timeout=0)
-        for reference in done:
+        by_reference = {worker.listening: worker for worker in self._workers.values()}
+        for reference in self._wait(list(by_reference), timeout_seconds):
             worker = by_reference[reference]
-            if self._workers.get(worker.slot) is not worker:
-                continue  # replaced meanwhile
-            yield from ((worker, message) for message in self._fetch(worker))
+            if self._workers.get(worker.slot) is worker:  # not replaced meanwhile
+                yield from ((worker, message) for message in self._fetch(worker))
+
+    def _wait(self, references: list[Any], timeout_seconds: float) -> list[Any]:
+        if not references:
+            time.sleep(timeout_seconds)
+            return []
+        with self._cluster.calls():
+            done, _ = ray.wait(references, num_returns=1, timeout=timeout_seconds)
+            if done:
+                done, _ = ray.wait(references, num_returns=len(references), timeout=0)
+            return list(done)
 
     def _fetch(self, worker: ClusterWorker) -> list[Any]:
+        with self._cluster.calls():
+            return self._fetched(worker)
+
+    def _fetched(self, worker: ClusterWorker) -> list[Any]:
         try:
             messages: list[Any] = ray.get(worker.listening, timeout=_FETCH_SECONDS)
         except GetTimeoutError:
@@ -133,6 +144,7 @@ class ClusterWorkers(Workers[ClusterWorker]):
             self.replace(worker)
             return []
         except RayError as error:
+            self._cluster.check(at_once=True)
             return [Died(_death_words(error))]
         worker.listen()
         worker.heard = time.monotonic()
