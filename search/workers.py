@@ -122,7 +122,9 @@ class LocalWorkers:
             for worker in self._workers.values():
                 worker.heard = now
         by_connection = {worker.connection: worker for worker in self._workers.values()}
-        for connection in wait(list(by_connection), timeout_seconds):
+        speaking = wait(list(by_connection), timeout_seconds)
+        self._polled = time.monotonic()  # what the caller does with a message is no silence
+        for connection in speaking:
             worker = by_connection[connection]  # type: ignore[index]
             try:
                 message = worker.connection.recv()
@@ -137,7 +139,6 @@ class LocalWorkers:
             elif isinstance(message, Unusable):
                 raise SearchError(message.reason)
             yield worker, message
-        self._polled = time.monotonic()
         for worker in list(self._workers.values()):
             silent = self._polled - worker.heard
             if silent > self._silence_seconds:
