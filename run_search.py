@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.command_line import EXIT_CODES, Parser, worker_count
-from search.errors import SearchError
+from search.errors import SearchError, StoppedError
 from search.settings import ENGINES, PRECISIONS, PRUNERS, SAMPLERS, TUNERS, SearchSettings
 from spaces import SpaceError
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_CODES["Ctrl-C"]
     except (SearchError, SpaceError, OSError) as error:
         print(f"run_search: {error}", file=sys.stderr)
-        return 2
+        return EXIT_CODES[error.reason] if isinstance(error, StoppedError) else 2
     return EXIT_CODES.get(outcome.stopped_by, 0)
 
 
@@ -60,6 +60,7 @@ def _settings(flags: argparse.Namespace) -> SearchSettings:
         study=flags.study,
         results_dir=flags.results_dir,
         storage=flags.storage,
+        join=flags.join,
         data_dir=flags.data_dir,
         train_size=flags.train_size,
         val_size=flags.val_size,
@@ -267,8 +268,13 @@ def _add_where(parser: argparse.ArgumentParser, defaults: SearchSettings) -> Non
     group.add_argument(
         "--storage",
         metavar="URL",
-        help="sqlite:///..., postgresql://... or mysql://... (default: a journal file in the "
-        "study's folder)",
+        help="sqlite:///..., postgresql://... or mysql+pymysql://... (default: a journal file in "
+        "the study's folder)",
+    )
+    group.add_argument(
+        "--join",
+        action="store_true",
+        help="help others that search this study in a database on a server",
     )
 
 

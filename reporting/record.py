@@ -11,10 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from reporting.errors import ReportError
 from search.storage import mask_password, open_storage, storage_errors
+from search.study import SURPLUS
 
 _ATTRS: Final = (
     *("baseline", "epochs", "parameters", "seconds", "train_seconds", "val_seconds"),
-    *("images_per_second", "seed", "ended", "reason", "duplicate_of"),
+    *("images_per_second", "seed", "ended", "reason", "duplicate_of", SURPLUS),
 )
 
 
@@ -32,8 +33,8 @@ class Record:
         trials: One row for each trial, by number: `state`, `value` (validation accuracy after the
             last epoch), `started`, `ended_at`, and the trial's attributes (`baseline`, `epochs`,
             `parameters`, `seconds`, `train_seconds`, `images_per_second`, `seed`, `ended`,
-            `reason`, `duplicate_of`), and `continued`: whether a later trial went on with it
-            where it was pruned, as KerasTuner's Hyperband does.
+            `reason`, `duplicate_of`, `surplus`), and `continued`: whether a later trial went on
+            with it where it was pruned, as KerasTuner's Hyperband does.
         params: Hyperparameter values, by trial number; missing where a question was not asked.
         curves: Validation accuracy after each epoch (column), by trial number; of a trial that
             went on with another, the epochs of both.

@@ -1,4 +1,4 @@
-"""The coordinator: the only process that writes the study.
+"""The coordinator: the only process that writes the study, or one of a few (`search.claims`).
 
 It hands trials to workers, answers what they ask, records what they say, and decides when to stop.
 It needs no TensorFlow; only KerasTuner's engine brings it in.
@@ -15,8 +15,9 @@ from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from optuna_dashboard import save_note
 
+from search.claims import ATTEMPTS, Claims
 from search.engine import Budget, OptunaEngine
-from search.errors import SearchError
+from search.errors import SearchError, StorageError, TakenOverError
 from search.messages import (
     Answer,
     Built,
@@ -34,7 +35,6 @@ from search.settings import SearchSettings
 from search.study import FINISHED, Artifacts, Checkpoints, best_trial, count_states
 from search.workers import Died, Worker, Workers
 
-ATTEMPTS: Final = 3  # a trial whose worker dies so often is to blame itself
 _REJECTIONS_IN_A_ROW: Final = 100  # a limit that one model in 50 meets ends no search
 _POLL_SECONDS: Final = 0.25
 
@@ -81,6 +81,7 @@ class Coordinator:
         artifacts: Where the pictures of trials go.
         checkpoints: Where trainings wait that other trials may go on with.
         display: Who shows it.
+        claims: Which trials it may take; None: all.
     """
 
     def __init__(
@@ -92,7 +93,9 @@ class Coordinator:
         artifacts: Artifacts,
         checkpoints: Checkpoints,
         display: Display,
+        claims: Claims | None = None,
     ) -> None:
+        self._claims = claims or Claims()
         self._settings = settings
         self._study = study
         self._engine = engine
@@ -107,19 +110,16 @@ class Coordinator:
         self._rejections_in_a_row = 0
         self._exhausted = False
         self._last_failure = ""
-        best = best_trial(study)
-        self._since_best = _finished_since(study, best)
-        self.progress = Progress(
-            target=settings.trials,
-            max_epochs=settings.max_epochs,
-            best=None if best is None or best.value is None else (best.number, best.value),
-        )
+        self._since_best = 0
+        self.progress = Progress(target=settings.trials, max_epochs=settings.max_epochs)
         self._count()
+        self._find_best()
         self._finished_before = self.progress.finished
 
     def stop(self, reason: str) -> None:
         """End the search soon: running trials wait for the next run. Safe in a signal handler."""
         self._stopped_by = reason
+        self._claims.stop(reason)
 
     def run(self) -> str:
         """Search until there is a reason to stop.
@@ -131,10 +131,12 @@ class Coordinator:
             SearchError: Nothing sensible can be done any more; the study is left clean.
             OSError: The journal cannot be written.
             OptunaError: The storage cannot be read or written.
+            StorageError: It is away, and waiting for it was stopped.
         """
         try:
             while not (reason := self._reason_to_stop()):
                 if self.progress.finished >= self._settings.trials:
+                    self._claims.end()
                     return ""
                 self._hand_out()
                 for worker, message in self._workers.poll(_POLL_SECONDS):
@@ -143,9 +145,11 @@ class Coordinator:
                 for worker in list(self._runs):
                     with self._ends_from_outside(worker):
                         self._enforce_limits(worker)
+                if self._claims.look({run.trial.number for run in self._runs.values()}):
+                    self._take_in_others()
                 self._show()
             return reason
-        except (OSError, OptunaError):
+        except (OSError, OptunaError, StorageError, TakenOverError):
             # Another write could spoil what a failed one has left; the next run finds the trials.
             self._runs.clear()
             raise
@@ -178,18 +182,21 @@ class Coordinator:
         missing = self._settings.trials - self.progress.finished
         self._workers.start(missing)
         for worker in self._workers.idle(self._runs):
-            if len(self._runs) >= missing:
+            if len(self._runs) >= missing or not self._claims.free():
                 return
             trial = self._engine.ask()
             if trial is None:
                 # What still runs may yet give rise to another.
-                self._exhausted = not self._runs
+                self._exhausted = not self._runs and self._claims.alone()
+                return
+            if not self._claims.take(trial):
+                self._engine.forget(trial)
                 return
             seed = trial_seed(self._settings.seed, trial.number)
             budget, checkpoint = self._budget(trial)
             self._runs[worker] = _Run(
                 trial,
-                started=time.monotonic(),
+                started=self._clock(),
                 budget=budget,
                 shown=RunningTrial(trial.number),
                 attempts=list(trial.user_attrs.get("attempts", [])),
@@ -260,6 +267,22 @@ class Coordinator:
         self.progress.complete = states[TrialState.COMPLETE]
         self.progress.pruned = states[TrialState.PRUNED]
         self.progress.failed = states[TrialState.FAIL]
+
+    def _find_best(self) -> None:
+        best = best_trial(self._study)
+        self._since_best = _finished_since(self._study, best)
+        if best is not None and best.value is not None:
+            self.progress.best = (best.number, best.value)
+
+    def _take_in_others(self) -> None:
+        before = self.progress.finished
+        self._count()
+        if self.progress.finished != before:
+            self._find_best()
+
+    def _clock(self) -> float:
+        # Stands still while the storage is away: no trial is to blame for that.
+        return time.monotonic() - self._claims.waited_seconds
 
     def _is_wanted(self, run: _Run, built: Built) -> bool:
         run.attrs["parameters"] = built.parameters
@@ -384,7 +407,7 @@ class Coordinator:
     def _enforce_limits(self, worker: Worker) -> None:
         run = self._runs[worker]
         limit, memory_mb = self._settings.trial_timeout_seconds, self._settings.max_worker_memory_mb
-        if limit is not None and time.monotonic() - run.started > limit:
+        if limit is not None and self._clock() - run.started > limit:
             self._take_back(worker)
             self._fail(run, f"timeout: longer than --trial-timeout {limit:g} s")
         elif memory_mb is not None and worker.memory_mb > memory_mb:

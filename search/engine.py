@@ -18,6 +18,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from search.errors import StudyError
@@ -170,15 +171,15 @@ class OptunaEngine:
 
     def complete(self, trial: optuna.Trial, value: float) -> None:
         """End a trial that ran all its epochs."""
-        self._study.tell(trial, value)
+        self._tell(trial, value, TrialState.COMPLETE)
 
     def prune(self, trial: optuna.Trial) -> None:
         """End a trial that was stopped early; its value is that of its last epoch."""
-        self._study.tell(trial, state=TrialState.PRUNED)
+        self._tell(trial, None, TrialState.PRUNED)
 
     def fail(self, trial: optuna.Trial) -> None:
         """End a trial that has no value."""
-        self._study.tell(trial, state=TrialState.FAIL)
+        self._tell(trial, None, TrialState.FAIL)
 
     def forget(self, trial: optuna.Trial) -> None:
         """Take in that somebody else has ended the trial."""
@@ -186,6 +187,30 @@ class OptunaEngine:
     def requeue(self, trial: optuna.Trial) -> None:
         """Let the trial wait to be run again, under its number and with its hyperparameters."""
         self._study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+    def _tell(self, trial: optuna.Trial, value: float | None, state: TrialState) -> None:
+        try:
+            self._study.tell(trial, value, state=state)
+        except ValueError as error:  # it runs no more: somebody else has just ended it
+            raise UpdateFinishedTrialError(str(error)) from error
+
+
+class SharedEngine(OptunaEngine):
+    """The same, over a study that other coordinators may search too."""
+
+    def duplicate_of(self, trial: optuna.Trial) -> int | None:
+        """See `OptunaEngine`; of two that run at once, the later one is the duplicate."""
+        key = _key(trial.params)
+        states = (*FINISHED, TrialState.RUNNING)
+        for other in self._study.get_trials(deepcopy=False, states=states):
+            if other.number < trial.number and _key(other.params) == key:
+                self._duplicates += 1
+                return other.number
+        return super().duplicate_of(trial)
+
+    def forget(self, trial: optuna.Trial) -> None:
+        """See `OptunaEngine`; somebody else may run its configuration again, or this one."""
+        self._tried.pop(_key(trial.params), None)
 
 
 def requeue_abandoned(study: optuna.Study) -> int:

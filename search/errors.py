@@ -4,7 +4,9 @@ SearchError
 ├── DataError      the images or labels are missing, damaged or too few
 ├── SettingsError  a flag, or a combination of flags, that cannot work
 ├── StudyError     the study does not fit this run, or somebody else is writing it
+│   └── TakenOverError   another coordinator has made the study its own
 ├── StorageError   the storage cannot be opened, read or written
+│   └── StoppedError   a signal ended the wait for a database
 ├── ClusterError   the cluster cannot be reached, or has no node that can be used
 └── NodeError      one of its nodes cannot be used
 """
@@ -26,8 +28,27 @@ class StudyError(SearchError):
     """The study does not fit this run, or somebody else is writing it."""
 
 
+class TakenOverError(StudyError):
+    """Another coordinator has made the study its own: nothing of it may be written any more."""
+
+
 class StorageError(SearchError):
     """The storage cannot be opened, read or written."""
+
+
+class StoppedError(StorageError):
+    """A signal ended the wait for a database.
+
+    Args:
+        reason: The signal, a key of `search.command_line.EXIT_CODES`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"stopped ({reason}) while the database did not answer; the same command continues "
+            "when it does."
+        )
+        self.reason = reason
 
 
 class ClusterError(SearchError):

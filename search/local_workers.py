@@ -82,16 +82,17 @@ class LocalWorkers(Workers[LocalWorker]):
         """How many shall run."""
         return self._count
 
-    def _receive(self, timeout_seconds: float) -> Iterator[tuple[LocalWorker, Any]]:
+    def _wait(self, timeout_seconds: float) -> list[LocalWorker]:
         by_connection = {worker.connection: worker for worker in self._workers.values()}
-        for connection in wait(list(by_connection), timeout_seconds):
-            worker = by_connection[connection]  # type: ignore[index]
-            try:
-                message = worker.connection.recv()
-            except (EOFError, OSError):
-                worker.process.join(5)
-                message = Died(_exit_words(worker.process.exitcode))
-            yield worker, message
+        speaking = wait(list(by_connection), timeout_seconds)
+        return [by_connection[connection] for connection in speaking]  # type: ignore[index]
+
+    def _read(self, worker: LocalWorker) -> list[Any]:
+        try:
+            return [worker.connection.recv()]
+        except (EOFError, OSError):
+            worker.process.join(5)
+            return [Died(_exit_words(worker.process.exitcode))]
 
     def _spawn(self, slot: int) -> LocalWorker:
         # Spawned, not forked: a fork of a process that has used TensorFlow or threads can hang.

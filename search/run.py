@@ -2,39 +2,38 @@
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import TrialState
 from optuna_dashboard import save_note
-from sqlalchemy.engine import make_url
 
 from search.command_line import EXIT_CODES, let_signals_stop
 from search.coordinator import Coordinator, Display
 from search.dashboard import dashboard_command, serve_dashboard
 from search.data import find_data, fingerprint, load_split
-from search.engine import OptunaEngine, requeue_abandoned
+from search.engine import OptunaEngine, SharedEngine
 from search.errors import StorageError
 from search.local_workers import LocalWorkers
 from search.notes import study_note
+from search.opening import opened_study
 from search.precision import Precision, best_precision
 from search.provenance import command_line, commit, machine
-from search.settings import SearchSettings
+from search.settings import SearchSettings, is_server
 from search.startup import start_tensorflow
-from search.storage import mask_password, open_storage, repair_journal, storage_errors
+from search.storage import mask_password, storage_errors
 from search.study import (
     Artifacts,
     Checkpoints,
     best_trial,
     count_states,
-    enqueue_first,
-    lock_study,
-    open_study,
     split_words,
 )
 from search.versions import versions
@@ -137,25 +136,24 @@ def _search(
     journal = directory / "study.journal"
     artifacts = Artifacts(directory / "artifacts")
     where = str(journal) if settings.storage is None else mask_password(settings.storage)
-    with lock_study(_lock_file(settings), settings.study_name), storage_errors(where):
-        if settings.storage is None and (cut := repair_journal(journal)):
-            display.note(f"{journal}: cut off {cut} bytes of an unfinished last line")
-        study = open_study(open_storage(journal, settings.storage), settings.study_name, facts)
+    wanted_first = _wanted_first(settings, first)
+    with (
+        storage_errors(where),
+        opened_study(settings, directory, facts, wanted_first, display.note) as (study, claims),
+    ):
         save_note(study, study_note(facts))
         _announce(settings, journal, artifacts.directory, dashboard, display)
-        if waiting := requeue_abandoned(study):
-            display.note(f"{waiting} trials that were cut off will be run again")
-        enqueue_first(study, _wanted_first(settings, first))
         coordinator = Coordinator(
             settings,
             study,
             make_engine(
                 settings, study, lambda: _explore(settings, directory / "logs" / "exploring.log")
             ),
-            _workers(settings, data_dir, precision, directory / "logs", cluster, display),
+            _workers(settings, data_dir, precision, _log_dir(settings), cluster, display),
             artifacts,
             Checkpoints(directory / "checkpoints"),
             display,
+            claims,
         )
         before = coordinator.progress.finished
         # For good: a second Ctrl-C must not cut off what the first one has begun.
@@ -184,7 +182,8 @@ def make_engine(
         "max_epochs": settings.max_epochs,
     }
     if settings.engine == "optuna":
-        return OptunaEngine(study, sampler=settings.algorithm, **common)
+        engine = SharedEngine if is_server(settings.storage) else OptunaEngine
+        return engine(study, sampler=settings.algorithm, **common)
     # Only now: KerasTuner brings TensorFlow with it.
     start_tensorflow(devices=False)
     from search.oracles.engine import SPACE_ATTR, KerasTunerEngine
@@ -212,17 +211,6 @@ def _wanted_first(
     if not settings.baselines or settings.algorithm == "grid":
         return {}
     return dict(list(first.items())[: settings.trials])
-
-
-def _lock_file(settings: SearchSettings) -> Path:
-    if settings.storage is not None:
-        url = make_url(settings.storage) if "://" in settings.storage else None
-        if url is not None and url.get_backend_name() == "sqlite" and url.database:
-            # Beside the file: two results folders may share it.
-            beside = Path(f"{url.database}.{settings.study_name}.lock").resolve()
-            if beside.parent.is_dir():
-                return beside
-    return settings.study_dir / "search.lock"
 
 
 def _facts(
@@ -284,6 +272,12 @@ def _make_directory(directory: Path) -> Path:
             "with free space, by --results-dir."
         ) from error
     return directory
+
+
+def _log_dir(settings: SearchSettings) -> Path:
+    logs = settings.study_dir / "logs"
+    # Several may share the folder.
+    return logs / f"{gethostname()}-{os.getpid()}" if settings.join else logs
 
 
 def _workers(

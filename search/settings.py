@@ -29,6 +29,11 @@ def check_choice(flag: str, value: str, allowed: Iterable[str]) -> None:
     raise SettingsError(f"{flag} {value!r} is unknown; use one of {', '.join(choices)}.{hint}")
 
 
+def is_server(storage: str | None) -> bool:
+    """Whether the URL is of a database on a server, which several processes may share."""
+    return storage is not None and not storage.startswith("sqlite")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
     """One search, as the command line describes it.
@@ -42,6 +47,7 @@ class SearchSettings:
         study: Name of the study; None: the name of the space.
         results_dir: Holds one folder for each study.
         storage: URL of a database; None: a journal file in the study's folder.
+        join: Whether to help other coordinators that search the study; on a server only.
         data_dir: Folder of the IDX files; None: looked for where the README says.
         train_size: Training images; None: all that validation leaves.
         val_size: Validation images.
@@ -73,6 +79,7 @@ class SearchSettings:
     study: str | None = None
     results_dir: Path = Path("results")
     storage: str | None = None
+    join: bool = False
     data_dir: Path | None = None
     train_size: int | None = None
     val_size: int = 10_000
@@ -132,6 +139,8 @@ class SearchSettings:
         ):
             if number is not None and not number > 0:
                 raise SettingsError(f"{flag} is {number}; it must be above 0.")
+        if self.join:
+            self._check_join()
         if self.seed < 0:
             raise SettingsError(f"--seed is {self.seed}; it must be 0 or more.")
         if self.gpus_per_trial is not None and not self.gpus_per_trial >= 0:
@@ -152,6 +161,19 @@ class SearchSettings:
         if name in (".", "..") or any(mark in name for mark in "/\\\0") or not name.strip():
             raise SettingsError(
                 f"--study {name!r} cannot name a folder; use letters, digits, '-', '_' and '.'."
+            )
+
+    def _check_join(self) -> None:
+        if not is_server(self.storage):
+            file = "a journal file" if self.storage is None else "an SQLite file"
+            raise SettingsError(
+                f"--join needs a database on a server, but --storage is {file}, which one process "
+                "searches; add --storage postgresql://user@host/database, or leave --join out."
+            )
+        if self.engine != "optuna":
+            raise SettingsError(
+                f"--join needs --engine optuna, but --engine is {self.engine!r}: only one process "
+                "can keep what KerasTuner's oracles remember. Leave --join out, or use optuna."
             )
 
     @property

@@ -13,7 +13,9 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from search.database import connect_options, one_at_a_time
 from search.errors import StorageError, first_line
+from search.settings import is_server
 
 _BLOCK = 1 << 16
 
@@ -34,7 +36,7 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
 
     Args:
         journal: Absolute path of the journal file, used when there is no URL.
-        url: `sqlite:///...`, `postgresql://...` or `mysql://...`; None: the journal.
+        url: `sqlite:///...`, `postgresql://...` or `mysql+pymysql://...`; None: the journal.
 
     Raises:
         StorageError: The URL is malformed, its driver is not installed, nobody answers there,
@@ -50,21 +52,20 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
     shown = mask_password(url)
     try:
         make_url(url)
-        options = (
-            {"connect_args": {"timeout": 60}}
-            if url.startswith("sqlite")
-            else {"pool_pre_ping": True}
-        )
-        return RDBStorage(url, engine_kwargs=options)
+        if not is_server(url):
+            return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+        with one_at_a_time(url, "make the tables"):
+            return RDBStorage(url, engine_kwargs=connect_options(url))
     except (ArgumentError, NoSuchModuleError) as error:
         raise StorageError(
             f"--storage {shown} is no database URL; write sqlite:///file.db, "
-            "postgresql://user@host/database or mysql://user@host/database."
+            "postgresql://user@host/database or mysql+pymysql://user@host/database."
         ) from error
     except ImportError as error:
         raise StorageError(
             f"--storage {shown} needs a driver that is not installed ({error}); "
-            "pip install psycopg (PostgreSQL) or mysqlclient (MySQL)."
+            "pip install -r requirements-distributed.txt has those of postgresql:// and "
+            "mysql+pymysql://."
         ) from error
     except (SQLAlchemyError, OSError, OptunaError, RuntimeError) as error:
         reason = first_line(error).replace(url, shown)

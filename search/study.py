@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import StudyError
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+SURPLUS = "surplus"  # an attribute of failed trials that several coordinators began for one place
 # Facts that make trials comparable; a study never mixes two values of one of them.
 COMPARABLE = ("space", "data", "split", "epochs", "precision", "engine")
 _FLAGS = {
@@ -131,8 +132,9 @@ def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -
 
 
 def count_states(study: optuna.Study) -> Counter[TrialState]:
-    """How many trials are in each state."""
-    return Counter(trial.state for trial in study.get_trials(deepcopy=False))
+    """How many trials are in each state, without those that were one too many."""
+    trials = study.get_trials(deepcopy=False)
+    return Counter(trial.state for trial in trials if SURPLUS not in trial.user_attrs)
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:

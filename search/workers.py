@@ -84,8 +84,12 @@ class Workers(ABC, Generic[AnyWorker]):
         """Start one."""
 
     @abstractmethod
-    def _receive(self, timeout_seconds: float) -> Iterator[tuple[AnyWorker, Any]]:
-        """What workers say within the time; `Died` of one that is gone."""
+    def _wait(self, timeout_seconds: float) -> list[AnyWorker]:
+        """Those that have something to say within the time, or are gone."""
+
+    @abstractmethod
+    def _read(self, worker: AnyWorker) -> list[Any]:
+        """What one of these says, without waiting; `Died` if it is gone."""
 
     def start(self, most: int) -> None:
         """Start the workers that are missing; no more than `most` shall run."""
@@ -114,19 +118,13 @@ class Workers(ABC, Generic[AnyWorker]):
             # This process stood still (a suspended laptop, Ctrl-Z): the silence was its own.
             for worker in self._workers.values():
                 worker.heard = None if worker.heard is None else now
-        for worker, message in self._receive(timeout_seconds):
-            worker.heard = time.monotonic()
-            if isinstance(message, Beat):
-                worker.memory_mb = message.memory_mb
-            elif isinstance(message, Ready):
-                worker.ready, self._failed_starts = True, 0
-            elif isinstance(message, Unusable):
-                raise SearchError(message.reason)
-            elif isinstance(message, Died):
-                self._bury(worker, message.reason)
-                message = Died(f"worker died ({message.reason})")
-            yield worker, message
-        self._polled = time.monotonic()
+        speaking = self._wait(timeout_seconds)
+        self._polled = time.monotonic()  # what the caller does with a message is no silence
+        for worker in speaking:
+            if self._workers.get(worker.slot) is not worker:
+                continue  # replaced by the caller
+            for message in self._read(worker):
+                yield worker, self._heard(worker, message)
         for worker in list(self._workers.values()):
             silent = 0.0 if worker.heard is None else self._polled - worker.heard
             if silent > self._silence_seconds:
@@ -142,6 +140,19 @@ class Workers(ABC, Generic[AnyWorker]):
         """End all of them."""
         for worker in list(self._workers.values()):
             self.replace(worker)
+
+    def _heard(self, worker: AnyWorker, message: Any) -> Any:
+        worker.heard = time.monotonic()
+        if isinstance(message, Beat):
+            worker.memory_mb = message.memory_mb
+        elif isinstance(message, Ready):
+            worker.ready, self._failed_starts = True, 0
+        elif isinstance(message, Unusable):
+            raise SearchError(message.reason)
+        elif isinstance(message, Died):
+            self._bury(worker, message.reason)
+            return Died(f"worker died ({message.reason})")
+        return message
 
     def _bury(self, worker: AnyWorker, reason: str) -> None:
         self.replace(worker)

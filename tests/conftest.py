@@ -3,10 +3,13 @@
 import gzip
 import hashlib
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.postgres import BIN, Postgres
 
 SMALL_CLASS_SIZE = 60
 
@@ -65,3 +68,12 @@ def small_data_with_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_idx_data(directory, *small_images(SMALL_CLASS_SIZE, seed=0))
     write_idx_data(directory, *small_images(20, seed=1), part="t10k")
     return directory
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Postgres]:
+    """A PostgreSQL server; whoever stops it starts it again."""
+    if BIN is None:
+        pytest.skip("PostgreSQL's programs are not installed (apt-get install postgresql)")
+    with Postgres() as running:
+        yield running

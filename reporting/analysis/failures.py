@@ -1,4 +1,4 @@
-"""Trials that failed, in groups of one reason; those that only repeat another trial are apart."""
+"""Trials that failed, in groups of one reason; those that were not needed are apart."""
 
 import re
 from typing import Final
@@ -6,6 +6,7 @@ from typing import Final
 import pandas as pd
 
 from reporting.record import Record
+from search.study import SURPLUS
 
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
 UNKNOWN: Final = "no reason was kept"
@@ -17,12 +18,18 @@ def duplicates(record: Record) -> pd.Series:
     return failed & record.trials["duplicate_of"].notna()
 
 
+def surplus(record: Record) -> pd.Series:
+    """Whether each trial was one too many, begun by several coordinators for one place."""
+    return record.trials[SURPLUS].notna()
+
+
 def failure_reasons(record: Record) -> pd.Series:
-    """The reason of each failed trial, without duplicates; numbers in it are written as N.
+    """The reason of each trial that failed by itself; numbers in it are written as N.
 
     So that `non-finite loss in epoch 1` and `... in epoch 2` are one reason.
     """
-    failed = record.trials[(record.trials["state"] == "FAIL") & ~duplicates(record)]
+    by_itself = ~duplicates(record) & ~surplus(record)
+    failed = record.trials[(record.trials["state"] == "FAIL") & by_itself]
     return failed["reason"].map(_kind).astype(object)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from reporting.analysis.failures import duplicates, failure_reasons
+from reporting.analysis.failures import duplicates, failure_reasons, surplus
 from reporting.analysis.trial_times import epochs_trained, seconds_taken, start_and_end, time_unit
 from reporting.document import Block, Paragraph, Picture, Section, Table
 from reporting.drawing.style import MISSING, STATES, new_figure, percent
@@ -15,7 +15,7 @@ from reporting.evidence import Evidence
 from reporting.record import Record
 from search.display import duration
 
-_ENDINGS: Final = ("complete", "pruned", "failed", "duplicate", "running", "waiting")
+_ENDINGS: Final = ("complete", "pruned", "failed", "duplicate", "surplus", "running", "waiting")
 _STATE_OF: Final = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 # Told apart by height too: hatching cannot be seen on bars that are a few pixels wide.
 _HEIGHTS: Final = {"complete": 0.8, "pruned": 0.5, "failed": 0.25}
@@ -39,9 +39,10 @@ def section(evidence: Evidence) -> Section:
 def _costs(record: Record) -> pd.DataFrame:
     """Ending, epochs and seconds of each trial."""
     endings = record.trials["state"].str.lower().replace({"fail": "failed"})
+    endings = endings.mask(duplicates(record), "duplicate").mask(surplus(record), "surplus")
     return pd.DataFrame(
         {
-            "ending": endings.mask(duplicates(record), "duplicate"),
+            "ending": endings,
             "epochs": epochs_trained(record),
             "seconds": seconds_taken(record),
             "continued": record.trials["continued"],

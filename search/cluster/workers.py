@@ -2,7 +2,7 @@
 
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import ray
@@ -109,30 +109,25 @@ class ClusterWorkers(Workers[ClusterWorker]):
             started = actor.remote(versions(), self._work, [self._images], self._beat_seconds)
             return ClusterWorker(slot, started, self._cluster)
 
-    def _receive(self, timeout_seconds: float) -> Iterator[tuple[ClusterWorker, Any]]:
+    def _wait(self, timeout_seconds: float) -> list[ClusterWorker]:
         self._cluster.check()
         self._say_what_is_missing()
         by_reference = {worker.listening: worker for worker in self._workers.values()}
-        for reference in self._wait(list(by_reference), timeout_seconds):
-            worker = by_reference[reference]
-            if self._workers.get(worker.slot) is worker:  # not replaced meanwhile
-                yield from ((worker, message) for message in self._fetch(worker))
-
-    def _wait(self, references: list[Any], timeout_seconds: float) -> list[Any]:
-        if not references:
+        if not by_reference:
             time.sleep(timeout_seconds)
             return []
+        references = list(by_reference)
         with self._cluster.calls():
             done, _ = ray.wait(references, num_returns=1, timeout=timeout_seconds)
             if done:
                 done, _ = ray.wait(references, num_returns=len(references), timeout=0)
-            return list(done)
+        return [by_reference[reference] for reference in done]
+
+    def _read(self, worker: ClusterWorker) -> list[Any]:
+        with self._cluster.calls():
+            return self._fetch(worker)
 
     def _fetch(self, worker: ClusterWorker) -> list[Any]:
-        with self._cluster.calls():
-            return self._fetched(worker)
-
-    def _fetched(self, worker: ClusterWorker) -> list[Any]:
         try:
             messages: list[Any] = ray.get(worker.listening, timeout=_FETCH_SECONDS)
         except GetTimeoutError:

@@ -1,5 +1,7 @@
 """Run a search over simulated workers, as a library call; the tests of the coordinator share it."""
 
+import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,14 +11,18 @@ import optuna
 
 from search.cluster.connection import Resources, connect
 from search.coordinator import Coordinator
-from search.engine import OptunaEngine, requeue_abandoned
+from search.engine import OptunaEngine
+from search.errors import SearchError
+from search.leases import BEAT_SECONDS, GRACE_SECONDS
 from search.local_workers import LocalWorkers
+from search.opening import opened_study
 from search.run import make_engine
 from search.settings import SearchSettings
 from search.storage import open_storage
-from search.study import Artifacts, Checkpoints, enqueue_first, open_study
+from search.study import Artifacts, Checkpoints
 from search.worker import WorkerSettings
 from search.workers import Workers
+from tests.postgres import Postgres
 from tests.search.simulated import SimulatedTrainer, no_images
 
 FACTS = {
@@ -49,11 +55,13 @@ class RecordingDisplay:
             self._on_log(text)
 
 
-def storage_url(kind: str, directory: Path) -> str | None:
+def storage_url(kind: str | Postgres, directory: Path) -> str | None:
+    if isinstance(kind, Postgres):
+        return kind.database(directory)
     return None if kind == "journal" else f"sqlite:///{directory}/study.db"
 
 
-def load(directory: Path, kind: str = "journal") -> optuna.Study:
+def load(directory: Path, kind: str | Postgres = "journal") -> optuna.Study:
     """The study as another process would read it."""
     storage = open_storage(directory / "study.journal", storage_url(kind, directory))
     return optuna.load_study(study_name="test", storage=storage)
@@ -64,11 +72,13 @@ def search(
     *,
     space: str,
     algorithm: str = "tpe",
-    storage: str = "journal",
+    storage: str | Postgres = "journal",
     display: RecordingDisplay | None = None,
     stop_after: int | None = None,
     silence_seconds: float = 60,
     first: dict[str, dict[str, Any]] | None = None,
+    beat_seconds: float = BEAT_SECONDS,
+    grace_seconds: float = GRACE_SECONDS,
     **flags: Any,
 ) -> tuple[optuna.Study, str]:
     """Run a search to its end.
@@ -78,11 +88,13 @@ def search(
         space: One of `simulated.SPACES`.
         algorithm: One of Optuna's samplers, or `keras-tuner:` and one of its tuners; with
             `@cluster` the workers are those of a Ray cluster.
-        storage: `journal` or `sqlite`.
+        storage: `journal`, `sqlite`, or a server.
         display: Takes the log.
         stop_after: Ask the coordinator to stop when so many trials have ended.
         silence_seconds: A worker that says nothing for so long is replaced.
         first: Configurations that are enqueued.
+        beat_seconds: See `search.leases`.
+        grace_seconds: See `search.leases`.
         **flags: Fields of `SearchSettings`.
 
     Returns:
@@ -90,16 +102,24 @@ def search(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     algorithm, _, place = algorithm.partition("@")
+    url = storage_url(storage, directory)
     settings = SearchSettings(
-        **{"max_epochs": 9, "workers": 2, "study": "test", **_proposing(algorithm), **flags}
+        **{"max_epochs": 9, "workers": 2, "study": "test", **_proposing(algorithm), **flags},
+        storage=url,
     )
-    journal = directory / "study.journal"
     facts = FACTS | {"engine": settings.engine}
-    study = open_study(open_storage(journal, storage_url(storage, directory)), "test", facts)
-    requeue_abandoned(study)
-    enqueue_first(study, first or {})
     shown = display or RecordingDisplay()
-    with workers_at(place, settings, directory, space, silence_seconds) as workers:
+    opened = opened_study(
+        settings,
+        directory,
+        facts,
+        first or {},
+        shown.note,
+        beat_seconds=beat_seconds,
+        grace_seconds=grace_seconds,
+    )
+    trainers = workers_at(place, settings, directory, space, silence_seconds)
+    with opened as (study, claims), trainers as workers:
         coordinator = Coordinator(
             settings,
             study,
@@ -108,6 +128,7 @@ def search(
             Artifacts(directory / "artifacts"),
             Checkpoints(directory / "checkpoints"),
             shown,
+            claims,
         )
         if stop_after is not None:
             ended: list[str] = []
@@ -150,6 +171,56 @@ def workers_at(
         from search.cluster.workers import ClusterWorkers
 
         yield ClusterWorkers(cluster, needed, note=note, **common)
+
+
+class Coordinating:
+    """A search in a process of its own, which can be killed.
+
+    Args:
+        directory: As for `search`.
+        number: Tells several in one directory apart.
+        **flags: As for `search`.
+    """
+
+    def __init__(self, directory: Path, number: int = 0, **flags: Any) -> None:
+        self._said = directory / f"said-{number}"
+        self._said.touch()
+        self._process = multiprocessing.get_context("spawn").Process(
+            target=_search_and_say, args=(directory, self._said, flags)
+        )
+        self._process.start()
+
+    @property
+    def said(self) -> list[str]:
+        """What a person would have seen so far; the last line is how the search ended."""
+        return self._said.read_text().splitlines()
+
+    def send(self, number: int) -> None:
+        """Send the process a signal."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End it at once, if it still runs."""
+        self._process.kill()
+        self._process.join()
+
+    def wait(self, seconds: float = 120) -> str:
+        """Wait for its end; how the search ended."""
+        self._process.join(seconds)
+        assert self._process.exitcode is not None, self.said
+        return self.said[-1] if self.said else ""
+
+
+def _search_and_say(directory: Path, said: Path, flags: dict[str, Any]) -> None:
+    with said.open("a", buffering=1) as file:
+        display = RecordingDisplay(on_log=lambda text: print(text, file=file))
+        display.note = display.log  # type: ignore[method-assign]
+        try:
+            _, reason = search(directory, display=display, **flags)
+            print(f"ended: {reason}", file=file)
+        except SearchError as error:
+            print(f"error: {error}", file=file)
 
 
 def _proposing(algorithm: str) -> dict[str, Any]:

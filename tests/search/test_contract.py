@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -20,7 +21,17 @@ ALGORITHMS = (
         for algorithm in ("tpe", "keras-tuner:hyperband")
     ),
 )
-STORAGES = ("journal", "sqlite")
+CASES = [
+    *((algorithm, storage) for algorithm in ALGORITHMS for storage in ("journal", "sqlite")),
+    *((algorithm, "postgresql") for algorithm in ("tpe", "grid", "keras-tuner:hyperband")),
+]
+on_every_storage = pytest.mark.parametrize(("algorithm", "storage"), CASES, indirect=["storage"])
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest) -> Any:
+    server = request.param == "postgresql"
+    return request.getfixturevalue("server") if server else request.param
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -35,9 +46,8 @@ def outline(study: optuna.Study) -> list[tuple[int, dict[str, object], str, dict
     ]
 
 
-@pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_ends_with_exactly_n_finished_trials(tmp_path: Path, algorithm: str, storage: str) -> None:
+@on_every_storage
+def test_ends_with_exactly_n_finished_trials(tmp_path: Path, algorithm: str, storage: Any) -> None:
     study, reason = search(
         tmp_path, space="conditional", storage=storage, algorithm=algorithm, trials=12
     )
@@ -130,8 +140,7 @@ def test_another_seed_gives_other_trials(tmp_path: Path) -> None:
     assert params[0] != params[1]
 
 
-@pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@on_every_storage
 def test_interrupted_and_continued_equals_uninterrupted(
     tmp_path: Path, algorithm: str, storage: str
 ) -> None:
@@ -156,10 +165,9 @@ def test_a_finished_search_runs_nothing_more_until_it_is_asked_for_more(
         assert (reason, len(finished(study))) == ("", trials)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("storage", STORAGES)
+@on_every_storage
 def test_enqueued_configurations_come_first_and_once(
-    tmp_path: Path, storage: str, algorithm: str
+    tmp_path: Path, storage: Any, algorithm: str
 ) -> None:
     if algorithm == "grid":
         pytest.skip("first configurations are no points of Optuna's grid")

@@ -1,6 +1,7 @@
 """Storages: opened, repaired, and refused in one line that hides passwords."""
 
 import sqlite3
+import sys
 from pathlib import Path
 
 import optuna
@@ -68,13 +69,22 @@ def test_sound_and_missing_journals_are_left_alone(tmp_path: Path) -> None:
     [
         ("what:ever", r"--storage .* is no database URL; write sqlite:///file.db"),
         ("oracle9://me:secret@host/db", r"oracle9://me:\*\*\*@host/db is no database URL"),
-        ("mysql+pymysql://me:secret@localhost/db", r"me:\*\*\*@.* needs a driver .*pip install"),
+        (
+            "postgresql://me:secret@localhost/db",
+            r"me:\*\*\*@.* needs a driver .*pip install -r req",
+        ),
+        (
+            "mysql+pymysql://me:secret@localhost/db",
+            r"me:\*\*\*@.* needs a driver .*distributed.txt",
+        ),
         ("sqlite:////dev/null/study.db", r"cannot be opened: unable to open database file"),
     ],
 )
 def test_a_storage_that_cannot_be_opened_is_one_line(
-    tmp_path: Path, url: str, message: str
+    tmp_path: Path, url: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for driver in ("psycopg", "pymysql"):
+        monkeypatch.setitem(sys.modules, driver, None)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with pytest.raises(StorageError, match=message) as raised:
         open_storage(tmp_path / "study.journal", url)
