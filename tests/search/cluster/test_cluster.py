@@ -129,9 +129,11 @@ def attempts(study: optuna.Study) -> list[str]:
 def test_nodes_that_join_are_used(tmp_path: Path, cluster: TestCluster) -> None:
     settings = SearchSettings(study="test", trials=9)
     with workers_at("cluster", settings, tmp_path, "slow", 60) as workers:
+        end = time.monotonic() + 180
+        while workers.count != 3 and time.monotonic() < end:
+            time.sleep(0.5)  # nodes of earlier tests are missed late
         before = workers.count
         node = cluster.add_node(2)
-        end = time.monotonic() + 60
         while workers.count == before and time.monotonic() < end:
             time.sleep(0.5)
         after = workers.count
@@ -154,7 +156,7 @@ def test_a_node_with_other_versions_is_refused(tmp_path: Path, cluster: TestClus
     display = RecordingDisplay()
     settings = SearchSettings(study="test", trials=9)
     with workers_at("cluster", settings, tmp_path, "slow", 60, note=display.note) as workers:
-        end = time.monotonic() + 90
+        end = time.monotonic() + 180
         while not (workers.count == 3 and len(workers.idle({})) == 3 and display.lines):
             workers.start(9)
             list(workers.poll(0.2))
