@@ -1,7 +1,7 @@
 """Workers that sample the `cnn` space and sleep in place of training, without TensorFlow."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +42,9 @@ class SleepingTrainer:
 
     def run(self, order: Train) -> Trained | Failed:
         """Sleep through one trial."""
-        config = CnnConfig.sample(_Questions(self._link))
+        config = CnnConfig.sample(
+            Questions(lambda name, distribution: self._link.ask(Suggest(name, distribution)))
+        )
         rate = config.training.learning_rate
         if not self._link.ask(Built(parameters=0, summary="", description=str(config))):
             return Failed(reason="rejected")
@@ -63,11 +65,15 @@ class SleepingTrainer:
         )
 
 
-class _Questions:
-    """KerasTuner's questions, each handed on; see `spaces.hyperparameters.HyperParameters`."""
+class Questions:
+    """KerasTuner's questions without KerasTuner; see `spaces.hyperparameters.HyperParameters`.
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    Args:
+        suggest: Gives the value of a name under a distribution.
+    """
+
+    def __init__(self, suggest: Callable[[str, BaseDistribution], Any]) -> None:
+        self._suggest = suggest
         self._values: dict[str, Any] = {}
         self._conditions: list[tuple[str, list[Any]]] = []
 
@@ -112,5 +118,5 @@ class _Questions:
     def _ask(self, name: str, distribution: BaseDistribution) -> Any:
         if any(self._values.get(parent) not in allowed for parent, allowed in self._conditions):
             return None
-        self._values[name] = self._link.ask(Suggest(name, distribution))
+        self._values[name] = self._suggest(name, distribution)
         return self._values[name]

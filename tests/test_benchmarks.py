@@ -56,3 +56,7 @@ def test_engines_compares_both(small_data: Path) -> None:
 def test_scaling_measures_the_coordinator(small_data: Path) -> None:
     flags = ("--workers", "1", "2", "--seconds", "2", "--epoch-seconds", "0.1")
     assert "workers at load 1" in run(small_data, "scaling", *flags)
+
+
+def test_large_study_measures_coordinator_and_dashboard(small_data: Path) -> None:
+    assert "dashboard page" in run(small_data, "large_study", "--trials", "30")
