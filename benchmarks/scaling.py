@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,17 @@ from rich.table import Table
 from benchmarks.sleeping import SleepingTrainer, SleepSettings, no_images
 from search.coordinator import Coordinator
 from search.local_workers import LocalWorkers
+from search.opening import opened_study
 from search.progress import Progress
 from search.provenance import machine
 from search.run import make_engine
 from search.settings import SearchSettings
-from search.storage import mask_password, open_storage
-from search.study import FINISHED, Artifacts, Checkpoints
+from search.storage import mask_password
+from search.study import COMPARABLE, FINISHED, Artifacts, Checkpoints
 from search.workers import Workers
 
 _PLANNED_EPOCH_SECONDS = 10.0
+_FACTS = dict.fromkeys((*COMPARABLE, "command"), "scaling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,13 @@ class Load:
 class _Meter:
     """A display that measures from when all workers are busy, for a while, then stops."""
 
-    def __init__(self, study: optuna.Study, workers: int, seconds: float) -> None:
-        self._study = study
+    study: optuna.Study
+    coordinator: Coordinator
+
+    def __init__(self, workers: int, seconds: float) -> None:
         self._workers = workers
         self._seconds = seconds
         self._before: tuple[float, float, int, int] | None = None
-        self.coordinator: Coordinator | None = None
         self.load: Load | None = None
 
     def update(self, progress: Progress) -> None:
@@ -74,7 +77,6 @@ class _Meter:
         cpu_seconds = time.process_time() - cpu_began
         epochs_now, trials_now = self._count()
         self.load = Load(seconds, cpu_seconds, epochs_now - epochs, trials_now - trials)
-        assert self.coordinator is not None
         self.coordinator.stop("measured")
 
     def log(self, text: str) -> None:
@@ -83,7 +85,7 @@ class _Meter:
     note = log
 
     def _count(self) -> tuple[int, int]:
-        trials = self._study.get_trials(deepcopy=False)
+        trials = self.study.get_trials(deepcopy=False)
         ended = sum(trial.state in FINISHED for trial in trials)
         return sum(len(trial.intermediate_values) for trial in trials), ended
 
@@ -93,29 +95,30 @@ def measure(
 ) -> Load:
     """The load of a coordinator with so many workers that sleep."""
     settings = SearchSettings(
-        trials=1_000_000, workers=workers, study=f"scaling-{uuid.uuid4().hex[:8]}"
+        trials=1_000_000,
+        workers=workers,
+        study=f"scaling-{uuid.uuid4().hex[:8]}",
+        storage=storage,
     )
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as opened:
         folder = Path(name)
-        study = optuna.create_study(
-            study_name=settings.study_name,
-            storage=open_storage(folder / "study.journal", storage),
-            direction="maximize",
+        meter = _Meter(workers, seconds)
+        study, claims = opened.enter_context(opened_study(settings, folder, _FACTS, {}, print))
+        trainers = opened.enter_context(_workers(settings, folder, cluster, epoch_seconds))
+        meter.study = study
+        meter.coordinator = Coordinator(
+            settings,
+            study,
+            make_engine(settings, study, list),
+            trainers,
+            Artifacts(folder / "artifacts"),
+            Checkpoints(folder / "checkpoints"),
+            meter,
+            claims,
         )
-        meter = _Meter(study, workers, seconds)
-        with _workers(settings, folder, cluster, epoch_seconds) as trainers:
-            meter.coordinator = Coordinator(
-                settings,
-                study,
-                make_engine(settings, study, list),
-                trainers,
-                Artifacts(folder / "artifacts"),
-                Checkpoints(folder / "checkpoints"),
-                meter,
-            )
-            meter.coordinator.run()
-        if storage is not None:
-            optuna.delete_study(study_name=settings.study_name, storage=study._storage)
+        meter.coordinator.run()
+    if storage is not None:
+        optuna.delete_study(study_name=settings.study_name, storage=storage)
     assert meter.load is not None
     return meter.load
 

@@ -80,7 +80,7 @@ class Leases:
         before = self._others()
         if not before:
             return
-        seconds = 2 * self._beat_seconds
+        seconds = self._grace_seconds
         who = ", ".join(_who(lease) for lease in before.values())
         name = self._study.study_name
         say(

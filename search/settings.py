@@ -1,6 +1,7 @@
 """What a search is asked to do: one frozen dataclass that checks itself."""
 
 import difflib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,10 +154,11 @@ class SearchSettings:
                 continue
             if self.cluster is None:
                 raise SettingsError(f"{flag} is {share:g}, but there is no --cluster; add it.")
-            if share > 1 and share != int(share):
-                raise SettingsError(
-                    f"{flag} is {share:g}; above 1 it must be a whole number, as Ray wants it."
-                )
+            if not math.isfinite(share):
+                raise SettingsError(f"{flag} is {share:g}; it must be a number.")
+        gpus = self.gpus_per_trial or 0.0
+        if gpus > 1 and gpus != int(gpus):
+            raise SettingsError(f"--gpus-per-trial is {gpus:g}; above 1 it must be whole.")
         name = self.study_name
         if name in (".", "..") or any(mark in name for mark in "/\\\0") or not name.strip():
             raise SettingsError(

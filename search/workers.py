@@ -1,5 +1,6 @@
 """What all workers have in common, wherever they run: who is ready, used up, silent or dead."""
 
+import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -93,9 +94,11 @@ class Workers(ABC, Generic[AnyWorker]):
 
     def start(self, most: int) -> None:
         """Start the workers that are missing; no more than `most` shall run."""
-        for slot in range(min(self.count, most)):
-            if slot not in self._workers:
-                self._workers[slot] = self._spawn(slot)
+        wanted = min(self.count, most)
+        free = (slot for slot in itertools.count() if slot not in self._workers)
+        while len(self._workers) < wanted:
+            slot = next(free)
+            self._workers[slot] = self._spawn(slot)
 
     def idle(self, busy: Mapping[AnyWorker, object]) -> list[AnyWorker]:
         """Workers that can take a trial; those that are used up are replaced on the way."""
@@ -143,10 +146,12 @@ class Workers(ABC, Generic[AnyWorker]):
 
     def _heard(self, worker: AnyWorker, message: Any) -> Any:
         worker.heard = time.monotonic()
+        if worker.ready:
+            self._failed_starts = 0  # where one can run, the search goes on
         if isinstance(message, Beat):
             worker.memory_mb = message.memory_mb
         elif isinstance(message, Ready):
-            worker.ready, self._failed_starts = True, 0
+            worker.ready = True
         elif isinstance(message, Unusable):
             raise SearchError(message.reason)
         elif isinstance(message, Died):

@@ -76,6 +76,7 @@ def test_a_space_of_ones_own_travels_with_what_lies_beside_it(
 ) -> None:
     (tmp_path / "my_space.py").write_text(OWN_SPACE)
     (tmp_path / "my_layers.py").write_text(LAYERS)
+    (tmp_path / "queue.py").write_text("raise ImportError('in place of the standard library')")
     flags = ("--space", "my_space:MyModel", "--trials", "2", "--epochs", "1", "--val-size", "100")
     ended = run(tmp_path, small_data, *flags, "--cluster", cluster.address, "--workers", "1")
     assert ended.returncode == 0, ended.stderr
@@ -83,7 +84,7 @@ def test_a_space_of_ones_own_travels_with_what_lies_beside_it(
 
 
 def test_a_lost_head_ends_the_search_with_one_line(tmp_path: Path, small_data: Path) -> None:
-    cluster = TestCluster()
+    cluster = TestCluster(head_cpus=0)  # trials run on nodes only, as the launchers have it
     try:
         search = start(tmp_path, small_data, *QUICK, "--trials", "90", "--cluster", cluster.address)
         wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)

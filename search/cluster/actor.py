@@ -7,8 +7,10 @@ import contextlib
 import os
 import pickle
 import queue
+import sys
 import threading
 import traceback
+from pathlib import Path
 from typing import Any, Final
 
 from search.errors import NodeError
@@ -66,8 +68,10 @@ class TrainingActor:
 
         import ray
 
+        from search.cluster.code import BESIDE
         from search.worker import serve
 
+        sys.path.append(str(Path(__file__).resolve().parents[2] / BESIDE))
         make_trainer, settings = pickle.loads(work)
         try:
             split = ray.get(images[0], timeout=_DATA_SECONDS)

@@ -1,16 +1,20 @@
 """The code that a job brings to the nodes of a cluster."""
 
 import importlib.util
+import os
 import shutil
 import sys
 import sysconfig
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from spaces import SPACES
+from spaces import SPACES, SpaceError
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGES = ("search", "spaces")
+BESIDE = "beside"  # comes last on the path, as the current directory does where it is searched
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*", "results")
 
 
 def collect_code(space: str, folder: Path, packages: Sequence[str] = _PACKAGES) -> None:
@@ -21,28 +25,39 @@ def collect_code(space: str, folder: Path, packages: Sequence[str] = _PACKAGES) 
             along, since it may import them; one that is installed is left to the nodes.
         folder: Takes the copies.
         packages: Of this project.
+
+    Raises:
+        SpaceError: There is no such module.
     """
-    ignored = shutil.ignore_patterns("__pycache__")
     for package in packages:
-        shutil.copytree(_ROOT / package, folder / package, ignore=ignored)
+        shutil.copytree(_ROOT / package, folder / package, ignore=_LEFT_OUT)
     module = space.partition(":")[0].partition(".")[0]
     if space in SPACES or module in packages:
         return
-    origin = _find(module)
-    if origin is None or _is_installed(origin):
+    spec = _find(module)
+    folders = [Path(one) for one in spec.submodule_search_locations or ()]
+    origin = folders[0] if folders else Path(spec.origin or "")
+    if _is_installed(origin):
         return
-    if origin.name == "__init__.py":
-        shutil.copytree(origin.parent, folder / module, ignore=ignored, dirs_exist_ok=True)
-        return
-    for file in origin.parent.glob("*.py"):
-        shutil.copy(file, folder)
+    (folder / BESIDE).mkdir()
+    for one in folders:
+        shutil.copytree(one, folder / BESIDE / module, ignore=_LEFT_OUT, dirs_exist_ok=True)
+    if not folders:
+        for file in origin.parent.glob("[!.]*.py"):
+            if file.is_file():
+                shutil.copy(file, folder / BESIDE)
 
 
-def _find(module: str) -> Path | None:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
+def _find(module: str) -> ModuleSpec:
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
     spec = importlib.util.find_spec(module)
-    return None if spec is None or spec.origin is None else Path(spec.origin)
+    if spec is None:
+        raise SpaceError(
+            f"there is no module {module!r} in {os.getcwd()} or on the Python path; run from its "
+            "folder, or set PYTHONPATH."
+        )
+    return spec
 
 
 def _is_installed(origin: Path) -> bool:

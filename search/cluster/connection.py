@@ -37,8 +37,10 @@ class Resources:
         """How many workers a node with these resources can hold."""
         # 0.9 / 0.3 is a little less than 3.
         fitting = [int(node.get("CPU", 0.0) / self.cpus + 1e-9)]
-        if self.gpus:
-            fitting.append(int(node.get("GPU", 0.0) / self.gpus + 1e-9))
+        if 0 < self.gpus < 1:  # a fraction is one of one GPU
+            fitting.append(int(node.get("GPU", 0.0)) * int(1 / self.gpus + 1e-9))
+        elif self.gpus:
+            fitting.append(int(node.get("GPU", 0.0) / self.gpus))
         return min(fitting)
 
 
@@ -66,6 +68,7 @@ class Cluster:
         now = time.monotonic()
         if now - self._looked > _LOOK_SECONDS:
             self._looked = now
+            self.check(at_once=True)
             with self.calls():
                 found = ray.nodes()
             self._nodes = {

@@ -3,20 +3,22 @@
 import pickle
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError, RuntimeEnvSetupError
 
 from search.cluster.actor import TrainingActor
 from search.cluster.connection import Cluster
-from search.errors import ClusterError, NodeError
+from search.errors import ClusterError, NodeError, first_line
 from search.versions import versions
 from search.worker import KerasTrainer, MakeTrainer, WorkerSettings
 from search.workers import SILENCE_SECONDS, Died, Worker, Workers
 
 _FETCH_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 30.0
+_NODE_LOST: Final = "node lost"
 
 
 class ClusterWorker(Worker):
@@ -44,7 +46,8 @@ class ClusterWorker(Worker):
     def kill(self) -> None:
         """See `Worker`."""
         if not self._cluster.is_lost:
-            with self._cluster.calls():
+            # A connection that is lost shows when it is needed.
+            with suppress(ClusterError), self._cluster.calls():
                 ray.kill(self._actor, no_restart=True)
 
 
@@ -87,11 +90,7 @@ class ClusterWorkers(Workers[ClusterWorker]):
     @property
     def count(self) -> int:
         """How many shall run."""
-        if self._wanted is not None:
-            return self._wanted
-        fit = self._cluster.resources.fit_into
-        nodes = self._cluster.nodes().items()
-        return sum(fit(node) for name, node in nodes if name not in self._refused)
+        return self._room() if self._wanted is None else self._wanted
 
     def _spawn(self, slot: int) -> ClusterWorker:
         resources = self._cluster.resources
@@ -111,6 +110,9 @@ class ClusterWorkers(Workers[ClusterWorker]):
 
     def _wait(self, timeout_seconds: float) -> list[ClusterWorker]:
         self._cluster.check()
+        if self._refused and not self._room():
+            last = list(self._refused.values())[-1]
+            raise ClusterError(f"no node of the cluster can be used, the last: {last}.")
         self._say_what_is_missing()
         by_reference = {worker.listening: worker for worker in self._workers.values()}
         if not by_reference:
@@ -150,12 +152,23 @@ class ClusterWorkers(Workers[ClusterWorker]):
             return
         self._refused[error.node] = error.reason
         self._note(f"node {error.node[:8]} is not used: {error.reason}")
-        if not self._cluster.nodes().keys() - self._refused.keys():
-            raise ClusterError(f"no node of the cluster can be used, the last: {error.reason}.")
+
+    def _bury(self, worker: ClusterWorker, reason: str) -> None:
+        if reason == _NODE_LOST:
+            self.replace(worker)  # no fault of its own, however many it held
+        else:
+            super()._bury(worker, reason)
+
+    def _room(self) -> int:
+        """How many workers all nodes that can be used hold."""
+        fit = self._cluster.resources.fit_into
+        nodes = self._cluster.nodes().items()
+        return sum(fit(node) for name, node in nodes if name not in self._refused)
 
     def _say_what_is_missing(self) -> None:
-        started = any(worker.heard is not None for worker in self._workers.values())
-        if started or self._waited or time.monotonic() - self._began < _PATIENCE_SECONDS:
+        if any(worker.heard is not None for worker in self._workers.values()):
+            self._began, self._waited = time.monotonic(), False
+        if self._waited or time.monotonic() - self._began < _PATIENCE_SECONDS:
             return
         self._waited = True
         needed = self._cluster.resources
@@ -167,4 +180,8 @@ class ClusterWorkers(Workers[ClusterWorker]):
 
 def _death_words(error: RayError) -> str:
     # Ray tells by its words only; a process that Ray cannot reach may yet be alive, and is killed.
-    return "node lost" if "node has died" in str(error) else "process lost"
+    if "node has died" in str(error):
+        return _NODE_LOST
+    if isinstance(error, RuntimeEnvSetupError):
+        return f"the code could not be set up: {first_line(error)}"
+    return "out of memory" if "OutOfMemory" in str(error) else "process lost"

@@ -167,7 +167,7 @@ def workers_at(
 
     address = shared_cluster().address
     packages = ("search", "spaces", "tests")
-    with connect(address, Resources(), "simulated", packages) as cluster:
+    with connect(address, Resources(), "cnn", packages) as cluster:
         from search.cluster.workers import ClusterWorkers
 
         yield ClusterWorkers(cluster, needed, note=note, **common)

@@ -56,9 +56,16 @@ def test_what_the_engine_would_ignore_is_refused(given: dict[str, Any], message:
         SearchSettings(engine="keras-tuner", **given)
 
 
-def test_cores_above_one_are_whole() -> None:
-    with pytest.raises(SettingsError, match=r"--cpus-per-trial is 1.5; above 1 it must be a whole"):
-        SearchSettings(cluster="auto", cpus_per_trial=1.5)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"gpus_per_trial": 1.5}, "--gpus-per-trial is 1.5; above 1 it must be whole."),
+        ({"cpus_per_trial": float("inf")}, "--cpus-per-trial is inf; it must be a number."),
+    ],
+)
+def test_shares_of_a_cluster_are_checked(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        SearchSettings(cluster="auto", **given)
 
 
 def test_the_study_is_named_after_its_space() -> None:

@@ -3,12 +3,14 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from search.errors import SearchError
 from search.local_workers import LocalWorkers, available_cores
 from search.worker import Link, Trainer, WorkerSettings
+from search.workers import Worker, Workers
 from tests.search.simulated import no_images
 
 
@@ -41,3 +43,41 @@ def test_workers_that_die_before_their_first_trial_end_the_search(tmp_path: Path
         for _ in range(200):
             workers.start(1)
             list(workers.poll(0.1))
+
+
+class _Imagined(Worker):
+    def _send(self, message: object) -> None: ...
+
+    def last_words(self) -> str:
+        return ""
+
+    def kill(self) -> None: ...
+
+
+class _Shrinking(Workers[_Imagined]):
+    """As many as a cluster has room for, which may become fewer."""
+
+    count = 4
+
+    def _spawn(self, slot: int) -> _Imagined:
+        return _Imagined(slot, heard=None)
+
+    def _wait(self, timeout_seconds: float) -> list[_Imagined]:
+        return []
+
+    def _read(self, worker: _Imagined) -> list[Any]:
+        return []
+
+
+def test_no_more_run_than_there_is_room_for_when_some_are_lost() -> None:
+    workers = _Shrinking(max_memory_mb=None, silence_seconds=60)
+    workers.start(9)
+    first, second, *left = list(workers._workers.values())
+    for lost in (first, second):
+        workers.replace(lost)
+    workers.count = 2
+    workers.start(9)
+    assert list(workers._workers.values()) == left
+    workers.count = 3
+    workers.start(9)
+    assert [worker.slot for worker in list(workers._workers.values())] == [2, 3, 0]

@@ -70,6 +70,9 @@ class Node:
 class TestCluster:
     """A head with one core and a node with two.
 
+    Args:
+        head_cpus: Cores of the head.
+
     Attributes:
         address: For `--cluster`.
         client_address: The same cluster by Ray's client, for `--cluster`.
@@ -77,7 +80,7 @@ class TestCluster:
 
     __test__ = False
 
-    def __init__(self) -> None:
+    def __init__(self, head_cpus: int = 1) -> None:
         self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets want short paths
         port, client_port = _free_ports(2)
         self.address = f"127.0.0.1:{port}"
@@ -89,7 +92,7 @@ class TestCluster:
             f"--temp-dir={self._folder}",
             "--include-dashboard=false",
             "--node-ip-address=127.0.0.1",
-            "--num-cpus=1",
+            f"--num-cpus={head_cpus}",
             "--object-store-memory=100000000",
         )
         self.node = self.add_node(2)

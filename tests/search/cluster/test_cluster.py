@@ -6,16 +6,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
+from search.cluster.code import collect_code
 from search.cluster.connection import Resources, connect
 from search.errors import ClusterError
 from search.settings import SearchSettings
 from search.study import FINISHED
+from spaces import SpaceError
 from tests.search.cluster.nodes import Node, TestCluster, shared_cluster
 from tests.search.harness import RecordingDisplay, load, search, workers_at
 
@@ -30,10 +33,19 @@ def cluster() -> TestCluster:
 @pytest.fixture
 def third(cluster: TestCluster) -> Iterator[Node]:
     """A node that a test may do anything with."""
-    node = cluster.add_node(3)
-    yield node
-    node.signal(signal.SIGCONT)
-    node.kill()
+    with joined(cluster, 3) as node:
+        yield node
+
+
+@contextmanager
+def joined(cluster: TestCluster, cpus: int, **environment: str) -> Iterator[Node]:
+    """Another node, as long as it is needed."""
+    node = cluster.add_node(cpus, **environment)
+    try:
+        yield node
+    finally:
+        node.signal(signal.SIGCONT)
+        node.kill()
 
 
 def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
@@ -72,11 +84,11 @@ def test_killed_actors_cost_no_trial(tmp_path: Path, cluster: TestCluster) -> No
 
     killing = during(kill_actors)
     study, reason = search(
-        tmp_path, space="slow", algorithm="random@cluster", trials=6, workers=3, pruner="none"
+        tmp_path, space="slow", algorithm="random@cluster", trials=18, workers=3, pruner="none"
     )
     killing.join()
     assert reason == ""
-    assert len(finished(study)) == len(study.trials) == 6
+    assert len(finished(study)) == len(study.trials) == 18
     assert set(attempts(study)) == {"worker died (process lost)"}
 
 
@@ -94,6 +106,7 @@ def test_a_lost_node_costs_no_trial(tmp_path: Path, third: Node) -> None:
     killing.join()
     assert reason == ""
     assert len(finished(study)) == len(study.trials) == 18
+    assert set(attempts(study)) <= {"worker died (node lost)", "worker died (process lost)"}
     assert attempts(study)
 
 
@@ -128,22 +141,18 @@ def attempts(study: optuna.Study) -> list[str]:
 
 def test_nodes_that_join_are_used(tmp_path: Path, cluster: TestCluster) -> None:
     settings = SearchSettings(study="test", trials=9)
+    end = time.monotonic() + 180
     with workers_at("cluster", settings, tmp_path, "slow", 60) as workers:
-        end = time.monotonic() + 180
-        while workers.count != 3 and time.monotonic() < end:
-            time.sleep(0.5)  # nodes of earlier tests are missed late
-        before = workers.count
-        node = cluster.add_node(2)
-        while workers.count == before and time.monotonic() < end:
+        while workers.count != 3:  # nodes of earlier tests are missed late
+            assert time.monotonic() < end
             time.sleep(0.5)
-        after = workers.count
-        workers.start(9)
-        while len(workers.idle({})) < after and time.monotonic() < end:
-            list(workers.poll(0.2))
-        ready = len(workers.idle({}))
-        workers.close()
-    node.kill()
-    assert (before, after, ready) == (3, 5, 5)
+        with joined(cluster, 2):
+            while len(workers.idle({})) < 5:
+                assert time.monotonic() < end
+                workers.start(9)
+                list(workers.poll(0.2))
+            assert workers.count == 5
+            workers.close()
 
 
 def test_a_node_with_other_versions_is_refused(tmp_path: Path, cluster: TestCluster) -> None:
@@ -152,17 +161,18 @@ def test_a_node_with_other_versions_is_refused(tmp_path: Path, cluster: TestClus
     (other / "keras-1.0.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: keras\nVersion: 1.0\n"
     )
-    node = cluster.add_node(3, PYTHONPATH=str(other))
     display = RecordingDisplay()
     settings = SearchSettings(study="test", trials=9)
-    with workers_at("cluster", settings, tmp_path, "slow", 60, note=display.note) as workers:
-        end = time.monotonic() + 180
+    end = time.monotonic() + 180
+    with (
+        joined(cluster, 3, PYTHONPATH=str(other)),
+        workers_at("cluster", settings, tmp_path, "slow", 60, note=display.note) as workers,
+    ):
         while not (workers.count == 3 and len(workers.idle({})) == 3 and display.lines):
+            assert time.monotonic() < end, (workers.count, display.lines)
             workers.start(9)
             list(workers.poll(0.2))
-            assert time.monotonic() < end, (workers.count, display.lines)
         workers.close()
-    node.kill()
     assert len(display.lines) == 1
     assert "is not used: keras 1.0 in place of 3." in display.lines[0]
 
@@ -186,7 +196,9 @@ folder = Path({str(tmp_path)!r})
 study, reason = search(folder, space="conditional", algorithm="tpe@cluster", trials=6)
 print(reason, len(study.trials))
 """
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split() == ["6"]
 
@@ -200,6 +212,7 @@ def test_an_address_without_a_cluster_is_one_line(
     reached = cluster.address if address == "cluster" else address
     monkeypatch.setenv("RAY_AUTH_TOKEN", token)
     script = f"""
+from search.cluster.code import collect_code
 from search.cluster.connection import Resources, connect
 from search.errors import ClusterError
 try:
@@ -208,7 +221,9 @@ try:
 except ClusterError as error:
     print(error)
 """
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
     assert f"--cluster {reached} cannot be reached: " in ran.stdout
     assert ran.stdout.count("\n") == 1
 
@@ -229,6 +244,7 @@ def test_too_large_a_trial_is_said() -> None:
         (Resources(cpus=3), {"CPU": 8.0}, 2),
         (Resources(cpus=0.3), {"CPU": 0.9}, 3),
         (Resources(gpus=0.5), {"CPU": 8.0, "GPU": 2.0}, 4),
+        (Resources(gpus=0.4), {"CPU": 8.0, "GPU": 2.0}, 4),
         (Resources(gpus=1), {"CPU": 8.0}, 0),
         (Resources(), {}, 0),
     ],
@@ -237,3 +253,30 @@ def test_as_many_workers_as_a_node_has_room_for(
     resources: Resources, node: dict[str, float], workers: int
 ) -> None:
     assert resources.fit_into(node) == workers
+
+
+def test_what_a_space_imports_travels_and_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mine" / "deep").mkdir(parents=True)  # a package without __init__.py
+    (tmp_path / "mine" / "deep" / "model.py").touch()
+    (tmp_path / "alone.py").touch()
+    (tmp_path / "queue.py").touch()
+    (tmp_path / ".#alone.py").symlink_to("nobody")
+    for space, expected in (
+        ("mine.deep.model:Model", {"mine/deep/model.py"}),
+        ("alone:Model", {"alone.py", "queue.py"}),
+        ("keras_tuner.applications:HyperResNet", set()),
+        ("cnn", set()),
+    ):
+        folder = tmp_path / space.partition(":")[0]
+        folder.mkdir()
+        collect_code(space, folder)
+        found = {str(file.relative_to(folder)) for file in folder.rglob("*.py")}
+        ours = {file for file in found if file.startswith(("search/", "spaces/"))}
+        assert "search/cluster/actor.py" in ours
+        assert found - ours == {f"beside/{file}" for file in expected}
+    with pytest.raises(SpaceError, match=r"there is no module 'nowhere' in .* set PYTHONPATH"):
+        collect_code("nowhere:Model", tmp_path / "other")
