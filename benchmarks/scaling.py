@@ -31,6 +31,7 @@ from search.study import COMPARABLE, FINISHED, Artifacts, Checkpoints
 from search.workers import Workers
 
 _PLANNED_EPOCH_SECONDS = 10.0
+_BUSY = 0.9  # of many there is always one between two trials
 _FACTS = dict.fromkeys((*COMPARABLE, "command"), "scaling")
 
 
@@ -52,7 +53,7 @@ class Load:
 
 
 class _Meter:
-    """A display that measures from when all workers are busy, for a while, then stops."""
+    """A display that measures from when the workers are busy, for a while, then stops."""
 
     study: optuna.Study
     coordinator: Coordinator
@@ -66,7 +67,7 @@ class _Meter:
     def update(self, progress: Progress) -> None:
         """See `search.coordinator.Display`."""
         if self._before is None:
-            if len(progress.running) == self._workers:
+            if len(progress.running) >= _BUSY * self._workers:
                 counted = self._count()
                 self._before = (time.monotonic(), time.process_time(), *counted)
             return

@@ -13,17 +13,18 @@ from search.settings import TUNERS
 from search.study import FINISHED
 from tests.search.harness import load, search
 
-ALGORITHMS = (
-    *("tpe", "random", "cmaes", "qmc", "grid"),
-    *(f"keras-tuner:{tuner}" for tuner in TUNERS),
-    *(
-        pytest.param(f"{algorithm}@cluster", marks=pytest.mark.xdist_group("cluster"))
-        for algorithm in ("tpe", "keras-tuner:hyperband")
-    ),
-)
+HERE = ("tpe", "random", "cmaes", "qmc", "grid", *(f"keras-tuner:{tuner}" for tuner in TUNERS))
+ON_CLUSTER = ("tpe@cluster", "keras-tuner:hyperband@cluster")
+one_cluster = pytest.mark.xdist_group("cluster")
+ALGORITHMS = [*HERE, *(pytest.param(algorithm, marks=one_cluster) for algorithm in ON_CLUSTER)]
 CASES = [
-    *((algorithm, storage) for algorithm in ALGORITHMS for storage in ("journal", "sqlite")),
+    *((algorithm, storage) for algorithm in HERE for storage in ("journal", "sqlite")),
     *((algorithm, "postgresql") for algorithm in ("tpe", "grid", "keras-tuner:hyperband")),
+    *(
+        pytest.param(algorithm, storage, marks=one_cluster)
+        for algorithm in ON_CLUSTER
+        for storage in ("journal", "postgresql")
+    ),
 ]
 on_every_storage = pytest.mark.parametrize(("algorithm", "storage"), CASES, indirect=["storage"])
 
