@@ -20,13 +20,12 @@ from search.provenance import machine
 
 # Each in a process of its own, which tells its memory at the end.
 _OPENING = """
-import json, resource, sys, time
+import json, psutil, sys, time
 from pathlib import Path
 import optuna
 import search.run
 from search.engine import OptunaEngine
 from search.storage import open_storage
-from search.study import best_trial, count_states
 
 began = time.process_time()
 study = optuna.load_study(study_name="large", storage=open_storage(Path(sys.argv[1]), None))
@@ -58,13 +57,13 @@ application = wsgi(study._storage)
 def get(path):
     environ = {"PATH_INFO": path, "REQUEST_METHOD": "GET"}
     wsgiref.util.setup_testing_defaults(environ)
-    return b"".join(application(environ, lambda status, headers: None))
+    return b"".join(application(environ, lambda *answer: None))
 began = time.process_time()
 size = len(get(f"/api/studies/{study._study_id}"))
 seconds |= {"page": time.process_time() - began, "page_mb": size / 1e6}
 """
 _TELLING = """
-seconds["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+seconds["memory_mb"] = psutil.Process().memory_info().rss / 1e6
 print(json.dumps(seconds))
 """
 
@@ -73,7 +72,7 @@ def _measured(part: str, journal: Path) -> dict[str, Any]:
     ran = subprocess.run(
         [sys.executable, "-c", _OPENING + part + _TELLING, str(journal)],
         cwd=ROOT,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
