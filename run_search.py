@@ -243,13 +243,13 @@ def _add_machine(parser: argparse.ArgumentParser, defaults: SearchSettings) -> N
         "--cpus-per-trial",
         type=float,
         metavar="X",
-        help="cores of each worker on --cluster; fractions share one (default: 1)",
+        help="cores of each worker on a cluster; fractions share one (default: 1)",
     )
     group.add_argument(
         "--gpus-per-trial",
         type=float,
         metavar="X",
-        help="GPUs of each worker on --cluster; fractions share one (default: 0)",
+        help="GPUs of each worker on a cluster; fractions share one (default: 0)",
     )
 
 
