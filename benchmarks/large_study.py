@@ -51,7 +51,7 @@ for name in ("first", "ask"):  # the first one reads what the later ones know
     engine.complete(trial, 0.93)
 """
 _DASHBOARD = """
-import io, wsgiref.util
+import wsgiref.util
 from optuna_dashboard import wsgi
 application = wsgi(study._storage)
 def get(path):

@@ -114,21 +114,31 @@ class LocalWorkers(Workers[LocalWorker]):
         return LocalWorker(slot, process, ours, log)
 
     def _variables(self, slot: int) -> dict[str, str]:
-        variables = {
-            "KERAS_BACKEND": "tensorflow",
-            "TF_CPP_MIN_LOG_LEVEL": "2",
-            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-            "MPLBACKEND": "agg",
-        }
         if self._gpus:
             devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
             if len(devices) != self._gpus:
                 devices = [str(index) for index in range(self._gpus)]
-            return variables | {"CUDA_VISIBLE_DEVICES": devices[slot % self._gpus]}
-        threads = str(max(1, available_cores() // self.count))
-        # OMP_NUM_THREADS alone does not limit TensorFlow.
-        names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-        return variables | dict.fromkeys((*names, "OPENBLAS_NUM_THREADS"), threads)
+            return training_variables() | {"CUDA_VISIBLE_DEVICES": devices[slot % self._gpus]}
+        return training_variables(threads=max(1, available_cores() // self.count))
+
+
+def training_variables(*, threads: int | None = None) -> dict[str, str]:
+    """The environment that TensorFlow must find when a worker starts.
+
+    Args:
+        threads: How many it trains with; None: as it chooses.
+    """
+    variables = {
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "MPLBACKEND": "agg",
+    }
+    if threads is None:
+        return variables
+    # OMP_NUM_THREADS alone does not limit TensorFlow.
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+    return variables | dict.fromkeys((*names, "OPENBLAS_NUM_THREADS"), str(threads))
 
 
 def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

@@ -12,7 +12,14 @@ from difflib import get_close_matches
 from types import ModuleType
 from typing import Any, Final, Protocol
 
-__all__ = ["SPACES", "Space", "SpaceError", "first_configurations", "load_space"]
+__all__ = [
+    "SPACES",
+    "Space",
+    "SpaceError",
+    "first_configurations",
+    "load_space",
+    "look_in_current_directory",
+]
 
 SPACES: Final = {"cnn": "spaces.cnn:CnnSpace", "mlp": "spaces.mlp:MlpSpace"}
 
@@ -82,10 +89,15 @@ def first_configurations(name: str) -> dict[str, dict[str, Any]]:
     return {label: config.params() for label, config in configs.items()}
 
 
-def _import(name: str, module_name: str) -> ModuleType:
+def look_in_current_directory() -> None:
+    """Let modules of a user's own be found in the current directory, as for any script there."""
     # Last on the path, so that no file lying there can hide a module of ours.
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.append(os.getcwd())
+
+
+def _import(name: str, module_name: str) -> ModuleType:
+    look_in_current_directory()
     try:
         return importlib.import_module(module_name)
     except Exception as error:  # importing runs the user's code: anything may come

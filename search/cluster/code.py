@@ -3,13 +3,12 @@
 import importlib.util
 import os
 import shutil
-import sys
 import sysconfig
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from spaces import SPACES, SpaceError
+from spaces import SPACES, SpaceError, look_in_current_directory
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGES = ("search", "spaces")
@@ -49,8 +48,7 @@ def collect_code(space: str, folder: Path, packages: Sequence[str] = _PACKAGES) 
 
 
 def _find(module: str) -> ModuleSpec:
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.append(os.getcwd())
+    look_in_current_directory()
     spec = importlib.util.find_spec(module)
     if spec is None:
         raise SpaceError(

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from search.cluster.code import collect_code
 from search.errors import ClusterError, first_line
-from search.local_workers import available_cores
+from search.local_workers import available_cores, training_variables
 from search.precision import Precision, best_precision
 
 _ASK_SECONDS: Final = 300.0
@@ -207,15 +207,6 @@ def _head(address: str) -> tuple[str, int] | None:
 
 
 def _variables(resources: Resources) -> dict[str, str]:
-    threads = str(max(1, int(resources.cpus)))
-    # OMP_NUM_THREADS, which Ray sets, does not limit TensorFlow.
-    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-    variables = dict.fromkeys((*names, "OPENBLAS_NUM_THREADS"), threads)
-    variables |= {
-        "KERAS_BACKEND": "tensorflow",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        "MPLBACKEND": "agg",
-    }
+    variables = training_variables(threads=max(1, int(resources.cpus)))
     # Ray leaves all GPUs visible to those that asked for none.
     return variables if resources.gpus else variables | {"CUDA_VISIBLE_DEVICES": "-1"}
