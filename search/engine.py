@@ -19,7 +19,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import StudyError
 from search.pruners import make_pruner
@@ -198,15 +198,26 @@ class OptunaEngine:
 class SharedEngine(OptunaEngine):
     """The same, over a study that other coordinators may search too."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._finished_keys: dict[int, str] = {}  # by trial number: these change no more
+
     def duplicate_of(self, trial: optuna.Trial) -> int | None:
         """See `OptunaEngine`; of two that run at once, the later one is the duplicate."""
         key = _key(trial.params)
         states = (*FINISHED, TrialState.RUNNING)
         for other in self._study.get_trials(deepcopy=False, states=states):
-            if other.number < trial.number and _key(other.params) == key:
+            if other.number < trial.number and self._key_of(other) == key:
                 self._duplicates += 1
                 return other.number
         return super().duplicate_of(trial)
+
+    def _key_of(self, trial: FrozenTrial) -> str:
+        if not trial.state.is_finished():
+            return _key(trial.params)
+        if trial.number not in self._finished_keys:
+            self._finished_keys[trial.number] = _key(trial.params)
+        return self._finished_keys[trial.number]
 
     def forget(self, trial: optuna.Trial) -> None:
         """See `OptunaEngine`; somebody else may run its configuration again, or this one."""
