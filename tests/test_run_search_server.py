@@ -8,6 +8,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.storage import open_storage
@@ -18,11 +19,16 @@ from tests.postgres import PASSWORD, Postgres
 def trials(url: str, *states: TrialState) -> list[optuna.trial.FrozenTrial]:
     """Trials in these states; none while there is no study."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = open_storage(Path(), url)
+    assert isinstance(storage, RDBStorage)
     try:
-        study = optuna.load_study(study_name="mlp", storage=open_storage(Path(), url))
+        study = optuna.load_study(study_name="mlp", storage=storage)
+        return study.get_trials(deepcopy=False, states=states or None)
     except KeyError:
         return []
-    return study.get_trials(deepcopy=False, states=states or None)
+    finally:
+        # Asked every moment, they would use up the server's connections.
+        storage.engine.dispose()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from search.precision import Precision, best_precision
 
 _ASK_SECONDS: Final = 300.0
 _LOOK_SECONDS: Final = 5.0
+_REACH_SECONDS: Final = 10.0
 _ATTEMPTS: Final = 10
 
 
@@ -178,6 +179,7 @@ def connect(
         collect_code(space, Path(code), *([packages] if packages else []))
         started: dict[str, Any] = {"num_cpus": available_cores()} if address == "local" else {}
         try:
+            _see_that_somebody_listens(address)
             ray.init(
                 address,
                 runtime_env={"working_dir": code, "env_vars": _variables(resources)},
@@ -185,7 +187,7 @@ def connect(
                 logging_level=logging.ERROR,
                 **started,
             )
-        except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as e:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as e:
             raise ClusterError(
                 f"--cluster {address} cannot be reached: {first_line(e)}. Check that the cluster "
                 "runs, that its Ray and Python versions are these, and its token (RAY_AUTH_MODE, "
@@ -195,6 +197,13 @@ def connect(
         yield Cluster(resources, _head(address))
     finally:
         ray.shutdown()
+
+
+def _see_that_somebody_listens(address: str) -> None:
+    # Ray itself tries for minutes where packets are lost.
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()
 
 
 def _head(address: str) -> tuple[str, int] | None:

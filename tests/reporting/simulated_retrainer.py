@@ -42,7 +42,10 @@ class SimulatedRetrainer:
             if retraining.part == "train":
                 rows[-1]["val_accuracy"] = value
             self._link.ask(Epoch(epoch, rows[-1]))
+        log_file = order.folder.parent.parent / "log.txt"
         if behaviour == "unwritable":
+            while not log_file.exists():  # the disk fills up after another was kept
+                time.sleep(0.05)
             return Unwritable("No space left on device")
         Retrained(
             folder=order.folder,
@@ -54,6 +57,6 @@ class SimulatedRetrainer:
             val_accuracy=value if retraining.part == "train" else None,
             origin={},
         ).save(_Model())
-        with (order.folder.parent.parent / "log.txt").open("a") as log:
+        with log_file.open("a") as log:
             log.write(f"{retraining.params.get('name')} {retraining.seed}\n")
         return Kept()

@@ -204,10 +204,16 @@ print(reason, len(study.trials))
 
 
 @pytest.mark.parametrize(
-    ("address", "token"), [("127.0.0.1:9", ""), ("cluster", "0" * 64)], ids=["nobody", "token"]
+    ("address", "token", "reason"),
+    [
+        ("127.0.0.1:9", "", "[Errno 111] Connection refused"),
+        ("ray://127.0.0.1:9", "", "[Errno 111] Connection refused"),
+        ("cluster", "0" * 64, ""),
+    ],
+    ids=["nobody", "nobody at a client's port", "token"],
 )
 def test_an_address_without_a_cluster_is_one_line(
-    cluster: TestCluster, address: str, token: str, monkeypatch: pytest.MonkeyPatch
+    cluster: TestCluster, address: str, token: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached = cluster.address if address == "cluster" else address
     monkeypatch.setenv("RAY_AUTH_TOKEN", token)
@@ -224,7 +230,7 @@ except ClusterError as error:
     ran = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
     )
-    assert f"--cluster {reached} cannot be reached: " in ran.stdout
+    assert f"--cluster {reached} cannot be reached: {reason}" in ran.stdout
     assert ran.stdout.count("\n") == 1
 
 
