@@ -120,6 +120,7 @@ class SharedClaims(Claims):
 
     def alone(self) -> bool:
         """See `Claims`."""
+        self._database.look_at_others()
         return not self._running()
 
     def look(self, held: Container[int]) -> bool:
@@ -137,6 +138,7 @@ class SharedClaims(Claims):
         if now - self._looked < _LOOK_SECONDS:
             return False
         self._looked = now
+        self._database.look_at_others()
         for lost in self._leases.lost(held):
             if lost.safe:
                 with suppress(UpdateFinishedTrialError):

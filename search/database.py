@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
 from sqlalchemy import NullPool, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from search.errors import StoppedError
+from search.trial_cache import TrialCache
 
 PATIENCE_SECONDS: Final = 600.0
 _RETRY_SECONDS: Final = 0.2
@@ -64,7 +64,7 @@ def one_at_a_time(url: str, what: str) -> Iterator[None]:
         yield
 
 
-class Database(_CachedStorage):
+class Database(TrialCache):
     """Optuna's storage in a database on a server that may be away for some minutes.
 
     Who needs it then waits for it; what was cut off on its way is done again. That may leave a
@@ -172,6 +172,6 @@ def _was_cut_off(error: BaseException | None) -> bool:
     return False
 
 
-_set_state = _repeated(_CachedStorage.set_trial_state_values)
+_set_state = _repeated(TrialCache.set_trial_state_values)
 for _name in BaseStorage.__abstractmethods__ - {"set_trial_state_values"}:
-    setattr(Database, _name, _repeated(getattr(_CachedStorage, _name)))
+    setattr(Database, _name, _repeated(getattr(TrialCache, _name)))

@@ -21,6 +21,7 @@ from optuna.distributions import (
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from search.database import Database
 from search.errors import StudyError
 from search.pruners import make_pruner
 from search.samplers import make_sampler, to_grid
@@ -196,16 +197,19 @@ class OptunaEngine:
 
 
 class SharedEngine(OptunaEngine):
-    """The same, over a study that other coordinators may search too."""
+    """The same, over a study in a `Database`, which other coordinators may search too."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, study: optuna.Study, **settings: Any) -> None:
+        super().__init__(study, **settings)
+        assert isinstance(study._storage, Database)
+        self._database = study._storage
         self._finished_keys: dict[int, str] = {}  # by trial number: these change no more
 
     def duplicate_of(self, trial: optuna.Trial) -> int | None:
         """See `OptunaEngine`; of two that run at once, the later one is the duplicate."""
         key = _key(trial.params)
         states = (*FINISHED, TrialState.RUNNING)
+        self._database.look_at_others()
         for other in self._study.get_trials(deepcopy=False, states=states):
             if other.number < trial.number and self._key_of(other) == key:
                 self._duplicates += 1

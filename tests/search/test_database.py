@@ -119,7 +119,7 @@ def test_an_outage_is_no_reason_to_stop_a_trial(tmp_path: Path, server: Postgres
     def stop(text: str) -> None:
         if text.startswith("trial 0"):
             server.stop()
-            threading.Timer(6, server.start).start()
+            threading.Timer(9, server.start).start()
 
     study, _ = search(
         tmp_path,
@@ -127,8 +127,8 @@ def test_an_outage_is_no_reason_to_stop_a_trial(tmp_path: Path, server: Postgres
         storage=server,
         trials=4,
         pruner="none",
-        trial_timeout_seconds=5,
-        silence_seconds=5,
+        trial_timeout_seconds=8,
+        silence_seconds=8,
         display=RecordingDisplay(on_log=stop),
         **QUICK,
     )
