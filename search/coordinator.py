@@ -13,7 +13,6 @@ from typing import Any, Final, Protocol
 import optuna
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.trial import TrialState
-from optuna_dashboard import save_note
 
 from search.claims import ATTEMPTS, Claims
 from search.engine import Budget, OptunaEngine
@@ -28,7 +27,7 @@ from search.messages import (
     Train,
     Trained,
 )
-from search.notes import trial_note
+from search.notes import save_trial_note, trial_note
 from search.progress import Progress, RunningTrial
 from search.samplers import trial_seed
 from search.settings import SearchSettings
@@ -65,6 +64,7 @@ class _Run:
     attrs: dict[str, Any] = field(default_factory=dict)
     description: str = ""
     summary: str = ""
+    note: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
     rejected: str = ""
     pruned: bool = False
@@ -402,7 +402,8 @@ class Coordinator:
         note = trial_note(
             description=run.description, baseline=run.baseline, ended=ended, attrs=run.attrs
         )
-        save_note(run.trial, note)
+        save_trial_note(self._study, run.trial._trial_id, note, before=run.note)
+        run.note = note
 
     def _enforce_limits(self, worker: Worker) -> None:
         run = self._runs[worker]
