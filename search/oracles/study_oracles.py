@@ -11,6 +11,9 @@ import numpy as np
 from keras_tuner import oracles
 from keras_tuner.engine.trial import Trial, TrialStatus
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+from search.oracles.gaussian_process import GaussianProcess
 
 _STOPPED: Final = {"status": TrialStatus.STOPPED, "values": None}
 
@@ -108,7 +111,8 @@ class BayesianOptimization(StudyOracle, oracles.BayesianOptimizationOracle):  # 
         """See `keras_tuner.Oracle`; what was tried already gives way to a random configuration."""
         usual = 3 * len(self.hyperparameters.space)
         self.num_initial_points = max(3, min(usual, self._most_initial_points))
-        with warnings.catch_warnings():
+        # The matrices are small, and the other cores train.
+        with warnings.catch_warnings(), threadpool_limits(limits=1):
             warnings.simplefilter("ignore", ConvergenceWarning)
             response: dict[str, Any] = super().populate_space(trial_id)
         if response["values"] and self._duplicate(response["values"]):
@@ -126,6 +130,9 @@ class BayesianOptimization(StudyOracle, oracles.BayesianOptimizationOracle):  # 
         if score is None and all(other.hyperparameters.values != values for other in scored):
             score = min((other.score for other in scored), default=0.0)
         super().end(trial_id, score)
+
+    def _make_gpr(self) -> GaussianProcess:
+        return GaussianProcess(**super()._make_gpr().get_params(deep=False))
 
     def _vector_to_values(self, vector: Any) -> dict[str, Any]:
         # At its bound of 1 KerasTuner's whole numbers without step are one above their maximum.
