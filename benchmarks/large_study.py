@@ -25,6 +25,7 @@ from pathlib import Path
 import optuna
 import search.run
 from search.engine import OptunaEngine
+from search.notes import save_trial_note
 from search.storage import open_storage
 
 began = time.process_time()
@@ -48,7 +49,10 @@ for name in ("first", "ask"):  # the first one reads what the later ones know
     for epoch in (1, 2, 3):
         engine.report(trial, epoch, 0.9 + 0.01 * epoch)
     seconds["epoch"] = (time.process_time() - began) / 3
+    began = time.process_time()
+    save_trial_note(study, trial._trial_id, "x" * 1000)
     engine.complete(trial, 0.93)
+    seconds["end"] = time.process_time() - began
 """
 _DASHBOARD = """
 import wsgiref.util
@@ -87,7 +91,7 @@ def main() -> None:
     flags = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     table = Table(
-        *("trials", "journal MB", "open, CPU s", "propose, CPU s", "an epoch, CPU s"),
+        *("trials", "journal MB", "open, CPU s", "propose, CPU s", "an epoch, CPU s", "end, CPU s"),
         *("coordinator MB", "dashboard page, CPU s", "page MB", "dashboard MB"),
     )
     for trials in flags.trials:
@@ -102,6 +106,7 @@ def main() -> None:
                 f"{coordinator['open']:.1f}",
                 f"{coordinator['ask']:.3f}",
                 f"{coordinator['epoch']:.4f}",
+                f"{coordinator['end']:.4f}",
                 f"{coordinator['memory_mb']:,.0f}",
                 f"{dashboard['page']:.1f}",
                 f"{dashboard['page_mb']:,.0f}",

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from search.data import find_data, fingerprint
 from search.hyperparameters import TrialHyperParameters
+from search.notes import save_trial_note, trial_note
 from search.provenance import machine
 from search.storage import open_storage
 from search.study import split_words
@@ -57,12 +58,16 @@ def make_study(directory: Path, trials: int, val_size: int, seed: int = 0) -> No
     draw = random.Random(seed)
     configurations = [_configuration(draw) for _ in range(min(DRAWN, trials))]
     start = datetime.datetime(2026, 1, 1)
-    study.add_trials(
-        [
-            _trial(number, *configurations[number % len(configurations)], draw, start)
-            for number in range(trials)
-        ]
-    )
+    for number in range(trials):
+        trial = _trial(number, *configurations[number % len(configurations)], draw, start)
+        study.add_trial(trial)
+        note = trial_note(
+            description="made up",
+            baseline=None,
+            ended=trial.user_attrs["ended"],
+            attrs=trial.user_attrs,
+        )
+        save_trial_note(study, number, note)
 
 
 def _configuration(
@@ -111,6 +116,10 @@ def _trial(
             "train_seconds": 5.5 * epochs,
             "val_seconds": 0.3 * epochs,
             "images_per_second": 2000.0,
+            "history": {
+                name: [round(value, 6) for value in curve.values()]
+                for name in ("accuracy", "loss", "val_accuracy", "val_loss")
+            },
             "ended": "complete" if epochs == EPOCHS else f"pruned after epoch {epochs}",
         },
         system_attrs={},

@@ -25,7 +25,7 @@ from search.opening import opened_study
 from search.progress import Progress
 from search.provenance import machine
 from search.run import make_engine
-from search.settings import SearchSettings
+from search.settings import SAMPLERS, SearchSettings
 from search.storage import mask_password
 from search.study import COMPARABLE, FINISHED, Artifacts, Checkpoints
 from search.workers import Workers
@@ -92,12 +92,19 @@ class _Meter:
 
 
 def measure(
-    workers: int, *, cluster: str | None, storage: str | None, epoch_seconds: float, seconds: float
+    workers: int,
+    *,
+    sampler: str,
+    cluster: str | None,
+    storage: str | None,
+    epoch_seconds: float,
+    seconds: float,
 ) -> Load:
     """The load of a coordinator with so many workers that sleep."""
     settings = SearchSettings(
         trials=1_000_000,
         workers=workers,
+        sampler=sampler,
         study=f"scaling-{uuid.uuid4().hex[:8]}",
         storage=storage,
     )
@@ -159,6 +166,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="(default: %(default)s)")
     parser.add_argument("--cluster", metavar="ADDRESS", help="as for run_search.py")
     parser.add_argument("--storage", metavar="URL", help="as for run_search.py")
     parser.add_argument("--epoch-seconds", type=float, default=1.0, help="(default: %(default)s)")
@@ -171,6 +179,7 @@ def main() -> None:
     for workers in flags.workers:
         load = measure(
             workers,
+            sampler=flags.sampler,
             cluster=flags.cluster,
             storage=flags.storage,
             epoch_seconds=flags.epoch_seconds,
@@ -189,10 +198,10 @@ def main() -> None:
     place = "this machine" if flags.cluster is None else f"--cluster {flags.cluster}"
     kept = "a journal" if flags.storage is None else mask_password(flags.storage)
     console.print(
-        f"workers on {place}, trials in {kept}; cnn space, TPE, Hyperband's pruner; epochs of "
-        f"{flags.epoch_seconds:g} s that sleep, {flags.seconds:g} s for each row, n = 1. Load: "
-        "the coordinator's own CPU time in the time; the last column: workers that would take "
-        f"all of a core, at epochs of {_PLANNED_EPOCH_SECONDS:g} s"
+        f"workers on {place}, trials in {kept}; cnn space, --sampler {flags.sampler}, Hyperband's "
+        f"pruner; epochs of {flags.epoch_seconds:g} s that sleep, {flags.seconds:g} s for each "
+        "row, n = 1. Load: the coordinator's own CPU time in the time; the last column: workers "
+        f"that would take all of a core, at epochs of {_PLANNED_EPOCH_SECONDS:g} s"
     )
     console.print(table)
     console.print(machine())
