@@ -50,7 +50,7 @@ for name in ("first", "ask"):  # the first one reads what the later ones know
         engine.report(trial, epoch, 0.9 + 0.01 * epoch)
     seconds["epoch"] = (time.process_time() - began) / 3
     began = time.process_time()
-    save_trial_note(study, trial._trial_id, "x" * 1000)
+    save_trial_note(study, trial._trial_id, "x" * 1000, before="")
     engine.complete(trial, 0.93)
     seconds["end"] = time.process_time() - began
 """
@@ -112,7 +112,7 @@ def main() -> None:
                 f"{dashboard['page_mb']:,.0f}",
                 f"{dashboard['memory_mb']:,.0f}",
             )
-    console = Console(width=max(130, Console().width))
+    console = Console(width=max(150, Console().width))
     console.print("made-up trials of the cnn space in a journal, n = 1; TPE, Hyperband's pruner")
     console.print(table)
     console.print(machine())

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from search.data import find_data, fingerprint
 from search.hyperparameters import TrialHyperParameters
-from search.notes import save_trial_note, trial_note
+from search.notes import NOTED_TRIALS, save_trial_note, trial_note
 from search.provenance import machine
 from search.storage import open_storage
 from search.study import split_words
@@ -61,13 +61,15 @@ def make_study(directory: Path, trials: int, val_size: int, seed: int = 0) -> No
     for number in range(trials):
         trial = _trial(number, *configurations[number % len(configurations)], draw, start)
         study.add_trial(trial)
+        if number >= NOTED_TRIALS:
+            continue
         note = trial_note(
             description="made up",
             baseline=None,
             ended=trial.user_attrs["ended"],
             attrs=trial.user_attrs,
         )
-        save_trial_note(study, number, note)
+        save_trial_note(study, number, note, before="")
 
 
 def _configuration(

@@ -27,7 +27,7 @@ from search.messages import (
     Train,
     Trained,
 )
-from search.notes import save_trial_note, trial_note
+from search.notes import NOTED_TRIALS, save_trial_note, trial_note
 from search.progress import Progress, RunningTrial
 from search.samplers import trial_seed
 from search.settings import SearchSettings
@@ -64,7 +64,7 @@ class _Run:
     attrs: dict[str, Any] = field(default_factory=dict)
     description: str = ""
     summary: str = ""
-    note: str = ""
+    note: str | None = ""
     history: list[dict[str, float]] = field(default_factory=list)
     rejected: str = ""
     pruned: bool = False
@@ -202,6 +202,8 @@ class Coordinator:
                 attempts=list(trial.user_attrs.get("attempts", [])),
                 baseline=trial.user_attrs.get("baseline"),
                 attrs={"seed": seed},
+                # One that has hyperparameters already was cut off, and may have left a note.
+                note=None if trial.params else "",
             )
             order = Train(
                 number=trial.number,
@@ -399,6 +401,8 @@ class Coordinator:
         self._take_note(run, ended)
 
     def _take_note(self, run: _Run, ended: str) -> None:
+        if run.trial.number >= NOTED_TRIALS:
+            return
         note = trial_note(
             description=run.description, baseline=run.baseline, ended=ended, attrs=run.attrs
         )

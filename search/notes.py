@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import optuna
-from optuna_dashboard._note import note_ver_key, split_body
+from optuna_dashboard._note import get_note_from_system_attrs, note_ver_key, split_body
+
+# The dashboard looks through all notes for each trial of a page: with 10,000 of both it takes
+# minutes. All that a note says is among the trial's attributes too.
+NOTED_TRIALS: Final = 1_000
 
 
 def study_note(facts: Mapping[str, Any]) -> str:
@@ -33,21 +37,24 @@ def study_note(facts: Mapping[str, Any]) -> str:
     return _table(rows)
 
 
-def save_trial_note(study: optuna.Study, trial_id: int, note: str, before: str = "") -> None:
+def save_trial_note(study: optuna.Study, trial_id: int, note: str, before: str | None) -> None:
     """Let the dashboard show a note beside a trial.
 
-    `optuna_dashboard.save_note` does the same, but reads the notes of all trials to do it, which
+    `optuna_dashboard.save_note` does the same, but reads the notes of all trials each time, which
     takes seconds in a large study.
 
     Args:
         study: The study.
         trial_id: Of the trial.
         note: The note, in Markdown.
-        before: The note that this one replaces; empty if it is the first.
+        before: The note that this one replaces, empty if it is the first; None: look for it.
     """
+    if before is None:
+        attrs = study._storage.get_study_system_attrs(study._study_id)
+        before = get_note_from_system_attrs(attrs, trial_id)["body"]
     cleared = dict.fromkeys(split_body(before, trial_id), "")
-    attrs = {note_ver_key(trial_id): 2 if before else 1, **cleared, **split_body(note, trial_id)}
-    for name, value in attrs.items():
+    version = {note_ver_key(trial_id): 2 if before else 1}
+    for name, value in {**version, **cleared, **split_body(note, trial_id)}.items():
         study._storage.set_study_system_attr(study._study_id, name, value)
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
+from optuna_dashboard._note import get_note_from_system_attrs
 
+from search import coordinator
 from search.errors import SearchError, StorageError
 from search.storage import storage_errors
 from search.study import FINISHED
@@ -162,3 +164,13 @@ def test_a_storage_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> No
         storage_errors("study.db"),
     ):
         search(tmp_path, space="conditional", storage="sqlite", trials=9, display=display)
+
+
+def test_only_the_first_trials_of_a_large_study_have_notes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator, "NOTED_TRIALS", 2)
+    study, _ = search(tmp_path, space="conditional", trials=4)
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    notes = [get_note_from_system_attrs(attrs, trial._trial_id) for trial in study.trials]
+    assert [bool(note["body"]) for note in notes] == [True, True, False, False]
