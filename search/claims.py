@@ -45,7 +45,7 @@ class Claims:
         return True
 
     def alone(self) -> bool:
-        """Whether no trial runs in the hands of others."""
+        """Whether no trial runs in the hands of others, or waits to be taken."""
         return True
 
     def look(self, held: Container[int]) -> bool:
@@ -121,7 +121,8 @@ class SharedClaims(Claims):
     def alone(self) -> bool:
         """See `Claims`."""
         self._database.look_at_others()
-        return not self._running()
+        unfinished = (TrialState.RUNNING, TrialState.WAITING)
+        return not self._study.get_trials(deepcopy=False, states=unfinished)
 
     def look(self, held: Container[int]) -> bool:
         """See `Claims`.
@@ -150,6 +151,7 @@ class SharedClaims(Claims):
     def end(self) -> None:
         """See `Claims`."""
         # Others may have been asked for more trials.
+        self._database.look_at_others()
         for trial in self._running():
             if not self._leases.alive(trial.user_attrs.get(OWNER)):
                 self._fail(trial._trial_id, _SURPLUS)

@@ -158,6 +158,7 @@ def _repeated(method: Callable[..., Any]) -> Callable[..., Any]:
                 if not _was_cut_off(error) or waited > self._patience_seconds:
                     raise
                 self._cut_off += 1
+                self.read_all_again()
                 time.sleep(_RETRY_SECONDS)
 
     return repeat

@@ -7,6 +7,7 @@ after each epoch, and one of `complete`, `prune`, `fail` and `requeue` at the en
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,6 +206,11 @@ class SharedEngine(OptunaEngine):
         self._database = study._storage
         self._finished_keys: dict[int, str] = {}  # by trial number: these change no more
 
+    def ask(self) -> optuna.Trial | None:
+        """See `OptunaEngine`."""
+        self._database.look_at_others()
+        return super().ask()
+
     def duplicate_of(self, trial: optuna.Trial) -> int | None:
         """See `OptunaEngine`; of two that run at once, the later one is the duplicate."""
         key = _key(trial.params)
@@ -234,10 +240,12 @@ def requeue_abandoned(study: optuna.Study) -> int:
     Returns:
         How many there were.
     """
-    abandoned = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in abandoned:
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-    return len(abandoned)
+    abandoned = 0
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        with suppress(UpdateFinishedTrialError):  # by who gave the study back just now
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            abandoned += 1
+    return abandoned
 
 
 def _key(params: dict[str, CategoricalChoiceType]) -> str:

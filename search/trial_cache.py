@@ -1,24 +1,27 @@
 """What a database holds of a study, read again where it may have changed and nowhere else."""
 
 import copy
+import functools
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
-from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
 from optuna.trial import FrozenTrial, TrialState
 
-LOOK_SECONDS: Final = 5.0
+# Less than `search.leases` gives a coordinator before it takes its trials: what is known of them
+# must not be older than that.
+REREAD_SECONDS: Final = 5.0
 
 
 class TrialCache(_CachedStorage):
     """Optuna's cache of a database, without its reading all running trials at every call.
 
-    With many workers that reading is nearly all that a coordinator does. Here a trial that this
-    process writes is read when it has done so, those of others when that is asked for, and all of
-    them within `LOOK_SECONDS`.
+    With many workers that reading is nearly all that a coordinator does. Here a trial that runs in
+    this process is read when it has been written, those of others when that is asked for, and all
+    of them every `REREAD_SECONDS`: somebody may end one in a dashboard.
 
     Args:
         storage: The database.
@@ -26,97 +29,61 @@ class TrialCache(_CachedStorage):
 
     def __init__(self, storage: RDBStorage) -> None:
         super().__init__(storage)
-        self._looked: dict[int, float] = {}  # when all trials of a study were read
-        self._ask_of_others = False
-        self._written: set[int] = set()  # trials that this process has changed since
-        self._own: set[int] = set()  # trials that run here
+        self._read_at: dict[int, float] = {}  # when all of a study was read
+        self._asked: set[int] = set()  # studies of which others' trials shall be read
+        self._changed: set[int] = set()  # trials that were written since they were read
+        self._own: set[int] = set()  # trials that nobody else writes
 
     def look_at_others(self) -> None:
         """Read with the next call what other processes have done until then."""
-        self._ask_of_others = True
+        self._asked = set(self._studies)
+
+    def read_all_again(self) -> None:
+        """Trust nothing that is known of trials that run: a write may have been cut off."""
+        self._read_at.clear()
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """See `BaseStorage`."""
-        known = self._trial_id_to_study_id_and_number.get(trial_id)
-        if known is None:
+        if trial_id not in self._own:
             return super().get_trial(trial_id)
-        study_id, number = known
+        study_id, number = self._trial_id_to_study_id_and_number[trial_id]
         self._read_trials_from_remote_storage(study_id)
         # Whoever asks for a trial that runs may change what it is given.
-        trial = self._studies[study_id].trials[number]
-        return trial if trial.state.is_finished() else copy.deepcopy(trial)
+        return copy.deepcopy(self._studies[study_id].trials[number])
 
-    def set_trial_param(
-        self,
-        trial_id: int,
-        param_name: str,
-        param_value_internal: float,
-        distribution: BaseDistribution,
-    ) -> None:
-        """See `BaseStorage`."""
-        try:
-            super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
-        finally:
-            self._read_again(trial_id)
-
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        """See `BaseStorage`."""
-        try:
-            return bool(super().set_trial_state_values(trial_id, state, values))
-        finally:
-            self._read_again(trial_id)
-
-    def set_trial_intermediate_value(
-        self, trial_id: int, step: int, intermediate_value: float
-    ) -> None:
-        """See `BaseStorage`."""
-        try:
-            super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-        finally:
-            self._read_again(trial_id)
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """See `BaseStorage`."""
-        try:
-            super().set_trial_user_attr(trial_id, key, value)
-        finally:
-            self._read_again(trial_id)
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """See `BaseStorage`."""
-        try:
-            super().set_trial_system_attr(trial_id, key, value)
-        finally:
-            self._read_again(trial_id)
-
-    def _read_again(self, trial_id: int) -> None:
+    def _has_changed(self, trial_id: int, *, own: bool) -> None:
         with self._lock:
-            self._written.add(trial_id)
-            self._own.add(trial_id)
+            self._changed.add(trial_id)
+            if own:
+                self._own.add(trial_id)
+            else:
+                self._own.discard(trial_id)
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
         with self._lock:
             study = self._studies.setdefault(study_id, _StudyInfo())
+            of_study = self._trial_id_to_study_id_and_number
+            ids = {one for one in self._changed if of_study.get(one, (study_id, 0))[0] == study_id}
             now = time.monotonic()
-            ids = set(self._written)
-            if now - self._looked.get(study_id, -LOOK_SECONDS) >= LOOK_SECONDS:
-                self._looked[study_id] = now
+            read_all = now - self._read_at.get(study_id, -math.inf) >= REREAD_SECONDS
+            if read_all:
                 ids |= study.unfinished_trial_ids
-            elif self._ask_of_others:
+            elif study_id in self._asked:
                 ids |= study.unfinished_trial_ids - self._own
             elif not ids:
                 return
-            # Trials get their numbers and ids in the same order, under the database's lock.
             trials = self._backend._get_trials(
                 study_id,
                 states=None,
                 included_trial_ids=ids,
+                # Here the last that was read: trials get numbers and ids in the same order, under
+                # a lock of the study.
                 trial_id_greater_than=study.last_finished_trial_id,
             )
-            self._ask_of_others = False
-            self._written.clear()
+            if read_all:
+                self._read_at[study_id] = now
+            self._asked.discard(study_id)
+            self._changed -= ids
             self._add_trials_to_cache(study_id, trials)
             for trial in trials:
                 study.last_finished_trial_id = max(study.last_finished_trial_id, trial._trial_id)
@@ -126,3 +93,23 @@ class TrialCache(_CachedStorage):
                     study.unfinished_trial_ids.add(trial._trial_id)
                 if trial.state != TrialState.RUNNING:
                     self._own.discard(trial._trial_id)
+
+
+def _noted(write: Callable[..., Any], *, own: bool) -> Callable[..., Any]:
+    @functools.wraps(write)
+    def write_and_note(self: TrialCache, trial_id: int, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return write(self, trial_id, *args, **kwargs)
+        finally:  # what has failed may have been done
+            self._has_changed(trial_id, own=own)
+
+    return write_and_note
+
+
+for _name in ("param", "intermediate_value", "user_attr", "system_attr"):
+    _write = f"set_trial_{_name}"
+    setattr(TrialCache, _write, _noted(getattr(_CachedStorage, _write), own=True))
+# Who wants a waiting trial may not get it, and who lets one wait has it no more.
+TrialCache.set_trial_state_values = _noted(  # type: ignore[method-assign]
+    _CachedStorage.set_trial_state_values, own=False
+)

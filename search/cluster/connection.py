@@ -200,7 +200,8 @@ def connect(
 
 
 def _see_that_somebody_listens(address: str) -> None:
-    # Ray itself tries for minutes where packets are lost.
+    # Ray itself tries for minutes where packets are lost. (It would also wait for a head that is
+    # just starting, and go through a proxy.)
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()

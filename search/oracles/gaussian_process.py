@@ -8,7 +8,10 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 
 
 class GaussianProcess(GaussianProcessRegressor):  # type: ignore[misc]
-    """It predicts without looking its input over, which took two thirds of a proposal's time."""
+    """For one score a point; predicts without looking over what it is asked about.
+
+    That took two thirds of a proposal's time.
+    """
 
     def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
         """See `GaussianProcessRegressor`, whose numbers these are.
@@ -21,7 +24,7 @@ class GaussianProcess(GaussianProcessRegressor):  # type: ignore[misc]
         Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), algorithm
             2.1; normalized as scikit-learn does.
         """
-        if not return_std or not hasattr(self, "X_train_"):
+        if return_cov or not return_std or not hasattr(self, "X_train_"):
             return super().predict(X, return_std, return_cov)
         across = self.kernel_(X, self.X_train_)
         mean = self._y_train_std * (across @ self.alpha_) + self._y_train_mean

@@ -44,7 +44,9 @@ class SimulatedRetrainer:
             self._link.ask(Epoch(epoch, rows[-1]))
         log_file = order.folder.parent.parent / "log.txt"
         if behaviour == "unwritable":
-            while not log_file.exists():  # the disk fills up after another was kept
+            for _ in range(600):  # the disk fills up after another was kept
+                if log_file.exists():
+                    break
                 time.sleep(0.05)
             return Unwritable("No space left on device")
         Retrained(

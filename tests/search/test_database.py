@@ -13,8 +13,10 @@ from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from search.claims import SharedClaims
 from search.database import Database
 from search.errors import StoppedError
+from search.leases import Leases
 from search.storage import open_storage
 from search.study import FINISHED, SURPLUS
 from tests.command_line import wait_until
@@ -72,11 +74,31 @@ def begin(tmp_path: Path, server: Postgres) -> Iterator[Begin]:
         one.kill()
 
 
-@pytest.fixture
-def database(server: Postgres, tmp_path: Path) -> Database:
-    storage = open_storage(tmp_path, server.database(tmp_path))
+def connect(server: Postgres, directory: Path) -> Database:
+    """One more process' connection."""
+    storage = open_storage(directory, server.database(directory))
     assert isinstance(storage, RDBStorage)
     return Database(storage, lambda text: None, patience_seconds=1)
+
+
+@pytest.fixture
+def database(server: Postgres, tmp_path: Path) -> Database:
+    return connect(server, tmp_path)
+
+
+@pytest.fixture
+def claims(server: Postgres, tmp_path: Path) -> Iterator[list[SharedClaims]]:
+    """Those of two coordinators of one study."""
+    both, opened = [], []
+    for _ in range(2):
+        database = connect(server, tmp_path)
+        study = optuna.create_study(storage=database, study_name="test", load_if_exists=True)
+        opened.append(Leases(study, 10, 60))
+        opened[-1].open()
+        both.append(SharedClaims(study, database, opened[-1], 10, print))
+    yield both
+    for leases in opened:
+        leases.close()
 
 
 # Outages
@@ -342,6 +364,29 @@ def test_the_larger_number_of_trials_counts(tmp_path: Path, server: Postgres, be
     assert (fewer.wait(), more.wait()) == ("ended: ", "ended: ")
     assert_whole(load(tmp_path, server), 10)
     assert "ended from outside" not in " ".join(more.said)
+
+
+def test_none_ends_another_s_trial_that_it_saw_before_it_was_taken(
+    claims: list[SharedClaims],
+) -> None:
+    ours, theirs = claims
+    trial = theirs._study.ask()
+    assert len(ours._study.get_trials(states=(TrialState.RUNNING,))) == 1
+    assert theirs.take(trial)
+    ours.end()
+    assert theirs._study.get_trials()[0].state == TrialState.RUNNING
+
+
+def test_none_is_alone_while_a_trial_of_another_runs_or_waits(claims: list[SharedClaims]) -> None:
+    ours, theirs = claims
+    assert ours.alone()
+    trial = theirs._study.ask()
+    assert theirs.take(trial)
+    assert not ours.alone()
+    theirs._study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    assert not ours.alone()
+    theirs._study.tell(theirs._study.ask(), state=TrialState.FAIL)
+    assert ours.alone()
 
 
 def test_the_last_trials_are_waited_for(tmp_path: Path, server: Postgres, begin: Begin) -> None:

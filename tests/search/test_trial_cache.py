@@ -23,10 +23,25 @@ def open_cache(tmp_path: Path) -> Callable[[], TrialCache]:
     return lambda: TrialCache(RDBStorage(f"sqlite:///{tmp_path / 'study.db'}"))
 
 
+class Clock:
+    """In place of the module's `time`: it goes on only when it is told to."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
 @pytest.fixture
-def cache(open_cache: Callable[[], TrialCache], monkeypatch: pytest.MonkeyPatch) -> TrialCache:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    standing = Clock()
+    monkeypatch.setattr(trial_cache, "time", standing)
+    return standing
+
+
+@pytest.fixture
+def cache(open_cache: Callable[[], TrialCache], clock: Clock) -> TrialCache:
     """One that never looks at others unasked, however slow the test is."""
-    monkeypatch.setattr(trial_cache, "LOOK_SECONDS", 1e6)
     return open_cache()
 
 
@@ -105,14 +120,24 @@ def test_what_others_do_is_seen_when_asked_for(
 
 
 def test_what_others_do_is_seen_unasked_a_little_later(
-    open_cache: Callable[[], TrialCache], monkeypatch: pytest.MonkeyPatch
+    cache: TrialCache, open_cache: Callable[[], TrialCache], clock: Clock
 ) -> None:
-    monkeypatch.setattr(trial_cache, "LOOK_SECONDS", 0.0)
-    study = optuna.create_study(storage=open_cache(), study_name="shared")
+    study = optuna.create_study(storage=cache, study_name="shared")
     ours = study.ask()
+    ours.set_user_attr("mine", 1)
+    assert study.get_trials()[0].state == TrialState.RUNNING
     other = optuna.load_study(storage=open_cache(), study_name="shared")
     other.tell(ours.number, state=TrialState.FAIL)  # as somebody may in a dashboard
+    clock.seconds += trial_cache.REREAD_SECONDS - 0.1
+    assert study.get_trials()[0].state == TrialState.RUNNING
+    clock.seconds += 0.2
     assert study.get_trials()[0].state == TrialState.FAIL
+
+
+def take(study: optuna.Study) -> tuple[bool, int]:
+    """Take trial 0, whatever is known of it: whether that worked, and its id."""
+    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, 0)
+    return study._storage.set_trial_state_values(trial_id, TrialState.RUNNING), trial_id
 
 
 def test_a_trial_that_waits_again_may_be_another_s(
@@ -120,14 +145,47 @@ def test_a_trial_that_waits_again_may_be_another_s(
 ) -> None:
     study = optuna.create_study(storage=cache, study_name="shared")
     ours = study.ask()
+    ours.set_user_attr("mine", 1)
     cache.set_trial_state_values(ours._trial_id, TrialState.WAITING)
-    assert study.get_trials()[0].state == TrialState.WAITING
     other = optuna.load_study(storage=open_cache(), study_name="shared")
-    taken = other.ask()
-    assert taken.number == 0
-    taken.suggest_float("x", 0, 1)
+    assert take(other)[0]
+    assert study.get_trials()[0].state == TrialState.RUNNING
+    other._storage.set_trial_user_attr(ours._trial_id, "theirs", 2)
     cache.look_at_others()
-    assert study.get_trials()[0].params == taken.params
+    assert study.get_trials()[0].user_attrs == {"mine": 1, "theirs": 2}
+    assert cache.get_trial(ours._trial_id).user_attrs == {"mine": 1, "theirs": 2}
+
+
+def test_a_waiting_trial_that_another_took_first_is_not_ones_own(
+    cache: TrialCache, open_cache: Callable[[], TrialCache]
+) -> None:
+    study = optuna.create_study(storage=cache, study_name="shared")
+    study.enqueue_trial({"x": 0.5})
+    study.get_trials()
+    other = optuna.load_study(storage=open_cache(), study_name="shared")
+    assert take(other)[0]
+    lost, trial_id = take(study)
+    assert not lost
+    assert study.get_trials()[0].state == TrialState.RUNNING
+    other._storage.set_trial_user_attr(trial_id, "theirs", 2)
+    cache.look_at_others()
+    assert study.get_trials()[0].user_attrs == {"theirs": 2}
+
+
+def test_a_reading_that_fails_counts_as_none(
+    cache: TrialCache, open_cache: Callable[[], TrialCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optuna.create_study(storage=open_cache(), study_name="shared").ask()
+    study = optuna.load_study(storage=cache, study_name="shared")
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ConnectionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(cache._backend, "_get_trials", fail)
+        with pytest.raises(ConnectionError):
+            study.get_trials()
+    assert len(study.get_trials()) == 1
 
 
 def test_who_changes_what_it_got_changes_nothing_here(cache: TrialCache) -> None:
