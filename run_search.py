@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from search.command_line import EXIT_CODES, Parser, worker_count
 from search.errors import SearchError, StoppedError
-from search.settings import ENGINES, PRECISIONS, PRUNERS, SAMPLERS, TUNERS, SearchSettings
+from search.settings import (
+    ENGINES,
+    PRECISIONS,
+    PRUNERS,
+    SAMPLERS,
+    TUNERS,
+    SearchSettings,
+    is_server,
+)
 from spaces import SpaceError
 
 if TYPE_CHECKING:
@@ -236,8 +244,8 @@ def _add_machine(parser: argparse.ArgumentParser, defaults: SearchSettings) -> N
     group.add_argument(
         "--cluster",
         metavar="ADDRESS",
-        help="train on a Ray cluster: auto (this machine's), ray://host:port, or local (one that "
-        "is started here)",
+        help="train on a Ray cluster: auto (this machine's), host:port, ray://host:port, or local "
+        "(one that is started here)",
     )
     group.add_argument(
         "--cpus-per-trial",
@@ -346,7 +354,13 @@ def _report(
             print(f"  {parameter:24} {shown}")
     elif outcome.pruned:
         print(f"no trial has run all its {settings.max_epochs} epochs yet: more --trials let some")
-    print(f"everything is in {os.path.relpath(outcome.directory)}")
+    directory = os.path.relpath(outcome.directory)
+    if is_server(settings.storage):
+        print(f"the trials are in {outcome.storage}, all else in {directory}")
+    else:
+        print(f"everything is in {directory}")
+    if "***" in outcome.storage:
+        print("in these commands, *** stands for the password:")
     if outcome.interrupted:
         print(f"continue: {following}")
         return

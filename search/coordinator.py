@@ -313,9 +313,12 @@ class Coordinator:
         return run.pruned
 
     def _finish(self, run: _Run, trained: Trained) -> None:
+        # A worker does not know what it waited for.
+        trained_seconds = trained.train_seconds + trained.val_seconds
+        seconds = min(trained.seconds, max(trained_seconds, self._clock() - run.started))
         run.attrs |= {
             "epochs": trained.epochs,
-            "seconds": round(trained.seconds, 3),
+            "seconds": round(seconds, 3),
             "train_seconds": round(trained.train_seconds, 3),
             "val_seconds": round(trained.val_seconds, 3),
             "images_per_second": round(trained.images_per_second, 1),
@@ -348,7 +351,7 @@ class Coordinator:
         name = f" ({run.baseline})" if run.baseline else ""
         self._display.log(
             f"trial {run.trial.number}{name}: {ended}, val_accuracy {value:.4f}, "
-            f"{reached} of {self._settings.max_epochs} epochs, {trained.seconds:.0f} s"
+            f"{reached} of {self._settings.max_epochs} epochs, {seconds:.0f} s"
         )
         self._checkpoints.keep_only(self._engine.promotable())
 

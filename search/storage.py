@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +23,11 @@ _BLOCK = 1 << 16
 
 def mask_password(url: str) -> str:
     """The URL as it may be shown and stored: its password is replaced by `***`."""
+    # To SQLAlchemy a password ends at its first @, and what follows is shown as the host.
+    url = re.sub(r"(://[^:/@?]*):.*@", r"\1:***@", url)
     try:
         parts = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return "the given URL"
     secret = {name: "***" for name in parts.query if "pass" in name.lower()}
     masked = parts.update_query_dict(secret).render_as_string(hide_password=True)
@@ -50,8 +53,13 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
         except (ValueError, KeyError, AssertionError) as error:
             raise _no_journal(str(journal), error) from error
     shown = mask_password(url)
+    if is_server(url) and url.partition("?")[0].count("@") > 1:
+        raise StorageError(
+            f"--storage {shown} has more than one @; write one that belongs to the user's name or "
+            "to the password as %40."
+        )
     try:
-        make_url(url)
+        _check_url(url)
         if not is_server(url):
             return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
         with one_at_a_time(url, "make the tables"):
@@ -70,9 +78,16 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
     except (SQLAlchemyError, OSError, OptunaError, RuntimeError) as error:
         reason = first_line(error).replace(url, shown)
         raise StorageError(
-            f"--storage {shown} cannot be opened: {reason}. Check the address and that the "
-            "database server runs; the same command continues then."
+            f"--storage {shown} cannot be opened: {reason}. Check address, user, password and "
+            "database, and that the server runs; the same command continues then."
         ) from error
+
+
+def _check_url(url: str) -> None:
+    try:
+        make_url(url)
+    except ValueError as error:  # of a port that is no number
+        raise ArgumentError from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from search.storage import open_storage
+from search.storage import mask_password, open_storage
 from tests.command_line import FINISHED, QUICK, run, start, wait_until
 from tests.postgres import PASSWORD, Postgres
 
@@ -75,6 +75,10 @@ def test_a_signal_ends_the_wait_for_a_server_and_the_same_command_goes_on(
     assert ended.returncode == 0, ended.stderr
     assert "was not closed by its coordinator" in ended.stderr
     assert [trial.state in FINISHED for trial in trials(url)] == [True] * 5
+    shown = run(tmp_path, small_data, *flags).stdout.splitlines()
+    assert f"the trials are in {mask_password(url)}, all else in results/mlp" in shown
+    assert "in these commands, *** stands for the password:" in shown
+    assert f"--storage '{mask_password(url)}'" in shown[-1]
 
 
 def test_two_coordinators_share_a_study_and_its_folder(

@@ -156,6 +156,7 @@ def test_an_outage_is_no_reason_to_stop_a_trial(tmp_path: Path, server: Postgres
     )
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
     assert not any("attempts" in trial.user_attrs for trial in study.trials)
+    assert all(0 < trial.user_attrs["seconds"] < 8 for trial in study.trials)
 
 
 def lose_answers(monkeypatch: pytest.MonkeyPatch, database: RDBStorage, every: int) -> None:

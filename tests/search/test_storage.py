@@ -77,6 +77,8 @@ def test_sound_and_missing_journals_are_left_alone(tmp_path: Path) -> None:
             "mysql+pymysql://me:secret@localhost/db",
             r"me:\*\*\*@.* needs a driver .*distributed.txt",
         ),
+        ("postgresql://me:secret@host:port/db", r"^--storage the given URL is no database URL"),
+        ("postgresql://me:a@secret:b@host:5432/db", r"me:\*\*\*@host:5432/db has more than one @"),
         ("sqlite:////dev/null/study.db", r"cannot be opened: unable to open database file"),
     ],
 )
@@ -99,6 +101,8 @@ def test_a_storage_that_cannot_be_opened_is_one_line(
         ("sqlite:///study.db", "sqlite:///study.db"),
         ("postgresql:///db?user=me&password=secret", "postgresql:///db?password=***&user=me"),
         ("mysql://host/db?passwd=secret", "mysql://host/db?passwd=***"),
+        ("postgresql://me:a@secret@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me:s/e@secret@host/db", "postgresql://me:***@host/db"),
         ("no url: secret", "the given URL"),
     ],
 )
