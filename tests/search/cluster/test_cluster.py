@@ -218,7 +218,6 @@ def test_an_address_without_a_cluster_is_one_line(
     reached = cluster.address if address == "cluster" else address
     monkeypatch.setenv("RAY_AUTH_TOKEN", token)
     script = f"""
-from search.cluster.code import collect_code
 from search.cluster.connection import Resources, connect
 from search.errors import ClusterError
 try:
