@@ -265,7 +265,7 @@ def _make_directory(directory: Path) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         probe = directory / ".writable"
         probe.write_bytes(b"\n")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another that starts just now has removed it
     except OSError as error:
         raise StorageError(
             f"{directory} cannot be written ({error.strerror}); give a folder that you may write, "
