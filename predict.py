@@ -13,7 +13,7 @@ from search.command_line import Parser
 from search.errors import SearchError
 
 if TYPE_CHECKING:
-    from search.data_files import Bytes
+    from search.data.files import Bytes
 
 DEMO_IMAGES: Final = 25
 
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(flags: argparse.Namespace) -> int:
     _check(flags)
     # Heavy imports come after the flags; TensorFlow's only once the files are found good.
-    from reporting.predicting.prediction import check_model_file, newest_model, predict
-    from reporting.predicting.table import as_records, print_table
+    from predicting.prediction import check_model_file, newest_model, predict
+    from predicting.table import as_records, print_table
 
     model = newest_model(flags.results_dir) if flags.model is None else flags.model
     check_model_file(model)
@@ -62,7 +62,7 @@ def _run(flags: argparse.Namespace) -> int:
     else:
         print_table(names, predictions, truth)
     if truth is not None:
-        from reporting.predicting.grid import draw_prediction_grid
+        from predicting.grid import draw_prediction_grid
 
         pairs = zip(predictions, truth, strict=True)
         right = sum(said.class_name == true_class for said, true_class in pairs)
@@ -95,7 +95,7 @@ def _read_images(given: Sequence[Path]) -> tuple["list[Bytes]", list[str], int]:
     Returns:
         (28, 28) uint8 images, their paths, and how many complaints there were.
     """
-    from reporting.predicting.image_files import SUFFIXES, ImageError, load_image
+    from predicting.image_files import SUFFIXES, ImageError, load_image
 
     images, names, failures = [], [], 0
     for path in given:
@@ -118,9 +118,9 @@ def _read_images(given: Sequence[Path]) -> tuple["list[Bytes]", list[str], int]:
 
 def _demo_images(data_dir: Path | None) -> tuple["list[Bytes]", list[str], list[str]]:
     """The first test images, unselected, with names and true classes."""
-    from reporting.measuring.classes import CLASS_NAMES
-    from reporting.measuring.test_split import IMAGES_FILE, load_test_split
-    from search.data_files import find_data
+    from reporting.test_split import IMAGES_FILE, load_test_split
+    from search.data.classes import CLASS_NAMES
+    from search.data.files import find_data
 
     split = load_test_split(find_data(data_dir))
     images, labels = split.images[:DEMO_IMAGES], split.labels[:DEMO_IMAGES]

@@ -41,7 +41,7 @@ def _run(settings: ReportSettings, command: list[str], *, quiet: bool) -> int:
     # Heavy imports come after the flags: --help and a wrong flag answer at once.
     from reporting.retraining.progress import make_progress
     from reporting.run import run_report
-    from search.provenance import command_line
+    from search.study.provenance import command_line
 
     try:
         with make_progress(quiet=quiet) as progress:

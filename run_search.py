@@ -314,7 +314,7 @@ def _report(
     outcome: "Outcome", settings: SearchSettings, given: list[str], *, json_line: bool
 ) -> None:
     from search.display import duration
-    from search.provenance import command_line
+    from search.study.provenance import command_line
 
     if outcome.interrupted:
         following = command_line(["run_search.py", *given])

@@ -21,10 +21,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from reporting.measuring.statistics import interval
-from search.provenance import machine
+from reporting.statistics import interval
 from search.settings import SAMPLERS, TUNERS
-from search.versions import versions
+from search.study.provenance import machine
+from search.training.versions import versions
 
 _ROOT = Path(__file__).resolve().parent.parent
 ALGORITHMS = {
@@ -88,7 +88,7 @@ def _run_search(flags: tuple[str, ...], seed: int, core: int) -> Search | str:
 def _epochs(journal: Path) -> int:
     import optuna
 
-    from search.storage import open_storage
+    from search.study.storage import open_storage
 
     study = optuna.load_study(study_name="engines", storage=open_storage(journal, None))
     return sum(len(trial.intermediate_values) for trial in study.get_trials(deepcopy=False))

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.report import ROOT, make_study
-from search.provenance import machine
+from search.study.provenance import machine
 
 # Each in a process of its own, which tells its memory at the end.
 _OPENING = """
@@ -24,9 +24,9 @@ import json, psutil, sys, time
 from pathlib import Path
 import optuna
 import search.run
-from search.engine import OptunaEngine
-from search.notes import save_trial_note
-from search.storage import open_storage
+from search.engines.optuna_engine import OptunaEngine
+from search.study.notes import save_trial_note
+from search.study.storage import open_storage
 
 began = time.process_time()
 study = optuna.load_study(study_name="large", storage=open_storage(Path(sys.argv[1]), None))

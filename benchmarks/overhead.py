@@ -18,15 +18,15 @@ import optuna
 from rich.console import Console
 from rich.table import Table
 
-from search.engine import OptunaEngine
-from search.provenance import machine
-from search.storage import open_storage
-from search.study import FINISHED
+from search.engines.optuna_engine import OptunaEngine
+from search.study.provenance import machine
+from search.study.storage import open_storage
+from search.study.study import FINISHED
 from spaces.cnn_config import CnnConfig
 
 
 def _suggest_all(engine: OptunaEngine, trial: optuna.Trial) -> None:
-    from search.hyperparameters import TrialHyperParameters
+    from search.training.hyperparameters import TrialHyperParameters
 
     CnnConfig.sample(
         TrialHyperParameters(lambda name, distribution: engine.suggest(trial, name, distribution))

@@ -21,12 +21,12 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from search.data import find_data, fingerprint
-from search.hyperparameters import TrialHyperParameters
-from search.notes import NOTED_TRIALS, save_trial_note, trial_note
-from search.provenance import machine
-from search.storage import open_storage
-from search.study import split_words
+from search.data.split import find_data, fingerprint
+from search.study.notes import NOTED_TRIALS, save_trial_note, trial_note
+from search.study.provenance import machine
+from search.study.storage import open_storage
+from search.study.study import split_words
+from search.training.hyperparameters import TrialHyperParameters
 from spaces.cnn_config import CnnConfig
 
 ROOT = Path(__file__).resolve().parent.parent

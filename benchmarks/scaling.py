@@ -20,15 +20,15 @@ from rich.table import Table
 
 from benchmarks.sleeping import SleepingTrainer, SleepSettings, no_images
 from search.coordinator import Coordinator
-from search.local_workers import LocalWorkers
-from search.opening import opened_study
 from search.progress import Progress
-from search.provenance import machine
 from search.run import make_engine
 from search.settings import SAMPLERS, SearchSettings
-from search.storage import mask_password
-from search.study import COMPARABLE, FINISHED, Artifacts, Checkpoints
-from search.workers import Workers
+from search.study.opening import opened_study
+from search.study.provenance import machine
+from search.study.storage import mask_password
+from search.study.study import COMPARABLE, FINISHED, Artifacts, Checkpoints
+from search.workers.local import LocalWorkers
+from search.workers.pool import Workers
 
 _PLANNED_EPOCH_SECONDS = 10.0
 _BUSY = 0.9  # of many there is always one between two trials
@@ -146,12 +146,12 @@ def _workers(
             make_trainer=SleepingTrainer,
         )
         return
-    from search.cluster.connection import Resources, connect
+    from search.workers.ray.cluster import Resources, connect
 
     packages = ("search", "spaces", "benchmarks")
     # Sleeping takes no core.
     with connect(cluster, Resources(cpus=0.01), "cnn", packages) as connected:
-        from search.cluster.workers import ClusterWorkers
+        from search.workers.ray.pool import ClusterWorkers
 
         yield ClusterWorkers(
             connected,

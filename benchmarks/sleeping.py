@@ -13,8 +13,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.messages import Built, Epoch, Failed, Suggest, Train, Trained
-from search.worker import Link, WorkerSettings
+from search.workers.messages import Built, Epoch, Failed, Suggest, Train, Trained
+from search.workers.process import Link, WorkerSettings
 from spaces.cnn_config import CnnConfig
 
 
@@ -34,7 +34,7 @@ class SleepSettings(WorkerSettings):
 
 
 class SleepingTrainer:
-    """In place of `search.worker.KerasTrainer`."""
+    """In place of `search.workers.process.KerasTrainer`."""
 
     def __init__(self, link: Link, settings: SleepSettings) -> None:
         self._link = link

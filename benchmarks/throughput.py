@@ -1,8 +1,9 @@
 """Training throughput of our trainer against stock Keras, on the published baselines.
 
 Stock: `model.fit` on NumPy arrays, float32, Keras' default compilation. Ours:
-`search.training.train` in the best precision. Same models, batch 128, one thread each, a process
-for each measurement, in turn; the first epoch, in which TensorFlow compiles, does not count.
+`search.training.loop.train` in the best precision. Same models, batch 128, one thread each, a
+process for each measurement, in turn; the first epoch, in which TensorFlow compiles, does not
+count.
 
     python -m benchmarks.throughput                   # images a CPU second, model by model
     python -m benchmarks.throughput --workers-benchmark   # trials an hour, two workers against one
@@ -157,9 +158,9 @@ def _finish(process: "subprocess.Popen[str]") -> list[dict[str, float]]:
 def _train_all(side: str, models: list[str], args: argparse.Namespace) -> None:
     import keras
 
-    from search.data import find_data, load_split
-    from search.precision import best_precision
-    from search.training import set_precision
+    from search.data.split import find_data, load_split
+    from search.training.hardware import best_precision
+    from search.training.loop import set_precision
     from spaces.cnn_model import build_model
 
     precision = best_precision() if args.precision == "best" else args.precision
@@ -210,7 +211,7 @@ def _train_stock(model: Any, split: Any, epochs: int, at_epoch_end: Callable[[],
 
 
 def _train_ours(model: Any, split: Any, epochs: int, at_epoch_end: Callable[[], None]) -> None:
-    from search.training import train
+    from search.training.loop import train
     from spaces.training_config import TrainingConfig
 
     def go_on(epoch: int, entry: dict[str, float]) -> bool:

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import log_loss
 
-from reporting.measuring.scoring import Probabilities, Scores
-from reporting.measuring.statistics import Booleans, Difference, Interval, compare, interval
-from reporting.measuring.test_split import TestSplit
-from reporting.record import Record
 from reporting.retraining.order import Retrained
 from reporting.retraining.plan import Candidate, Entry
+from reporting.scoring import Probabilities, Scores
 from reporting.settings import ReportSettings
-from search.data import Split
+from reporting.statistics import Booleans, Difference, Interval, compare, interval
+from reporting.study_tables import Record
+from reporting.test_split import TestSplit
+from search.data.split import Split
 
 Kind = Literal["tuned", "variant", "baseline"]
 

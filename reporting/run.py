@@ -12,29 +12,29 @@ import optuna
 from filelock import FileLock, Timeout
 from rich.progress import Progress
 
+from predicting.models import ModelError
 from reporting import evidence as evidences
-from reporting.contents import document_of
+from reporting.chapters.contents import document_of
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.folder import replaced
-from reporting.measuring.models import ModelError
-from reporting.measuring.predictions import write_predictions
-from reporting.measuring.scoring import SCORES_FILE, score
-from reporting.measuring.test_split import TestSplit, load_test_split, require_test_files
-from reporting.page import write_document
-from reporting.record import Record, read_study
+from reporting.page.render import write_document
+from reporting.predictions import write_predictions
 from reporting.retraining.order import MODEL_FILE, Retrained
 from reporting.retraining.plan import Candidate, Entry, Plan, in_running_order, preview
 from reporting.retraining.tasks import Results, Retrainings, Task
+from reporting.scoring import SCORES_FILE, score
 from reporting.settings import ReportSettings
+from reporting.study_tables import Record, read_study
+from reporting.test_split import TestSplit, load_test_split, require_test_files
 from search.command_line import stop_by_signal
-from search.data import find_data, fingerprint, load_split
+from search.data.split import find_data, fingerprint, load_split
 from search.display import duration
-from search.messages import Failed
-from search.provenance import command_line, commit, machine
-from search.startup import start_tensorflow
-from search.study import split_sizes
-from search.worker import WorkerSettings
+from search.study.provenance import command_line, commit, machine
+from search.study.study import split_sizes
+from search.training.startup import start_tensorflow
+from search.workers.messages import Failed
+from search.workers.process import WorkerSettings
 from spaces import load_space
 
 NOT_TRAINED = "not trained yet"

@@ -1,4 +1,4 @@
-"""The coordinator: the only process that writes the study, or one of a few (`search.claims`).
+"""The coordinator: the only process that writes the study, or one of a few (`search.study.claims`).
 
 It hands trials to workers, answers what they ask, records what they say, and decides when to stop.
 It needs no TensorFlow; only KerasTuner's engine brings it in.
@@ -14,10 +14,15 @@ import optuna
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from search.claims import ATTEMPTS, Claims
-from search.engine import Budget, OptunaEngine
+from search.engines.optuna_engine import Budget, OptunaEngine
+from search.engines.samplers import trial_seed
 from search.errors import SearchError, StorageError, TakenOverError
-from search.messages import (
+from search.progress import Progress, RunningTrial
+from search.settings import SearchSettings
+from search.study.claims import ATTEMPTS, Claims
+from search.study.notes import NOTED_TRIALS, save_trial_note, trial_note
+from search.study.study import FINISHED, Artifacts, Checkpoints, best_trial, count_states
+from search.workers.messages import (
     Answer,
     Built,
     Epoch,
@@ -27,12 +32,7 @@ from search.messages import (
     Train,
     Trained,
 )
-from search.notes import NOTED_TRIALS, save_trial_note, trial_note
-from search.progress import Progress, RunningTrial
-from search.samplers import trial_seed
-from search.settings import SearchSettings
-from search.study import FINISHED, Artifacts, Checkpoints, best_trial, count_states
-from search.workers import Died, Worker, Workers
+from search.workers.pool import Died, Worker, Workers
 
 _REJECTIONS_IN_A_ROW: Final = 100  # a limit that one model in 50 meets ends no search
 _POLL_SECONDS: Final = 0.25

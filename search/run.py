@@ -17,32 +17,32 @@ from optuna_dashboard import save_note
 
 from search.command_line import EXIT_CODES, let_signals_stop
 from search.coordinator import Coordinator, Display
-from search.dashboard import dashboard_command, serve_dashboard
-from search.data import find_data, fingerprint, load_split
-from search.engine import OptunaEngine, SharedEngine
+from search.data.split import find_data, fingerprint, load_split
+from search.engines.optuna_engine import OptunaEngine, SharedEngine
 from search.errors import StorageError
-from search.local_workers import LocalWorkers
-from search.notes import study_note
-from search.opening import opened_study
-from search.precision import Precision, best_precision
-from search.provenance import command_line, commit, machine
 from search.settings import SearchSettings, is_server
-from search.startup import start_tensorflow
-from search.storage import mask_password, storage_errors
-from search.study import (
+from search.study.dashboard import dashboard_command, serve_dashboard
+from search.study.notes import study_note
+from search.study.opening import opened_study
+from search.study.provenance import command_line, commit, machine
+from search.study.storage import mask_password, storage_errors
+from search.study.study import (
     Artifacts,
     Checkpoints,
     best_trial,
     count_states,
     split_words,
 )
-from search.versions import versions
-from search.worker import WorkerSettings
-from search.workers import Workers
+from search.training.hardware import Precision, best_precision
+from search.training.startup import start_tensorflow
+from search.training.versions import versions
+from search.workers.local import LocalWorkers
+from search.workers.pool import Workers
+from search.workers.process import WorkerSettings
 from spaces import first_configurations
 
 if TYPE_CHECKING:
-    from search.cluster.connection import Cluster
+    from search.workers.ray.cluster import Cluster
 
 # Settings that the study's note lists beside the comparable facts.
 _NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds", "cluster")
@@ -186,7 +186,7 @@ def make_engine(
         return engine(study, sampler=settings.algorithm, **common)
     # Only now: KerasTuner brings TensorFlow with it.
     start_tensorflow(devices=False)
-    from search.oracles.engine import SPACE_ATTR, KerasTunerEngine
+    from search.engines.keras_tuner_engine import SPACE_ATTR, KerasTunerEngine
 
     known = study.user_attrs.get(SPACE_ATTR)
     return KerasTunerEngine(
@@ -199,7 +199,7 @@ def make_engine(
 
 
 def _explore(settings: SearchSettings, log: Path) -> list[dict[str, Any]]:
-    from search.oracles.exploring import explore
+    from search.engines.exploring import explore
 
     return explore(settings.space, log)
 
@@ -247,7 +247,7 @@ def _cluster(settings: SearchSettings) -> Iterator["Cluster | None"]:
     if settings.cluster is None:
         yield None
         return
-    from search.cluster.connection import Resources, connect
+    from search.workers.ray.cluster import Resources, connect
 
     resources = Resources(settings.cpus_per_trial or 1.0, settings.gpus_per_trial or 0.0)
     with connect(settings.cluster, resources, settings.space) as cluster:
@@ -300,7 +300,7 @@ def _workers(
     }
     if cluster is None:
         return LocalWorkers(needed, log_dir=log_dir, **common)
-    from search.cluster.workers import ClusterWorkers
+    from search.workers.ray.pool import ClusterWorkers
 
     return ClusterWorkers(cluster, needed, note=display.note, **common)
 

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from search.command_line import STOP_SIGNALS
-from search.storage import open_storage
+from search.study.storage import open_storage
 
 ROOT = Path(__file__).resolve().parent.parent
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import predict
-from reporting.measuring.classes import CLASS_NAMES
+from search.data.classes import CLASS_NAMES
 from tests.conftest import write_idx_data
 from tests.reporting.band_model import band_images, save_model
 

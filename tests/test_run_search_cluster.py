@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.command_line import FINISHED, QUICK, count, environment, run, start, study, wait_until
-from tests.search.cluster.nodes import TestCluster, shared_cluster
+from tests.search.workers.ray.nodes import TestCluster, shared_cluster
 
 pytestmark = pytest.mark.xdist_group("cluster")
 

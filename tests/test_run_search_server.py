@@ -11,7 +11,7 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from search.storage import mask_password, open_storage
+from search.study.storage import mask_password, open_storage
 from tests.command_line import FINISHED, QUICK, run, start, wait_until
 from tests.postgres import PASSWORD, Postgres
 

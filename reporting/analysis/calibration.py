@@ -11,7 +11,7 @@ from sklearn.calibration import calibration_curve
 
 from reporting.drawing.style import BLUE, GREY, ORANGE, new_figure
 from reporting.evidence import Row
-from reporting.measuring.statistics import Booleans, Floats
+from reporting.statistics import Booleans, Floats
 
 BINS: Final = 15
 _FEW_IMAGES: Final = 30

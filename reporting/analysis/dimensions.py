@@ -14,7 +14,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from reporting.record import Record
+from reporting.study_tables import Record
 
 _LONGEST: Final = 14
 _MOST_CELLS: Final = 6

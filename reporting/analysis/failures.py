@@ -5,8 +5,8 @@ from typing import Final
 
 import pandas as pd
 
-from reporting.record import Record
-from search.study import SURPLUS
+from reporting.study_tables import Record
+from search.study.study import SURPLUS
 
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
 UNKNOWN: Final = "no reason was kept"

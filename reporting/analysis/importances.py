@@ -12,7 +12,7 @@ import pandas as pd
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from reporting.record import Record
+from reporting.study_tables import Record
 
 EVALUATOR: Final = "conditional PED-ANOVA (optuna.importance.PedAnovaImportanceEvaluator)"
 LEAST_TRIALS: Final = 4

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau, spearmanr
 
-from reporting.record import Record
+from reporting.study_tables import Record
 
 
 def rank_correlations(record: Record) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import hypergeom
 
 from reporting.analysis.dimensions import Dimension, dimensions
-from reporting.record import Record
+from reporting.study_tables import Record
 
 _SHARE: Final = 0.1
 _LEAST: Final = 5

@@ -4,7 +4,7 @@ from typing import Final
 
 import pandas as pd
 
-from reporting.record import Record
+from reporting.study_tables import Record
 
 _UNITS: Final = (
     (2 * 86_400.0, 86_400.0, "days"),

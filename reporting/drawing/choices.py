@@ -10,7 +10,6 @@ from scipy.stats import kruskal
 from statsmodels.stats.multitest import multipletests
 
 from reporting.analysis.dimensions import Dimension, brief, short
-from reporting.document import Block, Paragraph, Picture, Table
 from reporting.drawing.accuracy_axis import (
     below_words,
     lower_end,
@@ -18,8 +17,9 @@ from reporting.drawing.accuracy_axis import (
     set_accuracy_axis,
 )
 from reporting.drawing.style import BLUE, MISSING, ORANGE, listed, new_figure, percent, plain
-from reporting.measuring.statistics import CONFIDENCE
-from reporting.record import Record
+from reporting.page.document import Block, Paragraph, Picture, Table
+from reporting.statistics import CONFIDENCE
+from reporting.study_tables import Record
 
 _WORDS: Final = ("batch_norm", "dropout")
 _MOST_PANELS: Final = 6

@@ -7,7 +7,7 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from reporting.drawing.style import WIDTH_INCHES, new_figure
-from search.data_files import Bytes
+from search.data.files import Bytes
 
 _COLUMNS: Final = 6
 _GAP: Final = 0.06

@@ -11,10 +11,10 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
 from reporting.analysis.dimensions import Dimension, brief, short
-from reporting.document import Block, Paragraph, Picture
 from reporting.drawing.accuracy_axis import lower_end
 from reporting.drawing.style import BLUE, GREY, VERMILION, new_figure, percent
-from reporting.record import Record
+from reporting.page.document import Block, Paragraph, Picture
+from reporting.study_tables import Record
 
 _LEAST_PAIRS: Final = 5
 _MOST_AXES: Final = 8

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from reporting.document import Block, Paragraph, Picture
 from reporting.drawing.style import BLUE, GREY, ORANGE, new_figure, percent
+from reporting.page.document import Block, Paragraph, Picture
 from reporting.retraining.order import Retrained
 
 _MOST_MARKERS: Final = 40

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reporting.measuring.statistics import Interval
+from reporting.statistics import Interval
 
 # Source: Okabe & Ito 2008, "Color Universal Design": told apart by colour-blind readers too.
 BLUE: Final = "#0072B2"

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from search.precision import Precision
+from search.training.hardware import Precision
 
 # `train`: the search's training part, and validation on its validation part, as in a trial;
 # `all`: both parts together, with nothing left to validate on.
@@ -60,8 +60,8 @@ class Retrained:
         folder: Holds its model, `model.keras`: stock Keras, float32.
         seed: That it was trained with.
         parameters: Weights of the model.
-        history: One entry for each epoch, as `search.training` gives it; without `val_...` where
-            nothing was left to validate on.
+        history: One entry for each epoch, as `search.training.loop` gives it; without `val_...`
+            where nothing was left to validate on.
         train_seconds: Wall time in training steps.
         cpu_seconds: Processor time of the whole training, user and system.
         val_accuracy: After the last epoch; None where nothing was left to validate on.

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from reporting.record import Record
 from reporting.retraining.order import Retrained, Retraining
 from reporting.retraining.tasks import Results, Task
 from reporting.settings import ReportSettings
-from search.samplers import trial_seed
-from search.study import split_sizes
+from reporting.study_tables import Record
+from search.engines.samplers import trial_seed
+from search.study.study import split_sizes
 from spaces import first_configurations
 
 # In place of a trial's number: far from all of them, so that no retraining repeats its trial, and

@@ -11,10 +11,10 @@ from reporting.errors import Interrupted, ReportError
 from reporting.retraining.order import Retrained, Retraining, remove_partial
 from reporting.retraining.worker import Kept, Order, Retrainer, Unwritable
 from search.display import duration
-from search.local_workers import LocalWorker, LocalWorkers
-from search.messages import Answer, Epoch, Failed
-from search.worker import MakeTrainer, WorkerSettings
-from search.workers import Died
+from search.workers.local import LocalWorker, LocalWorkers
+from search.workers.messages import Answer, Epoch, Failed
+from search.workers.pool import Died
+from search.workers.process import MakeTrainer, WorkerSettings
 
 ATTEMPTS: Final = 3
 _POLL_SECONDS: Final = 0.25

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from reporting.retraining.order import Retrained, Retraining
 from search.errors import first_line
-from search.messages import Epoch, Failed
-from search.provenance import commit, machine
-from search.versions import versions
-from search.worker import (
+from search.study.provenance import commit, machine
+from search.training.versions import versions
+from search.workers.messages import Epoch, Failed
+from search.workers.process import (
     Link,
     WorkerSettings,
     in_fresh_session,
@@ -21,8 +21,8 @@ from search.worker import (
 if TYPE_CHECKING:
     import keras
 
-    from search.data import Split
-    from search.hyperparameters import TrialHyperParameters
+    from search.data.split import Split
+    from search.training.hyperparameters import TrialHyperParameters
     from spaces.training_config import TrainingConfig
 
 
@@ -73,8 +73,8 @@ class Retrainer:
     def _train(
         self, retraining: Retraining, folder: Path
     ) -> tuple[Retrained, "keras.Model"] | Failed:
-        from search.own_fit import own_fit
-        from search.training import set_precision, train
+        from search.training.loop import set_precision, train
+        from search.training.own_fit import own_fit
 
         model, config, hp = self._build(retraining)
         validate = retraining.part == "train"
@@ -112,8 +112,8 @@ class Retrainer:
     def _build(
         self, retraining: Retraining
     ) -> tuple["keras.Model", "TrainingConfig", "TrialHyperParameters"]:
-        from search.building import build_for_training
-        from search.hyperparameters import TrialHyperParameters
+        from search.training.building import build_for_training
+        from search.training.hyperparameters import TrialHyperParameters
 
         hp = TrialHyperParameters(lambda name, distribution: retraining.params[name])
         return *build_for_training(self._space, hp), hp

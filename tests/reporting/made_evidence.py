@@ -22,16 +22,16 @@ from reporting.evidence import (
     flip_averaged,
     make_row,
 )
-from reporting.measuring.scoring import Scores
-from reporting.measuring.test_split import TestSplit
-from reporting.record import read_study
 from reporting.retraining.order import Retrained
 from reporting.retraining.plan import Plan
+from reporting.scoring import Scores
 from reporting.settings import ReportSettings
-from search.data import Split
-from search.hyperparameters import TrialHyperParameters
-from search.storage import open_storage
-from search.study import split_words
+from reporting.study_tables import read_study
+from reporting.test_split import TestSplit
+from search.data.split import Split
+from search.study.storage import open_storage
+from search.study.study import split_words
+from search.training.hyperparameters import TrialHyperParameters
 from spaces import first_configurations
 from spaces.cnn_config import CnnConfig
 from tests.spaces.random_params import random_params

@@ -8,8 +8,8 @@ from typing import Any
 
 from reporting.retraining.order import Retrained
 from reporting.retraining.worker import Kept, Order, Unwritable
-from search.messages import Epoch, Failed
-from search.worker import Link, WorkerSettings
+from search.workers.messages import Epoch, Failed
+from search.workers.process import Link, WorkerSettings
 
 
 class _Model:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from reporting.document import Code, Document, Paragraph, Picture, Section, Table
 from reporting.drawing.style import new_figure
-from reporting.page import write_document
+from reporting.page.document import Code, Document, Paragraph, Picture, Section, Table
+from reporting.page.render import write_document
 
 
 def document(**changes: object) -> Document:

@@ -8,8 +8,8 @@ from optuna.trial import TrialState
 
 from reporting.analysis.pruned_trials import stopped_trials
 from reporting.errors import ReportError
-from reporting.record import read_study
-from search.storage import open_storage
+from reporting.study_tables import read_study
+from search.study.storage import open_storage
 from tests.reporting.made_evidence import made_study
 
 

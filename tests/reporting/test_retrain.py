@@ -11,8 +11,8 @@ from reporting.errors import Interrupted, ReportError
 from reporting.retraining.order import Part, Retrained, Retraining
 from reporting.retraining.progress import make_progress
 from reporting.retraining.tasks import Results, Retrainings, Task
-from search.messages import Failed
-from search.worker import WorkerSettings
+from search.workers.messages import Failed
+from search.workers.process import WorkerSettings
 from tests.reporting.simulated_retrainer import SimulatedRetrainer
 from tests.search.simulated import no_images
 

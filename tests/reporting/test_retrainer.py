@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reporting.measuring.models import load_model
+from predicting.models import load_model
 from reporting.retraining.order import MODEL_FILE, Retrained, Retraining
 from reporting.retraining.worker import Kept, Order, Retrainer, Unwritable
-from search.data import load_split
-from search.messages import Failed
-from search.worker import WorkerSettings
+from search.data.split import load_split
+from search.workers.messages import Failed
+from search.workers.process import WorkerSettings
 from spaces.mlp import MlpSpace
 
 

@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reporting.document import Code, Paragraph, Section, Table
+from reporting.chapters import accuracy, facts, limits, tradeoff, verdict
 from reporting.drawing.style import percent, points
 from reporting.evidence import Evidence
-from reporting.measuring.classes import CLASS_NAMES
-from reporting.measuring.predictions import write_predictions
+from reporting.page.document import Code, Paragraph, Section, Table
+from reporting.predictions import write_predictions
 from reporting.retraining.order import Retrained
 from reporting.retraining.plan import Plan
-from reporting.sections import accuracy, facts, limits, tradeoff, verdict
-from search.data import Split
-from search.messages import Failed
+from search.data.classes import CLASS_NAMES
+from search.data.split import Split
+from search.workers.messages import Failed
 from tests.reporting.made_evidence import made_evidence
 
 

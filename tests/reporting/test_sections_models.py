@@ -13,12 +13,12 @@ from sklearn.metrics import accuracy_score
 
 from reporting.analysis.calibration import calibration_error
 from reporting.analysis.keras_code import keras_code
-from reporting.document import Code, Paragraph, Picture, Section, Table
+from reporting.chapters import classes, data, mistakes, seeds, tradeoff, winner
 from reporting.evidence import Evidence, Row
-from reporting.measuring.classes import CLASS_NAMES
-from reporting.measuring.test_split import TestSplit
+from reporting.page.document import Code, Paragraph, Picture, Section, Table
 from reporting.retraining.order import MODEL_FILE
-from reporting.sections import classes, data, mistakes, seeds, tradeoff, winner
+from reporting.test_split import TestSplit
+from search.data.classes import CLASS_NAMES
 from spaces.baselines import BASELINES
 from spaces.cnn_config import CnnConfig, ConvBlock
 from spaces.cnn_model import build_model

@@ -21,11 +21,11 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import kendalltau, kruskal, spearmanr
 
 from reporting.analysis.importances import importances
-from reporting.document import Block, Code, Paragraph, Picture, Section, Table
+from reporting.chapters import budget, importance, progress, pruning, space_health, trials
 from reporting.evidence import Evidence
-from reporting.record import read_study
-from reporting.sections import budget, importance, progress, pruning, space_health, trials
-from search.storage import open_storage
+from reporting.page.document import Block, Code, Paragraph, Picture, Section, Table
+from reporting.study_tables import read_study
+from search.study.storage import open_storage
 from tests.reporting.made_evidence import FACTS, made_evidence
 
 CHAPTERS = (progress, budget, pruning, importance, space_health, trials)

@@ -4,10 +4,10 @@ import gc
 
 import numpy as np
 import pytest
+from reporting.measuring import statistics
 from scipy import stats
 
-from reporting.measuring import statistics
-from reporting.measuring.statistics import compare, interval
+from reporting.statistics import compare, interval
 
 
 def test_an_interval_is_that_of_students_t():

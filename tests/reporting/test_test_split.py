@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from reporting.measuring import test_split
-from reporting.measuring.test_split import load_test_split, require_test_files
+
+from reporting.test_split import load_test_split, require_test_files
 from search.errors import DataError
 from tests.conftest import small_images, write_idx_data
 

@@ -9,19 +9,19 @@ from typing import Any
 
 import optuna
 
-from search.cluster.connection import Resources, connect
 from search.coordinator import Coordinator
-from search.engine import OptunaEngine
+from search.engines.optuna_engine import OptunaEngine
 from search.errors import SearchError
-from search.leases import BEAT_SECONDS, GRACE_SECONDS
-from search.local_workers import LocalWorkers
-from search.opening import opened_study
 from search.run import make_engine
 from search.settings import SearchSettings
-from search.storage import open_storage
-from search.study import Artifacts, Checkpoints
-from search.worker import WorkerSettings
-from search.workers import Workers
+from search.study.leases import BEAT_SECONDS, GRACE_SECONDS
+from search.study.opening import opened_study
+from search.study.storage import open_storage
+from search.study.study import Artifacts, Checkpoints
+from search.workers.local import LocalWorkers
+from search.workers.pool import Workers
+from search.workers.process import WorkerSettings
+from search.workers.ray.cluster import Resources, connect
 from tests.postgres import Postgres
 from tests.search.simulated import SimulatedTrainer, no_images
 
@@ -93,8 +93,8 @@ def search(
         stop_after: Ask the coordinator to stop when so many trials have ended.
         silence_seconds: A worker that says nothing for so long is replaced.
         first: Configurations that are enqueued.
-        beat_seconds: See `search.leases`.
-        grace_seconds: See `search.leases`.
+        beat_seconds: See `search.study.leases`.
+        grace_seconds: See `search.study.leases`.
         **flags: Fields of `SearchSettings`.
 
     Returns:
@@ -163,12 +163,12 @@ def workers_at(
     if place != "cluster":
         yield LocalWorkers(needed, log_dir=directory / "logs", **common)
         return
-    from tests.search.cluster.nodes import shared_cluster
+    from tests.search.workers.ray.nodes import shared_cluster
 
     address = shared_cluster().address
     packages = ("search", "spaces", "tests")
     with connect(address, Resources(), "cnn", packages) as cluster:
-        from search.cluster.workers import ClusterWorkers
+        from search.workers.ray.pool import ClusterWorkers
 
         yield ClusterWorkers(cluster, needed, note=note, **common)
 

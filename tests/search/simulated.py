@@ -12,18 +12,18 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.messages import Built, Epoch, Failed, Suggest, Train, Trained
-from search.worker import Link, WorkerSettings
+from search.workers.messages import Built, Epoch, Failed, Suggest, Train, Trained
+from search.workers.process import Link, WorkerSettings
 
 PNG = b"\x89PNG simulated"
 
 
 def no_images() -> Any:
-    """In place of `search.data.load_split`."""
+    """In place of `search.data.split.load_split`."""
 
 
 class SimulatedTrainer:
-    """In place of `search.worker.KerasTrainer`; `settings.space` names one of `SPACES`."""
+    """In place of `search.workers.process.KerasTrainer`; `settings.space` names one of `SPACES`."""
 
     def __init__(self, link: Link, settings: WorkerSettings) -> None:
         self._link = link

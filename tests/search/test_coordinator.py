@@ -9,8 +9,8 @@ from optuna_dashboard._note import get_note_from_system_attrs
 
 from search import coordinator
 from search.errors import SearchError, StorageError
-from search.storage import storage_errors
-from search.study import FINISHED
+from search.study.storage import storage_errors
+from search.study.study import FINISHED
 from tests.search.harness import RecordingDisplay, load, search
 
 anywhere = pytest.mark.parametrize(

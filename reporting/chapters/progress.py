@@ -1,0 +1,220 @@
+"""How the search went: the best accuracy so far, over trials and over time."""
+
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from reporting.analysis.dimensions import brief
+from reporting.analysis.trial_times import start_and_end, time_unit
+from reporting.drawing.accuracy_axis import (
+    below_words,
+    lower_end,
+    scatter_accuracies,
+    set_accuracy_axis,
+)
+from reporting.drawing.style import BLUE, GREY, STATES, new_figure, percent, points
+from reporting.evidence import Evidence
+from reporting.page.document import Block, Paragraph, Picture, Section, Table
+from reporting.study_tables import Record
+from search.display import duration
+
+_MARKERS: Final = {"COMPLETE": ("o", "complete"), "PRUNED": ("x", "pruned, last epoch's value")}
+_MOST_LEVELS: Final = 8
+# Pruned trials end low: the course of the best needs the room.
+_REACH: Final = 0.75
+_MOST_ROWS: Final = 30
+_LONGEST_NAME: Final = 22
+_READING: Final = (
+    "Line: highest accuracy of a complete trial so far, one training each; points: trials; dashed: "
+    "complete trials of the first configurations."
+)
+
+
+def section(evidence: Evidence) -> Section:
+    """The course of the search, and when it passed what was known before."""
+    record = evidence.record
+    ended, levels = _ended(record), _levels(record)
+    if not ended["better"].any():
+        none: list[Block] = [Paragraph("No complete trial has a validation accuracy to show.")]
+        return Section(name="progress", title="How the search went", blocks=none)
+    blocks: list[Block] = [
+        Paragraph(_summary(ended, levels), strong=True),
+        _over_trials(ended, levels),
+    ]
+    if ended["time"].notna().all():
+        blocks.append(_over_time(ended, levels))
+    else:
+        unknown = int(ended["time"].isna().sum())
+        blocks.append(
+            Paragraph(
+                f"The course over time is not shown: {unknown} of {len(ended)} ended trials have "
+                "no start or end time in the study."
+            )
+        )
+    blocks.append(_steps(ended))
+    return Section(name="progress", title="How the search went", blocks=blocks)
+
+
+def _ended(record: Record) -> pd.DataFrame:
+    """Ended trials in the order of their ends; `count` finished by then, `best` by then."""
+    trials = record.trials.assign(time=start_and_end(record)["end"])
+    trials = trials[trials["state"].isin(["COMPLETE", "PRUNED", "FAIL"])]
+    rows = trials.sort_values("time", kind="stable")[["state", "value", "time", "baseline"]]
+    values = pd.to_numeric(rows["value"], errors="coerce").where(rows["state"] == "COMPLETE")
+    best = values.cummax().ffill()
+    before = best.shift().fillna(-np.inf)
+    return rows.assign(
+        count=(rows["state"] != "FAIL").cumsum(), best=best, better=values > before, before=before
+    )
+
+
+def _levels(record: Record) -> dict[str, float]:
+    """Accuracy of each first configuration that has a complete trial, highest first."""
+    named = record.complete[record.complete["baseline"].notna()].dropna(subset="value")
+    highest = named.groupby("baseline")["value"].max().sort_values(ascending=False)
+    return {str(name): float(value) for name, value in highest.items()}
+
+
+def _summary(ended: pd.DataFrame, levels: dict[str, float]) -> str:
+    steps = ended[ended["better"]]
+    number, last = steps.index[-1], steps.iloc[-1]
+    complete = int((ended["state"] == "COMPLETE").sum())
+    which = (
+        "The only complete trial" if complete == 1 else f"The best of {complete} complete trials"
+    )
+    text = f"{which} is trial {number}, with {percent(last['best'])} validation accuracy. "
+    if not levels:
+        return text + "The study has no complete trial of a first configuration to compare with."
+    name, level = next(iter(levels.items()))
+    if pd.notna(last["baseline"]):
+        return text + f"It is a first configuration itself ({last['baseline']}): none passed it."
+    passed = ended[ended["better"] & (ended["best"] > level) & ended["baseline"].isna()]
+    if passed.empty:
+        return text + f"None passed {name} ({percent(level)}), the best first configuration."
+    return (
+        f"{text}The best first configuration, {name} ({percent(level)}), was passed first by trial "
+        f"{passed.index[0]}, finished trial {int(passed['count'].iloc[0])}. These are single "
+        "trainings, measured on the images that the search chose by."
+    )
+
+
+def _over_trials(ended: pd.DataFrame, levels: dict[str, float]) -> Picture:
+    steps = ended[ended["better"]]
+    found, total = int(steps["count"].iloc[-1]), int(ended["count"].iloc[-1])
+    later = total - found
+    finding = f"Trial {steps.index[-1]} was the best from finished trial {found} of {total} on"
+    if later:
+        finding += f"; the {later} after it brought nothing better"
+    figure, axes = new_figure(4.0)
+    below = _draw(axes, ended, ended["count"].to_numpy(float), levels)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("finished trials (complete or pruned), in the order of their ends")
+    figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=8)
+    return Picture(
+        name="progress-trials",
+        finding=finding,
+        caption=_READING + below_words(below),
+        figure=figure,
+    )
+
+
+def _over_time(ended: pd.DataFrame, levels: dict[str, float]) -> Picture:
+    found, total = ended.loc[ended["better"], "time"].iloc[-1], ended["time"].max()
+    number = ended.index[ended["better"]][-1]
+    length, unit = time_unit(total)
+    figure, axes = new_figure(4.0)
+    below = _draw(axes, ended, ended["time"].to_numpy(float) / length, levels)
+    axes.set_xlabel(f"{unit} since the first start, interruptions included")
+    figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=8)
+    return Picture(
+        name="progress-time",
+        finding=f"Trial {number} was the best from {duration(found)} on, of {duration(total)}",
+        caption=_READING + below_words(below),
+        figure=figure,
+    )
+
+
+def _draw(axes: Axes, ended: pd.DataFrame, x: Any, levels: dict[str, float]) -> int:
+    shown = dict(list(levels.items())[:_MOST_LEVELS])
+    values = pd.to_numeric(ended["value"], errors="coerce").to_numpy(float)
+    finished = (ended["state"] != "FAIL").to_numpy()
+    best = ended["best"].to_numpy(float)
+    low = lower_end(values[finished], min([*shown.values(), float(np.nanmedian(best))]), _REACH)
+    below = 0
+    for state, (marker, label) in _MARKERS.items():
+        here = (ended["state"] == state).to_numpy() & np.isfinite(values)
+        if here.any():
+            look = {"marker": marker, "color": STATES[state], "label": label, "alpha": 0.8}
+            below += scatter_accuracies(axes, x[here], values[here], low, **look)
+    failed = x[~finished]
+    if len(failed):
+        axes.plot(
+            failed,
+            np.full(len(failed), 0.02),
+            marker="|",
+            linestyle="none",
+            color=STATES["FAIL"],
+            label="failed",
+            transform=axes.get_xaxis_transform(),
+            rasterized=True,
+        )
+    axes.step(x, best, where="post", color=BLUE, linewidth=2, label="best so far")
+    high = float(np.nanmax(values[finished]))
+    set_accuracy_axis(axes, low, high)
+    axes.set_ylabel("validation accuracy")
+    axes.set_xlim(left=0)
+    _label_levels(axes, shown)
+    return below
+
+
+def _label_levels(axes: Axes, levels: dict[str, float]) -> None:
+    """Dashed lines, named at their right end; names that would overlap are moved apart."""
+    bottom, top = axes.get_ylim()
+    gap = 0.06 * (top - bottom)
+    place = top + gap
+    # Downwards from the highest; as many as are left need their room above the lower end.
+    for left, (name, level) in zip(range(len(levels) - 1, -1, -1), levels.items(), strict=True):
+        place = max(min(level, place - gap), bottom + left * gap)
+        axes.axhline(level, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
+        axes.annotate(
+            f"{brief(name, _LONGEST_NAME)} {percent(level)}",
+            xy=(1.0, level),
+            xytext=(1.03, place),
+            xycoords=axes.get_yaxis_transform(),
+            textcoords=axes.get_yaxis_transform(),
+            fontsize=8,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
+            annotation_clip=False,
+        )
+
+
+def _steps(ended: pd.DataFrame) -> Table:
+    steps = ended[ended["better"]]
+    gain = (steps["best"] - steps["before"]).where(np.isfinite(steps["before"]))
+    values = pd.DataFrame(
+        {
+            "trial": steps.index,
+            "finished trials": steps["count"].to_numpy(),
+            "seconds": steps["time"].to_numpy(),
+            "validation accuracy": steps["best"].to_numpy(),
+            "gain": gain.to_numpy(),
+        }
+    )
+    last = values.tail(_MOST_ROWS)
+    shown = pd.DataFrame(
+        {
+            "trial": last["trial"],
+            "finished trials": last["finished trials"],
+            "time": [duration(s) if np.isfinite(s) else "-" for s in last["seconds"]],
+            "validation accuracy": [percent(value) for value in last["validation accuracy"]],
+            "gain in points": [points(g) if np.isfinite(g) else "-" for g in last["gain"]],
+        }
+    )
+    caption = "Each trial that was the best when it ended"
+    if len(values) > len(last):
+        caption += f": the last {len(last)} of {len(values)}; the file has all"
+    return Table(name="progress", caption=caption, shown=shown, values=values)

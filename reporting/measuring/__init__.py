@@ -1,1 +1,0 @@
-"""The test split, the scores of models on it, and what they show."""

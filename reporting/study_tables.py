@@ -1,0 +1,176 @@
+"""Read a finished or a running search: its facts, and its trials as tables. Nothing is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from reporting.errors import ReportError
+from search.study.storage import mask_password, open_storage, storage_errors
+from search.study.study import SURPLUS
+
+_ATTRS: Final = (
+    *("baseline", "epochs", "parameters", "seconds", "train_seconds", "val_seconds"),
+    *("images_per_second", "seed", "ended", "reason", "duplicate_of", SURPLUS),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A search, as its study tells it.
+
+    Args:
+        name: Of the study.
+        study: The study itself, for Optuna's own evaluations; it may have gone on since.
+        frozen: Its trials as they were when it was read, by number.
+        directory: Its folder.
+        storage: Path or URL without password.
+        facts: What the search stored: space, data, split, precision, versions, runs and so on.
+        trials: One row for each trial, by number: `state`, `value` (validation accuracy after the
+            last epoch), `started`, `ended_at`, and the trial's attributes (`baseline`, `epochs`,
+            `parameters`, `seconds`, `train_seconds`, `images_per_second`, `seed`, `ended`,
+            `reason`, `duplicate_of`, `surplus`), and `continued`: whether a later trial went on
+            with it where it was pruned, as KerasTuner's Hyperband does.
+        params: Hyperparameter values, by trial number; missing where a question was not asked.
+        curves: Validation accuracy after each epoch (column), by trial number; of a trial that
+            went on with another, the epochs of both.
+    """
+
+    name: str
+    study: optuna.Study
+    frozen: Sequence[FrozenTrial]
+    directory: Path
+    storage: str
+    facts: Mapping[str, Any]
+    trials: pd.DataFrame
+    params: pd.DataFrame
+    curves: pd.DataFrame
+
+    @property
+    def complete(self) -> pd.DataFrame:
+        """The rows of complete trials, best first, the earlier one first among equals."""
+        rows = self.trials[self.trials["state"] == "COMPLETE"]
+        return rows.sort_values("value", ascending=False, kind="stable")
+
+    @property
+    def max_epochs(self) -> int:
+        """Most epochs of one trial."""
+        return int(self.facts["epochs"])
+
+    def trial_params(self, number: int) -> dict[str, Any]:
+        """Hyperparameter values of a trial, by name."""
+        return dict(self.frozen[number].params)
+
+
+def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
+    """Open a study and read all of it.
+
+    Args:
+        results_dir: Holds one folder for each study.
+        name: Name of the study; None: the one whose journal was written last.
+        url: URL of a database; None: the journal in the study's folder.
+
+    Raises:
+        ReportError: There is no such study, it holds nothing to report, or it is of another
+            program.
+        StorageError: The storage cannot be opened or read.
+    """
+    if name is None:
+        name = _latest(results_dir, url)
+    directory = results_dir / name
+    journal = (directory / "study.journal").resolve()
+    if url is None and not journal.is_file():
+        raise ReportError(
+            f"there is no study {name!r} in {results_dir} ({journal} is missing). "
+            f"{_known(results_dir)} Give --study and --results-dir as for run_search.py."
+        )
+    where = str(journal) if url is None else mask_password(url)
+    with storage_errors(where):
+        storage = open_storage(journal, url)
+        names = optuna.get_all_study_names(storage)
+        if name not in names:
+            found = f"its studies are {', '.join(names)}" if names else "it holds none"
+            raise ReportError(
+                f"{where} has no study {name!r}; {found}. Run run_search.py first, or give --study."
+            )
+        study = optuna.load_study(study_name=name, storage=storage)
+        trials = study.get_trials(deepcopy=False)
+    facts = study.user_attrs
+    if trials and "space" not in facts:
+        raise ReportError(f"study {name!r} in {where} was made by another program.")
+    if not any(trial.state == TrialState.COMPLETE for trial in trials):
+        raise ReportError(
+            f"study {name!r} in {where} has no complete trial yet, so there is nothing to report. "
+            "Run the search again: the same command continues it, and a larger --trials lets some "
+            "run all their epochs if all were pruned."
+        )
+    parents = _parents(trials)
+    return Record(
+        name=name,
+        study=study,
+        frozen=trials,
+        directory=directory,
+        storage=where,
+        facts=facts,
+        trials=pd.DataFrame(
+            [_row(trial) | {"continued": trial.number in parents.values()} for trial in trials]
+        ).set_index("number"),
+        params=pd.DataFrame(
+            [trial.params for trial in trials], index=[trial.number for trial in trials]
+        ),
+        curves=_curves(trials, parents),
+    )
+
+
+def _parents(trials: Sequence[FrozenTrial]) -> dict[int, int]:
+    """Which trial another one went on with, by the other's number."""
+    facts = {trial.number: trial.user_attrs.get("keras_tuner", {}) for trial in trials}
+    return {
+        number: known["promoted_from"]
+        for number, known in facts.items()
+        if known.get("promoted_from") is not None and known["initial_epoch"]
+    }
+
+
+def _curves(trials: Sequence[FrozenTrial], parents: Mapping[int, int]) -> pd.DataFrame:
+    curves: dict[int, dict[int, float]] = {}
+    for trial in trials:  # parents come before their children
+        before = curves.get(parents.get(trial.number, -1), {})
+        curves[trial.number] = before | trial.intermediate_values
+    frame = pd.DataFrame(list(curves.values()), index=list(curves))
+    return frame.sort_index(axis="columns")
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    last = max(trial.intermediate_values, default=None)
+    return {
+        "number": trial.number,
+        "state": trial.state.name,
+        "value": None if last is None else trial.intermediate_values[last],
+        "started": trial.datetime_start,
+        "ended_at": trial.datetime_complete,
+        **{name: trial.user_attrs.get(name) for name in _ATTRS},
+    }
+
+
+def _latest(results_dir: Path, url: str | None) -> str:
+    if url is not None:
+        raise ReportError("--storage needs --study: say which study of the database to report.")
+    journals = sorted(
+        results_dir.glob("*/study.journal"), key=lambda journal: journal.stat().st_mtime
+    )
+    if not journals:
+        raise ReportError(
+            f"there is no study in {results_dir} yet. Run run_search.py first, or give the folder "
+            "by --results-dir."
+        )
+    return journals[-1].parent.name
+
+
+def _known(results_dir: Path) -> str:
+    names = sorted(journal.parent.name for journal in results_dir.glob("*/study.journal"))
+    return f"Studies there: {', '.join(names)}." if names else "It holds no study."

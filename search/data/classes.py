@@ -1,0 +1,19 @@
+"""What the ten labels of Fashion-MNIST stand for."""
+
+from typing import Final
+
+# Source: github.com/zalandoresearch/fashion-mnist, "Labels".
+CLASS_NAMES: Final = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+# What `search.data.split.fingerprint` says of the official training files.
+FASHION_MNIST: Final = "3e570ece69df61ebe2cddb32173b58e9"

@@ -1,0 +1,135 @@
+"""What is left of a search space: one configuration that nobody has tried."""
+
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from keras_tuner.engine import hyperparameters as kinds
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from search.training.hyperparameters import to_values, value_of
+
+Params = Mapping[str, Any]
+
+
+def is_tried(params: Params, tried: Iterable[Params]) -> bool:
+    """Whether one of the tried configurations is a part of this one.
+
+    A build that reads only `layers=1` and `units_0=8` is the same for every `units_1`.
+    """
+    return any(
+        all(name in params and _same(params[name], value) for name, value in other.items())
+        for other in tried
+    )
+
+
+def is_whole(params: Params, space: Sequence[Any]) -> bool:
+    """Whether a configuration has a value for all that decides which one it is.
+
+    Args:
+        params: Optuna's parameters.
+        space: KerasTuner's hyperparameters, parents before children.
+    """
+    values = to_values(params, space)
+    return bool(params) and all(
+        each.name in values
+        or not all(condition.is_active(values) for condition in each.conditions)
+        or _is_continuous(_in_optunas_terms(each)[1])
+        for each in space
+    )
+
+
+def find_untried(
+    space: Sequence[Any], tried: Iterable[Params], rng: random.Random
+) -> dict[str, Any] | None:
+    """A configuration that differs from each of those tried.
+
+    Args:
+        space: KerasTuner's hyperparameters, parents before children.
+        tried: Optuna's parameters of earlier trials, each only those that the trial used.
+        rng: Where in each range to begin.
+
+    Returns:
+        Optuna's parameters; continuous ones are left out, as any value of theirs will do. None if
+        nothing is left.
+    """
+    return _extend(list(space), {}, {}, [dict(params) for params in tried], rng)
+
+
+def _extend(
+    space: list[Any],
+    values: dict[str, Any],
+    params: dict[str, Any],
+    rivals: list[dict[str, Any]],
+    rng: random.Random,
+) -> dict[str, Any] | None:
+    # Rivals are the tried configurations that agree so far, less what has been compared.
+    if not all(rivals):
+        return None
+    if not space:
+        return params
+    first, rest = space[0], space[1:]
+    if not all(condition.is_active(values) for condition in first.conditions):
+        return _extend(rest, values, params, rivals, rng)
+    if isinstance(first, kinds.Fixed):
+        return _extend(rest, {**values, first.name: first.value}, params, rivals, rng)
+    name, distribution = _in_optunas_terms(first)
+    if _is_continuous(distribution):
+        return _extend(rest, values, params, [r for r in rivals if name not in r], rng)
+    for value in _values(distribution, rng):
+        agreeing = [r for r in rivals if name not in r or _same(r[name], value)]
+        found = _extend(
+            rest,
+            {**values, first.name: value_of(lambda *_, value=value: value, first)},
+            {**params, name: value},
+            [{key: r[key] for key in r if key != name} for r in agreeing],
+            rng,
+        )
+        # A value that no rival has leaves the fewest of them: no other value can do better.
+        if found is not None or not any(name in r for r in agreeing):
+            return found
+    return None
+
+
+def _in_optunas_terms(hyperparameter: Any) -> tuple[str, BaseDistribution]:
+    asked: list[tuple[str, BaseDistribution]] = []
+
+    def note(name: str, distribution: Any) -> Any:
+        asked.append((name, distribution))
+        is_choice = isinstance(distribution, CategoricalDistribution)
+        return distribution.choices[0] if is_choice else distribution.low
+
+    value_of(note, hyperparameter)
+    return asked[0]
+
+
+def _is_continuous(distribution: BaseDistribution) -> bool:
+    return (
+        isinstance(distribution, FloatDistribution)
+        and distribution.step is None
+        and not distribution.single()
+    )
+
+
+def _values(distribution: BaseDistribution, rng: random.Random) -> Iterator[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        yield from rng.sample(distribution.choices, len(distribution.choices))
+        return
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    low, step = distribution.low, distribution.step or 1
+    count = 1 + round((distribution.high - low) / step)
+    start = rng.randrange(count)
+    for index in range(count):
+        yield low + (start + index) % count * step
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(one == other)

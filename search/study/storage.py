@@ -1,0 +1,164 @@
+"""Where studies live: a journal file of their own, or a database named by a URL."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from optuna.exceptions import OptunaError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from search.errors import StorageError, first_line
+from search.settings import is_server
+from search.study.database import connect_options, one_at_a_time
+
+_BLOCK = 1 << 16
+
+
+def mask_password(url: str) -> str:
+    """The URL as it may be shown and stored: its password is replaced by `***`."""
+    # To SQLAlchemy a password ends at its first @, and what follows is shown as the host.
+    url = re.sub(r"(://[^:/@?]*):.*@", r"\1:***@", url)
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):
+        return "the given URL"
+    secret = {name: "***" for name in parts.query if "pass" in name.lower()}
+    masked = parts.update_query_dict(secret).render_as_string(hide_password=True)
+    return masked.replace("%2A%2A%2A", "***")
+
+
+def open_storage(journal: Path, url: str | None) -> BaseStorage:
+    """Open the storage of a study; the journal file is made if it is not there.
+
+    Args:
+        journal: Absolute path of the journal file, used when there is no URL.
+        url: `sqlite:///...`, `postgresql://...` or `mysql+pymysql://...`; None: the journal.
+
+    Raises:
+        StorageError: The URL is malformed, its driver is not installed, nobody answers there,
+            or the journal holds something else.
+    """
+    if url is None:
+        # A relative path would leave a dangling lock when its holder is killed.
+        lock = JournalFileSymlinkLock(str(journal), grace_period=10)
+        try:
+            return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+        except (ValueError, KeyError, AssertionError) as error:
+            raise _no_journal(str(journal), error) from error
+    shown = mask_password(url)
+    if is_server(url) and url.partition("?")[0].count("@") > 1:
+        raise StorageError(
+            f"--storage {shown} has more than one @; write one that belongs to the user's name or "
+            "to the password as %40."
+        )
+    try:
+        _check_url(url)
+        if not is_server(url):
+            return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+        with one_at_a_time(url, "make the tables"):
+            return RDBStorage(url, engine_kwargs=connect_options(url))
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise StorageError(
+            f"--storage {shown} is no database URL; write sqlite:///file.db, "
+            "postgresql://user@host/database or mysql+pymysql://user@host/database."
+        ) from error
+    except ImportError as error:
+        raise StorageError(
+            f"--storage {shown} needs a driver that is not installed ({error}); "
+            "pip install -r requirements-distributed.txt has those of postgresql:// and "
+            "mysql+pymysql://."
+        ) from error
+    except (SQLAlchemyError, OSError, OptunaError, RuntimeError) as error:
+        reason = first_line(error).replace(url, shown)
+        raise StorageError(
+            f"--storage {shown} cannot be opened: {reason}. Check address, user, password and "
+            "database, and that the server runs; the same command continues then."
+        ) from error
+
+
+def _check_url(url: str) -> None:
+    try:
+        make_url(url)
+    except ValueError as error:  # of a port that is no number
+        raise ArgumentError from error
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn what a storage raises in use into one line.
+
+    Args:
+        what: Names the storage.
+
+    Raises:
+        StorageError: It could not be read or written.
+    """
+    try:
+        yield
+    except json.JSONDecodeError as error:
+        raise _no_journal(what, error) from error
+    except (OSError, OptunaError, SQLAlchemyError) as error:
+        raise StorageError(
+            f"{what} cannot be read or written: {first_line(error)}. Nothing that it holds is "
+            "lost; free space or restore the connection, then run the same command again."
+        ) from error
+
+
+def _no_journal(what: str, error: Exception) -> StorageError:
+    return StorageError(
+        f"{what} cannot be read as a journal ({type(error).__name__}: {error}). Restore it from a "
+        "backup, or start another study with --study NAME."
+    )
+
+
+def repair_journal(journal: Path) -> int:
+    """Cut off last lines that a crash or a full disk left unfinished.
+
+    Such a line reads fine until the next one is appended to it, which spoils the file for good.
+    Call it only while nobody writes.
+
+    Returns:
+        Bytes cut off; 0 for a sound or a missing file.
+    """
+    if not journal.exists():
+        return 0
+    with journal.open("r+b") as file:
+        size = keep = file.seek(0, os.SEEK_END)
+        if not _last_line(file, keep)[1].endswith(b"\n"):
+            keep = _last_line(file, keep)[0]
+        start, line = _last_line(file, keep)
+        # A line that was once appended to a torn one; a file with more of them is no journal.
+        if not _is_sound(line) and _is_sound(_last_line(file, start)[1]):
+            keep = start
+        file.truncate(keep)
+        return size - keep
+
+
+def _last_line(file: BinaryIO, end: int) -> tuple[int, bytes]:
+    position = end - 1  # the line's own newline does not count
+    start = 0
+    while position > 0:
+        block = max(0, position - _BLOCK)
+        file.seek(block)
+        newline = file.read(position - block).rfind(b"\n")
+        if newline >= 0:
+            start = block + newline + 1
+            break
+        position = block
+    file.seek(start)
+    return start, file.read(end - start)
+
+
+def _is_sound(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

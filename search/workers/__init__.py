@@ -1,0 +1,1 @@
+"""Worker processes that train trials, on this machine or on a Ray cluster."""

@@ -1,0 +1,222 @@
+"""The connection to a Ray cluster, and what it has to offer."""
+
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from search.errors import ClusterError, first_line
+from search.training.hardware import Precision, best_precision
+from search.workers.local import available_cores, training_variables
+from search.workers.ray.code import collect_code
+
+_ASK_SECONDS: Final = 300.0
+_LOOK_SECONDS: Final = 5.0
+_REACH_SECONDS: Final = 10.0
+_ATTEMPTS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one worker holds for itself.
+
+    Args:
+        cpus: Cores, above 0; fractions share one. TensorFlow gets as many threads, at least 1.
+        gpus: GPUs, 0 or more; fractions share one, and its memory.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def fit_into(self, node: dict[str, float]) -> int:
+        """How many workers a node with these resources can hold."""
+        # 0.9 / 0.3 is a little less than 3.
+        fitting = [int(node.get("CPU", 0.0) / self.cpus + 1e-9)]
+        if 0 < self.gpus < 1:  # a fraction is one of one GPU
+            fitting.append(int(node.get("GPU", 0.0)) * int(1 / self.gpus + 1e-9))
+        elif self.gpus:
+            fitting.append(int(node.get("GPU", 0.0) / self.gpus))
+        return min(fitting)
+
+
+class Cluster:
+    """A Ray cluster that this process is connected to.
+
+    Args:
+        resources: What one worker holds.
+        head: Host and port of its head, which is asked for a sign of life; None: calls to it fail
+            by themselves once it is gone.
+    """
+
+    def __init__(self, resources: Resources, head: tuple[str, int] | None) -> None:
+        self.resources = resources
+        self.is_lost = False
+        self._head = head
+        self._asked = time.monotonic()
+        self._looked = -_LOOK_SECONDS
+        self._nodes: dict[str, dict[str, float]] = {}
+
+    def nodes(self) -> dict[str, dict[str, float]]:
+        """Resources of each node that is alive, by its id; looked up every few seconds."""
+        import ray
+
+        now = time.monotonic()
+        if now - self._looked > _LOOK_SECONDS:
+            self._looked = now
+            self.check(at_once=True)
+            with self.calls():
+                found = ray.nodes()
+            self._nodes = {
+                node["NodeID"]: dict(node["Resources"]) for node in found if node["Alive"]
+            }
+        return self._nodes
+
+    def check(self, *, at_once: bool = False) -> None:
+        """See that the head answers; Ray's own calls would block, and end this process in a minute.
+
+        Args:
+            at_once: Even if it was seen to answer a moment ago.
+
+        Raises:
+            ClusterError: It does not, however often it is asked.
+        """
+        now = time.monotonic()
+        if self._head is None or (now - self._asked < _LOOK_SECONDS and not at_once):
+            return
+        for _ in range(_ATTEMPTS):
+            try:
+                socket.create_connection(self._head, timeout=1.0).close()
+            except OSError:
+                time.sleep(1.0)
+            else:
+                self._asked = time.monotonic()
+                return
+        raise self._lost()
+
+    @contextmanager
+    def calls(self) -> Iterator[None]:
+        """Inside, calls to Ray may find that the connection is gone.
+
+        Raises:
+            ClusterError: They have.
+        """
+        from ray.exceptions import RaySystemError
+
+        try:
+            yield
+        except (ConnectionError, RaySystemError) as error:
+            raise self._lost() from error
+
+    def _lost(self) -> ClusterError:
+        self.is_lost = True
+        return ClusterError(
+            "the cluster's head is gone. No finished trial is lost: start the cluster, then run "
+            "the same command again."
+        )
+
+    def precision(self, ask_seconds: float = _ASK_SECONDS) -> Precision:
+        """The fastest number format where the workers will run, asked of one such place.
+
+        Args:
+            ask_seconds: How long to wait for one.
+
+        Raises:
+            ClusterError: The cluster has no such place.
+        """
+        import ray
+
+        options = {"num_cpus": self.resources.cpus, "num_gpus": self.resources.gpus}
+        asked = ray.remote(best_precision).options(**options).remote()
+        try:
+            found: Precision = ray.get(asked, timeout=ask_seconds)
+        except ray.exceptions.GetTimeoutError as error:
+            raise ClusterError(
+                f"no node of the cluster had {self.resources.cpus:g} CPUs and "
+                f"{self.resources.gpus:g} GPUs free for {ask_seconds:.0f} s; ask for less by "
+                "--cpus-per-trial and --gpus-per-trial, or add nodes."
+            ) from error
+        except ray.exceptions.RayError as error:
+            raise ClusterError(
+                f"the cluster cannot run this project's code: {first_line(error)}. Nodes need the "
+                "packages of requirements.txt and requirements-distributed.txt."
+            ) from error
+        return found
+
+
+@contextmanager
+def connect(
+    address: str, resources: Resources, space: str, packages: Sequence[str] | None = None
+) -> Iterator[Cluster]:
+    """Be connected to a cluster, which gets the code that the workers need.
+
+    Args:
+        address: `local` (started here, for this search), `auto` (the one that this machine
+            belongs to), `host:port`, or `ray://host:port`.
+        resources: What one worker holds.
+        space: The space whose module shall travel too.
+        packages: Of this project; None: what a search needs.
+
+    Raises:
+        ClusterError: Ray is not installed, or nobody answers there.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A call after the connection is lost shall fail, not start a cluster here.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise ClusterError(
+            f"--cluster {address} needs Ray, which is not installed; "
+            "pip install -r requirements-distributed.txt"
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="search-code-") as code:
+        collect_code(space, Path(code), *([packages] if packages else []))
+        started: dict[str, Any] = {"num_cpus": available_cores()} if address == "local" else {}
+        try:
+            _see_that_somebody_listens(address)
+            ray.init(
+                address,
+                runtime_env={"working_dir": code, "env_vars": _variables(resources)},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **started,
+            )
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as e:
+            raise ClusterError(
+                f"--cluster {address} cannot be reached: {first_line(e)}. Check that the cluster "
+                "runs, that its Ray and Python versions are these, and its token (RAY_AUTH_MODE, "
+                "RAY_AUTH_TOKEN)."
+            ) from e
+    try:
+        yield Cluster(resources, _head(address))
+    finally:
+        ray.shutdown()
+
+
+def _see_that_somebody_listens(address: str) -> None:
+    # Ray itself tries for minutes where packets are lost. (It would also wait for a head that is
+    # just starting, and go through a proxy.)
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()
+
+
+def _head(address: str) -> tuple[str, int] | None:
+    import ray
+
+    if address.startswith("ray://"):
+        return None
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    return host, int(port)
+
+
+def _variables(resources: Resources) -> dict[str, str]:
+    variables = training_variables(threads=max(1, int(resources.cpus)))
+    # Ray leaves all GPUs visible to those that asked for none.
+    return variables if resources.gpus else variables | {"CUDA_VISIBLE_DEVICES": "-1"}

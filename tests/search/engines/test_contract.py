@@ -1,0 +1,240 @@
+"""The contract that every engine, sampler, storage and kind of worker keeps."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+from optuna_dashboard._note import get_note_from_system_attrs
+
+from search.settings import TUNERS
+from search.study.study import FINISHED
+from tests.search.harness import load, search
+
+HERE = ("tpe", "random", "cmaes", "qmc", "grid", *(f"keras-tuner:{tuner}" for tuner in TUNERS))
+ON_CLUSTER = ("tpe@cluster", "keras-tuner:hyperband@cluster")
+one_cluster = pytest.mark.xdist_group("cluster")
+ALGORITHMS = [*HERE, *(pytest.param(algorithm, marks=one_cluster) for algorithm in ON_CLUSTER)]
+CASES = [
+    *((algorithm, storage) for algorithm in HERE for storage in ("journal", "sqlite")),
+    *((algorithm, "postgresql") for algorithm in ("tpe", "grid", "keras-tuner:hyperband")),
+    *(
+        pytest.param(algorithm, storage, marks=one_cluster)
+        for algorithm in ON_CLUSTER
+        for storage in ("journal", "postgresql")
+    ),
+]
+on_every_storage = pytest.mark.parametrize(("algorithm", "storage"), CASES, indirect=["storage"])
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest) -> Any:
+    server = request.param == "postgresql"
+    return request.getfixturevalue("server") if server else request.param
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(states=FINISHED)
+
+
+def outline(study: optuna.Study) -> list[tuple[int, dict[str, object], str, dict[int, float]]]:
+    """What must be the same when a search is repeated."""
+    return [
+        (trial.number, trial.params, trial.state.name, trial.intermediate_values)
+        for trial in study.trials
+    ]
+
+
+@on_every_storage
+def test_ends_with_exactly_n_finished_trials(tmp_path: Path, algorithm: str, storage: Any) -> None:
+    study, reason = search(
+        tmp_path, space="conditional", storage=storage, algorithm=algorithm, trials=12
+    )
+    assert reason == ""
+    assert len(finished(study)) == 12
+    assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_stays_in_the_space_and_asks_only_for_active_hyperparameters(
+    tmp_path: Path, algorithm: str
+) -> None:
+    study, _ = search(tmp_path, space="conditional", algorithm=algorithm, trials=15)
+    for trial in study.trials:
+        widths = {name for name in trial.params if name.startswith("width_")}
+        assert widths == {f"width_{i}" for i in range(trial.params["layers"])}
+        assert 0 <= trial.params["layers"] <= 3
+        assert 1e-4 <= trial.params["rate"] <= 1e-1
+        assert all(trial.params[name] in range(4, 65, 4) for name in widths)
+
+
+@pytest.mark.parametrize(("space", "size"), [("finite", 12), ("finite conditional", 20)])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_finite_space_is_tried_whole_once_and_then_the_search_ends(
+    tmp_path: Path, algorithm: str, space: str, size: int
+) -> None:
+    if algorithm == "grid":
+        size = min(size, 12)  # Optuna's takes five levels of a wide range
+    study, reason = search(tmp_path, space=space, algorithm=algorithm, trials=90)
+    # Hyperband's promoted trials go on with a configuration that was tried.
+    tried = Counter(
+        tuple(
+            (name, f"{value:.12g}" if isinstance(value, float) else value)
+            for name, value in sorted(trial.params.items())
+        )
+        for trial in finished(study)
+        if trial.user_attrs.get("keras_tuner", {}).get("promoted_from") is None
+    )
+    assert reason == "every configuration of the space has been tried"
+    assert len(tried) == size
+    assert set(tried.values()) == {1}
+    assert study.get_trials(states=(TrialState.COMPLETE,))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_models_that_cannot_be_built_are_replaced_whatever_interrupts(
+    tmp_path: Path, algorithm: str
+) -> None:
+    for run in ("whole", "parts"):
+        (tmp_path / run).mkdir()
+    flags = {"space": "fails while built", "algorithm": algorithm, "workers": 1}
+    flags |= {"trials": 12, "max_failures": 100}
+    whole, _ = search(tmp_path / "whole", **flags)
+    for stop_after in (2, 4, 5):
+        search(tmp_path / "parts", stop_after=stop_after, **flags)
+    parts, reason = search(tmp_path / "parts", **flags)
+    assert reason == ""
+    assert outline(parts) == outline(whole)
+    assert len(finished(parts)) == 12
+    failed = parts.get_trials(states=(TrialState.FAIL,))
+    unbuilt = [trial for trial in failed if "duplicate_of" not in trial.user_attrs]
+    assert unbuilt
+    assert all(trial.params["x"] % 3 == 0 for trial in unbuilt)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_same_seed_gives_the_same_trials(tmp_path: Path, algorithm: str, seed: int) -> None:
+    outlines = []
+    for run in ("first", "second"):
+        (tmp_path / run).mkdir()
+        study, _ = search(
+            tmp_path / run,
+            space="conditional",
+            algorithm=algorithm,
+            seed=seed,
+            trials=14,
+            workers=1,
+        )
+        outlines.append(outline(study))
+    assert outlines[0] == outlines[1]
+
+
+def test_another_seed_gives_other_trials(tmp_path: Path) -> None:
+    params = []
+    for seed in (0, 1):
+        (tmp_path / str(seed)).mkdir()
+        study, _ = search(tmp_path / str(seed), space="conditional", seed=seed, trials=3, workers=1)
+        params.append([trial.params for trial in study.trials])
+    assert params[0] != params[1]
+
+
+@on_every_storage
+def test_interrupted_and_continued_equals_uninterrupted(
+    tmp_path: Path, algorithm: str, storage: str
+) -> None:
+    for run in ("whole", "parts"):
+        (tmp_path / run).mkdir()
+    flags = {"space": "conditional", "algorithm": algorithm, "storage": storage, "workers": 1}
+    whole, _ = search(tmp_path / "whole", trials=14, **flags)
+    for stop_after in (3, 5):
+        parts, reason = search(tmp_path / "parts", trials=14, stop_after=stop_after, **flags)
+        assert reason == "Ctrl-C"
+        assert not parts.get_trials(states=(TrialState.RUNNING,))
+    parts, _ = search(tmp_path / "parts", trials=14, **flags)
+    assert outline(parts) == outline(whole)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_finished_search_runs_nothing_more_until_it_is_asked_for_more(
+    tmp_path: Path, algorithm: str
+) -> None:
+    for trials in (4, 4, 9):
+        study, reason = search(tmp_path, space="conditional", algorithm=algorithm, trials=trials)
+        assert (reason, len(finished(study))) == ("", trials)
+
+
+@on_every_storage
+def test_enqueued_configurations_come_first_and_once(
+    tmp_path: Path, storage: Any, algorithm: str
+) -> None:
+    if algorithm == "grid":
+        pytest.skip("first configurations are no points of Optuna's grid")
+    first = {
+        "small": {"layers": 0, "rate": 0.001, "kind": "a"},
+        "wide": {"layers": 1, "rate": 0.002, "width_0": 64, "kind": "b"},
+    }
+    for trials in (1, 5):
+        study, _ = search(
+            tmp_path,
+            space="conditional",
+            algorithm=algorithm,
+            storage=storage,
+            trials=trials,
+            first=first,
+        )
+    assert [trial.params for trial in study.trials[:2]] == list(first.values())
+    assert [trial.user_attrs.get("baseline") for trial in study.trials] == [
+        "small",
+        "wide",
+        None,
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize("pruner", ["hyperband", "asha", "median"])
+def test_pruned_trials_stop_early_and_count(tmp_path: Path, pruner: str) -> None:
+    study, _ = search(tmp_path, space="conditional", pruner=pruner, trials=25)
+    pruned = study.get_trials(states=(TrialState.PRUNED,))
+    assert pruned
+    assert len(finished(study)) == 25
+    for trial in pruned:
+        epochs = trial.user_attrs["epochs"]
+        assert 1 <= epochs <= 4  # never in the second half
+        assert sorted(trial.intermediate_values) == list(range(1, epochs + 1))
+
+
+@pytest.mark.parametrize("pruner", ["hyperband", "asha"])
+def test_rungs_are_counted_in_finished_epochs(tmp_path: Path, pruner: str) -> None:
+    study, _ = search(tmp_path, space="conditional", pruner=pruner, trials=25)
+    ends = {trial.user_attrs["epochs"] for trial in study.get_trials(states=(TrialState.PRUNED,))}
+    assert ends
+    assert ends <= {1, 3}
+
+
+def test_no_pruner_lets_every_trial_run_all_its_epochs(tmp_path: Path) -> None:
+    study, _ = search(tmp_path, space="conditional", pruner="none", trials=8)
+    assert all(len(trial.intermediate_values) == 9 for trial in study.trials)
+
+
+def test_a_trial_is_recorded_in_full(tmp_path: Path) -> None:
+    study, _ = search(tmp_path, space="conditional", pruner="none", trials=1, workers=1)
+    trial = load(tmp_path).trials[0]
+    attrs = trial.user_attrs
+    assert attrs["epochs"] == 9
+    assert attrs["parameters"] > 0
+    assert attrs["seed"] == 0
+    assert len(attrs["history"]["val_accuracy"]) == 9
+    assert trial.value == trial.intermediate_values[9]
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    text = get_note_from_system_attrs(attrs, trial._trial_id)["body"]
+    for part in ("quality", "Parameters", "Seconds", "Images/s", "complete"):
+        assert part in text
+    names = {
+        meta.filename
+        for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=study._storage)
+    }
+    assert names == {"learning_curve.png", "model.txt"}

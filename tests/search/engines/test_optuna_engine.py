@@ -1,0 +1,116 @@
+"""The engine alone, over a study in memory."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from search.engines.optuna_engine import OptunaEngine
+from search.errors import StudyError
+from search.study.storage import open_storage
+
+
+def make(study: optuna.Study, **flags: Any) -> OptunaEngine:
+    given = {"sampler": "random", "pruner": "none", "seed": 0, "max_epochs": 9} | flags
+    return OptunaEngine(study, **given)
+
+
+def ask(engine: OptunaEngine) -> optuna.Trial:
+    trial = engine.ask()
+    assert trial is not None
+    return trial
+
+
+def test_a_trial_draws_the_same_whatever_runs_beside_it() -> None:
+    values = []
+    for beside in (False, True):
+        engine = make(optuna.create_study())
+        trial = ask(engine)
+        if beside:
+            engine.suggest(ask(engine), "x", FloatDistribution(0, 1))
+        values.append(engine.suggest(trial, "x", FloatDistribution(0, 1)))
+    assert values[0] == values[1]
+
+
+def test_a_changed_space_is_refused_by_name() -> None:
+    engine = make(optuna.create_study())
+    engine.suggest(ask(engine), "x", FloatDistribution(0, 1))
+    trial = ask(engine)
+    engine.suggest(trial, "x", FloatDistribution(0, 1))
+    with pytest.raises(
+        StudyError, match=r"knows hyperparameter 'x' with other values .* --study N"
+    ):
+        engine.suggest(trial, "x", IntDistribution(0, 1))
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
+@pytest.mark.parametrize("cut_off", [1, 2, 3, 4])
+def test_a_trial_that_is_begun_again_is_judged_as_it_was(pruner: str, cut_off: int) -> None:
+    verdicts = []
+    for interrupted in (False, True):
+        study = optuna.create_study(study_name="fixed", direction="maximize")
+        engine = make(study, pruner=pruner)
+        ends: list[tuple[int, int]] = []
+        for number in range(20):
+            trial = ask(engine)
+            value = 0.5 + 0.02 * ((number * 7) % 11)
+            epoch = 0
+            while epoch < 9:
+                epoch += 1
+                stop = engine.report(trial, epoch, value + 0.001 * epoch)
+                if interrupted and epoch == cut_off:
+                    engine.requeue(trial)
+                    trial, interrupted_trial = ask(engine), trial
+                    assert trial.number == interrupted_trial.number
+                    again = [
+                        engine.report(trial, step, value + 0.001 * step)
+                        for step in range(1, epoch + 1)
+                    ]
+                    assert again == [False] * (epoch - 1) + [stop]
+                if stop:
+                    break
+            ends.append((trial.number, epoch))
+            engine.prune(trial) if epoch < 9 else engine.complete(trial, value)
+        verdicts.append(ends)
+    assert verdicts[0] == verdicts[1]
+    assert any(epoch < 9 for _, epoch in verdicts[0])
+
+
+def test_a_waiting_trial_is_served_although_all_else_has_been_tried(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=open_storage(tmp_path / "study.journal", None))
+    engine = make(study, sampler="grid")
+    held = ask(engine)
+    engine.suggest(held, "x", IntDistribution(1, 1))
+    assert engine.duplicate_of(held) is None
+    while (trial := engine.ask()) is not None:
+        engine.suggest(trial, "x", IntDistribution(1, 1))
+        assert engine.duplicate_of(trial) == held.number
+        engine.fail(trial)
+    engine.requeue(held)
+    assert ask(engine).number == held.number
+
+
+def test_what_never_trained_may_be_tried_again_in_another_run() -> None:
+    study = optuna.create_study()
+    for _ in range(2):
+        engine = make(study)
+        trial = ask(engine)
+        engine.suggest(trial, "x", IntDistribution(1, 1))
+        assert engine.duplicate_of(trial) is None
+        engine.fail(trial)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 2
+
+
+def test_median_never_prunes_at_the_first_epoch() -> None:
+    engine = make(optuna.create_study(direction="maximize"), pruner="median")
+    for _ in range(8):
+        trial = ask(engine)
+        engine.report(trial, 1, 0.9)
+        engine.report(trial, 2, 0.9)
+        engine.complete(trial, 0.9)
+    trial = ask(engine)
+    assert not engine.report(trial, 1, 0.1)
+    assert engine.report(trial, 2, 0.1)

@@ -1,0 +1,52 @@
+"""Seeds, optional packages and grid levels."""
+
+import sys
+
+import optuna
+import pytest
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from search.engines.samplers import make_sampler, to_grid, trial_seed
+from search.errors import SettingsError
+
+
+def test_seeds_of_trials_and_searches_do_not_meet() -> None:
+    seeds = {trial_seed(seed, number) for seed in range(20) for number in range(500)}
+    assert len(seeds) == 20 * 500
+
+
+@pytest.mark.parametrize(("sampler", "package"), [("gp", "torch"), ("cmaes", "cmaes")])
+def test_a_missing_package_of_a_sampler_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, sampler: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SettingsError, match=f"--sampler {sampler} needs .*pip install .*{package}"):
+        make_sampler(sampler, optuna.create_study(), 0)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "levels"),
+    [
+        (IntDistribution(1, 4), None),
+        (FloatDistribution(0.0, 0.4, step=0.1), None),
+        (CategoricalDistribution(["a", "b"]), None),
+        (IntDistribution(3, 3), None),
+        (IntDistribution(0, 100), [0, 25, 50, 75, 100]),
+        (IntDistribution(4, 64, step=4), [4, 20, 36, 48, 64]),
+        (IntDistribution(4, 64, log=True), [4, 8, 16, 32, 64]),
+        (FloatDistribution(1e-4, 1.0, log=True), [1e-4, 1e-3, 1e-2, 1e-1, 1.0]),
+        (FloatDistribution(0.0, 1.0), [0.0, 0.25, 0.5, 0.75, 1.0]),
+    ],
+)
+def test_a_grid_has_few_levels(distribution: BaseDistribution, levels: list[float] | None) -> None:
+    grid = to_grid(distribution)
+    if levels is None:
+        assert grid is distribution
+    else:
+        assert isinstance(grid, CategoricalDistribution)
+        assert list(grid.choices) == levels

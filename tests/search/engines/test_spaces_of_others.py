@@ -1,0 +1,123 @@
+"""Any HyperModel runs here: those of KerasTuner's guides and its own, under both engines."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from search.engines.keras_tuner_engine import SPACE_ATTR
+from tests.command_line import FINISHED, run, study
+
+SPACES = "tests.search.engines.spaces_of_others"
+ROOT = Path(__file__).resolve().parents[3]
+QUICK = ("--val-size", "100", "--workers", "1", "--precision", "float32")
+
+
+@pytest.fixture(autouse=True)
+def found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def search(directory: Path, data: Path, space: str, *flags: str):
+    ran = run(directory, data, "--space", f"{SPACES}:{space}", *QUICK, *flags, "--study", "test")
+    assert ran.returncode == 0, ran.stderr
+    return study(directory, "test").trials
+
+
+@pytest.mark.parametrize("engine", ["optuna", "keras-tuner"])
+def test_a_model_that_its_space_trains(tmp_path: Path, small_data: Path, engine: str) -> None:
+    flags = ("--epochs", "4", "--trials", "4", "--engine", engine)
+    trials = search(tmp_path, small_data, "TuneModelTraining", *flags)
+    assert all(trial.state in FINISHED for trial in trials)
+    for trial in trials:
+        # `fit` asked for these, after the model stood.
+        assert {"normalize", "shuffle"} <= set(trial.params)
+        assert f"units_{trial.params['num_layers'] - 1}" in trial.params
+    if engine == "keras-tuner":
+        known = {part["config"]["name"] for part in study(tmp_path, "test").user_attrs[SPACE_ATTR]}
+        assert {"normalize", "shuffle", "lr"} <= known
+    assert max(max(trial.intermediate_values.values()) for trial in trials) > 0.5
+
+
+def test_pruning_stops_a_training_loop_that_guards_against_errors(
+    tmp_path: Path, small_data: Path
+) -> None:
+    flags = ("--epochs", "8", "--trials", "8", "--pruner", "asha")
+    trials = search(tmp_path, small_data, "CustomTrainingLoop", *flags)
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    assert pruned
+    for trial in pruned:
+        assert len(trial.intermediate_values) == trial.user_attrs["epochs"] < 8
+
+
+def test_a_fit_that_returns_its_accuracy(tmp_path: Path, small_data: Path) -> None:
+    flags = ("--trials", "1", "--epochs", "3")
+    (trial,) = search(tmp_path, small_data, "ReturnsItsAccuracy", *flags)
+    # One value for all epochs: it is that of the last one.
+    assert trial.intermediate_values == {3: trial.value}
+
+
+def test_a_fit_that_says_nothing_is_told_what_is_wanted(tmp_path: Path, small_data: Path) -> None:
+    flags = ("--trials", "1", "--max-failures", "1", "--space", f"{SPACES}:SaysNothing")
+    ran = run(tmp_path, small_data, *QUICK, *flags)
+    assert ran.returncode == 2
+    said = ran.stderr.splitlines()[-1]
+    assert "fit() called no callback's on_epoch_end and returned float; call it after each" in said
+
+
+def test_models_that_their_space_refuses_are_failed_trials(
+    tmp_path: Path, small_data: Path
+) -> None:
+    flags = ("--epochs", "1", "--trials", "4", "--engine", "keras-tuner", "--tuner", "random")
+    trials = search(tmp_path, small_data, "TooLargeSometimes", *flags, "--max-failures", "50")
+    refused = [trial for trial in trials if trial.state == TrialState.FAIL]
+    assert sum(trial.state in FINISHED for trial in trials) == 4
+    assert refused
+    assert {trial.user_attrs["reason"] for trial in refused} == {
+        "FailedTrialError: Model too large"
+    }
+
+
+@pytest.mark.parametrize("space", ["ResNet", "Xception"])
+def test_the_applications_of_keras_tuner(tmp_path: Path, small_data: Path, space: str) -> None:
+    flags = ("--epochs", "1", "--trials", "1", "--engine", "keras-tuner", "--tuner", "grid")
+    (trial,) = search(tmp_path, small_data, space, *flags)
+    assert trial.state == TrialState.COMPLETE
+    assert trial.user_attrs["parameters"] > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("engine", "algorithm"),
+    [
+        *(("optuna", ("--sampler", name)) for name in ("tpe", "grid")),
+        *(("keras-tuner", ("--tuner", name)) for name in ("random", "bayesian", "grid")),
+    ],
+)
+def test_every_kind_of_question_has_an_answer_in_its_range(
+    tmp_path: Path, small_data: Path, engine: str, algorithm: tuple[str, str]
+) -> None:
+    flags = ("--epochs", "1", "--trials", "9", "--engine", engine, *algorithm)
+    allowed = {
+        "plain": range(1, 10),
+        "stepped": range(10, 91, 10),
+        "log": range(1, 1001),
+        "doubling": [2, 4, 8, 16, 32, 64],
+        "half_steps": [0.0, 0.3, 0.6, 0.9],
+        "times_ten": [1e-4, 1e-3, 1e-2, 1e-1, 1.0],
+        "kind": ["conv", "dense"],
+        "kernel": [1, 3, 5],
+        "head/batch_norm": [True, False],
+        "head/rate": [0.1, 0.2],
+    }
+    trials = search(tmp_path, small_data, "Scopes", *flags)
+    assert len(trials) == 9
+    for trial in trials:
+        assert ("kernel" in trial.params) == (trial.params["kind"] == "conv")
+        assert trial.user_attrs["fixed"] == {"classes": 10}
+        reversed_name = next(name for name in trial.params if name.startswith("reversed"))
+        assert 0.001 <= trial.params[reversed_name] <= 1.0
+        for name in trial.params.keys() & allowed.keys():
+            value = trial.params[name]
+            assert any(value == pytest.approx(one) for one in allowed[name]), (name, value)
+    assert all(a.params != b.params for a, b in itertools.combinations(trials, 2))

@@ -1,0 +1,90 @@
+"""Finding what is left of a space, against listing all of it."""
+
+import itertools
+import random
+from typing import Any
+
+import keras_tuner
+import optuna
+import pytest
+from optuna import samplers
+
+from search.optuna_tuner.seeding import own_seed, reseed
+from search.optuna_tuner.untried import find_untried, is_tried
+
+
+def conditional_space() -> Any:
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("kind", ["sgd", "adam"])
+    hp.Fixed("fixed", 1)
+    with hp.conditional_scope("kind", ["sgd"]):
+        hp.Float("momentum", 0.0, 0.9, step=0.3)
+    with hp.conditional_scope("kind", ["adam"]):
+        hp.Boolean("amsgrad")
+        hp.Int("units", 8, 32, step=2, sampling="log")
+    return hp.space
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_of_a_conditional_space_is_found_once(seed: int) -> None:
+    rng = random.Random(seed)
+    found: list[dict[str, Any]] = []
+    while (params := find_untried(conditional_space(), found, rng)) is not None:
+        found.append(params)
+    sgd = [{"kind": "sgd", "momentum": m} for m in (0.0, 0.3, 0.6, 0.9)]
+    adam = [
+        {"kind": "adam", "amsgrad": a, "units": u}
+        for a, u in itertools.product((True, False), (8, 16, 32))
+    ]
+    assert len(found) == len(sgd) + len(adam)
+    assert all(is_tried(params, found) for params in sgd + adam)
+
+
+def test_a_part_of_a_configuration_covers_all_that_agree_with_it() -> None:
+    hp = keras_tuner.HyperParameters()
+    for name in ("a", "b", "c"):
+        hp.Int(name, 1, 3)
+    tried = [{"a": 1}, {"a": 2, "b": 1}, {"a": 2, "b": 2}, {"a": 3}, {"a": 2, "b": 3, "c": 1}]
+    for seed in range(10):
+        found = find_untried(hp.space, tried, random.Random(seed))
+        assert found in ({"a": 2, "b": 3, "c": 2}, {"a": 2, "b": 3, "c": 3})
+    assert find_untried(hp.space, [*tried, {"b": 3}], random.Random(0)) is None
+    assert find_untried(hp.space, [*tried, {"gone": 3}], random.Random(0)) is not None
+
+
+def test_a_continuous_parameter_always_leaves_something() -> None:
+    hp = keras_tuner.HyperParameters()
+    hp.Float("rate", 1e-3, 1.0, sampling="log")
+    hp.Choice("a", [1, 2])
+    tried = [{"rate": 0.1, "a": 1}, {"a": 2}]
+    assert find_untried(hp.space, tried, random.Random(0)) == {"a": 1}
+    assert find_untried(hp.space, [*tried, {"a": 1}], random.Random(0)) is None
+
+
+def test_values_that_differ_by_rounding_are_the_same() -> None:
+    assert is_tried({"x": 0.1 + 0.2, "y": 1}, [{"x": 0.3}])
+    assert not is_tried({"x": 0.31}, [{"x": 0.3}])
+    assert not is_tried({}, [{"x": 0.3}])
+    assert is_tried({"x": 1}, [{}])
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("kind", ["TPESampler", "RandomSampler", "CmaEsSampler", "NSGAIISampler"])
+def test_a_reseeded_sampler_repeats_one_trial_and_no_other(kind: str) -> None:
+    def draw(sampler: Any, number: int) -> float:
+        study = optuna.create_study(sampler=sampler)
+        reseed(sampler, 5, number)
+        return study.ask().suggest_float("x", 0.0, 1.0)
+
+    make = getattr(samplers, kind)
+    sampler = make()
+    values = [draw(sampler, number) for number in range(5)]
+    assert len(set(values)) == 5
+    assert [draw(make(seed=1), number) for number in range(5)] == values
+
+
+def test_a_sampler_made_with_a_seed_keeps_to_it() -> None:
+    assert own_seed(samplers.RandomSampler()) is None
+    assert own_seed(samplers.TPESampler()) is None
+    assert own_seed(samplers.TPESampler(seed=3)) == own_seed(samplers.TPESampler(seed=3))
+    assert own_seed(samplers.TPESampler(seed=3)) != own_seed(samplers.TPESampler(seed=4))

@@ -1,0 +1,110 @@
+"""Storages: opened, repaired, and refused in one line that hides passwords."""
+
+import sqlite3
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+from search.errors import StorageError
+from search.study.storage import mask_password, open_storage, repair_journal
+from tests.search.harness import load, search
+
+
+@pytest.mark.parametrize("keep", [1, 5, 40])
+def test_a_torn_last_line_is_cut_off_and_nothing_else_is_lost(tmp_path: Path, keep: int) -> None:
+    search(tmp_path, space="conditional", trials=3)
+    journal = tmp_path / "study.journal"
+    sound = journal.read_bytes()
+    last_line = sound.splitlines()[-1]
+    journal.write_bytes(sound + last_line[:keep])
+    assert repair_journal(journal) == keep
+    assert journal.read_bytes() == sound
+    study, _ = search(tmp_path, space="conditional", trials=5)
+    assert len(study.trials) == 5
+    assert len(load(tmp_path).trials) == 5
+
+
+def test_a_torn_line_that_was_written_on_is_cut_off(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(b'{"op_code": 1}\n{"op_co{"op_code": 2}\n')
+    assert repair_journal(journal) == len(b'{"op_co{"op_code": 2}\n')
+    assert journal.read_bytes() == b'{"op_code": 1}\n'
+
+
+def test_a_database_of_another_schema_is_one_line(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    open_storage(tmp_path / "study.journal", url)
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        database.execute("update alembic_version set version_num = 'v0.9.0.a'")
+    with pytest.raises(StorageError, match="cannot be opened: The runtime optuna version"):
+        open_storage(tmp_path / "study.journal", url)
+
+
+def test_a_torn_line_longer_than_a_block_is_cut_off(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(b"{}\n" + b"x" * 200_000)
+    assert repair_journal(journal) == 200_000
+    assert journal.read_bytes() == b"{}\n"
+
+
+def test_a_file_of_one_torn_line_becomes_empty(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(b'{"op_co')
+    assert repair_journal(journal) == 7
+    assert journal.read_bytes() == b""
+
+
+def test_sound_and_missing_journals_are_left_alone(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    assert repair_journal(journal) == 0
+    assert not journal.exists()
+    journal.write_bytes(b"{}\n")
+    assert repair_journal(journal) == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("what:ever", r"--storage .* is no database URL; write sqlite:///file.db"),
+        ("oracle9://me:secret@host/db", r"oracle9://me:\*\*\*@host/db is no database URL"),
+        (
+            "postgresql://me:secret@localhost/db",
+            r"me:\*\*\*@.* needs a driver .*pip install -r req",
+        ),
+        (
+            "mysql+pymysql://me:secret@localhost/db",
+            r"me:\*\*\*@.* needs a driver .*distributed.txt",
+        ),
+        ("postgresql://me:secret@host:port/db", r"^--storage the given URL is no database URL"),
+        ("postgresql://me:a@secret:b@host:5432/db", r"me:\*\*\*@host:5432/db has more than one @"),
+        ("sqlite:////dev/null/study.db", r"cannot be opened: unable to open database file"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_one_line(
+    tmp_path: Path, url: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for driver in ("psycopg", "pymysql"):
+        monkeypatch.setitem(sys.modules, driver, None)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with pytest.raises(StorageError, match=message) as raised:
+        open_storage(tmp_path / "study.journal", url)
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
+        ("sqlite:///study.db", "sqlite:///study.db"),
+        ("postgresql:///db?user=me&password=secret", "postgresql:///db?password=***&user=me"),
+        ("mysql://host/db?passwd=secret", "mysql://host/db?passwd=***"),
+        ("postgresql://me:a@secret@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me:s/e@secret@host/db", "postgresql://me:***@host/db"),
+        ("no url: secret", "the given URL"),
+    ],
+)
+def test_passwords_are_never_shown(url: str, shown: str) -> None:
+    assert mask_password(url) == shown

@@ -1,0 +1,70 @@
+"""What the machine offers is read from where the system tells it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from search.training.hardware import best_precision, gpu_count
+
+
+@pytest.fixture
+def nvidia(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A machine whose nvidia-smi is the given shell script."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def install(script: str) -> None:
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin{os.pathsep}/usr/bin")
+
+    return install
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fpu avx512f avx512_bf16 vnni", "bfloat16"),
+        ("fpu amx_bf16 amx_tile", "bfloat16"),
+        ("fpu avx2 avx512f", "float32"),
+    ],
+)
+def test_the_cpu_flags_decide_without_a_gpu(no_gpu, tmp_path, flags, expected):
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"model name\t: any\nflags\t\t: {flags}\n")
+    assert best_precision(info) == expected
+
+
+def test_an_unreadable_cpu_list_means_float32(no_gpu, tmp_path):
+    assert best_precision(tmp_path / "absent") == "float32"
+
+
+def test_no_nvidia_smi_means_no_gpu(no_gpu):
+    assert gpu_count() == 0
+
+
+def test_a_failing_nvidia_smi_means_no_gpu(nvidia):
+    nvidia("exit 9")
+    assert gpu_count() == 0
+
+
+@pytest.mark.parametrize(
+    ("visible", "count"),
+    [(None, 2), ("0", 1), ("1,0", 2), ("", 0), ("-1", 0), ("0,7,1", 1), ("GPU-2f1,MIG-77", 2)],
+)
+def test_cuda_visible_devices_limits_the_gpus(nvidia, monkeypatch, visible, count):
+    nvidia("echo 'GPU 0: H200 (UUID: GPU-2f1)'; echo 'GPU 1: H200 (UUID: GPU-3a2)'")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpu_count() == count
+
+
+def test_a_gpu_means_bfloat16_whatever_the_cpu(nvidia, tmp_path):
+    nvidia("echo 'GPU 0: H200 (UUID: GPU-2f1)'")
+    assert best_precision(tmp_path / "absent") == "bfloat16"

@@ -1,0 +1,278 @@
+"""Training: learns, repeats itself bit for bit, stops when told, and says how it ended."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from search.data.split import find_data, load_split
+from search.errors import DataError, SearchError
+from search.training.loop import set_precision, train
+from search.training.optimizers import OneCycle, SmoothedCrossEntropy
+from spaces.training_config import TrainingConfig
+
+CONFIG = TrainingConfig(learning_rate=0.01, batch_size=32)
+
+
+@pytest.fixture(autouse=True)
+def float32_afterwards():
+    yield
+    set_precision("float32")
+
+
+@pytest.fixture(scope="module")
+def split(small_data):
+    return load_split(small_data, val_size=100)
+
+
+def build(seed=1, dropout=0.1):
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.layers.Input((28, 28, 1)),
+            keras.layers.Conv2D(4, 5, strides=2, activation="relu"),
+            keras.layers.BatchNormalization(momentum=0.5),
+            keras.layers.Flatten(),
+            keras.layers.Dropout(dropout),
+            keras.layers.Dense(10, dtype="float32"),
+        ]
+    )
+
+
+def go_on(epoch, entry):
+    return False
+
+
+def values(result):
+    """The history without what the clock says."""
+    return [
+        {name: value for name, value in entry.items() if name != "seconds"}
+        for entry in result.history
+    ]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_small_model_learns(split, precision):
+    set_precision(precision)
+    result = train(build(), CONFIG, split, max_epochs=4, seed=1, on_epoch=go_on)
+    assert result.ended == "complete"
+    assert result.epochs == 4
+    assert result.history[-1]["val_accuracy"] > 0.9
+    assert set(result.history[0]) == {
+        *("loss", "accuracy", "val_loss", "val_accuracy", "seconds", "learning_rate")
+    }
+    assert result.train_seconds > 0
+    assert result.val_seconds > 0
+    assert result.images_per_second > 0
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon", "sgd"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+def test_every_optimizer_and_schedule_learns(split, optimizer, schedule):
+    config = TrainingConfig(
+        optimizer=optimizer,
+        schedule=schedule,
+        learning_rate=0.01,
+        weight_decay=0.0 if optimizer == "adam" else 0.001,
+        label_smoothing=0.1,
+        batch_size=32,
+    )
+    result = train(build(), config, split, max_epochs=3, seed=1, on_epoch=go_on)
+    assert result.history[-1]["val_accuracy"] > 0.5
+    assert (result.history[-1]["learning_rate"] < 1e-4) == (schedule != "constant")
+
+
+def test_the_same_seed_gives_the_same_history_to_the_last_bit(small_data):
+    # A process of its own: thread limits must be set before TensorFlow starts.
+    script = f"""
+        import keras
+        from pathlib import Path
+        from search.data.split import load_split
+        from search.training.loop import set_precision, train
+        from spaces.training_config import TrainingConfig
+        from tests.search.training.test_loop import build, go_on, values
+        split = load_split(Path({str(small_data)!r}), val_size=100)
+        config = TrainingConfig(batch_size=32, augmentation="flip_shift_erase")
+        runs = []
+        for precision in ("float32", "bfloat16"):
+            for seed in (5, 5, 6):
+                set_precision(precision)
+                result = train(
+                    build(seed), config, split, max_epochs=2, seed=seed, on_epoch=go_on
+                )
+                runs.append(values(result))
+                keras.backend.clear_session()
+        assert runs[0] == runs[1] != runs[2], runs[:3]
+        assert runs[3] == runs[4] != runs[5], runs[3:]
+    """
+    one_thread = {
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "TF_NUM_INTEROP_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, **one_thread},
+        check=True,
+    )
+
+
+def test_the_callback_stops_the_training_and_sees_every_epoch(split):
+    seen = []
+
+    def stop_after_two(epoch, entry):
+        seen.append((epoch, entry["val_accuracy"]))
+        return epoch == 2
+
+    result = train(build(), CONFIG, split, max_epochs=9, seed=1, on_epoch=stop_after_two)
+    assert result.ended == "stopped"
+    assert seen == [(n, entry["val_accuracy"]) for n, entry in enumerate(result.history, 1)]
+    assert len(seen) == 2
+
+
+def test_an_error_in_the_callback_comes_out(split):
+    def fail(epoch, entry):
+        raise ConnectionError("the coordinator is gone")
+
+    with pytest.raises(ConnectionError, match="the coordinator is gone"):
+        train(build(), CONFIG, split, max_epochs=2, seed=1, on_epoch=fail)
+
+
+def test_a_diverging_training_ends_early(split):
+    config = TrainingConfig(optimizer="sgd", learning_rate=1e30, batch_size=32)
+    asked = []
+    result = train(
+        build(), config, split, max_epochs=3, seed=1, on_epoch=lambda *_: bool(asked.append(1))
+    )
+    assert result.ended == "non-finite loss"
+    assert result.history == []
+    assert not asked
+
+
+def test_a_diverged_validation_ends_early(split):
+    class Overflow(keras.layers.Layer):
+        def call(self, inputs, training=False):
+            return inputs if training else inputs * float("nan")
+
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10), Overflow()])
+    result = train(model, CONFIG, split, max_epochs=3, seed=1, on_epoch=go_on)
+    assert result.ended == "non-finite loss"
+
+
+def test_a_compiled_model_keeps_its_own_compilation(split):
+    model = build()
+    model.compile(
+        optimizer=keras.optimizers.RMSprop(0.003),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    optimizer = model.optimizer
+    result = train(model, CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on)
+    assert model.optimizer is optimizer
+    assert model.compiled
+    assert result.history[-1]["learning_rate"] == pytest.approx(0.003)
+    assert int(optimizer.iterations) == 2 * (500 // 32)
+
+
+def test_a_compiled_model_needs_an_accuracy_metric(split):
+    model = build()
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(SearchError, match=r"logs loss, val_loss; val_accuracy is needed.*metrics="):
+        train(model, CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on)
+
+
+def test_at_least_one_epoch_is_needed(split):
+    with pytest.raises(ValueError, match="max_epochs=0; use 1 or more"):
+        train(build(), CONFIG, split, max_epochs=0, seed=1, on_epoch=go_on)
+
+
+def test_the_trained_model_loads_with_stock_keras(split, tmp_path):
+    model = build()
+    train(model, CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on)
+    model.save(tmp_path / "model.keras")
+    images = split.val_images[:8, ..., None].astype("float32") / 255
+    code = (
+        "import sys, keras, numpy; model = keras.models.load_model(sys.argv[1]);"
+        "numpy.save(sys.argv[3], model.predict(numpy.load(sys.argv[2]), verbose=0))"
+    )
+    paths = [str(tmp_path / name) for name in ("model.keras", "images.npy", "outputs.npy")]
+    np.save(paths[1], images)
+    subprocess.run([sys.executable, "-c", code, *paths], cwd=tmp_path, check=True)
+    expected = model.predict(images, verbose=0)
+    np.testing.assert_allclose(np.load(paths[2]), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_larger_than_the_data_is_one_step(split):
+    config = dataclasses.replace(CONFIG, batch_size=4096)
+    result = train(build(), config, split, max_epochs=1, seed=1, on_epoch=go_on)
+    assert result.epochs == 1
+
+
+def test_the_learning_rate_follows_one_cycle():
+    rates = [float(OneCycle(1.0, 100)(step)) for step in range(101)]
+    assert rates[0] == pytest.approx(0.05)
+    assert max(rates) == rates[19] == pytest.approx(1.0)
+    assert rates[60] == pytest.approx(0.5)
+    assert rates[100] == 0.0
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_equals_that_of_stock_keras(smoothing):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 3, (7, 10)).astype("float32"), rng.integers(0, 10, 7)
+    stock = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    expected = float(stock(keras.utils.to_categorical(labels, 10), logits))
+    for shaped in (labels, labels[:, None]):
+        assert float(SmoothedCrossEntropy(smoothing)(shaped, logits)) == pytest.approx(expected)
+
+
+def test_weight_decay_spares_biases_and_normalisation(split):
+    config = TrainingConfig(optimizer="sgd", learning_rate=1e-12, weight_decay=1e11, batch_size=500)
+    model = build(dropout=0.0)
+    before = {weight.path: weight.numpy() for weight in model.trainable_weights}
+    train(model, config, split, max_epochs=1, seed=1, on_epoch=go_on)
+    for weight in model.trainable_weights:
+        factor = 0.9 if weight.path.endswith("kernel") else 1.0
+        np.testing.assert_allclose(weight.numpy(), factor * before[weight.path], atol=1e-6)
+
+
+def test_real_images_are_learnt():
+    try:
+        split = load_split(find_data(None), train_size=2000, val_size=500)
+    except DataError as error:
+        pytest.skip(str(error))
+    config = TrainingConfig(learning_rate=0.003, batch_size=64, augmentation="flip")
+    result = train(build(), config, split, max_epochs=3, seed=1, on_epoch=go_on)
+    assert result.history[-1]["val_accuracy"] > 0.7
+
+
+def test_without_validation_nothing_of_it_is_recorded(split):
+    result = train(build(), CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on, validate=False)
+    assert result.ended == "complete"
+    assert set(result.history[0]) == {"loss", "accuracy", "seconds", "learning_rate"}
+    with_it = train(build(), CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on)
+    for entry, other in zip(values(result), values(with_it), strict=True):
+        assert entry == {name: other[name] for name in entry}
+
+
+@pytest.mark.parametrize("last_epoch", [2, 9])
+def test_an_averaged_network_is_kept_as_it_was_validated(split, last_epoch):
+    config = dataclasses.replace(CONFIG, weight_averaging=True)
+    model, plain = build(), build()
+    result = train(
+        model, config, split, max_epochs=3, seed=1, on_epoch=lambda epoch, _: epoch >= last_epoch
+    )
+    train(plain, CONFIG, split, max_epochs=3, seed=1, on_epoch=lambda epoch, _: epoch >= last_epoch)
+    images = split.val_images[..., None].astype(np.float32) / 255
+    accuracy = np.mean(model.predict(images, verbose=0).argmax(axis=1) == split.val_labels)
+    assert accuracy == pytest.approx(result.history[-1]["val_accuracy"], abs=1e-6)
+    assert not np.allclose(model.get_weights()[0], plain.get_weights()[0], atol=1e-5)
