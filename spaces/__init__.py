@@ -7,10 +7,10 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Iterable
-from difflib import get_close_matches
 from types import ModuleType
 from typing import Any, Final, Protocol
+
+from spaces.errors import SpaceError, did_you_mean, one_line
 
 __all__ = [
     "SPACES",
@@ -22,10 +22,6 @@ __all__ = [
 ]
 
 SPACES: Final = {"cnn": "spaces.cnn:CnnSpace", "mlp": "spaces.mlp:MlpSpace"}
-
-
-class SpaceError(Exception):
-    """A space that was asked for cannot be had; the message is one line for the user."""
 
 
 class Space(Protocol):
@@ -54,14 +50,14 @@ def load_space(name: str) -> Space:
     if not colon or not module_name or not class_name:
         raise SpaceError(
             f"space {name!r} is unknown; use {' or '.join(SPACES)}, or your own as "
-            f"package.module:ClassName.{_nearest(name, SPACES)}"
+            f"package.module:ClassName.{did_you_mean(name, SPACES)}"
         )
     space_class = _find_class(name, _import(name, module_name), class_name)
     try:
         space = space_class()
     except Exception as error:  # the constructor is the user's: anything may come
         raise SpaceError(
-            f"space {name!r}: {class_name}() raised {_one_line(error)}; "
+            f"space {name!r}: {class_name}() raised {one_line(error, typed=True)}; "
             "make it work without arguments."
         ) from error
     if not callable(getattr(space, "build", None)):
@@ -103,7 +99,7 @@ def _import(name: str, module_name: str) -> ModuleType:
     except Exception as error:  # importing runs the user's code: anything may come
         raise SpaceError(
             f"space {name!r}: cannot import module {module_name!r} from {os.getcwd()} or the "
-            f"Python path: {_one_line(error)}."
+            f"Python path: {one_line(error, typed=True)}."
         ) from error
 
 
@@ -114,15 +110,5 @@ def _find_class(name: str, module: ModuleType, class_name: str) -> type[Space]:
     classes = [key for key, _ in inspect.getmembers(module, inspect.isclass) if key[0] != "_"]
     raise SpaceError(
         f"space {name!r}: module {module.__name__!r} has no class {class_name!r}; "
-        f"its classes are {', '.join(classes) or '(none)'}.{_nearest(class_name, classes)}"
+        f"its classes are {', '.join(classes) or '(none)'}.{did_you_mean(class_name, classes)}"
     )
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    close = get_close_matches(name, names, n=1, cutoff=0.4)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()).rstrip(".")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -2,8 +2,9 @@
 
 The other engine is in `search.engines.keras_tuner_engine`. An engine speaks for one study, of
 which it is the only one to ask for trials. The coordinator calls `ask` and `budget`, then
-`suggest` for each hyperparameter that the space asks for, `learn` and `duplicate_of` once the model stands, `report`
-after each epoch, and one of `complete`, `prune`, `fail` and `requeue` at the end.
+`suggest` for each hyperparameter that the space asks for, `learn` and `duplicate_of` once the
+model stands, `report` after each epoch, and one of `complete`, `prune`, `fail` and `requeue` at
+the end.
 """
 
 import json
