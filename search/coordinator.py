@@ -15,13 +15,19 @@ from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from search.engines.optuna_engine import Budget, OptunaEngine
-from search.engines.samplers import trial_seed
 from search.errors import SearchError, StorageError, TakenOverError
 from search.progress import Progress, RunningTrial
 from search.settings import SearchSettings
 from search.study.claims import ATTEMPTS, Claims
 from search.study.notes import NOTED_TRIALS, save_trial_note, trial_note
-from search.study.study import FINISHED, Artifacts, Checkpoints, best_trial, count_states
+from search.study.study import (
+    FINISHED,
+    Artifacts,
+    Checkpoints,
+    best_trial,
+    count_states,
+    trial_seed,
+)
 from search.workers.messages import (
     Answer,
     Built,

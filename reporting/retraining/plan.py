@@ -7,8 +7,7 @@ from reporting.retraining.order import Retrained, Retraining
 from reporting.retraining.tasks import Results, Task
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record
-from search.engines.samplers import trial_seed
-from search.study.study import split_sizes
+from search.study.study import split_sizes, trial_seed
 from spaces import first_configurations
 
 # In place of a trial's number: far from all of them, so that no retraining repeats its trial, and

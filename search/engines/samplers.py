@@ -19,17 +19,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import SettingsError
+from search.study.study import trial_seed
 
 GRID_LEVELS = 5
 # Most trials that a model is fitted to: beyond them asking gets slow (TPE: 0.2 s at 1,000).
 _MEMORY = {"tpe": 300, "gp": 300}
 # Optuna imports these only when it draws, and does not depend on them.
 _PACKAGES = {"gp": ("torch",), "cmaes": ("cmaes",)}
-
-
-def trial_seed(seed: int, number: int) -> int:
-    """The seed of everything random in one trial: in [0, 2**32), distinct for near numbers."""
-    return (seed * 1_000_003 + number) % 2**32
 
 
 class SeededByTrial(BaseSampler):

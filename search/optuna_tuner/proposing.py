@@ -7,11 +7,11 @@ from typing import Any
 import optuna
 from optuna.samplers import BruteForceSampler, GridSampler
 
-from search.engines.samplers import trial_seed
 from search.optuna_tuner import recording
 from search.optuna_tuner.attempt import Attempt
 from search.optuna_tuner.seeding import reseed
 from search.optuna_tuner.untried import find_untried, is_tried
+from search.study.study import trial_seed
 
 _MAX_DRAWS = 20  # of one trial; KerasTuner's random search gives up after as many
 _TRIAL_ID = "trial_id"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from optuna.samplers import BaseSampler
 from optuna.samplers._lazy_random_state import LazyRandomState
 
-from search.engines.samplers import trial_seed
+from search.study.study import trial_seed
 
 
 def own_seed(sampler: BaseSampler) -> int | None:

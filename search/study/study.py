@@ -31,6 +31,11 @@ _FLAGS = {
 }
 
 
+def trial_seed(seed: int, number: int) -> int:
+    """Return the seed of everything random in a trial; in [0, 2**32), distinct for near numbers."""
+    return (seed * 1_000_003 + number) % 2**32
+
+
 def split_words(train_size: int | None, val_size: int) -> str:
     """How the training images are parted, as the study stores it; `split_sizes` reads it."""
     train = "all other" if train_size is None else f"{train_size:,}"

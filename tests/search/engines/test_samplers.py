@@ -11,8 +11,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.engines.samplers import make_sampler, to_grid, trial_seed
+from search.engines.samplers import make_sampler, to_grid
 from search.errors import SettingsError
+from search.study.study import trial_seed
 
 
 def test_seeds_of_trials_and_searches_do_not_meet() -> None:
