@@ -1,6 +1,5 @@
 """Every test accuracy there is: one point for each seed, nothing averaged away."""
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,7 +22,7 @@ from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph, Picture, Section, Table
 from spaces.baselines import BASELINES
 
-_PUBLISHED: Final = {baseline.name: baseline.published_accuracy for baseline in BASELINES}
+_BASELINES: Final = {baseline.name: baseline for baseline in BASELINES}
 _BELOW: Final = 0.22
 
 
@@ -40,10 +39,8 @@ def section(evidence: Evidence) -> Section:
 
 
 def published(row: Row) -> float | None:
-    """The first percentage that the publication of a baseline claims; None without one."""
-    claim = _PUBLISHED.get(row.name) if row.kind == "baseline" else None
-    found = re.search(r"(\d+(?:\.\d+)?) ?%", claim or "")
-    return float(found[1]) / 100 if found else None
+    """Return the published accuracy of a baseline, in [0, 1]; None without one."""
+    return _BASELINES[row.name].published_accuracy if _is_published(row) else None
 
 
 def _picture(rows: Sequence[Row]) -> Picture:
@@ -143,4 +140,8 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 def _claim(row: Row) -> str:
-    return (_PUBLISHED.get(row.name) if row.kind == "baseline" else None) or MISSING
+    return _BASELINES[row.name].published if _is_published(row) else MISSING
+
+
+def _is_published(row: Row) -> bool:
+    return row.kind == "baseline" and row.name in _BASELINES
