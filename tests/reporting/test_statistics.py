@@ -4,9 +4,9 @@ import gc
 
 import numpy as np
 import pytest
-from reporting.measuring import statistics
 from scipy import stats
 
+from reporting import statistics
 from reporting.statistics import compare, interval
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reporting.measuring import test_split
 
+from reporting import test_split
 from reporting.test_split import load_test_split, require_test_files
 from search.errors import DataError
 from tests.conftest import small_images, write_idx_data
