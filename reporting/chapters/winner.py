@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
 from predicting.models import ModelError, load_model
 from reporting.analysis.missing import no_test_results
 from reporting.drawing.learning import learning_curves
 from reporting.drawing.style import MISSING, spread
 from reporting.evidence import Evidence, Remeasured
-from reporting.page.document import Block, Code, Paragraph, Section, Table
+from reporting.page.document import Block, Code, Column, Paragraph, Section, Table
 from reporting.retraining.order import MODEL_FILE
 from spaces import load_space
 
@@ -44,14 +42,15 @@ def _configuration(evidence: Evidence, winner: Remeasured) -> list[Block]:
     words = _described(str(evidence.record.facts["space"]), params)
     if words is not None:
         blocks.append(Paragraph(words, strong=True))
-    values = pd.DataFrame({"hyperparameter": list(params), "value": list(params.values())})
-    shown = values.assign(value=[_as_text(value) for value in params.values()])
     blocks.append(
         Table(
             name="winner-hyperparameters",
-            caption=f"All {len(params)} hyperparameters of trial {number}.",
-            shown=shown,
-            values=values,
+            caption=f"The {len(params)} hyperparameters of trial {number}",
+            columns=[
+                Column("hyperparameter", "hyperparameter", lambda item: item[0]),
+                Column("value", "value", lambda item: item[1], _as_text),
+            ],
+            items=list(params.items()),
         )
     )
     return blocks
@@ -81,14 +80,17 @@ def _architecture(evidence: Evidence) -> list[Block]:
     # Importing Keras takes seconds, which a report without a model need not spend.
     from reporting.analysis.keras_code import keras_code
 
-    layers = _layers(model)
-    shown = layers.assign(parameters=[f"{count:,}" for count in layers["parameters"]])
     return [
         Table(
             name="winner-layers",
-            caption=f"Its {len(layers)} layers, {model.count_params():,} parameters in all.",
-            shown=shown,
-            values=layers,
+            caption=f"{len(model.layers)} layers, {model.count_params():,} parameters",
+            columns=[
+                Column("layer", "layer", lambda layer: layer.name),
+                Column("kind", "type", lambda layer: type(layer).__name__),
+                Column("output shape", "output shape", _shape),
+                Column("parameters", "parameters", lambda layer: layer.count_params(), ","),
+            ],
+            items=model.layers,
         ),
         Paragraph(
             "This code builds the same layers with fresh weights. It says nothing of training; "
@@ -96,20 +98,6 @@ def _architecture(evidence: Evidence) -> list[Block]:
         ),
         Code(keras_code(model), "python"),
     ]
-
-
-def _layers(model: Any) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "layer": layer.name,
-                "kind": type(layer).__name__,
-                "output shape": _shape(layer),
-                "parameters": layer.count_params(),
-            }
-            for layer in model.layers
-        ]
-    )
 
 
 def _shape(layer: Any) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reporting.page.document import MISSING as MISSING
 from reporting.statistics import Interval
 
 # Source: Okabe & Ito 2008, "Color Universal Design": told apart by colour-blind readers too.
@@ -20,7 +21,6 @@ GREY: Final = "#7F7F7F"
 CYCLE: Final = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
 STATES: Final = {"COMPLETE": BLUE, "PRUNED": ORANGE, "FAIL": VERMILION, "RUNNING": GREY}
 WIDTH_INCHES: Final = 8.0
-MISSING: Final = "-"
 
 
 def new_figure(height_inches: float = 3.6, **subplots: Any) -> tuple[Figure, Any]:

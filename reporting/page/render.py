@@ -74,7 +74,14 @@ def _written(block: Block, directory: Path) -> dict[str, Any]:
 def _write_table(table: Table, folder: Path) -> dict[str, Any]:
     values = table.shown if table.values is None else table.values
     values.to_csv(folder / f"{table.name}.csv", index=False)
-    columns = [_Column.of(table.shown, name) for name in table.shown.columns]
+    columns = (
+        [
+            _Column(str(name), left)
+            for name, left in zip(table.shown.columns, table.left, strict=True)
+        ]
+        if table.columns
+        else [_Column.of(table.shown, name) for name in table.shown.columns]
+    )
     return {
         "kind": "table",
         "name": table.name,

@@ -3,21 +3,31 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from reporting.drawing.style import new_figure
-from reporting.page.document import Code, Document, Paragraph, Picture, Section, Table
+from reporting.page.document import Code, Column, Document, Paragraph, Picture, Section, Table
 from reporting.page.render import write_document
 
 
 def document(**changes: object) -> Document:
     figure, axes = new_figure()
     axes.plot([1, 2, 3])
-    frame = pd.DataFrame({"name": ["left|right", "<c>"], "value": ["1.5 %", "-"]})
+    rows = [{"name": "left|right", "value": 0.015}, {"name": "<c>", "value": None}]
     blocks = [
         Paragraph("A <b>sentence</b>.", strong=True),
         Table(
-            name="numbers", caption="Numbers", shown=frame, values=pd.DataFrame({"value": [0.015]})
+            name="numbers",
+            caption="Numbers",
+            columns=[
+                Column("name", "name"),
+                Column("value", "share", format=".1%"),
+                Column("twice", value=lambda row: 2 * (row["value"] or 0)),
+                Column(None, "letters", lambda row: len(row["name"]), "03d"),
+            ],
+            items=rows,
         ),
         Picture(name="line", finding="It rises", caption="To the right", figure=figure),
         Code("python report.py --study 'a & b'", "console"),
@@ -45,25 +55,37 @@ def test_text_is_shown_as_it_is(tmp_path: Path) -> None:
     assert "A &lt;b&gt;sentence&lt;/b&gt;." in html
     assert "&lt;c&gt;" in html
     markdown = (tmp_path / "report.md").read_text()
-    assert "| left\\|right | 1.5 % |" in markdown
+    assert "| left\\|right | 1.5% | 010 |" in markdown
     assert "python report.py --study 'a & b'" in markdown
 
 
 def test_tables_and_figures_lie_beside_the_page(tmp_path: Path) -> None:
     write_document(document(), tmp_path)
-    assert pd.read_csv(tmp_path / "tables" / "numbers.csv")["value"].tolist() == [0.015]
+    assert (tmp_path / "tables" / "numbers.csv").exists()
     assert (tmp_path / "figures" / "line.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (tmp_path / "figures" / "line.svg").read_text()
     assert "![It rises](figures/line.png)" in (tmp_path / "report.md").read_text()
 
 
-def test_a_markdown_table_has_a_row_for_each_line(tmp_path: Path) -> None:
+def test_a_column_is_shown_as_text_and_written_as_a_value(tmp_path: Path) -> None:
     write_document(document(), tmp_path)
+    written = pd.read_csv(tmp_path / "tables" / "numbers.csv")
+    assert list(written.columns) == ["name", "value", "twice"]
+    assert written["value"].tolist() == pytest.approx([0.015, np.nan], nan_ok=True)
     lines = (tmp_path / "report.md").read_text().splitlines()
-    start = lines.index("| name | value |")
-    assert lines[start + 1] == "|:-|-:|"
-    assert lines[start + 2 : start + 4] == ["| left\\|right | 1.5 % |", "| <c> | - |"]
+    start = lines.index("| name | share | letters |")
+    assert lines[start + 1] == "|:-|-:|-:|"
+    assert lines[start + 2 : start + 4] == ["| left\\|right | 1.5% | 010 |", "| <c> | - | 003 |"]
     assert lines[start + 4] == ""
+
+
+def test_a_long_table_is_cut_on_the_page_only() -> None:
+    frame = pd.DataFrame({"n": range(1, 2001)})
+    table = Table(name="n", caption="Numbers", columns=[Column("n", "n")], items=frame, most=20)
+    assert len(table.shown) == 20
+    assert table.caption == "Numbers (the first 20 of 2,000; the CSV has all)"
+    assert table.values is not None
+    assert len(table.values) == 2000
 
 
 def test_a_warning_stands_in_both_files(tmp_path: Path) -> None:
