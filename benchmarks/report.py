@@ -21,7 +21,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from search.data.split import find_data, fingerprint
+from search.data.files import find_data, fingerprint
+from search.data.split import SplitSizes
 from search.study.notes import NOTED_TRIALS, save_trial_note, trial_note
 from search.study.provenance import machine
 from search.study.storage import open_storage
@@ -46,7 +47,7 @@ def make_study(directory: Path, trials: int, val_size: int, seed: int = 0) -> No
     facts = {
         "space": "cnn",
         "data": fingerprint(find_data()),
-        "split": split_words(None, val_size),
+        "split": split_words(SplitSizes(val=val_size)),
         "epochs": EPOCHS,
         "precision": "float32",
         "engine": "optuna",

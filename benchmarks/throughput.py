@@ -158,13 +158,14 @@ def _finish(process: "subprocess.Popen[str]") -> list[dict[str, float]]:
 def _train_all(side: str, models: list[str], args: argparse.Namespace) -> None:
     import keras
 
-    from search.data.split import find_data, load_split
+    from search.data.files import find_data
+    from search.data.split import SplitSizes, load_split
     from search.training.hardware import best_precision
     from search.training.loop import set_precision
     from spaces.cnn_model import build_model
 
     precision = best_precision() if args.precision == "best" else args.precision
-    split = load_split(find_data(), train_size=args.images, val_size=max(10, args.images // 6))
+    split = load_split(find_data(), SplitSizes(train=args.images, val=max(10, args.images // 6)))
     for name in models:
         keras.backend.clear_session()
         set_precision("float32" if side == "stock" else precision)

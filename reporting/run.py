@@ -28,7 +28,8 @@ from reporting.settings import ReportSettings
 from reporting.study_tables import Record, read_study
 from reporting.test_split import TestSplit, load_test_split, require_test_files
 from search.command_line import stop_by_signal
-from search.data.split import find_data, fingerprint, load_split
+from search.data.files import find_data, fingerprint
+from search.data.split import load_split
 from search.display import duration
 from search.study.provenance import command_line, commit, machine
 from search.study.study import split_sizes
@@ -139,10 +140,9 @@ def _retrain(
     directory: Path,
     progress: Progress,
 ) -> Results:
-    train_size, val_size = split_sizes(str(record.facts["split"]))
     workers = WorkerSettings(
         space=str(record.facts["space"]),
-        load_split=partial(load_split, data_dir, train_size=train_size, val_size=val_size),
+        load_split=partial(load_split, data_dir, split_sizes(str(record.facts["split"]))),
         precision=record.facts["precision"],
     )
     followed: list[Candidate] = []
@@ -220,7 +220,6 @@ def _gather(
     results: Results,
     arguments: Sequence[str],
 ) -> Evidence:
-    train_size, val_size = split_sizes(str(record.facts["split"]))
     remeasured = [
         Remeasured(candidate=candidate, runs=_finished(candidate.tasks, results))
         for candidate in plan.candidates
@@ -246,7 +245,7 @@ def _gather(
         winner=winner,
         rows=rows,
         differences=evidences.differences(rows),
-        split=load_split(data_dir, train_size=train_size, val_size=val_size),
+        split=load_split(data_dir, split_sizes(str(record.facts["split"]))),
         test=test,
         command=command_line(arguments),
         machine=machine(),

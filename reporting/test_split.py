@@ -32,7 +32,7 @@ def require_test_files(directory: Path) -> None:
     """See to it that the test files are there, without opening them.
 
     Args:
-        directory: Folder from `search.data.split.find_data`; what is missing in the Keras cache is
+        directory: Folder from `search.data.files.find_data`; what is missing in the Keras cache is
             downloaded.
 
     Raises:

@@ -17,7 +17,8 @@ from optuna_dashboard import save_note
 
 from search.command_line import EXIT_CODES, let_signals_stop
 from search.coordinator import Coordinator, Display
-from search.data.split import find_data, fingerprint, load_split
+from search.data.files import find_data, fingerprint
+from search.data.split import load_split
 from search.engines.optuna_engine import OptunaEngine, SharedEngine
 from search.errors import StorageError
 from search.settings import SearchSettings, is_server
@@ -219,7 +220,7 @@ def _facts(
     return {
         "space": settings.space,
         "data": fingerprint(data_dir),
-        "split": split_words(settings.train_size, settings.val_size),
+        "split": split_words(settings.split),
         "epochs": settings.max_epochs,
         "precision": precision,
         "engine": settings.engine,
@@ -288,10 +289,9 @@ def _workers(
     cluster: "Cluster | None",
     display: Display,
 ) -> Workers[Any]:
-    sizes: dict[str, Any] = {"train_size": settings.train_size, "val_size": settings.val_size}
     needed = WorkerSettings(
         space=settings.space,
-        load_split=partial(load_split, data_dir, **sizes),
+        load_split=partial(load_split, data_dir, settings.split),
         precision=precision,
     )
     common: dict[str, Any] = {

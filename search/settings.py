@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from search.data.split import SplitSizes
 from search.errors import SettingsError
 
 ENGINES: Final = ("optuna", "keras-tuner")
@@ -183,6 +184,11 @@ class SearchSettings:
         """How the engine proposes: the name of Optuna's sampler or of KerasTuner's tuner."""
         given, names = (self.sampler, SAMPLERS) if self.engine == "optuna" else (self.tuner, TUNERS)
         return given or names[0]
+
+    @property
+    def split(self) -> SplitSizes:
+        """Sizes of the training and the validation part."""
+        return SplitSizes(train=self.train_size, val=self.val_size)
 
     @property
     def study_name(self) -> str:

@@ -43,7 +43,7 @@ ERRORS = {
     "missing data": (["--data-dir", "nowhere"], "nowhere has no train-images-idx3-ubyte.gz"),
     "words for numbers": (["--trials", "abc"], "argument --trials: invalid int value: 'abc'; see"),
     "no such module": (["--space", "nothing:Here"], "cannot import module 'nothing'"),
-    "too much validation": (["--val-size", "99999"], "val_size"),
+    "too much validation": (["--val-size", "99999"], "--val-size is 99999"),
     "unreachable database": (
         ["--storage", "sqlite:////dev/null/x.db"],
         "--storage sqlite:////dev/null/x.db cannot be opened",

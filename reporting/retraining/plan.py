@@ -132,10 +132,10 @@ class Plan:
         return entries
 
     def _entry(self, name: str, params: dict[str, Any], epochs: int) -> Entry:
-        train_size, val_size = split_sizes(str(self._record.facts["split"]))
+        sizes = split_sizes(str(self._record.facts["split"]))
         # All images against the search's training part, in whose epochs the times were taken.
-        searched = (60_000 - val_size) if train_size is None else train_size
-        seconds = self._seconds(params) * (searched + val_size) / searched
+        searched = (60_000 - sizes.val) if sizes.train is None else sizes.train
+        seconds = self._seconds(params) * (searched + sizes.val) / searched
         return Entry(
             name=name,
             params=params,

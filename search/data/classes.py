@@ -15,5 +15,5 @@ CLASS_NAMES: Final = (
     "Bag",
     "Ankle boot",
 )
-# What `search.data.split.fingerprint` says of the official training files.
+# What `search.data.files.fingerprint` says of the official training files.
 FASHION_MNIST: Final = "3e570ece69df61ebe2cddb32173b58e9"

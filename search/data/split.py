@@ -1,4 +1,4 @@
-"""The training images in two parts: one to train on, one to choose by."""
+"""The fixed split of the training images into a training and a validation part."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,18 +8,29 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from search.data.files import IMAGES_FILE, LABELS_FILE, Bytes, find_data, fingerprint, read_idx
+from search.data.files import IMAGES_FILE, LABELS_FILE, Bytes, read_idx
 from search.errors import DataError
 
-__all__ = ["Bytes", "Split", "find_data", "fingerprint", "load_split"]
-
-# The same for every trial and every search: scores of two searches stay comparable.
+# The same for every search, so that scores of two searches are comparable.
 _SPLIT_SEED: Final = 20_170_825
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitSizes:
+    """Numbers of images in the two parts; `load_split` checks that they fit the data.
+
+    Args:
+        train: Training images; None for all images that validation leaves.
+        val: Validation images.
+    """
+
+    train: int | None = None
+    val: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Split:
-    """Training and validation parts of the official training images.
+    """Training and validation images with their labels.
 
     Args:
         train_images: (n, 28, 28) uint8.
@@ -55,20 +66,19 @@ class Split:
                 )
 
 
-def load_split(directory: Path, *, train_size: int | None = None, val_size: int) -> Split:
-    """Read the training files and part them, always in the same way.
+def load_split(directory: Path, sizes: SplitSizes) -> Split:
+    """Read the training files and split them, always in the same way.
 
-    Every class has its share of both parts (to within one image where the sizes do not divide), and
-    a smaller part is contained in a larger one. An image that occurs twice never goes into
-    validation, so no validation image has a twin in training.
+    The split is stratified: each part holds every class in proportion, to within one image. A
+    smaller training part is contained in a larger one. Images that occur more than once stay out
+    of validation, so no validation image has a duplicate in training.
 
     Args:
-        directory: Folder from `find_data`.
-        train_size: Training images; None for all that validation leaves.
-        val_size: Validation images.
+        directory: Folder from `search.data.files.find_data`.
+        sizes: At least one image of each class in both parts.
 
     Raises:
-        DataError: A file is missing, damaged or wrong, or a size does not fit.
+        DataError: A file is missing, damaged or wrong, or a size does not fit the data.
     """
     images = read_idx(directory, IMAGES_FILE, dimensions=3)
     labels = read_idx(directory, LABELS_FILE, dimensions=1)
@@ -84,12 +94,12 @@ def load_split(directory: Path, *, train_size: int | None = None, val_size: int)
     single = np.array([counts[keys[index]] == 1 for index in order])
     candidates = _interleave(order[single], labels)
     classes = len(np.unique(labels))
-    _check_size("val_size", val_size, classes, len(candidates) - classes)
-    val = candidates[:val_size]
+    _check_size("--val-size", sizes.val, classes, len(candidates) - classes)
+    val = candidates[: sizes.val]
     rest = _interleave(order[~np.isin(order, val)], labels)
-    if train_size is not None:
-        _check_size("train_size", train_size, classes, len(rest))
-    train = rest[:train_size]
+    if sizes.train is not None:
+        _check_size("--train-size", sizes.train, classes, len(rest))
+    train = rest[: sizes.train]
     return Split(
         train_images=images[train],
         train_labels=labels[train],
@@ -99,7 +109,7 @@ def load_split(directory: Path, *, train_size: int | None = None, val_size: int)
 
 
 def _interleave(order: npt.NDArray[np.int64], labels: Bytes) -> npt.NDArray[np.int64]:
-    """Reorder indices so that every leading part holds each class in proportion."""
+    """Reorder indices so that every prefix holds each class in proportion."""
     position = np.empty(len(order))
     for label in np.unique(labels[order]):
         members = np.flatnonzero(labels[order] == label)
@@ -107,9 +117,8 @@ def _interleave(order: npt.NDArray[np.int64], labels: Bytes) -> npt.NDArray[np.i
     return order[np.argsort(position, kind="stable")]
 
 
-def _check_size(name: str, size: int, lowest: int, highest: int) -> None:
+def _check_size(flag: str, size: int, lowest: int, highest: int) -> None:
     if not lowest <= size <= highest:
         raise DataError(
-            f"{name} is {size}; with this data it must be in [{lowest}, {highest}]. "
-            "Ask for another size, or use a larger data set."
+            f"{flag} is {size}; with this data set it must be in [{lowest}, {highest}]."
         )

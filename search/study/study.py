@@ -15,6 +15,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search.data.split import SplitSizes
 from search.errors import StudyError
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -36,14 +37,14 @@ def trial_seed(seed: int, number: int) -> int:
     return (seed * 1_000_003 + number) % 2**32
 
 
-def split_words(train_size: int | None, val_size: int) -> str:
+def split_words(sizes: SplitSizes) -> str:
     """How the training images are parted, as the study stores it; `split_sizes` reads it."""
-    train = "all other" if train_size is None else f"{train_size:,}"
-    return f"stratified, fixed: {val_size:,} validation images, {train} for training"
+    train = "all other" if sizes.train is None else f"{sizes.train:,}"
+    return f"stratified, fixed: {sizes.val:,} validation images, {train} for training"
 
 
-def split_sizes(words: str) -> tuple[int | None, int]:
-    """Sizes of the training part (None: all other images) and of the validation part.
+def split_sizes(words: str) -> SplitSizes:
+    """Return the sizes that `split_words` wrote.
 
     Raises:
         StudyError: `split_words` has not written this.
@@ -52,7 +53,7 @@ def split_sizes(words: str) -> tuple[int | None, int]:
     if match is None:
         raise StudyError(f"the study's split is {words!r}; this version cannot read it.")
     val, train = (part.replace(",", "") for part in match.groups())
-    return (None if train == "all other" else int(train)), int(val)
+    return SplitSizes(train=None if train == "all other" else int(train), val=int(val))
 
 
 def lock_study(file: Path, name: str) -> FileLock:

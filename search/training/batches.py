@@ -6,7 +6,8 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
-from search.data.split import Bytes, Split
+from search.data.files import Bytes
+from search.data.split import Split
 from search.training.augmentation import augment
 
 _VALIDATION_BATCH: Final = 500

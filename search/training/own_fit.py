@@ -8,7 +8,8 @@ import keras
 import keras_tuner
 import numpy as np
 
-from search.data.split import Bytes, Split
+from search.data.files import Bytes
+from search.data.split import Split
 from search.errors import SearchError
 from search.training.watching import EndTraining, EpochWatcher
 from spaces import Space

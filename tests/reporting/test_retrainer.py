@@ -10,7 +10,7 @@ import pytest
 from predicting.models import load_model
 from reporting.retraining.order import MODEL_FILE, Retrained, Retraining
 from reporting.retraining.worker import Kept, Order, Retrainer, Unwritable
-from search.data.split import load_split
+from search.data.split import SplitSizes, load_split
 from search.workers.messages import Failed
 from search.workers.process import WorkerSettings
 from spaces.mlp import MlpSpace
@@ -30,7 +30,9 @@ class Recorder:
 @pytest.fixture(scope="module")
 def retrainer(small_data: Path) -> Retrainer:
     settings = WorkerSettings(
-        space="mlp", load_split=partial(load_split, small_data, val_size=100), precision="float32"
+        space="mlp",
+        load_split=partial(load_split, small_data, SplitSizes(val=100)),
+        precision="float32",
     )
     return Retrainer(Recorder(), settings)  # type: ignore[arg-type]
 

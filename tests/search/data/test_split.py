@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.data.split import Split, find_data, fingerprint, load_split
+from search.data.files import find_data, fingerprint
+from search.data.split import Split, SplitSizes, load_split
 from search.errors import DataError
 from tests.conftest import write_idx_data
 
@@ -89,7 +90,7 @@ def test_a_download_fills_the_keras_cache(small_data, monkeypatch, tmp_path):
 def test_a_damaged_file_is_named_with_both_md5s(copy):
     (copy / IMAGES).write_bytes((copy / IMAGES).read_bytes()[:-100])
     with pytest.raises(DataError, match=rf"{copy / IMAGES} has MD5 \w{{32}}; expected \w{{32}}"):
-        load_split(copy, val_size=100)
+        load_split(copy, SplitSizes(val=100))
     with pytest.raises(DataError, match="delete it and fetch it again"):
         fingerprint(copy)
 
@@ -97,19 +98,19 @@ def test_a_damaged_file_is_named_with_both_md5s(copy):
 def test_without_md5sums_only_the_official_files_will_do(copy):
     (copy / "MD5SUMS").unlink()
     with pytest.raises(DataError, match="expected 8d4fb7e6c68d591d4c3dfef9ec88bf0d"):
-        load_split(copy, val_size=100)
+        load_split(copy, SplitSizes(val=100))
 
 
 def test_md5sums_must_list_the_files(copy):
     (copy / "MD5SUMS").write_text("")
     with pytest.raises(DataError, match=f"MD5SUMS has no line for {IMAGES}. Add one"):
-        load_split(copy, val_size=100)
+        load_split(copy, SplitSizes(val=100))
 
 
 def test_a_missing_file_is_named(copy):
     (copy / IMAGES).unlink()
     with pytest.raises(DataError, match=f"cannot read {copy / IMAGES}"):
-        load_split(copy, val_size=100)
+        load_split(copy, SplitSizes(val=100))
 
 
 @pytest.mark.parametrize(
@@ -128,11 +129,11 @@ def test_a_missing_file_is_named(copy):
 def test_what_is_not_an_image_file_is_refused(copy, content, message):
     replace(copy, IMAGES, content)
     with pytest.raises(DataError, match=message):
-        load_split(copy, val_size=100)
+        load_split(copy, SplitSizes(val=100))
 
 
 def test_the_split_parts_all_images_with_equal_shares_of_each_class(small_data):
-    split = load_split(small_data, train_size=None, val_size=100)
+    split = load_split(small_data, SplitSizes(val=100))
     assert split.train_images.shape == (500, 28, 28)
     assert np.bincount(split.val_labels).tolist() == [10] * 10
     assert np.bincount(split.train_labels).tolist() == [50] * 10
@@ -141,18 +142,20 @@ def test_the_split_parts_all_images_with_equal_shares_of_each_class(small_data):
 
 
 def test_the_split_is_always_the_same(small_data):
-    assert same(load_split(small_data, val_size=100), load_split(small_data, val_size=100))
+    assert same(
+        load_split(small_data, SplitSizes(val=100)), load_split(small_data, SplitSizes(val=100))
+    )
 
 
 def test_shares_are_within_one_image_where_sizes_do_not_divide(small_data):
-    split = load_split(small_data, train_size=123, val_size=101)
+    split = load_split(small_data, SplitSizes(train=123, val=101))
     assert sorted(np.bincount(split.val_labels)) == [10] * 9 + [11]
     assert sorted(np.bincount(split.train_labels)) == [12] * 7 + [13] * 3
 
 
 def test_a_smaller_training_part_lies_within_a_larger_one(small_data):
-    larger = load_split(small_data, train_size=200, val_size=100)
-    smaller = load_split(small_data, train_size=50, val_size=100)
+    larger = load_split(small_data, SplitSizes(train=200, val=100))
+    smaller = load_split(small_data, SplitSizes(train=50, val=100))
     assert np.array_equal(smaller.train_images, larger.train_images[:50])
     assert np.array_equal(smaller.val_images, larger.val_images)
 
@@ -163,7 +166,7 @@ def test_no_validation_image_has_a_twin(tmp_path):
     labels = np.tile(np.arange(10, dtype=np.uint8), 30)
     images[150:200] = images[100:150]
     write_idx_data(tmp_path, images, labels)
-    split = load_split(tmp_path, val_size=190)
+    split = load_split(tmp_path, SplitSizes(val=190))
     training = {image.tobytes() for image in split.train_images}
     assert not any(image.tobytes() in training for image in split.val_images)
 
@@ -171,15 +174,15 @@ def test_no_validation_image_has_a_twin(tmp_path):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"val_size": 9}, r"val_size is 9; .* in \[10, 590\]"),
-        ({"val_size": 591}, "val_size is 591"),
-        ({"val_size": 100, "train_size": 501}, r"train_size is 501; .* in \[10, 500\]"),
-        ({"val_size": 100, "train_size": 0}, "train_size is 0"),
+        (SplitSizes(val=9), r"--val-size is 9; .* in \[10, 590\]"),
+        (SplitSizes(val=591), "--val-size is 591"),
+        (SplitSizes(val=100, train=501), r"--train-size is 501; .* in \[10, 500\]"),
+        (SplitSizes(val=100, train=0), "--train-size is 0"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(small_data, sizes, message):
     with pytest.raises(DataError, match=message):
-        load_split(small_data, **sizes)
+        load_split(small_data, sizes)
 
 
 def test_a_split_checks_its_arrays():

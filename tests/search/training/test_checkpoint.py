@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from search.data.split import load_split
+from search.data.split import SplitSizes, load_split
 from search.training.averaging import WeightAverage
 from search.training.checkpoint import unpack_checkpoint
 from search.training.loop import Part, train
@@ -39,7 +39,7 @@ def go_on(epoch, entry):
 
 @pytest.fixture(scope="module")
 def split(small_data):
-    return load_split(small_data, val_size=100)
+    return load_split(small_data, SplitSizes(val=100))
 
 
 @pytest.fixture(scope="module")

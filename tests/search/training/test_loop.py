@@ -11,7 +11,8 @@ import keras
 import numpy as np
 import pytest
 
-from search.data.split import find_data, load_split
+from search.data.files import find_data
+from search.data.split import SplitSizes, load_split
 from search.errors import DataError, SearchError
 from search.training.loop import set_precision, train
 from search.training.optimizers import OneCycle, SmoothedCrossEntropy
@@ -28,7 +29,7 @@ def float32_afterwards():
 
 @pytest.fixture(scope="module")
 def split(small_data):
-    return load_split(small_data, val_size=100)
+    return load_split(small_data, SplitSizes(val=100))
 
 
 def build(seed=1, dropout=0.1):
@@ -93,11 +94,11 @@ def test_the_same_seed_gives_the_same_history_to_the_last_bit(small_data):
     script = f"""
         import keras
         from pathlib import Path
-        from search.data.split import load_split
+        from search.data.split import SplitSizes, load_split
         from search.training.loop import set_precision, train
         from spaces.training_config import TrainingConfig
         from tests.search.training.test_loop import build, go_on, values
-        split = load_split(Path({str(small_data)!r}), val_size=100)
+        split = load_split(Path({str(small_data)!r}), SplitSizes(val=100))
         config = TrainingConfig(batch_size=32, augmentation="flip_shift_erase")
         runs = []
         for precision in ("float32", "bfloat16"):
@@ -247,7 +248,7 @@ def test_weight_decay_spares_biases_and_normalisation(split):
 
 def test_real_images_are_learnt():
     try:
-        split = load_split(find_data(None), train_size=2000, val_size=500)
+        split = load_split(find_data(None), SplitSizes(train=2000, val=500))
     except DataError as error:
         pytest.skip(str(error))
     config = TrainingConfig(learning_rate=0.003, batch_size=64, augmentation="flip")
