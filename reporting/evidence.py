@@ -160,6 +160,30 @@ class Evidence:
         baselines = [row for row in self.scored if row.kind == "baseline"]
         return max(baselines, key=lambda row: row.accuracy.mean, default=None)
 
+    @property
+    def no_test_results(self) -> str:
+        """Why the tuned configuration has no test results, as a sentence."""
+        if self.winner is None:
+            return (
+                "Nothing was retrained, so no winner was chosen and the test images stayed closed: "
+                "there is nothing to show here."
+            )
+        gap = next((row.gap for row in self.rows if row.kind == "tuned"), "")
+        reason = f" ({gap})" if gap else ""
+        return (
+            f"No final training of the winner is finished{reason}: there is nothing to show here."
+        )
+
+    @property
+    def gaps(self) -> str:
+        """Which rows lack trainings, and why, as a sentence; empty where none does."""
+        found = [
+            f"{row.name}, {len(row.runs)} of {self.settings.seeds} trainings ({row.gap})"
+            for row in self.rows
+            if row.gap
+        ]
+        return f"Not all final trainings are finished: {'; '.join(found)}." if found else ""
+
 
 def make_row(
     entry: Entry,

@@ -1,5 +1,6 @@
 """Read a finished or a running search: its facts, and its trials as tables. Nothing is written."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ _ATTRS: Final = (
     *("baseline", "epochs", "parameters", "seconds", "train_seconds", "val_seconds"),
     *("images_per_second", "seed", "ended", "reason", "duplicate_of", SURPLUS),
 )
+
+_NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
+UNKNOWN: Final = "no reason was kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,3 +178,54 @@ def _latest(results_dir: Path, url: str | None) -> str:
 def _known(results_dir: Path) -> str:
     names = sorted(journal.parent.name for journal in results_dir.glob("*/study.journal"))
     return f"Studies there: {', '.join(names)}." if names else "It holds no study."
+
+
+def seconds_taken(record: Record) -> pd.Series:
+    """Seconds of each trial: as its worker measured them, else from its start to its end."""
+    measured = pd.to_numeric(record.trials["seconds"], errors="coerce")
+    times = start_and_end(record)
+    return measured.fillna(times["end"] - times["start"])
+
+
+def epochs_trained(record: Record) -> pd.Series:
+    """Epochs of each trial: as its worker counted them, else those that have a value."""
+    counted = pd.to_numeric(record.trials["epochs"], errors="coerce")
+    return counted.fillna(record.curves.notna().sum(axis="columns")).astype(float)
+
+
+def start_and_end(record: Record) -> pd.DataFrame:
+    """Columns `start` and `end` of each trial, in seconds since the first start of any."""
+    started = pd.to_datetime(record.trials["started"])
+    ended = pd.to_datetime(record.trials["ended_at"])
+    first = started.min()
+    return pd.DataFrame(
+        {
+            "start": (started - first).dt.total_seconds(),
+            "end": (ended - first).dt.total_seconds(),
+        }
+    )
+
+
+def duplicates(record: Record) -> pd.Series:
+    """Whether each trial was refused, untrained, as the same configuration as an earlier one."""
+    failed = record.trials["state"] == "FAIL"
+    return failed & record.trials["duplicate_of"].notna()
+
+
+def surplus(record: Record) -> pd.Series:
+    """Whether each trial was one too many, begun by several coordinators for one place."""
+    return record.trials[SURPLUS].notna()
+
+
+def failure_reasons(record: Record) -> pd.Series:
+    """The reason of each trial that failed by itself; numbers in it are written as N.
+
+    So that `non-finite loss in epoch 1` and `... in epoch 2` are one reason.
+    """
+    by_itself = ~duplicates(record) & ~surplus(record)
+    failed = record.trials[(record.trials["state"] == "FAIL") & by_itself]
+    return failed["reason"].map(_kind).astype(object)
+
+
+def _kind(reason: object) -> str:
+    return _NUMBER.sub("N", reason) if isinstance(reason, str) and reason else UNKNOWN

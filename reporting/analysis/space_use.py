@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 from scipy.stats import hypergeom
 
-from reporting.analysis.dimensions import Dimension, dimensions
+from reporting.dimensions import Dimension, dimensions
 from reporting.study_tables import Record
 
 _SHARE: Final = 0.1

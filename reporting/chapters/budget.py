@@ -7,12 +7,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from reporting.analysis.failures import duplicates, failure_reasons, surplus
-from reporting.analysis.trial_times import epochs_trained, seconds_taken, start_and_end, time_unit
+from reporting.drawing.axes import time_unit
 from reporting.drawing.style import MISSING, STATES, new_figure, percent
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Paragraph, Picture, Section, Table
-from reporting.study_tables import Record
+from reporting.study_tables import (
+    Record,
+    duplicates,
+    epochs_trained,
+    failure_reasons,
+    seconds_taken,
+    start_and_end,
+    surplus,
+)
 from search.display import duration
 
 _ENDINGS: Final = ("complete", "pruned", "failed", "duplicate", "surplus", "running", "waiting")

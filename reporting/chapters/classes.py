@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from statsmodels.stats.proportion import proportion_confint
 
-from reporting.analysis.missing import no_test_results
 from reporting.drawing.style import MISSING, new_figure, percent
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph, Picture, Section, Table
@@ -27,7 +26,7 @@ def section(evidence: Evidence) -> Section:
     """Precision, recall and confusions of the tuned configuration."""
     tuned = evidence.tuned
     blocks: list[Block] = (
-        [Paragraph(no_test_results(evidence))]
+        [Paragraph(evidence.no_test_results)]
         if tuned is None
         else [
             _table(tuned),

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from reporting.analysis.dimensions import Dimension, brief, dimensions, short
 from reporting.analysis.importances import EVALUATOR, LEAST_TRIALS, Importances, importances
-from reporting.drawing.accuracy_axis import (
+from reporting.dimensions import Dimension, brief, dimensions, short
+from reporting.drawing.axes import (
     below_words,
     lower_end,
     scatter_accuracies,

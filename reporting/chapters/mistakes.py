@@ -7,7 +7,6 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from reporting.analysis.calibration import BINS, draw_reliability, row_calibration_error
-from reporting.analysis.missing import no_test_results
 from reporting.drawing.gallery import draw_gallery
 from reporting.drawing.style import listed, percent
 from reporting.evidence import Evidence, Row
@@ -24,7 +23,7 @@ def section(evidence: Evidence) -> Section:
     """Mistakes of the tuned configuration, and its calibration."""
     tuned, test = evidence.tuned, evidence.test
     blocks: list[Block] = (
-        [Paragraph(no_test_results(evidence))]
+        [Paragraph(evidence.no_test_results)]
         if tuned is None or test is None
         else [
             *_confident(tuned, test),

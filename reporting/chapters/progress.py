@@ -7,18 +7,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from reporting.analysis.dimensions import brief
-from reporting.analysis.trial_times import start_and_end, time_unit
-from reporting.drawing.accuracy_axis import (
+from reporting.dimensions import brief
+from reporting.drawing.axes import (
     below_words,
     lower_end,
     scatter_accuracies,
     set_accuracy_axis,
+    time_unit,
 )
 from reporting.drawing.style import BLUE, GREY, STATES, new_figure, percent, points
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Paragraph, Picture, Section, Table
-from reporting.study_tables import Record
+from reporting.study_tables import Record, start_and_end
 from search.display import duration
 
 _MARKERS: Final = {"COMPLETE": ("o", "complete"), "PRUNED": ("x", "pruned, last epoch's value")}

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reporting.analysis.pruned_trials import rank_correlations, stopped_trials
-from reporting.drawing.accuracy_axis import MANY_POINTS, lower_end, set_accuracy_axis
+from reporting.drawing.axes import MANY_POINTS, lower_end, set_accuracy_axis
 from reporting.drawing.style import (
     BLUE,
     GREY,

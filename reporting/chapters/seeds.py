@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reporting.analysis.missing import gaps, no_test_results
 from reporting.drawing.style import (
     BLUE,
     MISSING,
@@ -29,11 +28,11 @@ _BELOW: Final = 0.22
 def section(evidence: Evidence) -> Section:
     """Test accuracy of every seed of every row."""
     rows = sorted(evidence.scored, key=lambda row: -row.accuracy.mean)
-    missing = gaps(evidence)
+    missing = evidence.gaps
     blocks: list[Block] = (
         [_picture(rows), _table(rows), *([Paragraph(missing)] if missing else [])]
         if rows
-        else [Paragraph(no_test_results(evidence))]
+        else [Paragraph(evidence.no_test_results)]
     )
     return Section(name="seeds", title="Every seed", blocks=blocks)
 

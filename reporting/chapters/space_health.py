@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reporting.analysis.dimensions import Dimension, brief, short
 from reporting.analysis.space_use import CHANCE, EDGE, SpaceUse, space_use
+from reporting.dimensions import Dimension, brief, short
 from reporting.drawing.style import BLUE, GREY, MISSING, ORANGE, listed, new_figure, percent
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Code, Paragraph, Picture, Section, Table

@@ -9,8 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from reporting.analysis.missing import gaps, no_test_results
-from reporting.drawing.labels import Label, label_beside
+from reporting.drawing.axes import Label, label_beside
 from reporting.drawing.style import (
     BLUE,
     GREEN,
@@ -42,7 +41,7 @@ class _Point:
 def section(evidence: Evidence) -> Section:
     """Test accuracy against parameters and against time of prediction."""
     rows = evidence.scored
-    blocks: list[Block] = [Paragraph(no_test_results(evidence))]
+    blocks: list[Block] = [Paragraph(evidence.no_test_results)]
     if rows:
         sizes = _points(rows, [row.parameters for row in rows])
         times = _points(rows, [row.milliseconds_per_image for row in rows])
@@ -57,7 +56,7 @@ def section(evidence: Evidence) -> Section:
             ),
             _table(rows, _front(sizes), _front(times)),
         ]
-        missing = gaps(evidence)
+        missing = evidence.gaps
         blocks += [Paragraph(missing)] if missing else []
     return Section(name="tradeoff", title="Accuracy against cost", blocks=blocks)
 

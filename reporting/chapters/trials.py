@@ -5,12 +5,16 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from reporting.analysis.failures import duplicates, failure_reasons
-from reporting.analysis.trial_times import epochs_trained, seconds_taken
 from reporting.drawing.style import MISSING, percent
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Paragraph, Section, Table
-from reporting.study_tables import Record
+from reporting.study_tables import (
+    Record,
+    duplicates,
+    epochs_trained,
+    failure_reasons,
+    seconds_taken,
+)
 from search.display import duration
 
 _MOST_ROWS: Final = 200

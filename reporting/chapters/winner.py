@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from predicting.models import ModelError, load_model
-from reporting.analysis.missing import no_test_results
 from reporting.drawing.learning import learning_curves
 from reporting.drawing.style import MISSING, spread
 from reporting.evidence import Evidence, Remeasured
@@ -71,14 +70,14 @@ def _as_text(value: Any) -> str:
 def _architecture(evidence: Evidence) -> list[Block]:
     tuned = evidence.tuned
     if tuned is None or not tuned.runs:
-        return [Paragraph(f"Its layers are not listed. {no_test_results(evidence)}")]
+        return [Paragraph(f"Its layers are not listed. {evidence.no_test_results}")]
     path = tuned.runs[0].folder / MODEL_FILE
     try:
         model = load_model(path).keras_model
     except ModelError as error:
         return [Paragraph(f"Its layers are not listed: {error}")]
     # Importing Keras takes seconds, which a report without a model need not spend.
-    from reporting.analysis.keras_code import keras_code
+    from reporting.keras_code import keras_code
 
     return [
         Table(

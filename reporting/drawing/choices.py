@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from scipy.stats import kruskal
 from statsmodels.stats.multitest import multipletests
 
-from reporting.analysis.dimensions import Dimension, brief, short
-from reporting.drawing.accuracy_axis import (
+from reporting.dimensions import Dimension, brief, short
+from reporting.drawing.axes import (
     below_words,
     lower_end,
     scatter_accuracies,

@@ -10,8 +10,8 @@ from matplotlib.colors import Normalize
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
-from reporting.analysis.dimensions import Dimension, brief, short
-from reporting.drawing.accuracy_axis import lower_end
+from reporting.dimensions import Dimension, brief, short
+from reporting.drawing.axes import lower_end
 from reporting.drawing.style import BLUE, GREY, VERMILION, new_figure, percent
 from reporting.page.document import Block, Paragraph, Picture
 from reporting.study_tables import Record

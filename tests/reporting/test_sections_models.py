@@ -12,9 +12,9 @@ from matplotlib.text import Text
 from sklearn.metrics import accuracy_score
 
 from reporting.analysis.calibration import calibration_error
-from reporting.analysis.keras_code import keras_code
 from reporting.chapters import classes, data, mistakes, seeds, tradeoff, winner
 from reporting.evidence import Evidence, Row
+from reporting.keras_code import keras_code
 from reporting.page.document import Code, Paragraph, Picture, Section, Table
 from reporting.retraining.order import MODEL_FILE
 from reporting.test_split import TestSplit

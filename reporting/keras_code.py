@@ -1,22 +1,19 @@
 """Write a Keras model as the Python source that rebuilds it."""
 
+import inspect
+import json
 import keyword
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import keras
 
-from reporting.analysis.keras_values import (
-    FLOAT32,
-    INDENT,
-    NotStockError,
-    write_arguments,
-    write_call,
-    write_value,
-)
-
+_FLOAT32: Final = "float32"
+_INDENT: Final = "    "
+_LINE: Final = 88
 _HEADER: Final = ("import keras", "from keras import layers", "")
 _TAKEN_NAMES: Final = ("keras", "layers", "model", "x")
 
@@ -48,13 +45,13 @@ def _refusal(name: str, reason: str) -> str:
 
 def _sequential(config: Mapping[str, Any]) -> Iterator[str]:
     yield "model = keras.Sequential("
-    yield f"{INDENT}["
+    yield f"{_INDENT}["
     for layer in config["layers"]:
-        comment, made = _made(layer, taken=2 * len(INDENT) + 1)
+        comment, made = _made(layer, taken=2 * len(_INDENT) + 1)
         for line in [*comment, *f"{made},".splitlines()]:
-            yield f"{2 * INDENT}{line}"
-    yield f"{INDENT}],"
-    yield f"{INDENT}name={write_value(config['name'])},"
+            yield f"{2 * _INDENT}{line}"
+    yield f"{_INDENT}],"
+    yield f"{_INDENT}name={_write_value(config['name'])},"
     yield ")"
 
 
@@ -68,7 +65,7 @@ def _functional(config: Mapping[str, Any]) -> Iterator[str]:
         yield from f"{target}{made}{inputs}".splitlines()
     ends = [_tensors(config[name], variables) for name in ("input_layers", "output_layers")]
     yield ""
-    yield f"model = keras.Model({', '.join(ends)}, name={write_value(config['name'])})"
+    yield f"model = keras.Model({', '.join(ends)}, name={_write_value(config['name'])})"
 
 
 def _made(layer: Mapping[str, Any], *, taken: int) -> tuple[list[str], str]:
@@ -80,20 +77,20 @@ def _made(layer: Mapping[str, Any], *, taken: int) -> tuple[list[str], str]:
     """
     config = layer["config"]
     if layer["class_name"] == "InputLayer":
-        arguments = [write_value(config["batch_shape"][1:])]
-        if config["dtype"] != FLOAT32:
-            arguments.append(f"dtype={write_value(config['dtype'])}")
-        arguments.append(f"name={write_value(config['name'])}")
-        return [], write_call("keras.Input", arguments, taken=taken)
+        arguments = [_write_value(config["batch_shape"][1:])]
+        if config["dtype"] != _FLOAT32:
+            arguments.append(f"dtype={_write_value(config['dtype'])}")
+        arguments.append(f"name={_write_value(config['name'])}")
+        return [], _write_call("keras.Input", arguments, taken=taken)
     path = f"{layer['module']}.{layer['class_name']}"
     try:
         if layer["module"] != "keras.layers":
-            raise NotStockError(f"{path} is not a stock Keras layer")
-        arguments = write_arguments(getattr(keras.layers, layer["class_name"]), config)
-    except NotStockError as reason:
+            raise _NotStockError(f"{path} is not a stock Keras layer")
+        arguments = _write_arguments(getattr(keras.layers, layer["class_name"]), config)
+    except _NotStockError as reason:
         name = _identifier(config["name"])
         return [f"# Make the layer {name} yourself: {reason}."], name
-    return [], write_call(f"layers.{layer['class_name']}", arguments, taken=taken)
+    return [], _write_call(f"layers.{layer['class_name']}", arguments, taken=taken)
 
 
 def _inputs(nodes: Sequence[Mapping[str, Any]], variables: Mapping[str, str]) -> str:
@@ -118,9 +115,9 @@ def _tensors(part: Any, variables: Mapping[str, str]) -> str:
     if isinstance(part, list | tuple):
         return f"[{', '.join(_tensors(item, variables) for item in part)}]"
     if isinstance(part, Mapping):
-        entries = [f"{write_value(name)}: {_tensors(part[name], variables)}" for name in part]
+        entries = [f"{_write_value(name)}: {_tensors(part[name], variables)}" for name in part]
         return f"{{{', '.join(entries)}}}"
-    return write_value(part)
+    return _write_value(part)
 
 
 def _variables(config: Mapping[str, Any]) -> dict[str, str]:
@@ -165,3 +162,98 @@ def _source(part: Any) -> str | None:
     if isinstance(part, list | tuple) and [type(item) for item in part] == [str, int, int]:
         return str(part[0])
     return None
+
+
+class _NotStockError(Exception):
+    """Something that stock Keras alone cannot make; the message says what."""
+
+
+def _write_call(function: str, arguments: Sequence[str], *, taken: int) -> str:
+    """A call, on one line if it fits there, else on several.
+
+    Args:
+        function: Its name.
+        arguments: As they are written.
+        taken: Characters that stand around the call on its line.
+    """
+    inner = ", ".join(arguments)
+    if len(function) + len(inner) + 2 + taken <= _LINE:
+        return f"{function}({inner})"
+    if len(inner) + 2 * len(_INDENT) <= _LINE:
+        return f"{function}(\n{_INDENT}{inner}\n)"
+    return "\n".join([f"{function}(", *(f"{_INDENT}{part}," for part in arguments), ")"])
+
+
+def _write_arguments(made: type, config: Mapping[str, Any]) -> list[str]:
+    """The arguments that make an object of this configuration, without those at their default.
+
+    Args:
+        made: Its class.
+        config: As its `get_config` gives it.
+
+    Raises:
+        _NotStockError: An argument holds something that is not of stock Keras.
+    """
+    signature = inspect.signature(made).parameters
+    required = [
+        name
+        for name, parameter in signature.items()
+        if parameter.default is parameter.empty and name in config
+    ]
+    defaults = _defaults(made, {name: config[name] for name in required})
+    rest = [name for name in [*signature, *config] if name in config and name not in required]
+    changed = [
+        name
+        for name in dict.fromkeys(rest)
+        if name != "name"
+        and (name not in defaults or _write_value(config[name]) != _write_value(defaults[name]))
+    ]
+    named = [*changed, "name"] if "name" in config else changed
+    return [_write_value(config[name]) for name in required] + [
+        f"{name}={_write_value(config[name])}" for name in named
+    ]
+
+
+def _defaults(made: type, required: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of an object made of required arguments alone; empty if that fails.
+
+    Defaults are read from an object, since signatures do not have them in serialised form.
+    """
+    try:
+        defaults: dict[str, Any] = made(**required).get_config()
+    except (AttributeError, TypeError, ValueError):  # an argument may have to be an object itself
+        return {}
+    # Whoever copies the code has Keras' own default policy, whatever it is here.
+    return defaults | {"dtype": _FLOAT32}
+
+
+def _write_value(value: Any) -> str:
+    """A value of a configuration.
+
+    Raises:
+        _NotStockError: It is of a class that is not of stock Keras.
+    """
+    if isinstance(value, str):
+        return json.dumps(value)
+    if isinstance(value, list | tuple):
+        parts = [_write_value(part) for part in value]
+        return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    if isinstance(value, Mapping) and "class_name" in value:
+        return _write_object(value)
+    if isinstance(value, Mapping):
+        entries = [f"{_write_value(name)}: {_write_value(part)}" for name, part in value.items()]
+        return f"{{{', '.join(entries)}}}"
+    return repr(value)
+
+
+def _write_object(value: Mapping[str, Any]) -> str:
+    """An initializer, a regularizer, a policy."""
+    if value["class_name"] == "DTypePolicy":
+        return _write_value(value["config"]["name"])
+    module = str(value.get("module"))
+    if not module.startswith("keras.") or module.startswith("keras.src."):
+        name = value["config"] if value["class_name"] == "function" else value["class_name"]
+        raise _NotStockError(f"it uses {name}, which is not stock Keras")
+    path = f"{module}.{value['class_name']}"
+    made = attrgetter(path.removeprefix("keras."))(keras)
+    return f"{path}({', '.join(_write_arguments(made, value['config']))})"
