@@ -1,4 +1,4 @@
-"""Find out, without TensorFlow, what number format and how many GPUs a worker should use."""
+"""Choose the number format, the GPUs and the threads of a worker, without TensorFlow."""
 
 import os
 import shutil
@@ -48,3 +48,22 @@ def gpu_count() -> int:
             break
         valid += 1
     return min(valid, present)
+
+
+def training_variables(*, threads: int | None = None) -> dict[str, str]:
+    """Return the environment variables that must be set before TensorFlow is imported.
+
+    Args:
+        threads: Number of threads to train with; None: TensorFlow's choice.
+    """
+    variables = {
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "MPLBACKEND": "agg",
+    }
+    if threads is None:
+        return variables
+    # OMP_NUM_THREADS alone does not limit TensorFlow.
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+    return variables | dict.fromkeys((*names, "OPENBLAS_NUM_THREADS"), str(threads))

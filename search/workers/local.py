@@ -12,8 +12,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import joblib
+
 from search.command_line import STOP_SIGNALS
-from search.training.hardware import gpu_count
+from search.training.hardware import gpu_count, training_variables
 from search.workers.pool import SILENCE_SECONDS, Died, Worker, Workers
 from search.workers.process import KerasTrainer, MakeTrainer, run_worker
 
@@ -74,7 +76,7 @@ class LocalWorkers(Workers[LocalWorker]):
         self._make_trainer = make_trainer
         self._settings = settings
         self._gpus = gpu_count()
-        self._count = count or self._gpus or available_cores()
+        self._count = count or self._gpus or joblib.cpu_count()
         self._log_dir = log_dir
 
     @property
@@ -119,42 +121,7 @@ class LocalWorkers(Workers[LocalWorker]):
             if len(devices) != self._gpus:
                 devices = [str(index) for index in range(self._gpus)]
             return training_variables() | {"CUDA_VISIBLE_DEVICES": devices[slot % self._gpus]}
-        return training_variables(threads=max(1, available_cores() // self.count))
-
-
-def training_variables(*, threads: int | None = None) -> dict[str, str]:
-    """The environment that TensorFlow must find when a worker starts.
-
-    Args:
-        threads: How many it trains with; None: as it chooses.
-    """
-    variables = {
-        "KERAS_BACKEND": "tensorflow",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        "MPLBACKEND": "agg",
-    }
-    if threads is None:
-        return variables
-    # OMP_NUM_THREADS alone does not limit TensorFlow.
-    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-    return variables | dict.fromkeys((*names, "OPENBLAS_NUM_THREADS"), str(threads))
-
-
-def available_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use, its affinity and its container's quota counted; 1 or more.
-
-    Args:
-        quota: Linux' file of microseconds of processor time granted in each period.
-    """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    try:
-        granted, period = quota.read_text().split()
-        return max(1, min(cores, int(granted) // int(period)))
-    except (OSError, ValueError):  # no such limit: no file, or the word "max"
-        return cores
+        return training_variables(threads=max(1, joblib.cpu_count() // self.count))
 
 
 @contextmanager

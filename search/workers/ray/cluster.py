@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import joblib
+
 from search.errors import ClusterError, first_line
-from search.training.hardware import Precision, best_precision
-from search.workers.local import available_cores, training_variables
+from search.training.hardware import Precision, best_precision, training_variables
 from search.workers.ray.code import collect_code
 
 _ASK_SECONDS: Final = 300.0
@@ -177,7 +178,7 @@ def connect(
         ) from error
     with tempfile.TemporaryDirectory(prefix="search-code-") as code:
         collect_code(space, Path(code), *([packages] if packages else []))
-        started: dict[str, Any] = {"num_cpus": available_cores()} if address == "local" else {}
+        started: dict[str, Any] = {"num_cpus": joblib.cpu_count()} if address == "local" else {}
         try:
             _see_that_somebody_listens(address)
             ray.init(

@@ -1,5 +1,6 @@
 """What the workers' room knows of its machine, and what it says when no worker can start."""
 
+import builtins
 import os
 import sys
 from pathlib import Path
@@ -8,26 +9,37 @@ from typing import Any
 import pytest
 
 from search.errors import SearchError
-from search.workers.local import LocalWorkers, available_cores
+from search.workers.local import LocalWorkers
 from search.workers.pool import Worker, Workers
 from search.workers.process import Link, Trainer, WorkerSettings
 from tests.search.simulated import no_images
 
 
 @pytest.mark.parametrize(
-    ("content", "cores"),
-    [
-        ("100000 100000\n", 1),
-        ("50000 100000\n", 1),
-        ("max 100000\n", None),
-        ("99900000 100000", None),
-    ],
+    ("content", "cores"), [("100000 100000\n", 1), ("50000 100000\n", 1), ("max 100000\n", None)]
 )
-def test_a_container_quota_limits_the_cores(
-    tmp_path: Path, content: str, cores: int | None
+def test_as_many_workers_as_affinity_and_a_container_quota_leave_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, cores: int | None
 ) -> None:
-    (tmp_path / "cpu.max").write_text(content)
-    assert available_cores(tmp_path / "cpu.max") == (cores or len(os.sched_getaffinity(0)))
+    quota = tmp_path / "cpu.max"
+    quota.write_text(content)
+    files = {"/sys/fs/cgroup/cpu.max": str(quota)}
+    exists = os.path.exists
+    opened = builtins.open
+    monkeypatch.setattr(os.path, "exists", lambda path: exists(files.get(path, path)))
+    monkeypatch.setattr(
+        builtins, "open", lambda file, *rest, **more: opened(files.get(file, file), *rest, **more)
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
+    affinity = os.sched_getaffinity(0)
+    workers = LocalWorkers(settings, count=None, log_dir=tmp_path)
+    assert workers.count == (cores or len(affinity))
+    os.sched_setaffinity(0, {min(affinity)})
+    try:
+        assert LocalWorkers(settings, count=None, log_dir=tmp_path).count == 1
+    finally:
+        os.sched_setaffinity(0, affinity)
 
 
 def _die(link: Link, settings: WorkerSettings) -> Trainer:
