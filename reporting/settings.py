@@ -1,58 +1,83 @@
-"""What a report is asked to do: one frozen dataclass that checks itself."""
+"""The settings of a report: one frozen dataclass whose fields are the flags of `report.py`."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.errors import SettingsError
+from search.command_line import check_flags, flag, worker_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSettings:
-    """One report, as the command line describes it.
-
-    Args:
-        study: Name of the study; None: the one that was searched last.
-        results_dir: Holds one folder for each study.
-        storage: URL of a database; None: the journal file in the study's folder.
-        data_dir: Folder of the IDX files; None: looked for where the README says.
-        top: So many of the best trials are retrained and ranked anew.
-        candidate_seeds: Fresh seeds for each of them.
-        seeds: Seeds of the final trainings, of the winner and of every baseline.
-        epochs: Of the winner's final training.
-        baseline_epochs: Of the baselines' final training.
-        ensemble: Whether to add the average over the winner's seeds as a row.
-        averaging: Whether to add the winner with averaged weights as a row, where it has none.
-        workers: Processes; None: one for each core, or for each GPU.
-        retrain: Whether to train what is missing; else the report has gaps.
-        quick: A preview: one candidate, one seed, 2 epochs.
+    """One report; each field is described by the help of its flag.
 
     Raises:
         SettingsError: A value is out of its range; the message names the flag.
     """
 
-    study: str | None = None
-    results_dir: Path = Path("results")
-    storage: str | None = None
-    data_dir: Path | None = None
-    top: int = 3
-    candidate_seeds: int = 2
-    seeds: int = 3
-    epochs: int = 30
-    baseline_epochs: int = 10
-    ensemble: bool = False
-    averaging: bool = False
-    workers: int | None = None
-    retrain: bool = True
-    quick: bool = False
+    study: str | None = flag(
+        "--study",
+        None,
+        "name of the study",
+        shown_default="the one searched last",
+        metavar="NAME",
+        group="study",
+    )
+    results_dir: Path = flag(
+        "--results-dir", Path("results"), "folder of the studies", metavar="DIR"
+    )
+    storage: str | None = flag(
+        "--storage", None, "database of the study, as for run_search.py", metavar="URL"
+    )
+    data_dir: Path | None = flag(
+        "--data-dir", None, "folder of the IDX files, including the test files", metavar="DIR"
+    )
+
+    top: int = flag(
+        "--top",
+        3,
+        "number of best trials to retrain and choose from",
+        metavar="N",
+        group="training",
+        at_least=1,
+    )
+    candidate_seeds: int = flag(
+        "--candidate-seeds", 2, "new seeds for each of them", metavar="N", at_least=1
+    )
+    seeds: int = flag(
+        "--seeds", 3, "seeds of the winner and of every baseline", metavar="N", at_least=1
+    )
+    epochs: int = flag(
+        "--epochs",
+        30,
+        "epochs of the winner; its learning-rate schedule is stretched",
+        metavar="N",
+        at_least=1,
+    )
+    baseline_epochs: int = flag(
+        "--baseline-epochs", 10, "epochs of the published baselines", metavar="N", at_least=1
+    )
+    ensemble: bool = flag("--ensemble", False, "add a row for the average of the winner's seeds")
+    averaging: bool = flag(
+        "--averaging",
+        False,
+        "add a row for the winner with averaged weights, if its configuration has none",
+    )
+    workers: int | None = flag(
+        "--workers",
+        None,
+        "number of worker processes",
+        shown_default="one per GPU, else one per core",
+        metavar="auto|N",
+        at_least=1,
+        read=worker_count,
+    )
+    retrain: bool = flag(
+        "--no-retrain",
+        True,
+        "train nothing: report what earlier runs with the same flags trained, and mark gaps",
+    )
+    quick: bool = flag("--quick", False, "write a small preview to results/STUDY/report-preview/")
+    quiet: bool = flag("--quiet", False, "show no progress", group="output")
 
     def __post_init__(self) -> None:
-        for flag, number in (
-            ("--top", self.top),
-            ("--candidate-seeds", self.candidate_seeds),
-            ("--seeds", self.seeds),
-            ("--epochs", self.epochs),
-            ("--baseline-epochs", self.baseline_epochs),
-            ("--workers", self.workers),
-        ):
-            if number is not None and number < 1:
-                raise SettingsError(f"{flag} is {number}; it must be 1 or more.")
+        check_flags(self)

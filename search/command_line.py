@@ -1,15 +1,18 @@
-"""What the command lines share: how they refuse a flag, how signals stop them, how they exit.
+"""Flags declared as fields of settings, one-line errors, signals and exit codes.
 
 Imports nothing heavy, so that `--help` and a wrong flag answer at once.
 """
 
 import argparse
+import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Final, NoReturn, TypeVar, get_args, get_type_hints
 
 from search.errors import SettingsError
+from spaces.errors import did_you_mean
 
 _REASONS: Final[dict[int, str]] = {
     signal.SIGINT: "Ctrl-C",
@@ -17,39 +20,170 @@ _REASONS: Final[dict[int, str]] = {
     signal.SIGHUP: "SIGHUP",
 }
 STOP_SIGNALS: Final = tuple(_REASONS)
-EXIT_CODES: Final = {reason: 128 + number for number, reason in _REASONS.items()}  # as shells say
+EXIT_CODES: Final = {reason: 128 + number for number, reason in _REASONS.items()}  # as shells do
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """One flag of a command, declared at the settings field that it sets; see `flag`."""
+
+    name: str
+    help: str
+    metavar: str | None
+    group: str | None
+    choices: Sequence[str]
+    above: float | None
+    at_least: float | None
+    read: Callable[[str], Any] | None
+    shown_default: str | None
+
+
+def flag(
+    name: str,
+    default: Any,
+    help: str,
+    *,
+    metavar: str | None = None,
+    group: str | None = None,
+    choices: Sequence[str] = (),
+    above: float | None = None,
+    at_least: float | None = None,
+    read: Callable[[str], Any] | None = None,
+    shown_default: str | None = None,
+) -> Any:
+    """Declare a dataclass field together with its command-line flag.
+
+    The parser, the checks of `check_flags` and the documentation all follow from it.
+
+    Args:
+        name: `--name`; the flag of a field that is True by default is `--no-name`.
+        default: Value without the flag.
+        help: A phrase: what it sets, its unit. Choices and default are appended.
+        metavar: Stands for the value in the help; not for booleans.
+        group: Title of the group that this flag begins; later flags stay in it.
+        choices: Allowed values.
+        above: Values must be greater.
+        at_least: Values must not be smaller.
+        read: Converts the text of the flag; by default the field's type does.
+        shown_default: Default in words, where the default is None.
+    """
+    declared = Flag(
+        name=name,
+        help=help,
+        metavar=metavar,
+        group=group,
+        choices=choices,
+        above=above,
+        at_least=at_least,
+        read=read,
+        shown_default=shown_default,
+    )
+    return field(default=default, metadata={"flag": declared})
+
+
+def flags_of(settings: type[Any]) -> list[tuple[Field[Any], Flag]]:
+    """Return the fields of a settings class that are flags, with their flags, in order."""
+    return [(part, part.metadata["flag"]) for part in fields(settings) if "flag" in part.metadata]
+
+
+def add_flags(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
+    """Add all flags of a settings class to a parser, in their groups."""
+    types = get_type_hints(settings)
+    group: Any = parser
+    for part, declared in flags_of(settings):
+        if declared.group is not None:
+            group = parser.add_argument_group(declared.group)
+        if types[part.name] is bool:
+            action = "store_false" if part.default else "store_true"
+            group.add_argument(declared.name, dest=part.name, action=action, help=declared.help)
+            continue
+        read = declared.read or next(
+            kind for kind in (*get_args(types[part.name]), types[part.name]) if kind is not None
+        )
+        group.add_argument(
+            declared.name,
+            dest=part.name,
+            default=part.default,
+            type=read,
+            metavar=declared.metavar,
+            help=help_text(part, declared).replace("%", "%%"),
+        )
+
+
+def help_text(part: Field[Any], declared: Flag) -> str:
+    """Return the help of a flag with its choices and its default."""
+    notes = [", ".join(declared.choices)] if declared.choices else []
+    default = declared.shown_default or part.default
+    if default is not None and not isinstance(default, bool):
+        notes.append(f"default: {default}")
+    return f"{declared.help} ({'; '.join(notes)})" if notes else declared.help
+
+
+def read_flags(settings: type[Settings], parsed: argparse.Namespace) -> Settings:
+    """Return the settings that a parsed command line asks for.
+
+    Raises:
+        SettingsError: The settings refuse a value.
+    """
+    return settings(**{part.name: getattr(parsed, part.name) for part, _ in flags_of(settings)})
+
+
+def check_flags(settings: Any) -> None:
+    """Check the values of all flags against their choices and bounds; None is not checked.
+
+    Raises:
+        SettingsError: A value is not allowed; the message names the flag.
+    """
+    for part, declared in flags_of(type(settings)):
+        value = getattr(settings, part.name)
+        if value is None:
+            continue
+        if declared.choices and value not in declared.choices:
+            raise SettingsError(
+                f"{declared.name} {value!r} is unknown; use one of {', '.join(declared.choices)}."
+                f"{did_you_mean(str(value), declared.choices)}"
+            )
+        if declared.above is not None and not value > declared.above:
+            raise SettingsError(f"{declared.name} is {value}; it must be above {declared.above:g}.")
+        if declared.at_least is not None and not value >= declared.at_least:
+            raise SettingsError(
+                f"{declared.name} is {value}; it must be {declared.at_least:g} or more."
+            )
+        if isinstance(value, float) and math.isinf(value):
+            raise SettingsError(f"{declared.name} is {value}; it must be a finite number.")
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command in one line, as all other errors are said."""
+    """A parser that reports an error in one line, as all other errors are reported."""
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with code 2."""
         self.exit(2, f"{self.prog.removesuffix('.py')}: {message}; see --help.\n")
 
 
-def worker_count(flag: str) -> int | None:
+def worker_count(text: str) -> int | None:
     """Read `--workers`: a number, or None for `auto`.
 
     Raises:
-        SettingsError: It is neither; whether the number is in range is for the settings to say.
+        argparse.ArgumentTypeError: It is neither.
     """
-    if flag == "auto":
+    if text == "auto":
         return None
     try:
-        return int(flag)
+        return int(text)
     except ValueError:
-        raise SettingsError(
-            f"--workers is {flag!r}; it must be auto or a whole number above 0."
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither auto nor a whole number above 0"
         ) from None
 
 
 @contextmanager
 def stop_by_signal(on_stop: Callable[[str], None]) -> Iterator[None]:
-    """Inside, Ctrl-C, SIGTERM and SIGHUP only ask for a stop; see `let_signals_stop`.
+    """Turn Ctrl-C, SIGTERM and SIGHUP into requests to stop while the context is open.
 
     Args:
-        on_stop: As there.
+        on_stop: As for `let_signals_stop`.
     """
     before = let_signals_stop(on_stop)
     try:
@@ -60,16 +194,16 @@ def stop_by_signal(on_stop: Callable[[str], None]) -> Iterator[None]:
 
 
 def let_signals_stop(on_stop: Callable[[str], None]) -> dict[int, Any]:
-    """From now on Ctrl-C, SIGTERM and SIGHUP ask for a stop, and do nothing else.
+    """Turn Ctrl-C, SIGTERM and SIGHUP into requests to stop, from now on.
 
-    A signal that is ignored stays so: under `nohup` a hangup shall stop nothing.
+    An ignored signal stays ignored: under `nohup` a hangup must not stop anything.
 
     Args:
-        on_stop: Takes the signal's name, a key of `EXIT_CODES`; called between any two
-            instructions of the main thread, for each signal that comes.
+        on_stop: Receives the signal's name, a key of `EXIT_CODES`. It runs between any two
+            instructions of the main thread, once for every signal.
 
     Returns:
-        By the signal's number, the handler that it had.
+        The previous handlers, by signal number.
     """
 
     def handle(number: int, frame: object) -> None:

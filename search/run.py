@@ -50,15 +50,6 @@ _NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds", "cluster")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DashboardSettings:
-    """Whether and how this run serves the dashboard itself."""
-
-    serve: bool = False
-    port: int | None = None
-    writable: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a run of a search ended.
 
@@ -100,7 +91,6 @@ def run_search(
     settings: SearchSettings,
     display: Display,
     arguments: Sequence[str],
-    dashboard: DashboardSettings,
 ) -> Outcome:
     """Search until the study holds its trials, or something stops it.
 
@@ -108,7 +98,6 @@ def run_search(
         settings: What to search.
         display: Who shows it.
         arguments: `sys.argv`, for the record.
-        dashboard: Whether to serve the live view.
 
     Raises:
         SearchError: The user can mend the cause; the message says how.
@@ -118,14 +107,13 @@ def run_search(
     first = first_configurations(settings.space)  # also finds that a space is unknown
     data_dir = find_data(settings.data_dir)
     with _cluster(settings) as cluster:
-        return _search(settings, display, arguments, dashboard, first, data_dir, cluster)
+        return _search(settings, display, arguments, first, data_dir, cluster)
 
 
 def _search(
     settings: SearchSettings,
     display: Display,
     arguments: Sequence[str],
-    dashboard: DashboardSettings,
     first: dict[str, dict[str, Any]],
     data_dir: Path,
     cluster: "Cluster | None",
@@ -143,7 +131,7 @@ def _search(
         opened_study(settings, directory, facts, wanted_first, display.note) as (study, claims),
     ):
         save_note(study, study_note(facts))
-        _announce(settings, journal, artifacts.directory, dashboard, display)
+        _announce(settings, journal, artifacts.directory, display)
         coordinator = Coordinator(
             settings,
             study,
@@ -309,16 +297,15 @@ def _announce(
     settings: SearchSettings,
     journal: Path,
     artifacts: Path,
-    dashboard: DashboardSettings,
     display: Display,
 ) -> None:
-    if dashboard.serve:
+    if settings.serves_dashboard:
         address = serve_dashboard(
             journal,
             settings.storage,
             artifacts,
-            port=dashboard.port,
-            writable=dashboard.writable,
+            port=settings.dashboard_port,
+            writable=settings.dashboard_writable,
         )
         display.note(f"dashboard: {address} (while this search runs)")
     command = dashboard_command(journal, settings.storage, artifacts)

@@ -1,12 +1,10 @@
-"""What a search is asked to do: one frozen dataclass that checks itself."""
+"""The settings of a search: one frozen dataclass whose fields are the flags of `run_search.py`."""
 
-import difflib
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from search.command_line import check_flags, flag, worker_count
 from search.data.split import SplitSizes
 from search.errors import SettingsError
 
@@ -17,20 +15,6 @@ PRUNERS: Final = ("hyperband", "asha", "median", "none")
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
 
 
-def check_choice(flag: str, value: str, allowed: Iterable[str]) -> None:
-    """Refuse a value that is not allowed, naming the nearest one that is.
-
-    Raises:
-        SettingsError: `value` is not in `allowed`.
-    """
-    choices = tuple(allowed)
-    if value in choices:
-        return
-    nearest = difflib.get_close_matches(value, choices, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    raise SettingsError(f"{flag} {value!r} is unknown; use one of {', '.join(choices)}.{hint}")
-
-
 def is_server(storage: str | None) -> bool:
     """Whether the URL is of a database on a server, which several processes may share."""
     return storage is not None and not storage.startswith("sqlite")
@@ -38,133 +22,247 @@ def is_server(storage: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
-    """One search, as the command line describes it.
-
-    Args:
-        trials: Finished trials (complete or pruned) that the study shall hold in total.
-        max_epochs: Most epochs of one trial.
-        timeout_seconds: Time for the whole search; None: no limit.
-        workers: Worker processes; None: one for each core, or for each GPU.
-        seed: Everything random in the search derives from it.
-        study: Name of the study; None: the name of the space.
-        results_dir: Holds one folder for each study.
-        storage: URL of a database; None: a journal file in the study's folder.
-        join: Whether to help other coordinators that search the study; on a server only.
-        data_dir: Folder of the IDX files; None: looked for where the README says.
-        train_size: Training images; None: all that validation leaves.
-        val_size: Validation images.
-        space: Name of a built-in space, or `package.module:ClassName`.
-        engine: Who proposes configurations.
-        sampler: How Optuna proposes; None: `tpe`, if it is the engine.
-        tuner: How KerasTuner proposes; None: `hyperband`, if it is the engine.
-        pruner: What stops a trial early.
-        precision: `auto` takes bfloat16 where the hardware has units for it.
-        max_params: Models with more parameters are rejected before training; None: no limit.
-        patience_trials: Stop when so many finished trials in a row did not improve; None: never.
-        trial_timeout_seconds: A trial that takes longer is stopped and fails; None: no limit.
-        max_worker_memory_mb: A worker above it is replaced; None: no limit.
-        max_failures: Failed trials in a row after which the search stops.
-        cluster: Address of a Ray cluster whose nodes train; None: this machine does.
-        cpus_per_trial: Cores that a cluster's worker holds; fractions share one; None: 1.
-        gpus_per_trial: GPUs that it holds; None: 0.
-        baselines: Whether the published baselines are the first trials.
+    """One search; each field is described by the help of its flag.
 
     Raises:
-        SettingsError: A value is out of its range; the message names the flag.
+        SettingsError: A value is out of its range, or two do not go together; the message names
+            the flag.
     """
 
-    trials: int = 50
-    max_epochs: int = 8
-    timeout_seconds: float | None = None
-    workers: int | None = None
-    seed: int = 0
-    study: str | None = None
-    results_dir: Path = Path("results")
-    storage: str | None = None
-    join: bool = False
-    data_dir: Path | None = None
-    train_size: int | None = None
-    val_size: int = 10_000
-    space: str = "cnn"
-    engine: str = "optuna"
-    sampler: str | None = None
-    tuner: str | None = None
-    pruner: str = "hyperband"
-    precision: str = "auto"
-    max_params: int | None = None
-    patience_trials: int | None = None
-    trial_timeout_seconds: float | None = None
-    max_worker_memory_mb: float | None = None
-    max_failures: int = 5
-    cluster: str | None = None
-    cpus_per_trial: float | None = None
-    gpus_per_trial: float | None = None
-    baselines: bool = True
+    trials: int = flag(
+        "--trials",
+        50,
+        "number of finished trials (complete or pruned) in the study in total",
+        metavar="N",
+        group="budget",
+        above=0,
+    )
+    max_epochs: int = flag("--epochs", 8, "maximum epochs of a trial", metavar="N", above=0)
+    timeout_seconds: float | None = flag(
+        "--timeout",
+        None,
+        "time limit of the whole search; running trials continue in the next run",
+        metavar="SECONDS",
+        above=0,
+    )
+    patience_trials: int | None = flag(
+        "--patience-trials",
+        None,
+        "stop when the last K finished trials did not improve the best",
+        metavar="K",
+        above=0,
+    )
+    max_params: int | None = flag(
+        "--max-params",
+        None,
+        "reject models with more parameters before training; 100 rejections in a row end the "
+        "search",
+        metavar="N",
+        above=0,
+    )
+    trial_timeout_seconds: float | None = flag(
+        "--trial-timeout",
+        None,
+        "time limit of a trial; a longer one fails and is replaced",
+        metavar="SECONDS",
+        above=0,
+    )
+    max_failures: int = flag(
+        "--max-failures", 5, "stop when K trials fail in a row", metavar="K", above=0
+    )
+
+    space: str = flag(
+        "--space",
+        "cnn",
+        "search space: cnn, mlp, or package.module:ClassName of a class with KerasTuner's "
+        "build(hp)",
+        metavar="NAME",
+        group="search",
+    )
+    baselines: bool = flag(
+        "--no-baselines", True, "do not start with the published baselines and the space's default"
+    )
+    engine: str = flag(
+        "--engine", "optuna", "library that proposes trials", metavar="NAME", choices=ENGINES
+    )
+    sampler: str | None = flag(
+        "--sampler",
+        None,
+        "Optuna sampler",
+        metavar="NAME",
+        choices=SAMPLERS,
+        shown_default=SAMPLERS[0],
+    )
+    tuner: str | None = flag(
+        "--tuner",
+        None,
+        "with --engine keras-tuner: its tuner; hyperband's epoch budgets replace the pruner",
+        metavar="NAME",
+        choices=TUNERS,
+        shown_default=TUNERS[0],
+    )
+    pruner: str = flag("--pruner", "hyperband", "Optuna pruner", metavar="NAME", choices=PRUNERS)
+    seed: int = flag("--seed", 0, "random seed", metavar="N", at_least=0)
+
+    data_dir: Path | None = flag(
+        "--data-dir",
+        None,
+        "folder of the IDX files",
+        metavar="DIR",
+        shown_default="$FASHION_MNIST_DIR, ../shared/fashion-mnist beside the checkout, or the "
+        "Keras cache, where they are downloaded",
+        group="data",
+    )
+    train_size: int | None = flag(
+        "--train-size",
+        None,
+        "number of training images",
+        metavar="N",
+        shown_default="all except the validation images",
+        above=0,
+    )
+    val_size: int = flag(
+        "--val-size",
+        10_000,
+        "number of validation images, the same for every trial",
+        metavar="N",
+        above=0,
+    )
+
+    workers: int | None = flag(
+        "--workers",
+        None,
+        "number of worker processes",
+        metavar="auto|N",
+        group="machine",
+        above=0,
+        read=worker_count,
+        shown_default="one per GPU, else one per core; with --cluster as many as fit",
+    )
+    precision: str = flag(
+        "--precision",
+        "auto",
+        "number format; auto is bfloat16 where the hardware supports it",
+        metavar="NAME",
+        choices=PRECISIONS,
+    )
+    max_worker_memory_mb: float | None = flag(
+        "--max-worker-memory",
+        None,
+        "replace a worker that uses more memory",
+        metavar="MB",
+        above=0,
+    )
+    cluster: str | None = flag(
+        "--cluster",
+        None,
+        "train on a Ray cluster: auto (this machine's), HOST:PORT, ray://HOST:PORT, or local "
+        "(started for this search)",
+        metavar="ADDRESS",
+    )
+    cpus_per_trial: float | None = flag(
+        "--cpus-per-trial",
+        None,
+        "with --cluster: cores per worker; fractions share one",
+        shown_default="1",
+        metavar="X",
+        above=0,
+    )
+    gpus_per_trial: float | None = flag(
+        "--gpus-per-trial",
+        None,
+        "with --cluster: GPUs per worker; fractions share one",
+        shown_default="0",
+        metavar="X",
+        at_least=0,
+    )
+
+    study: str | None = flag(
+        "--study",
+        None,
+        "name of the study",
+        shown_default="the name of the space",
+        metavar="NAME",
+        group="storage",
+    )
+    results_dir: Path = flag(
+        "--results-dir", Path("results"), "folder of the studies", metavar="DIR"
+    )
+    storage: str | None = flag(
+        "--storage",
+        None,
+        "database for the trials: sqlite:///..., postgresql://... or mysql+pymysql://...",
+        shown_default="a journal file in the study's folder",
+        metavar="URL",
+    )
+
+    join: bool = flag(
+        "--join", False, "help others that search this study in a database on a server"
+    )
+
+    dashboard: bool = flag(
+        "--dashboard",
+        False,
+        "serve optuna-dashboard on 127.0.0.1 while the search runs, read-only",
+        group="output",
+    )
+    dashboard_port: int | None = flag(
+        "--dashboard-port",
+        None,
+        "dashboard port",
+        shown_default="8080, or any free one",
+        metavar="PORT",
+    )
+    dashboard_writable: bool = flag(
+        "--dashboard-writable",
+        False,
+        "let the dashboard edit and delete; it has no authentication",
+    )
+    quiet: bool = flag("--quiet", False, "show no progress")
+    json: bool = flag(
+        "--json", False, "print the outcome as one JSON object, the last line of standard output"
+    )
 
     def __post_init__(self) -> None:
-        check_choice("--engine", self.engine, ENGINES)
-        if self.sampler is not None:
-            check_choice("--sampler", self.sampler, SAMPLERS)
-            if self.engine != "optuna":
-                raise SettingsError(
-                    f"--sampler is {self.sampler!r}, but --engine is {self.engine!r}; give "
-                    "--tuner in its place."
-                )
-        if self.tuner is not None:
-            check_choice("--tuner", self.tuner, TUNERS)
-            if self.engine != "keras-tuner":
-                raise SettingsError(
-                    f"--tuner is {self.tuner!r}, but --engine is {self.engine!r}; add --engine "
-                    "keras-tuner, or leave it out."
-                )
-        check_choice("--pruner", self.pruner, PRUNERS)
-        has_budgets = self.engine == "keras-tuner" and self.algorithm == "hyperband"
-        if has_budgets and self.pruner not in ("hyperband", "none"):
-            raise SettingsError(
-                f"--pruner is {self.pruner!r}, but KerasTuner's hyperband has epoch budgets in its "
-                "place; leave it out, or choose another --tuner."
-            )
-        check_choice("--precision", self.precision, PRECISIONS)
-        for flag, number in (
-            ("--trials", self.trials),
-            ("--epochs", self.max_epochs),
-            ("--timeout", self.timeout_seconds),
-            ("--workers", self.workers),
-            ("--train-size", self.train_size),
-            ("--val-size", self.val_size),
-            ("--max-params", self.max_params),
-            ("--patience-trials", self.patience_trials),
-            ("--trial-timeout", self.trial_timeout_seconds),
-            ("--max-worker-memory", self.max_worker_memory_mb),
-            ("--max-failures", self.max_failures),
-            ("--cpus-per-trial", self.cpus_per_trial),
-        ):
-            if number is not None and not number > 0:
-                raise SettingsError(f"{flag} is {number}; it must be above 0.")
+        check_flags(self)
+        self._check_engine()
+        self._check_cluster()
         if self.join:
             self._check_join()
-        if self.seed < 0:
-            raise SettingsError(f"--seed is {self.seed}; it must be 0 or more.")
-        if self.gpus_per_trial is not None and not self.gpus_per_trial >= 0:
-            raise SettingsError(f"--gpus-per-trial is {self.gpus_per_trial}; it must be 0 or more.")
-        for flag, share in (
-            ("--cpus-per-trial", self.cpus_per_trial),
-            ("--gpus-per-trial", self.gpus_per_trial),
-        ):
-            if share is None:
-                continue
-            if self.cluster is None:
-                raise SettingsError(f"{flag} is {share:g}, but there is no --cluster; add it.")
-            if not math.isfinite(share):
-                raise SettingsError(f"{flag} is {share:g}; it must be a number.")
-        gpus = self.gpus_per_trial or 0.0
-        if gpus > 1 and gpus != int(gpus):
-            raise SettingsError(f"--gpus-per-trial is {gpus:g}; above 1 it must be whole.")
         name = self.study_name
         if name in (".", "..") or any(mark in name for mark in "/\\\0") or not name.strip():
             raise SettingsError(
                 f"--study {name!r} cannot name a folder; use letters, digits, '-', '_' and '.'."
             )
+
+    def _check_engine(self) -> None:
+        if self.sampler is not None and self.engine != "optuna":
+            raise SettingsError(
+                f"--sampler is {self.sampler!r}, but --engine is {self.engine!r}; use --tuner "
+                "instead."
+            )
+        if self.tuner is not None and self.engine != "keras-tuner":
+            raise SettingsError(
+                f"--tuner is {self.tuner!r}, but --engine is {self.engine!r}; add --engine "
+                "keras-tuner, or leave --tuner out."
+            )
+        has_budgets = self.engine == "keras-tuner" and self.algorithm == "hyperband"
+        if has_budgets and self.pruner not in ("hyperband", "none"):
+            raise SettingsError(
+                f"--pruner is {self.pruner!r}, but KerasTuner's hyperband uses epoch budgets "
+                "instead of a pruner; leave --pruner out, or choose another --tuner."
+            )
+
+    def _check_cluster(self) -> None:
+        for name, share in (
+            ("--cpus-per-trial", self.cpus_per_trial),
+            ("--gpus-per-trial", self.gpus_per_trial),
+        ):
+            if share is not None and self.cluster is None:
+                raise SettingsError(f"{name} is {share:g}, but there is no --cluster; add it.")
+        gpus = self.gpus_per_trial or 0.0
+        if gpus > 1 and gpus != int(gpus):
+            raise SettingsError(f"--gpus-per-trial is {gpus:g}; above 1 it must be whole.")
 
     def _check_join(self) -> None:
         if not is_server(self.storage):
@@ -181,9 +279,14 @@ class SearchSettings:
 
     @property
     def algorithm(self) -> str:
-        """How the engine proposes: the name of Optuna's sampler or of KerasTuner's tuner."""
+        """Name of the sampler or tuner that proposes trials."""
         given, names = (self.sampler, SAMPLERS) if self.engine == "optuna" else (self.tuner, TUNERS)
         return given or names[0]
+
+    @property
+    def serves_dashboard(self) -> bool:
+        """Whether the search serves the dashboard; its other flags imply `--dashboard`."""
+        return self.dashboard or self.dashboard_writable or self.dashboard_port is not None
 
     @property
     def split(self) -> SplitSizes:

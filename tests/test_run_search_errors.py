@@ -38,7 +38,10 @@ ERRORS = {
     "unknown sampler": (["--sampler", "tpo"], "--sampler 'tpo' is unknown; use one of tpe,"),
     "unknown pruner": (["--pruner", "hyper"], "Did you mean 'hyperband'?"),
     "no trials": (["--trials", "0"], "--trials is 0; it must be above 0."),
-    "workers in words": (["--workers", "two"], "--workers is 'two'; it must be auto or a whole"),
+    "workers in words": (
+        ["--workers", "two"],
+        "argument --workers: 'two' is neither auto nor a whole number",
+    ),
     "unwritable results": (["--results-dir", "/dev/null/x"], "cannot be written"),
     "missing data": (["--data-dir", "nowhere"], "nowhere has no train-images-idx3-ubyte.gz"),
     "words for numbers": (["--trials", "abc"], "argument --trials: invalid int value: 'abc'; see"),

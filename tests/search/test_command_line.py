@@ -1,8 +1,11 @@
 """What the command lines share: one line for a wrong flag, signals that ask, exit codes."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +13,16 @@ from search.command_line import (
     EXIT_CODES,
     STOP_SIGNALS,
     Parser,
+    add_flags,
+    check_flags,
+    flag,
+    flags_of,
+    help_text,
     let_signals_stop,
+    read_flags,
     stop_by_signal,
 )
+from search.errors import SettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +85,65 @@ def test_an_ignored_signal_stays_ignored() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     assert asked == ["SIGTERM"]
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    count: int = flag("--count", 3, "number of things", metavar="N", group="things", at_least=2)
+    share: float | None = flag("--share", None, "share of 100 %", metavar="X", above=0)
+    color: str = flag("--color", "red", "color", metavar="NAME", choices=("red", "green"))
+    folder: Path | None = flag(
+        "--folder", None, "folder", metavar="DIR", shown_default="the current one"
+    )
+    painted: bool = flag("--no-paint", True, "do not paint")
+    loud: bool = flag("--loud", False, "be loud")
+
+    def __post_init__(self) -> None:
+        check_flags(self)
+
+
+def read(*arguments: str) -> Settings:
+    parser = Parser(prog="some.py")
+    add_flags(parser, Settings)
+    return read_flags(Settings, parser.parse_args(arguments))
+
+
+def test_flags_follow_from_the_fields_of_settings() -> None:
+    assert read() == Settings()
+    given = read("--count", "4", "--share", "0.5", "--folder", "a", "--no-paint", "--loud")
+    assert given == Settings(count=4, share=0.5, folder=Path("a"), painted=False, loud=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--count", "1"], "--count is 1; it must be 2 or more."),
+        (["--share", "0"], "--share is 0.0; it must be above 0."),
+        (["--share", "nan"], "--share is nan; it must be above 0."),
+        (["--share", "inf"], "--share is inf; it must be a finite number."),
+        (["--color", "gren"], "--color 'gren' is unknown; use one of red, green. Did you mean 'gr"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_the_name_of_their_flag(
+    arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        read(*arguments)
+
+
+def test_the_help_of_a_flag_names_its_choices_and_its_default() -> None:
+    texts = {declared.name: help_text(part, declared) for part, declared in flags_of(Settings)}
+    assert texts == {
+        "--count": "number of things (default: 3)",
+        "--share": "share of 100 %",
+        "--color": "color (red, green; default: red)",
+        "--folder": "folder (default: the current one)",
+        "--no-paint": "do not paint",
+        "--loud": "be loud",
+    }
+
+
+def test_a_percent_sign_in_a_help_text_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        read("--help")
+    assert "share of 100 %" in capsys.readouterr().out

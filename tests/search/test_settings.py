@@ -47,8 +47,8 @@ def test_bad_values_are_refused(field: str, value: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"sampler": "tpe"}, "--sampler is 'tpe', but --engine is 'keras-tuner'; give --tuner in"),
-        ({"pruner": "median"}, "--pruner is 'median', but KerasTuner's hyperband has epoch budget"),
+        ({"sampler": "tpe"}, "--sampler is 'tpe', but --engine is 'keras-tuner'; use --tuner inst"),
+        ({"pruner": "median"}, "--pruner is 'median', but KerasTuner's hyperband uses epoch budge"),
     ],
 )
 def test_what_the_engine_would_ignore_is_refused(given: dict[str, Any], message: str) -> None:
@@ -60,7 +60,7 @@ def test_what_the_engine_would_ignore_is_refused(given: dict[str, Any], message:
     ("given", "message"),
     [
         ({"gpus_per_trial": 1.5}, "--gpus-per-trial is 1.5; above 1 it must be whole."),
-        ({"cpus_per_trial": float("inf")}, "--cpus-per-trial is inf; it must be a number."),
+        ({"cpus_per_trial": float("inf")}, "--cpus-per-trial is inf; it must be a finite number."),
     ],
 )
 def test_shares_of_a_cluster_are_checked(given: dict[str, Any], message: str) -> None:
