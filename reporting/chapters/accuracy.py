@@ -6,23 +6,23 @@ import pandas as pd
 
 from reporting.drawing.style import MISSING, bounds, listed, percent, points, spread
 from reporting.evidence import Evidence, Row
-from reporting.page.document import Block, Paragraph, Section, Table
+from reporting.page.document import Block, Paragraph, Table
 from reporting.retraining.plan import TUNED
 from reporting.statistics import IMAGES_ONLY
 from spaces.baselines import BASELINES
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """Accuracy of the winner and of every baseline, then of the candidates on validation."""
-    blocks: list[Block] = []
+    written: list[Block] = []
     if evidence.rows:
-        blocks += [_main(evidence), _costs(evidence), *_notes(evidence)]
+        written += [_main(evidence), _costs(evidence), *_notes(evidence)]
     else:
-        blocks.append(Paragraph("Nothing has been retrained, so there are no test results."))
+        written.append(Paragraph("Nothing has been retrained, so there are no test results."))
     if any(remeasured.runs for remeasured in evidence.remeasured):
-        blocks += [_candidates(evidence), Paragraph(_CHOICE)]
-    blocks += [Paragraph(f"{label}: failed, {why}.") for label, why in evidence.failures.items()]
-    return Section(name="accuracy", title="Accuracy", blocks=blocks)
+        written += [_candidates(evidence), Paragraph(_CHOICE)]
+    written += [Paragraph(f"{label}: failed, {why}.") for label, why in evidence.failures.items()]
+    return written
 
 
 _CHOICE = (

@@ -10,7 +10,7 @@ from matplotlib.collections import PolyCollection
 from reporting.drawing.axes import time_unit
 from reporting.drawing.style import MISSING, STATES, new_figure, percent
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Paragraph, Picture, Section, Table
+from reporting.page.document import Block, Paragraph, Picture, Table
 from reporting.study_tables import (
     Record,
     duplicates,
@@ -33,14 +33,14 @@ _MOST_REASONS: Final = 20
 _OVERLAP_SECONDS: Final = 0.5
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """Trials, epochs and time by ending, and the workers' timeline."""
     record = evidence.record
     costs = _costs(record)
-    blocks: list[Block] = [_by_ending(costs), Paragraph(_saved(record, costs))]
-    blocks += _lost(record, costs)
-    blocks.append(_timeline(record, costs))
-    return Section(name="budget", title="Where the time went", blocks=blocks)
+    written: list[Block] = [_by_ending(costs), Paragraph(_saved(record, costs))]
+    written += _lost(record, costs)
+    written.append(_timeline(record, costs))
+    return written
 
 
 def _costs(record: Record) -> pd.DataFrame:

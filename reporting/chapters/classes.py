@@ -13,7 +13,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from reporting.drawing.style import MISSING, new_figure, percent
 from reporting.evidence import Evidence, Row
-from reporting.page.document import Block, Paragraph, Picture, Section, Table
+from reporting.page.document import Block, Paragraph, Picture, Table
 from reporting.statistics import CONFIDENCE
 from search.data.classes import CLASS_NAMES
 
@@ -22,10 +22,10 @@ _PAIRS: Final = 3
 Matrix = npt.NDArray[np.float64]
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """Precision, recall and confusions of the tuned configuration."""
     tuned = evidence.tuned
-    blocks: list[Block] = (
+    written: list[Block] = (
         [Paragraph(evidence.no_test_results)]
         if tuned is None
         else [
@@ -35,7 +35,7 @@ def section(evidence: Evidence) -> Section:
             _difference(tuned, evidence.best_baseline),
         ]
     )
-    return Section(name="classes", title="Class by class", blocks=blocks)
+    return written
 
 
 def _table(row: Row) -> Table:

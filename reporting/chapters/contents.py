@@ -1,29 +1,59 @@
 """The chapters of a report, in reading order."""
 
-from reporting.chapters import (
-    accuracy,
-    budget,
-    classes,
-    data,
-    facts,
-    importance,
-    limits,
-    mistakes,
-    progress,
-    pruning,
-    seeds,
-    space_health,
-    tradeoff,
-    trials,
-    verdict,
-    winner,
-)
-from reporting.evidence import Evidence
-from reporting.page.document import Document
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final
 
-CHAPTERS = (
-    *(verdict, facts, accuracy, seeds, progress, budget, pruning, importance, space_health),
-    *(winner, classes, mistakes, tradeoff, data, trials, limits),
+from reporting.evidence import Evidence
+from reporting.page.document import Block, Document, Paragraph, Section
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """One chapter.
+
+    Args:
+        module: Module of this package; its function `blocks(evidence)` writes the chapter.
+        title: Heading.
+        complete: Smallest number of complete trials that the chapter can say anything about; with
+            fewer, one line says so in its place.
+    """
+
+    module: str
+    title: str
+    complete: int = 1
+
+    def section(self, evidence: Evidence) -> Section:
+        """Return the chapter as written, or the line that says what it lacks."""
+        complete = len(evidence.record.complete)
+        if complete < self.complete:
+            written: list[Block] = [
+                Paragraph(f"Needs {self.complete} complete trials; the study has {complete}.")
+            ]
+        else:
+            written = import_module(f"reporting.chapters.{self.module}").blocks(evidence)
+        name = self.module.replace("_", "-")
+        return Section(name=name, title=self.title, blocks=written)
+
+
+# To add a chapter: a module in this folder, and its line here.
+CHAPTERS: Final = (
+    Chapter("verdict", "Verdict"),
+    Chapter("facts", "Run facts"),
+    Chapter("accuracy", "Accuracy"),
+    Chapter("seeds", "Every seed"),
+    Chapter("progress", "How the search went"),
+    Chapter("budget", "Where the time went"),
+    Chapter("pruning", "Was pruning fair?", complete=10),
+    Chapter("importance", "What mattered", complete=20),
+    Chapter("space_health", "Is the space right?", complete=20),
+    Chapter("winner", "The winner"),
+    Chapter("classes", "Class by class"),
+    Chapter("mistakes", "Mistakes and confidence"),
+    Chapter("tradeoff", "Accuracy against cost"),
+    Chapter("data", "The data"),
+    Chapter("trials", "All trials"),
+    Chapter("limits", "Limits of this report"),
 )
 
 
@@ -42,13 +72,14 @@ def document_of(evidence: Evidence) -> Document:
 
 
 def _warning(evidence: Evidence) -> str:
-    if evidence.settings.quick:
+    settings = evidence.settings
+    if settings.quick:
         return (
-            f"Preview (--quick): {evidence.settings.seeds} seed, {evidence.settings.epochs} "
-            "epochs. Its numbers say nothing about what the networks can do."
+            f"Preview (--quick): {settings.seeds} seed, {settings.epochs} epochs. "
+            "Do not quote these accuracies."
         )
     if evidence.winner is None:
-        return "Unfinished: the winner has not been chosen, so there are no test results."
+        return "Unfinished: no winner has been chosen yet, so there are no test results."
     if any(row.gap for row in evidence.rows):
-        return "Unfinished: some trainings are missing; rows with gaps are marked."
+        return "Unfinished: some trainings are missing; the rows with gaps are marked."
     return ""

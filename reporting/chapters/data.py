@@ -8,7 +8,7 @@ import pandas as pd
 
 from reporting.drawing.style import new_figure, percent, points
 from reporting.evidence import Evidence, Row
-from reporting.page.document import Block, Paragraph, Picture, Section, Table
+from reporting.page.document import Block, Paragraph, Picture, Table
 from reporting.statistics import Booleans, interval
 from reporting.test_split import TestSplit
 from search.data.classes import CLASS_NAMES
@@ -19,20 +19,20 @@ _EXAMPLES: Final = 8
 _IMAGE_SIZE: Final = 28
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """The images that were trained, chosen and tested on."""
     split, test = evidence.split, evidence.test
-    blocks: list[Block] = [_examples(split), _distribution(split, test)]
+    written: list[Block] = [_examples(split), _distribution(split, test)]
     if test is None:
-        blocks.append(
+        written.append(
             Paragraph("The test images stay closed until something is retrained: none counted.")
         )
     training = _images(
         np.concatenate([split.train_images, split.val_images]),
         np.concatenate([split.train_labels, split.val_labels]),
     )
-    blocks += _duplicates(training, test, evidence.tuned)
-    return Section(name="data", title="The data", blocks=blocks)
+    written += _duplicates(training, test, evidence.tuned)
+    return written
 
 
 def _examples(split: Split) -> Picture:

@@ -8,20 +8,19 @@ import pandas as pd
 
 from reporting.drawing.style import listed
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Code, Paragraph, Section, Table
+from reporting.page.document import Block, Code, Paragraph, Table
 from search.display import duration
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """Facts of the search and of this report, and which images each number is measured on."""
-    blocks: list[Block] = [
+    return [
         _facts(evidence),
         _splits(evidence),
         *_warnings(evidence),
         Paragraph("To make both again:"),
         Code(_commands(evidence), "console"),
     ]
-    return Section(name="facts", title="Run facts", blocks=blocks)
 
 
 def _facts(evidence: Evidence) -> Table:

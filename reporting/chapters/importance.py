@@ -19,7 +19,7 @@ from reporting.drawing.choices import choice_blocks
 from reporting.drawing.landscape import pair_map, parallel_coordinates
 from reporting.drawing.style import BLUE, ORANGE, VERMILION, new_figure, percent, plain
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Paragraph, Picture, Section, Table
+from reporting.page.document import Block, Paragraph, Picture, Table
 from reporting.study_tables import Record
 
 _FEW: Final = 50
@@ -28,15 +28,15 @@ _SLICES: Final = 4
 _LONGEST_NAME: Final = 30
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """Importances with their spread, then accuracies by the values that matter most."""
     record = evidence.record
     found = importances(record)
     known = dimensions(record)
-    blocks: list[Block] = []
+    written: list[Block] = []
     complete = int((record.trials["state"] == "COMPLETE").sum())
     if complete < _FEW:
-        blocks.append(
+        written.append(
             Paragraph(
                 f"Only {complete} complete trial{'s' if complete > 1 else ''}: with fewer than "
                 f"{_FEW} all of this chapter is a hint, not a finding.",
@@ -44,7 +44,7 @@ def section(evidence: Evidence) -> Section:
             )
         )
     if found is None:
-        blocks.append(
+        written.append(
             Paragraph(
                 f"Importance cannot be computed: it takes {LEAST_TRIALS} complete trials that "
                 "differ in accuracy and in some hyperparameter."
@@ -52,12 +52,12 @@ def section(evidence: Evidence) -> Section:
         )
     else:
         names = [str(name) for name in found.table.index]
-        blocks += [_bars(found), _table(found), Paragraph(_method(found))]
-        blocks.append(_slices(record, [known[name] for name in names[:_SLICES]]))
-        blocks += pair_map(record, [known[name] for name in names])
-        blocks.append(parallel_coordinates(record, [known[name] for name in names]))
-    blocks += choice_blocks(record, known)
-    return Section(name="importance", title="What mattered", blocks=blocks)
+        written += [_bars(found), _table(found), Paragraph(_method(found))]
+        written.append(_slices(record, [known[name] for name in names[:_SLICES]]))
+        written += pair_map(record, [known[name] for name in names])
+        written.append(parallel_coordinates(record, [known[name] for name in names]))
+    written += choice_blocks(record, known)
+    return written
 
 
 def _method(found: Importances) -> str:

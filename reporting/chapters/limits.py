@@ -4,14 +4,14 @@ from typing import Final
 
 from reporting.drawing.style import listed
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Paragraph, Section
+from reporting.page.document import Block, Paragraph
 from reporting.statistics import IMAGES_ONLY
 from search.data.classes import FASHION_MNIST
 
 _OFFICIAL_IMAGES: Final = 60_000
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """The limits, in sentences."""
     settings = evidence.settings
     over_seeds = (
@@ -54,5 +54,4 @@ def section(evidence: Evidence) -> Section:
             "Fewer than five seeds: more are added by the same command with a larger --seeds, "
             "which trains only the new ones."
         )
-    blocks: list[Block] = [Paragraph(text) for text in texts]
-    return Section(name="limits", title="Limits of this report", blocks=blocks)
+    return [Paragraph(text) for text in texts]

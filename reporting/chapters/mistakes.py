@@ -10,7 +10,7 @@ from reporting.analysis.calibration import BINS, draw_reliability, row_calibrati
 from reporting.drawing.gallery import draw_gallery
 from reporting.drawing.style import listed, percent
 from reporting.evidence import Evidence, Row
-from reporting.page.document import Block, Paragraph, Picture, Section
+from reporting.page.document import Block, Paragraph, Picture
 from reporting.test_split import TestSplit
 from search.data.classes import CLASS_NAMES
 
@@ -19,10 +19,10 @@ _ALWAYS_WRONG: Final = 12
 Numbers = npt.NDArray[np.int64]
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """Mistakes of the tuned configuration, and its calibration."""
     tuned, test = evidence.tuned, evidence.test
-    blocks: list[Block] = (
+    written: list[Block] = (
         [Paragraph(evidence.no_test_results)]
         if tuned is None or test is None
         else [
@@ -31,7 +31,7 @@ def section(evidence: Evidence) -> Section:
             *_calibration(tuned, evidence.best_baseline),
         ]
     )
-    return Section(name="mistakes", title="Mistakes and confidence", blocks=blocks)
+    return written
 
 
 def _confident(row: Row, test: TestSplit) -> list[Block]:

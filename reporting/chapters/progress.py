@@ -17,7 +17,7 @@ from reporting.drawing.axes import (
 )
 from reporting.drawing.style import BLUE, GREY, STATES, new_figure, percent, points
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Paragraph, Picture, Section, Table
+from reporting.page.document import Block, Paragraph, Picture, Table
 from reporting.study_tables import Record, start_and_end
 from search.display import duration
 
@@ -33,29 +33,28 @@ _READING: Final = (
 )
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """The course of the search, and when it passed what was known before."""
     record = evidence.record
     ended, levels = _ended(record), _levels(record)
     if not ended["better"].any():
-        none: list[Block] = [Paragraph("No complete trial has a validation accuracy to show.")]
-        return Section(name="progress", title="How the search went", blocks=none)
-    blocks: list[Block] = [
+        return [Paragraph("No complete trial has a validation accuracy to show.")]
+    written: list[Block] = [
         Paragraph(_summary(ended, levels), strong=True),
         _over_trials(ended, levels),
     ]
     if ended["time"].notna().all():
-        blocks.append(_over_time(ended, levels))
+        written.append(_over_time(ended, levels))
     else:
         unknown = int(ended["time"].isna().sum())
-        blocks.append(
+        written.append(
             Paragraph(
                 f"The course over time is not shown: {unknown} of {len(ended)} ended trials have "
                 "no start or end time in the study."
             )
         )
-    blocks.append(_steps(ended))
-    return Section(name="progress", title="How the search went", blocks=blocks)
+    written.append(_steps(ended))
+    return written
 
 
 def _ended(record: Record) -> pd.DataFrame:

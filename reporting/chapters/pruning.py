@@ -22,7 +22,7 @@ from reporting.drawing.style import (
     percent,
 )
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Paragraph, Picture, Section, Table
+from reporting.page.document import Block, Paragraph, Picture, Table
 from reporting.study_tables import Record
 
 _FEW: Final = 10
@@ -34,26 +34,26 @@ _LOOK: Final = {
 }
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """Learning curves, rank correlations with the end, and who was stopped in the upper half."""
     record = evidence.record
     stopped, ranks = stopped_trials(record), rank_correlations(record)
-    blocks: list[Block] = [Paragraph(_verdict(record, stopped, ranks), strong=True)]
+    written: list[Block] = [Paragraph(_verdict(record, stopped, ranks), strong=True)]
     complete = int((record.trials["state"] == "COMPLETE").sum())
     if complete < _FEW:
-        blocks.append(
+        written.append(
             Paragraph(
                 f"Only {complete} complete trial{'s' if complete > 1 else ''}: rank "
                 f"correlations of fewer than {_FEW} say very little."
             )
         )
     if record.curves.notna().to_numpy().any():
-        blocks.append(_curves(record, stopped))
+        written.append(_curves(record, stopped))
     if ranks["spearman"].notna().any():
-        blocks += [_correlations(ranks), _correlation_table(ranks)]
+        written += [_correlations(ranks), _correlation_table(ranks)]
     if len(stopped):
-        blocks += [_stopped_table(stopped), Paragraph(_hindsight(stopped))]
-    return Section(name="pruning", title="Was pruning fair?", blocks=blocks)
+        written += [_stopped_table(stopped), Paragraph(_hindsight(stopped))]
+    return written
 
 
 def _verdict(record: Record, stopped: pd.DataFrame, ranks: pd.DataFrame) -> str:

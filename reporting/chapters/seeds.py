@@ -18,23 +18,23 @@ from reporting.drawing.style import (
     spread,
 )
 from reporting.evidence import Evidence, Row
-from reporting.page.document import Block, Paragraph, Picture, Section, Table
+from reporting.page.document import Block, Paragraph, Picture, Table
 from spaces.baselines import BASELINES
 
 _BASELINES: Final = {baseline.name: baseline for baseline in BASELINES}
 _BELOW: Final = 0.22
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """Test accuracy of every seed of every row."""
     rows = sorted(evidence.scored, key=lambda row: -row.accuracy.mean)
     missing = evidence.gaps
-    blocks: list[Block] = (
+    written: list[Block] = (
         [_picture(rows), _table(rows), *([Paragraph(missing)] if missing else [])]
         if rows
         else [Paragraph(evidence.no_test_results)]
     )
-    return Section(name="seeds", title="Every seed", blocks=blocks)
+    return written
 
 
 def published(row: Row) -> float | None:

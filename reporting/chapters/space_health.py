@@ -11,7 +11,7 @@ from reporting.analysis.space_use import CHANCE, EDGE, SpaceUse, space_use
 from reporting.dimensions import Dimension, brief, short
 from reporting.drawing.style import BLUE, GREY, MISSING, ORANGE, listed, new_figure, percent
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Code, Paragraph, Picture, Section, Table
+from reporting.page.document import Block, Code, Paragraph, Picture, Table
 from reporting.study_tables import Record
 
 _MOST_ROWS: Final = 20
@@ -21,26 +21,26 @@ _MOST_COUNTS: Final = 12
 _TRIALS_FLAG: Final = re.compile(r"(?<!\S)--trials(?:=|\s+)\S+")
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """Bounds, choices, coverage, and how to go on."""
     record = evidence.record
     use = space_use(record)
-    blocks: list[Block] = [
+    written: list[Block] = [
         Paragraph(
             f"The best {len(use.best)} of {use.complete} complete trials against all "
             f"{use.finished} finished ones. {_few(use)}"
         )
     ]
     if len(use.bounds):
-        blocks += [_picture(record, use), _bounds_table(use)]
+        written += [_picture(record, use), _bounds_table(use)]
     else:
-        blocks.append(Paragraph("The space has no numeric hyperparameter, so no bound to widen."))
+        written.append(Paragraph("The space has no numeric hyperparameter, so no bound to widen."))
     if len(use.choices):
-        blocks += [Paragraph(_choices_words(use)), _choices_table(use)]
+        written += [Paragraph(_choices_words(use)), _choices_table(use)]
     else:
-        blocks.append(Paragraph("The space has no choices, so there is none to drop."))
-    blocks += _next(record, use)
-    return Section(name="space-health", title="Is the space right?", blocks=blocks)
+        written.append(Paragraph("The space has no choices, so there is none to drop."))
+    written += _next(record, use)
+    return written
 
 
 def _few(use: SpaceUse) -> str:

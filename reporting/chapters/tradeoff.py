@@ -22,7 +22,7 @@ from reporting.drawing.style import (
     spread,
 )
 from reporting.evidence import Evidence, Kind, Row
-from reporting.page.document import Block, Paragraph, Picture, Section, Table
+from reporting.page.document import Block, Paragraph, Picture, Table
 
 _STYLES: Final[dict[Kind, tuple[str, str]]] = {
     "tuned": (BLUE, "*"),
@@ -38,14 +38,14 @@ class _Point:
     cost: float
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """Test accuracy against parameters and against time of prediction."""
     rows = evidence.scored
-    blocks: list[Block] = [Paragraph(evidence.no_test_results)]
+    written: list[Block] = [Paragraph(evidence.no_test_results)]
     if rows:
         sizes = _points(rows, [row.parameters for row in rows])
         times = _points(rows, [row.milliseconds_per_image for row in rows])
-        blocks = [
+        written = [
             _picture("parameters", "parameters", sizes, rows, "An ensemble holds all its models'."),
             _picture(
                 "milliseconds",
@@ -57,8 +57,8 @@ def section(evidence: Evidence) -> Section:
             _table(rows, _front(sizes), _front(times)),
         ]
         missing = evidence.gaps
-        blocks += [Paragraph(missing)] if missing else []
-    return Section(name="tradeoff", title="Accuracy against cost", blocks=blocks)
+        written += [Paragraph(missing)] if missing else []
+    return written
 
 
 def _points(rows: Sequence[Row], costs: Sequence[float | None]) -> list[_Point]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from reporting.drawing.style import MISSING, percent
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Paragraph, Section, Table
+from reporting.page.document import Block, Paragraph, Table
 from reporting.study_tables import (
     Record,
     duplicates,
@@ -23,11 +23,11 @@ _MOST_NUMBERS: Final = 10
 _ORDER: Final = ("COMPLETE", "PRUNED", "RUNNING", "FAIL", "WAITING")
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """Every trial of the study, then the failures."""
     record = evidence.record
     rows = _sorted(record)
-    blocks: list[Block] = [
+    written: list[Block] = [
         Paragraph(
             "Complete trials by accuracy, then pruned ones by the accuracy of their last epoch, "
             "then the others. Accuracies after fewer epochs cannot be compared with final ones. "
@@ -35,13 +35,13 @@ def section(evidence: Evidence) -> Section:
         )
     ]
     if len(rows) > _MOST_ROWS:
-        blocks.append(
+        written.append(
             Paragraph(
                 f"Shown are the first {_MOST_ROWS} of {len(rows):,} trials; the file has all."
             )
         )
-    blocks += [_all(record, rows), *_failures(record)]
-    return Section(name="trials", title="All trials", blocks=blocks)
+    written += [_all(record, rows), *_failures(record)]
+    return written
 
 
 def _sorted(record: Record) -> pd.DataFrame:

@@ -2,16 +2,12 @@
 
 from reporting.drawing.style import bounds, percent, points, spread
 from reporting.evidence import Evidence, Row
-from reporting.page.document import Block, Paragraph, Section
+from reporting.page.document import Block, Paragraph
 from reporting.statistics import Difference
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """What won, how good it is on the test split, and what it beats."""
-    return Section(name="verdict", title="Verdict", blocks=_blocks(evidence))
-
-
-def _blocks(evidence: Evidence) -> list[Block]:
     best = evidence.record.complete.iloc[0]
     searched = (
         f"The search's best trial, number {best.name}, reached {percent(best['value'])} on "
@@ -26,7 +22,7 @@ def _blocks(evidence: Evidence) -> list[Block]:
     accuracy = tuned.accuracy
     seeds = f"{accuracy.n} seeds" if accuracy.n > 1 else "one seed"
     interval = f"; 95 % interval of the mean {bounds(accuracy)}" if accuracy.n > 1 else ""
-    blocks: list[Block] = [
+    written: list[Block] = [
         Paragraph(
             f"The tuned network (trial {evidence.winner.candidate.number}) has a mean test "
             f"accuracy of {spread(accuracy)} over {seeds}{interval}.",
@@ -35,16 +31,16 @@ def _blocks(evidence: Evidence) -> list[Block]:
     ]
     known = evidence.record.trials.loc[evidence.winner.candidate.number, "baseline"]
     if isinstance(known, str):
-        blocks.append(
+        written.append(
             Paragraph(f"It is {known} itself: the search found nothing better than its beginning.")
         )
     rival = evidence.best_baseline
     if rival is None:
-        blocks.append(Paragraph("No baseline has test results to compare it with."))
+        written.append(Paragraph("No baseline has test results to compare it with."))
     else:
         epochs = f"{tuned.epochs} epochs against {rival.epochs}, {rival.name} as published, untuned"
         sentence = _sentence(rival, evidence.differences[rival.name], epochs)
-        blocks.append(Paragraph(sentence, strong=True))
+        written.append(Paragraph(sentence, strong=True))
         # Of rows that vary with an unknown spread, one sentence is enough: the table has them all.
         others = [
             _sentence(row, evidence.differences[row.name])
@@ -54,11 +50,11 @@ def _blocks(evidence: Evidence) -> list[Block]:
             and evidence.differences[row.name].seeds > 1
         ]
         if others:
-            blocks.append(Paragraph(" ".join(others)))
-    blocks.append(Paragraph(searched + _remeasured(evidence)))
+            written.append(Paragraph(" ".join(others)))
+    written.append(Paragraph(searched + _remeasured(evidence)))
     if gaps := [row.name for row in evidence.rows if row.gap]:
-        blocks.append(Paragraph(f"Not all of it could be trained: see {', '.join(gaps)} below."))
-    return blocks
+        written.append(Paragraph(f"Not all of it could be trained: see {', '.join(gaps)} below."))
+    return written
 
 
 def _sentence(row: Row, difference: Difference, *more: str) -> str:

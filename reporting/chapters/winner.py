@@ -11,26 +11,23 @@ from matplotlib.ticker import MaxNLocator
 from predicting.models import ModelError, load_model
 from reporting.drawing.style import BLUE, GREY, MISSING, ORANGE, new_figure, percent, spread
 from reporting.evidence import Evidence, Remeasured
-from reporting.page.document import Block, Code, Column, Paragraph, Picture, Section, Table
+from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table
 from reporting.retraining.order import MODEL_FILE, Retrained
 from spaces import load_space
 
 _MOST_MARKERS: Final = 40
 
 
-def section(evidence: Evidence) -> Section:
+def blocks(evidence: Evidence) -> list[Block]:
     """The winner of the search."""
     winner = evidence.winner
-    blocks: list[Block] = (
-        [Paragraph("Nothing was retrained, so no winner was chosen.")]
-        if winner is None
-        else [
-            *_configuration(evidence, winner),
-            *_architecture(evidence),
-            _learning_curves(winner.runs),
-        ]
-    )
-    return Section(name="winner", title="The winner", blocks=blocks)
+    if winner is None:
+        return [Paragraph("Nothing was retrained, so no winner was chosen.")]
+    return [
+        *_configuration(evidence, winner),
+        *_architecture(evidence),
+        _learning_curves(winner.runs),
+    ]
 
 
 def _configuration(evidence: Evidence, winner: Remeasured) -> list[Block]:

@@ -10,7 +10,7 @@ import pytest
 from reporting.chapters import accuracy, facts, limits, tradeoff, verdict
 from reporting.drawing.style import percent, points
 from reporting.evidence import Evidence
-from reporting.page.document import Code, Paragraph, Section, Table
+from reporting.page.document import Block, Code, Paragraph, Table
 from reporting.predictions import write_predictions
 from reporting.retraining.order import Retrained
 from reporting.retraining.plan import Plan
@@ -35,16 +35,16 @@ def gapped(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     return made_evidence(tmp_path_factory.mktemp("gapped"), gaps=("vgg-cnn",), seeds=1)
 
 
-def words(section: Section) -> str:
-    return " ".join(block.text for block in section.blocks if isinstance(block, Paragraph))
+def words(section: list[Block]) -> str:
+    return " ".join(block.text for block in section if isinstance(block, Paragraph))
 
 
-def table(section: Section, name: str) -> Table:
-    return next(b for b in section.blocks if isinstance(b, Table) and b.name == name)
+def table(section: list[Block], name: str) -> Table:
+    return next(b for b in section if isinstance(b, Table) and b.name == name)
 
 
 def test_the_verdict_names_what_tuned_beats_and_by_how_much(evidence: Evidence) -> None:
-    said = words(verdict.section(evidence))
+    said = words(verdict.blocks(evidence))
     tuned, rival = evidence.tuned, evidence.best_baseline
     assert tuned is not None
     assert rival is not None
@@ -70,7 +70,7 @@ def test_the_verdict_says_how_long_both_were_trained(evidence: Evidence) -> None
     made = dataclasses.replace(evidence, rows=rows)
     strong = [
         block.text
-        for block in verdict.section(made).blocks
+        for block in verdict.blocks(made)
         if isinstance(block, Paragraph) and block.strong
     ]
     rival = made.best_baseline
@@ -83,20 +83,20 @@ def test_a_winner_that_is_a_first_configuration_is_said_to_be_one(evidence: Evid
     trials = evidence.record.trials.copy()
     trials.loc[evidence.winner.candidate.number, "baseline"] = "bn-cnn"
     made = dataclasses.replace(evidence, record=dataclasses.replace(evidence.record, trials=trials))
-    assert "It is bn-cnn itself: the search found nothing better" in words(verdict.section(made))
+    assert "It is bn-cnn itself: the search found nothing better" in words(verdict.blocks(made))
     trials.loc[evidence.winner.candidate.number, "baseline"] = None
-    assert "It is bn-cnn itself" not in words(verdict.section(made))
+    assert "It is bn-cnn itself" not in words(verdict.blocks(made))
 
 
 def test_one_seed_shows_no_difference_and_every_chapter_says_why(gapped: Evidence) -> None:
     unknown = "over images only; variation between seeds unknown"
-    said = words(verdict.section(gapped))
+    said = words(verdict.blocks(gapped))
     assert "beats" not in said
     assert "is beaten by" not in said
     assert said.count(unknown) == 1
-    main = table(accuracy.section(gapped), "accuracy")
+    main = table(accuracy.blocks(gapped), "accuracy")
     assert f"95 % bootstrap interval {unknown};" in main.caption
-    limited = words(limits.section(gapped))
+    limited = words(limits.blocks(gapped))
     assert f"{' and '.join(list(gapped.differences)[-2:])}: intervals {unknown}." in limited
     assert "One seed has no interval" in limited
     assert "1 seeds" not in limited
@@ -109,17 +109,17 @@ def test_a_single_baseline_of_one_seed_is_named(evidence: Evidence) -> None:
     }
     made = dataclasses.replace(evidence, differences=few)
     unknown = "over images only; variation between seeds unknown"
-    caption = table(accuracy.section(made), "accuracy").caption
+    caption = table(accuracy.blocks(made), "accuracy").caption
     assert "over images and seeds, each drawn on its own, seeds within their row" in caption
     assert f"; to mlp {unknown};" in caption
-    assert f"Differences to mlp: intervals {unknown}." in words(limits.section(made))
+    assert f"Differences to mlp: intervals {unknown}." in words(limits.blocks(made))
 
 
 def test_several_seeds_are_drawn_and_the_caption_says_how(evidence: Evidence) -> None:
-    caption = table(accuracy.section(evidence), "accuracy").caption
+    caption = table(accuracy.blocks(evidence), "accuracy").caption
     assert "over images and seeds, each drawn on its own, seeds within their row;" in caption
     assert "McNemar's exact test of the first seeds' models, Holm-corrected" in caption
-    said = words(limits.section(evidence))
+    said = words(limits.blocks(evidence))
     assert "images only" not in caption + said
     assert "Intervals over 3 seeds are wide" in said
 
@@ -127,31 +127,31 @@ def test_several_seeds_are_drawn_and_the_caption_says_how(evidence: Evidence) ->
 def test_a_difference_that_is_not_shown_is_said_so(tmp_path: Path) -> None:
     weak = made_evidence(tmp_path, images=60)
     name = next(name for name, difference in weak.differences.items() if not difference.shown)
-    assert f"A difference to {name} is not shown" in words(verdict.section(weak))
+    assert f"A difference to {name} is not shown" in words(verdict.blocks(weak))
 
 
 def test_without_retraining_nothing_is_claimed(bare: Evidence) -> None:
-    said = words(verdict.section(bare))
+    said = words(verdict.blocks(bare))
     assert "Nothing is shown yet" in said
     assert "beats" not in said
-    assert "no test results" in words(accuracy.section(bare))
+    assert "no test results" in words(accuracy.blocks(bare))
 
 
 def test_the_main_table_has_every_row_with_its_claim(evidence: Evidence) -> None:
-    shown = table(accuracy.section(evidence), "accuracy").shown.set_index("network")
+    shown = table(accuracy.blocks(evidence), "accuracy").shown.set_index("network")
     assert list(shown.index) == [row.name for row in evidence.rows]
     assert shown.loc["vgg-cnn", "published"] == "92.54 % (loss 0.276)"
     assert shown.loc["plain-cnn", "published"] == "no number"
     assert (shown.loc["bn-cnn", "n"], shown.loc["tuned, ensemble of 3", "n"]) == (3, 1)
-    values = table(accuracy.section(evidence), "accuracy").values
+    values = table(accuracy.blocks(evidence), "accuracy").values
     assert values is not None
     for row, mean in zip(evidence.rows, values["test_accuracy"], strict=True):
         assert mean == pytest.approx(row.correct.mean())
 
 
 def test_an_ensemble_costs_what_all_its_models_cost(evidence: Evidence) -> None:
-    values = table(accuracy.section(evidence), "costs").values
-    front = table(tradeoff.section(evidence), "tradeoff-costs").values
+    values = table(accuracy.blocks(evidence), "costs").values
+    front = table(tradeoff.blocks(evidence), "tradeoff-costs").values
     assert values is not None
     assert front is not None
     costs = values.set_index("network")
@@ -161,7 +161,7 @@ def test_an_ensemble_costs_what_all_its_models_cost(evidence: Evidence) -> None:
         assert costs.loc[[one, flipped, three], name].tolist() == [cost, cost, 3 * cost]
     same = front.set_index("row")["parameters"]
     assert same.to_dict() == costs["parameters"].to_dict()
-    shown = table(accuracy.section(evidence), "costs").shown.set_index("network")
+    shown = table(accuracy.blocks(evidence), "costs").shown.set_index("network")
     assert shown.loc[three, ["parameters", "training CPU s"]].tolist() == ["370,368", "570"]
 
 
@@ -180,16 +180,16 @@ def test_predictions_are_of_the_first_seed(evidence: Evidence, tmp_path: Path) -
 
 
 def test_a_gap_is_marked_and_explained(gapped: Evidence) -> None:
-    section = accuracy.section(gapped)
+    section = accuracy.blocks(gapped)
     shown = table(section, "accuracy").shown.set_index("network")
     assert shown.loc["vgg-cnn *", "test accuracy"] == "-"
     assert pd.isna(shown.loc["vgg-cnn *", "n"])
     assert "* vgg-cnn: failed: out of memory." in words(section)
-    assert "see vgg-cnn below" in words(verdict.section(gapped))
+    assert "see vgg-cnn below" in words(verdict.blocks(gapped))
 
 
 def test_the_candidates_show_what_the_search_flattered(evidence: Evidence) -> None:
-    shown = table(accuracy.section(evidence), "candidates").shown
+    shown = table(accuracy.blocks(evidence), "candidates").shown
     best = evidence.record.complete.head(3)
     assert [cell.split()[0] for cell in shown["trial"]] == [str(number) for number in best.index]
     assert shown.iloc[0]["trial"].endswith("(chosen)")
@@ -197,20 +197,20 @@ def test_the_candidates_show_what_the_search_flattered(evidence: Evidence) -> No
 
 
 def test_the_facts_say_which_images_each_number_is_measured_on(evidence: Evidence) -> None:
-    section = facts.section(evidence)
+    section = facts.blocks(evidence)
     splits = table(section, "splits").shown
     assert splits["measured on"].tolist() == ["500 validation", "500 validation", "1,000 test"]
-    commands = next(block.text for block in section.blocks if isinstance(block, Code))
+    commands = next(block.text for block in section if isinstance(block, Code))
     assert commands.splitlines() == ["python run_search.py --trials 30", "python report.py"]
 
 
 def test_the_limits_ask_for_more_seeds_where_there_are_few(evidence: Evidence) -> None:
-    assert "larger --seeds" in words(limits.section(evidence))
+    assert "larger --seeds" in words(limits.blocks(evidence))
 
 
 def test_the_limits_say_that_fewer_images_weaken_the_baselines_too(evidence: Evidence) -> None:
     fewer = "The baselines saw fewer images than in their publications too."
-    said = words(limits.section(evidence))
+    said = words(limits.blocks(evidence))
     assert (
         f"The study has 2,500 of 60,000 training images (--train-size, or smaller data). {fewer}"
         in said
@@ -221,7 +221,7 @@ def test_the_limits_say_that_fewer_images_weaken_the_baselines_too(evidence: Evi
         val_images=evidence.split.val_images,
         val_labels=evidence.split.val_labels,
     )
-    assert fewer not in words(limits.section(dataclasses.replace(evidence, split=full)))
+    assert fewer not in words(limits.blocks(dataclasses.replace(evidence, split=full)))
 
 
 def results(plan: Plan, directory: Path, values: list[list[float | None]]) -> dict[str, object]:

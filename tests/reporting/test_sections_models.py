@@ -15,7 +15,7 @@ from reporting.analysis.calibration import calibration_error
 from reporting.chapters import classes, data, mistakes, seeds, tradeoff, winner
 from reporting.evidence import Evidence, Row
 from reporting.keras_code import keras_code
-from reporting.page.document import Code, Paragraph, Picture, Section, Table
+from reporting.page.document import Block, Code, Paragraph, Picture, Table
 from reporting.retraining.order import MODEL_FILE
 from reporting.test_split import TestSplit
 from search.data.classes import CLASS_NAMES
@@ -46,10 +46,10 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     )
 
 
-def words(section: Section) -> str:
+def words(section: list[Block]) -> str:
     """All that can be read, outside tables."""
     parts = []
-    for block in section.blocks:
+    for block in section:
         if isinstance(block, Paragraph):
             parts.append(block.text)
         if isinstance(block, Picture):
@@ -57,37 +57,24 @@ def words(section: Section) -> str:
     return "\n".join(parts)
 
 
-def tables(section: Section) -> dict[str, Table]:
-    return {block.name: block for block in section.blocks if isinstance(block, Table)}
+def tables(section: list[Block]) -> dict[str, Table]:
+    return {block.name: block for block in section if isinstance(block, Table)}
 
 
-def pictures(section: Section) -> dict[str, Picture]:
-    return {block.name: block for block in section.blocks if isinstance(block, Picture)}
-
-
-def test_chapters_have_names_of_their_own(evidence: Evidence) -> None:
-    sections = [chapter.section(evidence) for chapter in CHAPTERS]
-    assert [section.name for section in sections] == [
-        chapter.__name__.rsplit(".", maxsplit=1)[1] for chapter in CHAPTERS
-    ]
-    names = [name for section in sections for name in [*tables(section), *pictures(section)]]
-    assert len(names) == len(set(names))
-    for section in sections:
-        for picture in pictures(section).values():
-            assert picture.figure.get_size_inches()[0] == 8
-            picture.figure.draw_without_rendering()
+def pictures(section: list[Block]) -> dict[str, Picture]:
+    return {block.name: block for block in section if isinstance(block, Picture)}
 
 
 @pytest.mark.parametrize("chapter", [winner, classes, mistakes, tradeoff, seeds])
 def test_nothing_retrained(chapter: ModuleType, untrained: Evidence) -> None:
-    section = chapter.section(untrained)
+    section = chapter.blocks(untrained)
     assert "Nothing was retrained, so no winner was chosen" in words(section)
-    assert len(section.blocks) == 1
+    assert len(section) == 1
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_one_seed_and_gaps(chapter: ModuleType, single: Evidence) -> None:
-    section = chapter.section(single)
+    section = chapter.blocks(single)
     for picture in pictures(section).values():
         picture.figure.draw_without_rendering()
     if chapter in (tradeoff, seeds):
@@ -104,7 +91,7 @@ def test_only_some_rows(chapter: ModuleType, kept: str, evidence: Evidence) -> N
         else dataclasses.replace(row, runs=[], probabilities=empty, gap="killed")
         for row in evidence.rows
     ]
-    section = chapter.section(dataclasses.replace(evidence, rows=rows))
+    section = chapter.blocks(dataclasses.replace(evidence, rows=rows))
     for picture in pictures(section).values():
         picture.figure.draw_without_rendering()
     if kept != "tuned" and chapter in (classes, mistakes):
@@ -117,7 +104,7 @@ def test_only_some_rows(chapter: ModuleType, kept: str, evidence: Evidence) -> N
 
 
 def test_the_winner_in_words(evidence: Evidence) -> None:
-    section = winner.section(evidence)
+    section = winner.blocks(evidence)
     best = int(evidence.record.complete.index[0])
     assert f"Trial {best} won: of 3 retrained trials" in words(section)
     assert " | " in words(section)  # CnnSpace.describe
@@ -132,7 +119,7 @@ def test_the_winner_in_words(evidence: Evidence) -> None:
 def test_a_space_that_cannot_be_loaded(evidence: Evidence) -> None:
     facts = dict(evidence.record.facts) | {"space": "no_such_module:Space"}
     record = dataclasses.replace(evidence.record, facts=facts)
-    section = winner.section(dataclasses.replace(evidence, record=record))
+    section = winner.blocks(dataclasses.replace(evidence, record=record))
     assert "winner-hyperparameters" in tables(section)
     assert " | " not in words(section)
 
@@ -143,24 +130,22 @@ def test_the_winners_layers(evidence: Evidence) -> None:
     folder.mkdir(parents=True)
     path = folder / MODEL_FILE
     path.write_text("damaged")
-    assert "is not a .keras file" in words(winner.section(evidence))
+    assert "is not a .keras file" in words(winner.blocks(evidence))
     model = build_model(CnnConfig(blocks=(ConvBlock(filters=6),), dense=(16,)))
     model.save(path)
-    section = winner.section(evidence)
+    section = winner.blocks(evidence)
     path.unlink()
     layers = tables(section)["winner-layers"]
     assert layers.values is not None
     assert layers.values["parameters"].sum() == model.count_params()
     assert list(layers.shown["layer"]) == [layer.name for layer in model.layers]
     assert list(layers.shown["output shape"])[1] == "28 x 28 x 6"
-    assert [block.text for block in section.blocks if isinstance(block, Code)] == [
-        keras_code(model)
-    ]
+    assert [block.text for block in section if isinstance(block, Code)] == [keras_code(model)]
 
 
 def test_learning_curves_over_the_seeds(evidence: Evidence) -> None:
     assert evidence.winner is not None
-    picture = pictures(winner.section(evidence))["winner-learning"]
+    picture = pictures(winner.blocks(evidence))["winner-learning"]
     last = np.mean([run.history[-1]["val_accuracy"] for run in evidence.winner.runs])
     assert f"Validation accuracy is {100 * last:.2f} % after epoch 8" in picture.finding
     assert "n = 2" in picture.caption
@@ -176,7 +161,7 @@ def test_learning_curves_of_one_seed_without_learning_rate(evidence: Evidence) -
     names = ("val_accuracy", "accuracy", "val_loss", "loss")
     history = [{name: entry[name] for name in names} for entry in run.history]
     one = dataclasses.replace(evidence.winner, runs=[dataclasses.replace(run, history=history)])
-    picture = pictures(winner.section(dataclasses.replace(evidence, winner=one)))["winner-learning"]
+    picture = pictures(winner.blocks(dataclasses.replace(evidence, winner=one)))["winner-learning"]
     assert "One fresh seed (n = 1)" in picture.caption
     assert [len(panel.collections) for panel in picture.figure.axes] == [0, 0]
 
@@ -304,7 +289,7 @@ def test_code_of_models_that_cannot_be_written() -> None:
 def test_scores_of_each_class(evidence: Evidence) -> None:
     row = evidence.tuned
     assert row is not None
-    values = tables(classes.section(evidence))["classes-scores"].values
+    values = tables(classes.blocks(evidence))["classes-scores"].values
     assert values is not None
     given = row.probabilities.argmax(axis=2)
     for label, name in enumerate(CLASS_NAMES):
@@ -346,7 +331,7 @@ def test_the_most_confused_pairs(evidence: Evidence) -> None:
     first[np.flatnonzero(labels == 6)[:30]] = 0
     second[np.flatnonzero(labels == 6)[:20]] = 0
     second[np.flatnonzero(labels == 0)[:4]] = 6
-    section = classes.section(planted(evidence, [first, second]))
+    section = classes.blocks(planted(evidence, [first, second]))
     assert (
         "Most often confused, mean over n = 2 seeds: T-shirt/top and Shirt: 27 images (2 of "
         "T-shirt/top taken for Shirt, 25 the other way)."
@@ -364,8 +349,8 @@ def test_the_most_confused_pairs(evidence: Evidence) -> None:
 
 def test_no_mistakes_at_all(evidence: Evidence) -> None:
     perfect = planted(evidence, [true_labels(evidence)] * 2)
-    assert "No image was taken for another class." in words(classes.section(perfect))
-    said = words(mistakes.section(perfect))
+    assert "No image was taken for another class." in words(classes.blocks(perfect))
+    said = words(mistakes.blocks(perfect))
     assert "On average over 2 seeds 0 of 1,000 test images are wrong." in said
     assert "no test image is wrong" in said
     assert "No test image is wrong under all 2 seeds." in said
@@ -378,9 +363,7 @@ def test_a_class_that_is_missing(evidence: Evidence) -> None:
         )
         for row in evidence.rows
     ]
-    shown = tables(classes.section(dataclasses.replace(evidence, rows=rows)))[
-        "classes-scores"
-    ].shown
+    shown = tables(classes.blocks(dataclasses.replace(evidence, rows=rows)))["classes-scores"].shown
     last = shown.iloc[-1]
     assert (last["support"], last["recall"], last["95 % interval of recall"]) == ("0", "-", "-")
 
@@ -391,7 +374,7 @@ def test_a_class_that_is_missing(evidence: Evidence) -> None:
 def test_mistakes_are_counted(evidence: Evidence) -> None:
     row = evidence.tuned
     assert row is not None
-    section = mistakes.section(evidence)
+    section = mistakes.blocks(evidence)
     mean = row.probabilities.mean(axis=0)
     wrong = mean.argmax(axis=1) != row.labels
     surest = int(np.argmax(np.where(wrong, mean.max(axis=1), 0)))
@@ -419,7 +402,7 @@ def test_wrong_in_every_seed_but_right_on_average(evidence: Evidence) -> None:
     made.tuned.probabilities[:, 0] = 0.01
     for seed in range(3):
         made.tuned.probabilities[seed, 0, [0, seed + 1]] = 0.45, 0.47
-    picture = pictures(mistakes.section(made))["mistakes-always"]
+    picture = pictures(mistakes.blocks(made))["mistakes-always"]
     assert (
         picture.finding == "1 of 1,000 test images are wrong under all 3 seeds, 0 more under some"
     )
@@ -427,7 +410,7 @@ def test_wrong_in_every_seed_but_right_on_average(evidence: Evidence) -> None:
 
 
 def test_one_seed_says_nothing_of_what_is_always_wrong(single: Evidence) -> None:
-    said = words(mistakes.section(single))
+    said = words(mistakes.blocks(single))
     assert "With one seed (n = 1) nothing can be said" in said
     assert single.tuned is not None
     assert f"{(~single.tuned.correct).sum()} of 1,000 test images are wrong; the surest" in said
@@ -445,7 +428,7 @@ def test_calibration_error() -> None:
 def test_calibration_names_both_rows(evidence: Evidence) -> None:
     tuned, baseline = evidence.tuned, evidence.best_baseline
     assert tuned is not None and baseline is not None
-    said = words(mistakes.section(evidence))
+    said = words(mistakes.blocks(evidence))
     for row in (tuned, baseline):
         each = [
             calibration_error(part.max(axis=1), part.argmax(axis=1) == row.labels)
@@ -465,7 +448,7 @@ def with_costs(row: Row, parameters: int, milliseconds: float | None) -> Row:
 def test_the_front_of_accuracy_and_cost(evidence: Evidence) -> None:
     costs = {"tuned": (1000, 0.5), "mlp": (10, 0.1), "vgg-cnn": (100, None)}
     rows = [with_costs(row, *costs.get(row.name, (1000, 0.6))) for row in evidence.rows]
-    section = tradeoff.section(dataclasses.replace(evidence, rows=rows))
+    section = tradeoff.blocks(dataclasses.replace(evidence, rows=rows))
     values = tables(section)["tradeoff-costs"].values
     assert values is not None
     by_name = values.set_index("row")
@@ -489,7 +472,7 @@ def test_labels_do_not_overlap(evidence: Evidence) -> None:
         dataclasses.replace(row, name=f"{row.name}, a rather long name", probabilities=p)
         for row, p in ((row, evidence.rows[0].probabilities) for row in evidence.rows)
     ]
-    for picture in pictures(tradeoff.section(dataclasses.replace(evidence, rows=rows))).values():
+    for picture in pictures(tradeoff.blocks(dataclasses.replace(evidence, rows=rows))).values():
         picture.figure.draw_without_rendering()
         # Of the words alone: an annotation's own extent has its line, too.
         boxes = [Text.get_window_extent(text) for text in picture.figure.axes[0].texts]
@@ -505,16 +488,16 @@ def test_labels_do_not_overlap(evidence: Evidence) -> None:
 
 
 def test_classes_are_counted(evidence: Evidence) -> None:
-    shown = tables(data.section(evidence))["data-classes"].shown
+    shown = tables(data.blocks(evidence))["data-classes"].shown
     split = evidence.split
     parts = (split.train_labels, split.val_labels, true_labels(evidence))
     assert list(shown.iloc[0]) == ["T-shirt/top", *(str(np.sum(part == 0)) for part in parts)]
     assert list(shown.iloc[-1]) == ["all", "2,000", "500", "1,000"]
-    assert "No test image is a training or validation image too" in words(data.section(evidence))
+    assert "No test image is a training or validation image too" in words(data.blocks(evidence))
 
 
 def test_closed_test_images_are_not_counted(untrained: Evidence) -> None:
-    section = data.section(untrained)
+    section = data.blocks(untrained)
     assert list(tables(section)["data-classes"].shown) == ["class", "training", "validation"]
     assert "The test images stay closed" in words(section)
     assert len(tables(section)["data-duplicates"].shown) == 1
@@ -532,7 +515,7 @@ def test_duplicates_and_their_effect(evidence: Evidence) -> None:
     assert test.labels[21] != evidence.split.val_labels[2]
     images[[20, 40]] = train[30]  # the same label, and a twin in the test images, too
     images[21] = evidence.split.val_images[2]  # another label
-    section = data.section(
+    section = data.blocks(
         dataclasses.replace(
             evidence,
             split=dataclasses.replace(evidence.split, train_images=train),
@@ -563,7 +546,7 @@ def test_duplicates_and_their_effect(evidence: Evidence) -> None:
 
 
 def test_every_seed_is_a_point(evidence: Evidence) -> None:
-    section = seeds.section(evidence)
+    section = seeds.blocks(evidence)
     means = [row.accuracy.mean for row in evidence.scored]
     values = tables(section)["seeds-accuracy"].values
     assert values is not None

@@ -23,7 +23,7 @@ from scipy.stats import kendalltau, kruskal, spearmanr
 from reporting.analysis.importances import importances
 from reporting.chapters import budget, importance, progress, pruning, space_health, trials
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Code, Paragraph, Picture, Section, Table
+from reporting.page.document import Block, Code, Paragraph, Picture, Table
 from reporting.study_tables import read_study
 from search.study.storage import open_storage
 from tests.reporting.made_evidence import FACTS, made_evidence
@@ -89,16 +89,16 @@ def trial(
     )
 
 
-def tables(section: Section) -> dict[str, Table]:
-    return {block.name: block for block in section.blocks if isinstance(block, Table)}
+def tables(section: list[Block]) -> dict[str, Table]:
+    return {block.name: block for block in section if isinstance(block, Table)}
 
 
-def pictures(section: Section) -> dict[str, Picture]:
-    return {block.name: block for block in section.blocks if isinstance(block, Picture)}
+def pictures(section: list[Block]) -> dict[str, Picture]:
+    return {block.name: block for block in section if isinstance(block, Picture)}
 
 
-def words(section: Section) -> str:
-    return " ".join(block.text for block in section.blocks if isinstance(block, Paragraph))
+def words(section: list[Block]) -> str:
+    return " ".join(block.text for block in section if isinstance(block, Paragraph))
 
 
 def draw_all(blocks: Sequence[Block]) -> None:
@@ -128,19 +128,6 @@ def random_trials(count: int, seed: int = 0) -> list[FrozenTrial]:
     return made
 
 
-def test_chapters_have_unique_names_of_blocks_and_figures_that_draw(evidence: Evidence) -> None:
-    sections = [chapter.section(evidence) for chapter in CHAPTERS]
-    names = [name for section in sections for name in [*tables(section)]]
-    assert len(set(names)) == len(names)
-    figures = [name for section in sections for name in [*pictures(section)]]
-    assert len(set(figures)) == len(figures)
-    for section in sections:
-        draw_all(section.blocks)
-        for picture in pictures(section).values():
-            assert picture.figure.get_size_inches()[0] == 8
-            assert picture.finding and picture.caption
-
-
 @pytest.mark.parametrize(
     "made",
     [
@@ -159,9 +146,9 @@ def test_chapters_do_without_what_a_small_study_lacks(
 ) -> None:
     small = searched(made)
     for chapter in CHAPTERS:
-        section = chapter.section(small)
-        assert section.blocks
-        draw_all(section.blocks)
+        section = chapter.blocks(small)
+        assert section
+        draw_all(section)
 
 
 def test_chapters_do_without_times_and_attributes(searched: Any) -> None:
@@ -169,14 +156,14 @@ def test_chapters_do_without_times_and_attributes(searched: Any) -> None:
     untimed.record.trials[["started", "ended_at"]] = pd.NaT
     untimed.record.trials[["seconds", "epochs", "parameters", "reason", "baseline"]] = None
     for chapter in CHAPTERS:
-        draw_all(chapter.section(untimed).blocks)
-    assert "8 of 8 ended trials have no start or end time" in words(progress.section(untimed))
-    assert "no timeline" in words(budget.section(untimed))
-    assert set(tables(budget.section(untimed))["budget"].shown["hours"]) == {"-"}
+        draw_all(chapter.blocks(untimed))
+    assert "8 of 8 ended trials have no start or end time" in words(progress.blocks(untimed))
+    assert "no timeline" in words(budget.blocks(untimed))
+    assert set(tables(budget.blocks(untimed))["budget"].shown["hours"]) == {"-"}
 
 
 def test_progress_names_the_best_trial_and_when_it_came(searched: Any) -> None:
-    section = progress.section(
+    section = progress.blocks(
         searched(
             [
                 trial([0.90], minutes=(0, 10), baseline="bn-cnn"),
@@ -203,13 +190,13 @@ def test_progress_names_the_best_trial_and_when_it_came(searched: Any) -> None:
 
 def test_progress_says_when_no_trial_passed_the_first_configurations(searched: Any) -> None:
     made = [trial([0.93], baseline="default"), trial([0.92])]
-    text = words(progress.section(searched(made)))
+    text = words(progress.blocks(searched(made)))
     assert "first configuration itself (default)" in text
 
 
 def test_labels_of_near_baselines_do_not_overlap(searched: Any) -> None:
     made = [trial([0.9 + 0.0001 * i], baseline=f"baseline-{i}") for i in range(8)]
-    figure = pictures(progress.section(searched([*made, trial([0.8])])))["progress-trials"].figure
+    figure = pictures(progress.blocks(searched([*made, trial([0.8])])))["progress-trials"].figure
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
     assert len(boxes) == 8
@@ -217,7 +204,7 @@ def test_labels_of_near_baselines_do_not_overlap(searched: Any) -> None:
 
 
 def test_budget_counts_states_and_estimates_what_pruning_saved(searched: Any) -> None:
-    section = budget.section(
+    section = budget.blocks(
         searched(
             [
                 trial([0.9] * 8, seconds=80.0, epochs=8),
@@ -251,7 +238,7 @@ def test_budget_counts_states_and_estimates_what_pruning_saved(searched: Any) ->
 
 
 def test_budget_rebuilds_lanes_of_workers(searched: Any) -> None:
-    section = budget.section(
+    section = budget.blocks(
         searched(
             [
                 trial([0.9], minutes=(0, 10)),
@@ -273,7 +260,7 @@ def test_budget_rebuilds_lanes_of_workers(searched: Any) -> None:
 def test_pruning_correlations_are_those_of_scipy(evidence: Evidence) -> None:
     record = evidence.record
     complete = record.trials["state"] == "COMPLETE"
-    ranks = tables(pruning.section(evidence))["pruning-correlation"].values
+    ranks = tables(pruning.blocks(evidence))["pruning-correlation"].values
     assert ranks is not None
     row = ranks.set_index("epoch").loc[2]
     early, final = record.curves.loc[complete, 2], record.trials.loc[complete, "value"]
@@ -283,7 +270,7 @@ def test_pruning_correlations_are_those_of_scipy(evidence: Evidence) -> None:
 
 
 def test_pruning_counts_trials_stopped_in_the_upper_half(searched: Any) -> None:
-    section = pruning.section(
+    section = pruning.blocks(
         searched(
             [
                 trial([0.80, 0.90]),
@@ -304,13 +291,13 @@ def test_pruning_counts_trials_stopped_in_the_upper_half(searched: Any) -> None:
 
 def test_pruning_judges_by_the_guide(searched: Any) -> None:
     made = [trial([0.1 * i, 0.5 + 0.01 * i]) for i in range(1, 7)]
-    text = words(pruning.section(searched([*made, trial([0.1], TrialState.PRUNED)])))
+    text = words(pruning.blocks(searched([*made, trial([0.1], TrialState.PRUNED)])))
     assert "correlation 1.00 (n = 6): a very strong relationship by DeepCAVE's guide" in text
     assert "none was ahead" in text
 
 
 def test_importance_finds_what_accuracy_depends_on(searched: Any) -> None:
-    section = importance.section(searched(random_trials(60)))
+    section = importance.blocks(searched(random_trials(60)))
     assert pictures(section)["importance"].finding.startswith("learning_rate mattered most")
     assert "PedAnova" in words(section) and "hint" not in words(section)
     shares = tables(section)["importance"].values
@@ -343,7 +330,7 @@ def test_importance_takes_in_conditional_hyperparameters_and_no_pruned_trials(
 
 
 def test_importance_is_not_claimed_where_nothing_differs(searched: Any) -> None:
-    section = importance.section(searched([trial([0.9], params={"filters": (16, FILTERS)})] * 9))
+    section = importance.blocks(searched([trial([0.9], params={"filters": (16, FILTERS)})] * 9))
     assert "Importance cannot be computed" in words(section)
     assert "are not compared" in words(section)
     assert "Only 9 complete trials" in words(section)
@@ -351,7 +338,7 @@ def test_importance_is_not_claimed_where_nothing_differs(searched: Any) -> None:
 
 def test_batch_norm_is_compared_by_the_test_of_scipy(searched: Any) -> None:
     made = searched(random_trials(60))
-    tests = tables(importance.section(made))["importance-tests"].values
+    tests = tables(importance.blocks(made))["importance-tests"].values
     assert tests is not None
     record = made.record
     groups = [part for _, part in record.trials["value"].groupby(record.params["conv_batch_norm"])]
@@ -367,7 +354,7 @@ def test_dropout_rates_are_grouped(searched: Any) -> None:
         trial([0.9 + 0.001 * i], params={"conv_dropout": (rate, rates)})
         for i, rate in enumerate([0.0, 0.05, 0.2, 0.25, 0.35, 0.4, 0.5])
     ]
-    groups = tables(importance.section(searched(made)))["importance-choices"].values
+    groups = tables(importance.blocks(searched(made)))["importance-choices"].values
     assert groups is not None
     assert dict(zip(groups["group"], groups["complete trials"], strict=True)) == {
         "0": 1,
@@ -390,7 +377,7 @@ def test_space_health_widens_where_the_best_sit_at_a_bound(searched: Any) -> Non
         )
         for i in range(20)
     ]
-    section = space_health.section(searched(made))
+    section = space_health.blocks(searched(made))
     bounds = tables(section)["space-bounds"].shown.set_index("hyperparameter")
     assert bounds.loc["learning_rate", "best at high end"] == "5 of 5"
     assert bounds.loc["learning_rate", "all at high end"] == "5 of 20 (25 %)"
@@ -404,7 +391,7 @@ def test_space_health_says_which_choices_never_won(searched: Any) -> None:
         trial([0.9 - 0.01 * i], params={"filters": (64 if i < 6 else 32, FILTERS)})
         for i in range(20)
     ]
-    choices = tables(space_health.section(searched(made)))["space-choices"].values
+    choices = tables(space_health.blocks(searched(made)))["space-choices"].values
     assert choices is not None
     rows = choices.set_index("choice")
     assert rows["tried"].to_dict() == {16: 0, 32: 14, 64: 6}
@@ -429,13 +416,13 @@ def test_the_next_command_asks_for_twice_the_finished_trials(
     searched: Any, command: str, following: str
 ) -> None:
     made = [*random_trials(3), trial([0.5], TrialState.PRUNED), trial([], TrialState.FAIL)]
-    section = space_health.section(searched(made, command=command))
-    codes = [block.text for block in section.blocks if isinstance(block, Code)]
+    section = space_health.blocks(searched(made, command=command))
+    codes = [block.text for block in section if isinstance(block, Code)]
     assert codes == [following]
 
 
 def test_all_trials_are_sorted_with_their_hyperparameters(evidence: Evidence) -> None:
-    table = tables(trials.section(evidence))["trials"]
+    table = tables(trials.blocks(evidence))["trials"]
     assert table.fold and table.values is not None
     assert len(table.values) == len(table.shown) == 30
     states = table.shown["state"].tolist()
@@ -448,7 +435,7 @@ def test_all_trials_are_sorted_with_their_hyperparameters(evidence: Evidence) ->
 
 
 def test_long_tables_of_trials_are_cut_and_say_so(searched: Any) -> None:
-    section = trials.section(searched(random_trials(203)))
+    section = trials.blocks(searched(random_trials(203)))
     table = tables(section)["trials"]
     assert table.values is not None
     assert (len(table.shown), len(table.values)) == (200, 203)
@@ -456,7 +443,7 @@ def test_long_tables_of_trials_are_cut_and_say_so(searched: Any) -> None:
 
 
 def test_failures_are_listed_with_their_reasons_and_duplicates_apart(searched: Any) -> None:
-    section = trials.section(
+    section = trials.blocks(
         searched(
             [
                 trial([0.9]),
@@ -476,7 +463,7 @@ def test_failures_are_listed_with_their_reasons_and_duplicates_apart(searched: A
 
 def test_states_differ_in_more_than_colour(searched: Any) -> None:
     made = [trial([0.9]), trial([0.8], TrialState.PRUNED), trial([0.85])]
-    axes = pictures(progress.section(searched(made)))["progress-trials"].figure.axes[0]
+    axes = pictures(progress.blocks(searched(made)))["progress-trials"].figure.axes[0]
     looks = {
         (to_hex(points.get_facecolor()[0]), points.get_paths()[0].vertices.tobytes())
         for points in axes.collections
