@@ -35,7 +35,7 @@ seconds = {"open": time.process_time() - began}
 """
 _COORDINATOR = """
 from benchmarks.sleeping import Questions
-from spaces.cnn_config import CnnConfig
+from spaces.cnn import CnnConfig
 engine = OptunaEngine(study, sampler="tpe", pruner="hyperband", seed=0, max_epochs=8)
 for name in ("first", "ask"):  # the first one reads what the later ones know
     began = time.process_time()

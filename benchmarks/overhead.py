@@ -22,7 +22,7 @@ from search.engines.optuna_engine import OptunaEngine
 from search.study.provenance import machine
 from search.study.storage import open_storage
 from search.study.study import FINISHED
-from spaces.cnn_config import CnnConfig
+from spaces.cnn import CnnConfig
 
 
 def _suggest_all(engine: OptunaEngine, trial: optuna.Trial) -> None:

@@ -28,7 +28,7 @@ from search.study.provenance import machine
 from search.study.storage import open_storage
 from search.study.study import split_words
 from search.training.hyperparameters import TrialHyperParameters
-from spaces.cnn_config import CnnConfig
+from spaces.cnn import CnnConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 8

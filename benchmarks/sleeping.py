@@ -15,7 +15,7 @@ from optuna.distributions import (
 
 from search.workers.messages import Built, Epoch, Failed, Suggest, Train, Trained
 from search.workers.process import Link, WorkerSettings
-from spaces.cnn_config import CnnConfig
+from spaces.cnn import CnnConfig
 
 
 def no_images() -> Any:
@@ -66,7 +66,7 @@ class SleepingTrainer:
 
 
 class Questions:
-    """KerasTuner's questions without KerasTuner; see `spaces.hyperparameters.HyperParameters`.
+    """KerasTuner's questions without KerasTuner; see `spaces.configuration.HyperParameters`.
 
     Args:
         suggest: Gives the value of a name under a distribution.

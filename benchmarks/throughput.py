@@ -213,7 +213,7 @@ def _train_stock(model: Any, split: Any, epochs: int, at_epoch_end: Callable[[],
 
 def _train_ours(model: Any, split: Any, epochs: int, at_epoch_end: Callable[[], None]) -> None:
     from search.training.loop import train
-    from spaces.training_config import TrainingConfig
+    from spaces.training import TrainingConfig
 
     def go_on(epoch: int, entry: dict[str, float]) -> bool:
         at_epoch_end()

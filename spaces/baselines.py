@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from spaces.cnn_config import CnnConfig, ConvBlock
+from spaces.cnn import CnnConfig, ConvBlock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from spaces.cnn_config import CnnConfig, ConvBlock
+from spaces.cnn import CnnConfig, ConvBlock
 from spaces.layers import classifier, normalized_activation
 
 

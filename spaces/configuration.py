@@ -1,43 +1,85 @@
-"""What the configurations of all built-in spaces can do: sample, read, and name their values."""
+"""Configurations of the built-in spaces: sampled by questions, checked by the same questions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from spaces.hyperparameters import HyperParameters, Replay
-from spaces.training_config import TrainingConfig
-from spaces.training_space import training_answers
+if TYPE_CHECKING:
+    from spaces.training import TrainingConfig  # imports this module
+
+
+class HyperParameters(Protocol):
+    """The part of KerasTuner's `HyperParameters` that the built-in spaces use.
+
+    Each question returns None inside a `conditional_scope` whose condition does not hold.
+    """
+
+    def Int(
+        self,
+        name: str,
+        min_value: int,
+        max_value: int,
+        *,
+        sampling: str = "linear",
+        default: int | None = None,
+    ) -> Any: ...
+
+    def Float(
+        self,
+        name: str,
+        min_value: float,
+        max_value: float,
+        *,
+        step: float | None = None,
+        sampling: str = "linear",
+        default: float | None = None,
+    ) -> Any: ...
+
+    def Choice(self, name: str, values: list[Any], *, default: Any = None) -> Any: ...
+
+    def Boolean(self, name: str, default: bool = False) -> Any: ...
+
+    def conditional_scope(
+        self, parent_name: str, parent_values: list[Any]
+    ) -> AbstractContextManager[None]: ...
 
 
 class Configuration:
-    """A point of a space: a frozen dataclass whose fields are the answers to its questions.
+    """Base of the configurations: a frozen dataclass whose fields answer the space's questions.
 
-    A subclass asks its questions in `_ask` and answers them from its fields in `_answers`; that
-    its values lie within the space, and that each of them counts, follows.
+    `_ask` holds the questions, and they are the only place where ranges and conditions are
+    written: checking a configuration and reading one back replay them. A field answers the
+    question of the same name; a tuple of layers answers several (`_layer_answers`).
+
+    Raises:
+        ValueError: A value is out of range, or is set where it has no effect.
     """
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Any]]
-    training: TrainingConfig
+    training: "TrainingConfig"
 
     def __post_init__(self) -> None:
         self._replay()
 
     @classmethod
     def sample(cls, hp: HyperParameters) -> Self:
-        """Ask `hp` for a configuration; a question that does not matter is not active."""
-        return cls(**cls._ask(hp))
+        """Ask `hp` every question and return the configuration that the answers make."""
+        asked = cls._ask(hp)
+        # None means not asked because it has no effect: the field keeps its default.
+        return cls(**{name: value for name, value in asked.items() if value is not None})
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Self:
         """Read a configuration from hyperparameter values, the inverse of `params`.
 
         Args:
-            params: Values by name; a name left out takes the space's default. KerasTuner's own
-                entries (`tuner/...`) are passed over.
+            params: Values by name; a missing name takes the default of its question. KerasTuner's
+                own entries (`tuner/...`) are ignored.
 
         Raises:
-            ValueError: A value is out of range, changes nothing or has an unknown name.
+            ValueError: A value is out of range or has no effect, or a name is unknown.
         """
         own = {name: value for name, value in params.items() if not name.startswith("tuner/")}
         replay = Replay(own, "params")
@@ -46,26 +88,164 @@ class Configuration:
         return config
 
     def params(self) -> dict[str, Any]:
-        """The hyperparameter values by name that make `sample` return this configuration."""
+        """Return the hyperparameter values by name for which `sample` returns this."""
         return self._replay().values
+
+    def describe(self) -> str:
+        """Describe the configuration on one line: its layers, then the other values by name."""
+        layers = self._layer_answers()
+        others = [
+            _phrase(name, value)
+            for name, value in self.params().items()
+            if name not in layers and value not in (False, 0, "none")
+        ]
+        return "; ".join([*self._layer_words(), ", ".join(others)])
 
     @classmethod
     def _ask(cls, hp: HyperParameters) -> dict[str, Any]:
-        """Ask every question of the space; return the fields that matter."""
+        """Ask every question; return the value of each field, None where it has no effect."""
         raise NotImplementedError
 
-    def _answers(self) -> dict[str, Any]:
-        """The answers that the fields give, those of `training` left out."""
+    def _layer_answers(self) -> dict[str, Any]:
+        """Return the answers that the tuples of layers give."""
         raise NotImplementedError
 
-    def _replay(self) -> Replay:
-        answers = self._answers() | training_answers(self.training)
+    def _layer_words(self) -> list[str]:
+        """Describe each layer in a few words."""
+        raise NotImplementedError
+
+    def _replay(self) -> "Replay":
+        own = {part.name: getattr(self, part.name) for part in fields(self)}
+        single = {
+            name: value
+            for name, value in own.items()
+            if name != "training" and not isinstance(value, tuple)
+        }
+        answers = single | self._layer_answers() | self.training.answers()
+        neutral = {part.name: part.default for part in (*fields(self), *fields(self.training))}
         replay = Replay(answers, type(self).__name__)
         self._ask(replay)
-        replay.refuse_unused(neutral={part.name: part.default for part in fields(self)})
+        replay.refuse_unused(neutral)
         return replay
 
 
-def numbered(name: str, values: tuple[Any, ...]) -> dict[str, Any]:
-    """Answers `name_1`, `name_2` and so on."""
-    return {f"{name}_{index}": value for index, value in enumerate(values, start=1)}
+def numbered(items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the entries of the first item as `NAME_1`, of the second as `NAME_2` and so on."""
+    return {
+        f"{name}_{index}": value
+        for index, item in enumerate(items, start=1)
+        for name, value in item.items()
+    }
+
+
+class Replay:
+    """Answers a space's questions from known values, and checks each value against its question.
+
+    Args:
+        answers: Values by name; a missing name takes the default of its question.
+        owner: What the values belong to; error messages start with it.
+
+    Attributes:
+        values: The answers given so far by name, in the order of the questions.
+    """
+
+    def __init__(self, answers: Mapping[str, Any], owner: str) -> None:
+        self.values: dict[str, Any] = {}
+        self._answers = answers
+        self._owner = owner
+        self._conditions: list[tuple[str, list[Any]]] = []
+        self._unmet: dict[str, str] = {}
+
+    def Int(
+        self,
+        name: str,
+        min_value: int,
+        max_value: int,
+        *,
+        sampling: str = "linear",
+        default: int | None = None,
+    ) -> Any:
+        def fits(value: Any) -> bool:
+            return type(value) is int and min_value <= value <= max_value
+
+        rule = f"a whole number in {min_value}..{max_value}"
+        return self._answer(name, min_value if default is None else default, fits, rule)
+
+    def Float(
+        self,
+        name: str,
+        min_value: float,
+        max_value: float,
+        *,
+        step: float | None = None,
+        sampling: str = "linear",
+        default: float | None = None,
+    ) -> Any:
+        def fits(value: Any) -> bool:
+            if type(value) not in (int, float) or not min_value <= value <= max_value:
+                return False
+            steps = (value - min_value) / step if step else 0
+            return bool(abs(steps - round(steps)) < 1e-6)
+
+        rule = f"a number in {min_value:g}..{max_value:g}"
+        if step:
+            rule += f" in steps of {step:g}"
+        return self._answer(name, min_value if default is None else default, fits, rule)
+
+    def Choice(self, name: str, values: list[Any], *, default: Any = None) -> Any:
+        first = values[0] if default is None else default
+        return self._answer(name, first, lambda value: value in values, _any_of(values))
+
+    def Boolean(self, name: str, default: bool = False) -> Any:
+        return self._answer(name, default, lambda value: type(value) is bool, "True or False")
+
+    @contextmanager
+    def conditional_scope(self, parent_name: str, parent_values: list[Any]) -> Iterator[None]:
+        self._conditions.append((parent_name, parent_values))
+        try:
+            yield
+        finally:
+            self._conditions.pop()
+
+    def refuse_unused(self, neutral: Mapping[str, Any]) -> None:
+        """Refuse values that no question asked for; call it after all questions.
+
+        Args:
+            neutral: Values by name that are accepted although unused.
+
+        Raises:
+            ValueError: A value has no effect, so it is probably a mistake.
+        """
+        for name in self._answers.keys() - self.values.keys():
+            value = self._answers[name]
+            if name in neutral and neutral[name] == value:
+                continue
+            if name in self._unmet:
+                rule = f"has an effect only when {self._unmet[name]}"
+            else:
+                rule = "is not a hyperparameter of this space"
+            raise ValueError(f"{self._owner}.{name} is {value!r}, but it {rule}; leave it out.")
+
+    def _answer(self, name: str, default: Any, fits: Callable[[Any], bool], rule: str) -> Any:
+        for parent, allowed in self._conditions:
+            if self.values.get(parent) not in allowed:
+                self._unmet[name] = f"{parent} is {_any_of(allowed)}"
+                return None
+        value = self._answers.get(name, default)
+        if not fits(value):
+            raise ValueError(f"{self._owner}.{name} is {value!r}; it must be {rule}.")
+        self.values[name] = value
+        return value
+
+
+def _phrase(name: str, value: Any) -> str:
+    if value is True:
+        words = name
+    else:
+        words = f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+    return words.replace("_", " ")
+
+
+def _any_of(values: Sequence[Any]) -> str:
+    *others, last = map(str, values)
+    return f"{', '.join(others)} or {last}" if others else last

@@ -1,21 +1,60 @@
 """A small space: dense networks on pixels, quick to search."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from spaces.hyperparameters import HyperParameters
-from spaces.mlp_config import MlpConfig
-from spaces.training_config import TrainingConfig
-from spaces.training_space import describe_training, sample_training
+from spaces.cnn import ACTIVATIONS, PLACEMENTS
+from spaces.configuration import Configuration, HyperParameters, numbered
+from spaces.training import TrainingConfig
 
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["MlpConfig", "MlpSpace"]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MlpConfig(Configuration):
+    """A network of the `mlp` space and how to train it.
+
+    Args:
+        dense: Widths of one to three dense layers, each 16 to 1,024.
+        activation: `relu`, `silu` or `elu`.
+        batch_norm: Batch normalization of each layer: `none`, or `before` or `after` activation.
+        dropout: Dropout rate after each layer; 0 to 0.5 in steps of 0.05.
+        training: How the network is trained.
+    """
+
+    dense: tuple[int, ...]
+    activation: str = "relu"
+    batch_norm: str = "none"
+    dropout: float = 0.0
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    @classmethod
+    def _ask(cls, hp: HyperParameters) -> dict[str, Any]:
+        layers = hp.Int("dense_layers", 1, 3, default=2)
+        widths = []
+        for index in (1, 2, 3):
+            with hp.conditional_scope("dense_layers", list(range(index, 4))):
+                widths.append(hp.Int(f"dense_{index}", 16, 1024, sampling="log", default=256))
+        return {
+            "dense": tuple(widths[:layers]),
+            "activation": hp.Choice("activation", list(ACTIVATIONS)),
+            "batch_norm": hp.Choice("batch_norm", list(PLACEMENTS), default="before"),
+            "dropout": hp.Float("dropout", 0.0, 0.5, step=0.05, default=0.2),
+            "training": TrainingConfig.sample(hp),
+        }
+
+    def _layer_answers(self) -> dict[str, Any]:
+        widths = numbered({"dense": width} for width in self.dense)
+        return {"dense_layers": len(self.dense)} | widths
+
+    def _layer_words(self) -> list[str]:
+        return [f"dense {width}" for width in self.dense]
 
 
 class MlpSpace:
-    """Dense networks on pixels; KerasTuner takes `MlpSpace().build` as it is.
+    """Dense networks on pixels; KerasTuner accepts `MlpSpace().build` as it is.
 
     Attributes:
         baselines: The published network of this kind, by name.
@@ -31,25 +70,19 @@ class MlpSpace:
 
     def build(self, hp: HyperParameters) -> "keras.Model":
         """Build the network that `hp` describes, not compiled; `training` says how to train it."""
+        # The coordinator only asks the questions, and runs without TensorFlow.
         from spaces.mlp_model import build_model
 
         return build_model(MlpConfig.sample(hp))
 
     def training(self, hp: HyperParameters) -> TrainingConfig:
-        """How the network that `hp` describes is trained."""
-        return sample_training(hp)
+        """Return how to train the network that `hp` describes."""
+        return TrainingConfig.sample(hp)
 
     def describe(self, params: Mapping[str, Any]) -> str:
-        """The configuration that hyperparameter values make, in words, on one line.
+        """Describe hyperparameter values on one line.
 
         Raises:
-            ValueError: A value is out of range, changes nothing or has an unknown name.
+            ValueError: A value is out of range or has no effect, or a name is unknown.
         """
-        config = MlpConfig.from_params(params)
-        parts = [f"dense {width}" for width in config.dense]
-        if config.batch_norm != "none":
-            parts.append(f"batch norm {config.batch_norm} activation")
-        if config.dropout:
-            parts.append(f"dropout {config.dropout:.3g} after each dense layer")
-        parts.append(config.activation)
-        return f"{'; '.join(parts)} | {describe_training(config.training)}"
+        return MlpConfig.from_params(params).describe()

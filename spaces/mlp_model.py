@@ -3,7 +3,7 @@
 import keras
 
 from spaces.layers import classifier
-from spaces.mlp_config import MlpConfig
+from spaces.mlp import MlpConfig
 
 
 def build_model(config: MlpConfig) -> keras.Model:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from search.data.split import Split
     from search.training.hyperparameters import TrialHyperParameters
-    from spaces.training_config import TrainingConfig
+    from spaces.training import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)

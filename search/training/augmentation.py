@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from spaces.training_config import AUGMENTATIONS
+from spaces.training import AUGMENTATIONS
 
 MAX_SHIFT = 2
 PATCH = 7
@@ -18,7 +18,7 @@ def augment(
 
     Args:
         images: (n, 28, 28) uint8; left as it is.
-        kind: One of `spaces.training_config.AUGMENTATIONS`.
+        kind: One of `spaces.training.AUGMENTATIONS`.
         rng: Source of all else that is random.
         mirrored: (n,) bool, the images to mirror left-right in this epoch.
 

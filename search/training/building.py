@@ -6,7 +6,7 @@ import keras
 
 from search.training.hyperparameters import TrialHyperParameters
 from spaces import Space
-from spaces.training_config import TrainingConfig
+from spaces.training import TrainingConfig
 
 IMAGE_SHAPE: Final = (28, 28, 1)
 

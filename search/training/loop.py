@@ -16,7 +16,7 @@ from search.training.hardware import Precision
 from search.training.optimizers import compile_model
 from search.training.own_fit import Fit, run_own_fit, takes_one_hot
 from search.training.watching import Ending, EndTraining, EpochWatcher, OnEpoch
-from spaces.training_config import TrainingConfig
+from spaces.training import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

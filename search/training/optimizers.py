@@ -5,7 +5,7 @@ from typing import Any, Final
 import keras
 
 from search.training.muon import ConvMuon
-from spaces.training_config import TrainingConfig
+from spaces.training import TrainingConfig
 
 # Python runs once in so many steps: often enough to notice a diverged loss, else out of the way.
 _STEPS_PER_EXECUTION: Final = 32

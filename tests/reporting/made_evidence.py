@@ -33,7 +33,7 @@ from search.study.storage import open_storage
 from search.study.study import split_words
 from search.training.hyperparameters import TrialHyperParameters
 from spaces import first_configurations
-from spaces.cnn_config import CnnConfig
+from spaces.cnn import CnnConfig
 from tests.spaces.random_params import random_params
 
 FACTS = {

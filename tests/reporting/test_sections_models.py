@@ -20,7 +20,7 @@ from reporting.retraining.order import MODEL_FILE
 from reporting.test_split import TestSplit
 from search.data.classes import CLASS_NAMES
 from spaces.baselines import BASELINES
-from spaces.cnn_config import CnnConfig, ConvBlock
+from spaces.cnn import CnnConfig, ConvBlock
 from spaces.cnn_model import build_model
 from tests.reporting.made_evidence import made_evidence
 
@@ -107,7 +107,7 @@ def test_the_winner_in_words(evidence: Evidence) -> None:
     section = winner.blocks(evidence)
     best = int(evidence.record.complete.index[0])
     assert f"Trial {best} won: of 3 retrained trials" in words(section)
-    assert " | " in words(section)  # CnnSpace.describe
+    assert ", activation " in words(section)  # CnnSpace.describe
     shown = tables(section)["winner-hyperparameters"]
     assert shown.values is not None
     params = dict(zip(shown.values["hyperparameter"], shown.values["value"], strict=True))

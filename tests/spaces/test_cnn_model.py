@@ -3,11 +3,11 @@ import math
 import keras
 import numpy
 import pytest
-from random_params import random_params
 
 from spaces.baselines import BASELINES
 from spaces.cnn import CnnConfig, CnnSpace, ConvBlock
 from spaces.cnn_model import build_model
+from tests.spaces.random_params import random_params
 
 IMAGES = numpy.random.default_rng(0).random((3, 28, 28, 1), dtype="float32")
 

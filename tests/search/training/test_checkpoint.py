@@ -8,7 +8,7 @@ from search.data.split import SplitSizes, load_split
 from search.training.averaging import WeightAverage
 from search.training.checkpoint import unpack_checkpoint
 from search.training.loop import Part, train
-from spaces.training_config import TrainingConfig
+from spaces.training import TrainingConfig
 
 CONFIG = TrainingConfig(
     optimizer="muon",

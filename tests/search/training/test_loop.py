@@ -16,7 +16,7 @@ from search.data.split import SplitSizes, load_split
 from search.errors import DataError, SearchError
 from search.training.loop import set_precision, train
 from search.training.optimizers import OneCycle, SmoothedCrossEntropy
-from spaces.training_config import TrainingConfig
+from spaces.training import TrainingConfig
 
 CONFIG = TrainingConfig(learning_rate=0.01, batch_size=32)
 
@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_history_to_the_last_bit(small_data):
         from pathlib import Path
         from search.data.split import SplitSizes, load_split
         from search.training.loop import set_precision, train
-        from spaces.training_config import TrainingConfig
+        from spaces.training import TrainingConfig
         from tests.search.training.test_loop import build, go_on, values
         split = load_split(Path({str(small_data)!r}), SplitSizes(val=100))
         config = TrainingConfig(batch_size=32, augmentation="flip_shift_erase")

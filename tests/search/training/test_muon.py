@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from search.training.optimizers import compile_model
-from spaces.training_config import TrainingConfig
+from spaces.training import TrainingConfig
 
 
 def build():

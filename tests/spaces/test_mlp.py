@@ -1,8 +1,8 @@
 import pytest
-from random_params import random_params, with_values
 
 from spaces.mlp import MlpConfig, MlpSpace
 from spaces.mlp_model import build_model
+from tests.spaces.random_params import random_params, with_values
 
 
 def test_params_bring_configurations_back():
@@ -28,9 +28,9 @@ def test_build_answers_with_the_layers_asked_for():
 
 def test_a_configuration_is_described_in_one_line():
     assert MlpSpace().describe(MlpSpace().default.params()) == (
-        "dense 256; dense 256; batch norm before activation; dropout 0.2 after each dense layer; "
-        "relu | muon 0.003 one_cycle, weight decay 0.02, label smoothing 0.1, batch 128, "
-        "weights averaged, flip"
+        "dense 256; dense 256; activation relu, batch norm before, dropout 0.2, optimizer muon, "
+        "learning rate 0.003, weight decay 0.02, schedule one cycle, label smoothing 0.1, "
+        "batch size 128, weight averaging, augmentation flip"
     )
 
 

@@ -4,10 +4,10 @@ import sys
 
 import keras_tuner
 import pytest
-from random_params import random_params, with_values
 
 from spaces.cnn import CnnConfig, CnnSpace, ConvBlock
-from spaces.training_config import TrainingConfig
+from spaces.training import TrainingConfig
+from tests.spaces.random_params import random_params, with_values
 
 RECIPE = CnnConfig(
     blocks=(
@@ -114,7 +114,7 @@ def test_the_deepest_and_widest_corner_keeps_its_maps(count, kernel_size, paddin
         ({"kernel_size": 4}, r"CnnConfig\.kernel_size is 4; it must be 3 or 5\."),
         (
             {"blocks": RECIPE.blocks[:3], "kernel_size": 5},
-            r"kernel_size is 5, but it counts only when blocks is 1 or 2; leave it out\.",
+            r"kernel_size is 5, but it has an effect only when blocks is 1 or 2; leave",
         ),
         ({"padding": "full"}, r"CnnConfig\.padding is 'full'; it must be same or valid\."),
         (
@@ -122,7 +122,7 @@ def test_the_deepest_and_widest_corner_keeps_its_maps(count, kernel_size, paddin
                 "blocks": RECIPE.blocks,
                 "padding": "valid",
             },
-            r"padding is 'valid', but it counts only when blocks is 1, 2 or 3; leave it out\.",
+            r"padding is 'valid', but it has an effect only when blocks is 1, 2 or 3; leave",
         ),
         ({"conv_batch_norm": "both"}, r"conv_batch_norm is 'both'; .* none, before or after\."),
         ({"residual": 1}, r"CnnConfig\.residual is 1; it must be True or False\."),
@@ -138,7 +138,7 @@ def test_the_deepest_and_widest_corner_keeps_its_maps(count, kernel_size, paddin
         ({"head_dropout": -0.1}, r"head_dropout is -0\.1; .* 0\.\.0\.5"),
         (
             {"dense": (16,), "head_dropout_placement": "each"},
-            r"head_dropout_placement is 'each', but it counts only when dense_layers is 2;",
+            r"head_dropout_placement is 'each', but it has an effect only when dense_layers is 2;",
         ),
         ({"dense": (16, 16), "head_dropout_placement": "x"}, r"is 'x'; it must be last or each\."),
         (
@@ -160,8 +160,11 @@ def test_a_wrong_field_is_named_with_what_is_allowed(change, message):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"blokcs": 2}, r"params\.blokcs is 2, but it is no parameter of this space;"),
-        ({"blocks": 1, "filters_2": 64}, r"params\.filters_2 is 64, but it counts only when block"),
+        ({"blokcs": 2}, r"params\.blokcs is 2, but it is not a hyperparameter of this space;"),
+        (
+            {"blocks": 1, "filters_2": 64},
+            r"filters_2 is 64, but it has an effect only when blocks is 2",
+        ),
         ({"dense_layers": 1, "dense_1": 32.0}, r"params\.dense_1 is 32\.0; it must be a whole num"),
     ],
 )
@@ -185,30 +188,21 @@ def test_sgd_has_its_own_rates():
 
 def test_a_configuration_is_described_in_one_line():
     assert CnnSpace().describe(RECIPE.params()) == (
-        "conv 32, max pool; conv 64 x2 + skip, max pool; conv 128 x2 + skip, max pool; "
-        "conv 128 x2 + skip; 3x3 same, batch norm before activation; global max; relu | "
-        "muon 0.003 one_cycle, weight decay 0.02, label smoothing 0.1, batch 128, "
-        "weights averaged, flip"
+        "conv 32, max pool; conv 64 x2, max pool; conv 128 x2, max pool; conv 128 x2; "
+        "conv batch norm before, residual, head global max, activation relu, optimizer muon, "
+        "learning rate 0.003, weight decay 0.02, schedule one cycle, label smoothing 0.1, "
+        "batch size 128, weight averaging, augmentation flip"
     )
     assert CnnSpace().describe(NAMED["lenet-bn"].params()) == (
-        "conv 6, max pool; conv 16, max pool; 5x5 same, batch norm after activation; flatten; "
-        "dense 128; dense 32; dropout 0.2 after each dense layer; relu | "
-        "adam 0.001 constant, batch 128, no augmentation"
-    )
-    assert (
-        CnnSpace()
-        .describe(NAMED["bn-cnn"].params())
-        .startswith(
-            "conv 32, max pool; conv 64, max pool; 3x3 same, batch norm after activation; "
-            "dropout 0.25 after each block; flatten; dense 254; dense 512, batch norm after "
-            "activation; dropout 0.5 before the classifier; relu | "
-        )
+        "conv 6, max pool; conv 16, max pool; dense 128; dense 32; kernel size 5, padding same, "
+        "conv batch norm after, head flatten, head dropout placement each, activation relu, "
+        "head dropout 0.2, optimizer adam, learning rate 0.001, schedule constant, batch size 128"
     )
 
 
 def test_asking_and_describing_load_neither_keras_nor_tensorflow():
     code = (
-        "import sys, spaces, spaces.cnn, spaces.mlp, spaces.baselines, spaces.training_config\n"
+        "import sys, spaces, spaces.cnn, spaces.mlp, spaces.baselines, spaces.training\n"
         "for name in spaces.SPACES:\n"
         "    space = spaces.load_space(name)\n"
         "    space.describe(space.default.params())\n"

@@ -1,7 +1,6 @@
 import pytest
 
-from spaces.training_config import TrainingConfig
-from spaces.training_space import training_params
+from spaces.training import TrainingConfig
 
 
 @pytest.mark.parametrize(
@@ -28,22 +27,3 @@ def test_a_wrong_field_is_named_with_what_is_allowed(fields, message):
 def test_values_of_any_space_are_read_and_other_names_passed_over():
     values = {"batch_size": 256, "augmentation": "flip", "units": 7}
     assert TrainingConfig.from_values(values) == TrainingConfig(batch_size=256, augmentation="flip")
-
-
-def test_params_name_only_what_the_optimizer_uses():
-    assert training_params(TrainingConfig()) == {
-        "optimizer": "adam",
-        "learning_rate": 1e-3,
-        "schedule": "constant",
-        "label_smoothing": 0.0,
-        "batch_size": 128,
-        "weight_averaging": False,
-        "augmentation": "none",
-    }
-
-
-def test_params_outside_the_space_are_refused():
-    with pytest.raises(
-        ValueError, match=r"TrainingConfig\.learning_rate is 0\.5; it must be a num"
-    ):
-        training_params(TrainingConfig(learning_rate=0.5))
