@@ -20,7 +20,7 @@ from rich.table import Table
 
 from benchmarks.sleeping import SleepingTrainer, SleepSettings, no_images
 from search.coordinator import Coordinator
-from search.progress import Progress
+from search.display import Progress
 from search.run import make_engine
 from search.settings import SAMPLERS, SearchSettings
 from search.study.opening import opened_study
@@ -65,7 +65,7 @@ class _Meter:
         self.load: Load | None = None
 
     def update(self, progress: Progress) -> None:
-        """See `search.coordinator.Display`."""
+        """See `search.display.Display`."""
         if self._before is None:
             if len(progress.running) >= _BUSY * self._workers:
                 counted = self._count()
@@ -81,7 +81,7 @@ class _Meter:
         self.coordinator.stop("measured")
 
     def log(self, text: str) -> None:
-        """See `search.coordinator.Display`."""
+        """See `search.display.Display`."""
 
     note = log
 

@@ -8,15 +8,15 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import optuna
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from search.display import Display, Progress, RunningTrial
 from search.engines.optuna_engine import Budget, OptunaEngine
 from search.errors import SearchError, StorageError, TakenOverError
-from search.progress import Progress, RunningTrial
 from search.settings import SearchSettings
 from search.study.claims import ATTEMPTS, Claims
 from search.study.notes import NOTED_TRIALS, save_trial_note, trial_note
@@ -42,19 +42,6 @@ from search.workers.pool import Died, Worker, Workers
 
 _REJECTIONS_IN_A_ROW: Final = 100  # a limit that one model in 50 meets ends no search
 _POLL_SECONDS: Final = 0.25
-
-
-class Display(Protocol):
-    """Whoever shows a search to a person."""
-
-    def update(self, progress: Progress) -> None:
-        """Show the state of the search."""
-
-    def log(self, text: str) -> None:
-        """Show a line about one trial."""
-
-    def note(self, text: str) -> None:
-        """Show what a person must know, however quiet it shall be."""
 
 
 @dataclass(slots=True)

@@ -1,9 +1,10 @@
-"""What a person sees while a search runs: a live table on a terminal, plain lines elsewhere."""
+"""How far a search is, and its display: a live table on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -11,11 +12,61 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.progress import Progress
+
+@dataclass(slots=True)
+class RunningTrial:
+    """A trial that a worker is training."""
+
+    number: int
+    epoch: int = 0
+    val_accuracy: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """The state of a search at one moment.
+
+    Args:
+        target: Finished trials wanted in total.
+        complete: Trials that ran all their epochs.
+        pruned: Trials that were stopped early.
+        failed: Trials without a value.
+        best: Number and validation accuracy of the best complete trial.
+        seconds: Since this run began.
+        seconds_left: An estimate; None while there is nothing to estimate from.
+    """
+
+    target: int
+    max_epochs: int
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    running: list[RunningTrial] = field(default_factory=list)
+    best: tuple[int, float] | None = None
+    seconds: float = 0.0
+    seconds_left: float | None = None
+
+    @property
+    def finished(self) -> int:
+        """Number of complete and pruned trials, which `--trials` counts."""
+        return self.complete + self.pruned
+
+
+class Display(Protocol):
+    """Where a search shows its state to a person."""
+
+    def update(self, progress: Progress) -> None:
+        """Show the state of the search."""
+
+    def log(self, text: str) -> None:
+        """Show a line about one trial."""
+
+    def note(self, text: str) -> None:
+        """Show a line that matters even under `--quiet`."""
 
 
 def make_display(*, quiet: bool) -> "LiveDisplay | PlainDisplay | QuietDisplay":
-    """The display that fits standard error: that stream, so that standard output stays for results.
+    """Return the display that fits standard error; standard output stays free for the outcome.
 
     Args:
         quiet: Show no progress.
@@ -27,7 +78,7 @@ def make_display(*, quiet: bool) -> "LiveDisplay | PlainDisplay | QuietDisplay":
 
 
 def duration(seconds: float) -> str:
-    """A time span as people say it: `42 s`, `7 min 05 s`, `1 h 02 min`."""
+    """Return a time span in words: `42 s`, `7 min 05 s`, `1 h 02 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -37,7 +88,7 @@ def duration(seconds: float) -> str:
 
 
 class QuietDisplay:
-    """Shows only what a person must know."""
+    """A `Display` that shows notes only."""
 
     def __enter__(self) -> Self:
         return self
@@ -48,29 +99,29 @@ class QuietDisplay:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave nothing behind."""
+        """Release nothing."""
 
     def update(self, progress: Progress) -> None:
-        """See `search.coordinator.Display`."""
+        """Show nothing."""
 
     def log(self, text: str) -> None:
-        """See `search.coordinator.Display`."""
+        """Show nothing."""
 
     def note(self, text: str) -> None:
-        """See `search.coordinator.Display`."""
+        """Print the line."""
         # A reader that has gone away, such as `head`, must not end the search.
         with contextlib.suppress(OSError):
             print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 class PlainDisplay(QuietDisplay):
-    """One plain line for each event, for log files and pipes."""
+    """A `Display` that prints one line for each event, for log files and pipes."""
 
     def __init__(self) -> None:
         self._finished = -1
 
     def update(self, progress: Progress) -> None:
-        """Print how far the search is whenever another trial has finished."""
+        """Print the totals whenever another trial has finished."""
         if progress.finished != self._finished and self._finished >= 0:
             self.note(_summary(progress))
         self._finished = progress.finished
@@ -81,7 +132,7 @@ class PlainDisplay(QuietDisplay):
 
 
 class LiveDisplay(QuietDisplay):
-    """A bar, a line of totals and the running trials, redrawn in place; finished trials scroll."""
+    """A `Display` that redraws a bar, the totals and the running trials; other lines scroll."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -139,5 +190,5 @@ def _summary(progress: Progress) -> str:
     return (
         f"{progress.finished}/{progress.target} trials, {progress.pruned} pruned, "
         f"{progress.failed} failed | best {best} | "
-        f"{duration(progress.seconds)} so far, {left} left"
+        f"{duration(progress.seconds)} elapsed, {left} left"
     )

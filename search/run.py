@@ -16,9 +16,10 @@ from optuna.trial import TrialState
 from optuna_dashboard import save_note
 
 from search.command_line import EXIT_CODES, let_signals_stop
-from search.coordinator import Coordinator, Display
+from search.coordinator import Coordinator
 from search.data.files import find_data, fingerprint
 from search.data.split import load_split
+from search.display import Display
 from search.engines.optuna_engine import OptunaEngine, SharedEngine
 from search.errors import StorageError
 from search.settings import SearchSettings, is_server
