@@ -1,6 +1,6 @@
-"""What can be searched: spaces of models, the built-in ones and those a user brings.
+"""Search spaces: configurations, and the models they build.
 
-Importing this package and the spaces' own modules never imports Keras; building a model does.
+Importing this package and its spaces does not import Keras; building a model does.
 """
 
 import importlib
@@ -25,10 +25,10 @@ SPACES: Final = {"cnn": "spaces.cnn:CnnSpace", "mlp": "spaces.mlp:MlpSpace"}
 
 
 class Space(Protocol):
-    """What can be searched: anything with a `build`, such as any KerasTuner `HyperModel`.
+    """Anything with a `build` method, such as any KerasTuner `HyperModel`.
 
-    A space may also have `training(hp)`, returning a `TrainingConfig`, `baselines` and `default`
-    (configurations to try first, each with `params()`), and `describe(params)`.
+    Optional: `training(hp)`, returning a `TrainingConfig`; `describe(params)`, returning one line.
+    The built-in spaces also have `baselines` and `default`, the configurations to try first.
     """
 
     def build(self, hp: Any) -> Any:
@@ -36,14 +36,14 @@ class Space(Protocol):
 
 
 def load_space(name: str) -> Space:
-    """Make the space of a name.
+    """Create a space by name.
 
     Args:
-        name: A built-in space's, or `package.module:ClassName`, found also in the current
-            directory; the class is called without arguments.
+        name: A key of `SPACES`, or `package.module:ClassName` of a class that needs no arguments;
+            modules in the current directory are found too.
 
     Raises:
-        SpaceError: No such space, or it cannot be imported or made.
+        SpaceError: The space does not exist, or cannot be imported or created.
     """
     target = SPACES.get(name, name)
     module_name, colon, class_name = target.partition(":")
@@ -55,7 +55,7 @@ def load_space(name: str) -> Space:
     space_class = _find_class(name, _import(name, module_name), class_name)
     try:
         space = space_class()
-    except Exception as error:  # the constructor is the user's: anything may come
+    except Exception as error:  # user code may raise anything
         raise SpaceError(
             f"space {name!r}: {class_name}() raised {one_line(error, typed=True)}; "
             "make it work without arguments."
@@ -66,17 +66,16 @@ def load_space(name: str) -> Space:
 
 
 def first_configurations(name: str) -> dict[str, dict[str, Any]]:
-    """What is tried first in a built-in space: its published baselines, then its default.
+    """Return the configurations that a search of a built-in space tries first.
 
     Args:
-        name: As for `load_space`; a space of a user's has no such configurations here, since
-            loading it may import TensorFlow.
+        name: As for `load_space`. A user's space has none: loading it here could import TensorFlow.
 
     Returns:
-        Hyperparameter values by name of the configuration.
+        Hyperparameter values by name of the configuration: the baselines, then `default`.
 
     Raises:
-        SpaceError: No such built-in space.
+        SpaceError: The built-in space does not exist.
     """
     if ":" in name:
         return {}
@@ -86,8 +85,8 @@ def first_configurations(name: str) -> dict[str, dict[str, Any]]:
 
 
 def look_in_current_directory() -> None:
-    """Let modules of a user's own be found in the current directory, as for any script there."""
-    # Last on the path, so that no file lying there can hide a module of ours.
+    """Make modules in the current directory importable, as they are for a script there."""
+    # Last on the path, so that a file there cannot hide one of our modules.
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.append(os.getcwd())
 
@@ -96,7 +95,7 @@ def _import(name: str, module_name: str) -> ModuleType:
     look_in_current_directory()
     try:
         return importlib.import_module(module_name)
-    except Exception as error:  # importing runs the user's code: anything may come
+    except Exception as error:  # user code may raise anything
         raise SpaceError(
             f"space {name!r}: cannot import module {module_name!r} from {os.getcwd()} or the "
             f"Python path: {one_line(error, typed=True)}."

@@ -1,4 +1,4 @@
-"""The published systems this project grew from, as points of the `cnn` space."""
+"""Published systems to compare with, as configurations of the `cnn` space."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,15 +8,15 @@ from spaces.cnn import CnnConfig, ConvBlock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """A published system: what its authors wrote, and our configuration of it.
+    """A published system and our configuration of it.
 
     Args:
-        name: Unique, as in tables and on the command line.
-        config: The system as a point of the `cnn` space.
-        architecture: The layers, in the words of the publication.
-        published_accuracy: Published test accuracy in [0, 1]; None without a number.
-        published: The published test accuracy as its authors wrote it.
-        note: What a reader of a comparison should know.
+        name: Unique; names its row in tables.
+        config: Its configuration in the `cnn` space.
+        architecture: The layers as published.
+        published_accuracy: Published test accuracy in [0, 1]; None if no number is given.
+        published: The published test accuracy in its authors' words.
+        note: Remarks for a reader who compares.
     """
 
     name: str
@@ -27,8 +27,8 @@ class Baseline:
     note: str = ""
 
 
-# The publications give Adam and cross-entropy, and no augmentation. Ours, where they are silent:
-# learning rate 0.001 (Keras' default), constant; batch 128; and the dropout rates of bn-cnn.
+# The publications use Adam, cross-entropy and no augmentation. They do not give these; we chose a
+# constant learning rate of 0.001 (Keras' default), batch size 128 and the dropout rates of bn-cnn.
 BASELINES: Final = (
     Baseline(
         name="bn-cnn",
@@ -46,8 +46,8 @@ BASELINES: Final = (
         ),
         published="high",
         note=(
-            "The parameter count shows that BN and pooling follow the second convolution too. "
-            "The dropout rates, 0.25 and 0.5, are ours."
+            "The published parameter count implies that BN and pooling also follow the second "
+            "convolution. The dropout rates, 0.25 and 0.5, are our choice."
         ),
     ),
     Baseline(
@@ -59,7 +59,7 @@ BASELINES: Final = (
         architecture="conv 32 x2, pool, conv 64 x2, pool (3x3, ReLU), flatten, dense 128, dense 10",
         published_accuracy=0.9254,
         published="92.54 % (loss 0.276)",
-        note="The description is ambiguous; this is the usual reading. Same padding is ours.",
+        note="The description is ambiguous; this is the usual reading. Same padding is our choice.",
     ),
     Baseline(
         name="vgg-cnn-literal",
@@ -76,7 +76,7 @@ BASELINES: Final = (
             "conv 32, pool, conv 32, pool, conv 64, pool, conv 64, pool (same padding), flatten, "
             "dense 128, dense 10"
         ),
-        note="The description of vgg-cnn taken word for word; its claim is listed there.",
+        note="The description of vgg-cnn read literally; the published accuracy is listed there.",
     ),
     Baseline(
         name="plain-cnn",
@@ -110,7 +110,7 @@ BASELINES: Final = (
         ),
         published_accuracy=0.90,
         published="90 % (another line says about 89 %)",
-        note="The layers as listed have 107,598 parameters, not 85K.",
+        note="Published with about 85K parameters; the layers as listed have 107,598.",
     ),
     Baseline(
         name="mlp",

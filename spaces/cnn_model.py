@@ -1,4 +1,4 @@
-"""Builds the Keras model of a `CnnConfig`, of stock layers only."""
+"""Build the Keras model of a `CnnConfig` from stock layers."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def build_model(config: CnnConfig) -> keras.Model:
     """Build the network, not compiled.
 
     Returns:
-        A functional model from images `(batch, 28, 28, 1)` float32 in [0, 1] to logits
+        Functional model from images `(batch, 28, 28, 1)` float32 in [0, 1] to logits
         `(batch, 10)` float32.
     """
     images = keras.Input((28, 28, 1), name="images")
@@ -35,7 +35,7 @@ def _conv_block(maps: Any, index: int, block: ConvBlock, config: CnnConfig) -> A
     for number in range(2, block.convs + 1):
         maps = _conv(maps, f"conv_{index}_{number}", block.filters, "same", config)
     if config.residual and block.convs > 1:
-        # Added after the last activation, so nothing stands on the path from block to block.
+        # Added after the last activation, so the path from block to block is the identity.
         maps = keras.layers.Add(name=f"skip_{index}")([first, maps])
     if block.pool == "max":
         maps = keras.layers.MaxPooling2D(2, name=f"pool_{index}")(maps)
@@ -47,7 +47,7 @@ def _conv_block(maps: Any, index: int, block: ConvBlock, config: CnnConfig) -> A
 
 
 def _conv(maps: Any, name: str, filters: int, padding: str, config: CnnConfig) -> Any:
-    # A bias before batch normalization does nothing, but the published parameter counts include it.
+    # A bias has no effect before batch normalization, but published parameter counts include it.
     maps = keras.layers.Conv2D(filters, config.kernel_size, padding=padding, name=name)(maps)
     return normalized_activation(maps, config.activation, config.conv_batch_norm, name)
 

@@ -1,4 +1,4 @@
-"""Errors of a space, and how any error is written on one line."""
+"""The error of a space, and helpers for one-line error messages."""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ _MAX_LETTERS = 300
 
 
 class SpaceError(Exception):
-    """A space cannot be loaded; the message is one line for the user."""
+    """A space cannot be loaded; the message is one line."""
 
 
 def one_line(error: BaseException, *, typed: bool = False) -> str:

@@ -1,22 +1,22 @@
-"""Pieces that the networks of several spaces share."""
+"""Groups of Keras layers that several spaces share."""
 
 from typing import Any
 
 import keras
 
 CLASSES = 10
-# Keras' default, 0.99, still remembers the random start after an epoch of large batches: validation
-# after the first epochs, which pruning goes by, would measure that and not the network.
+# With Keras' default, 0.99, the moving averages still depend on their initial values after an epoch
+# of large batches. Pruning uses the validation accuracy of the first epochs, which would suffer.
 BATCH_NORM_MOMENTUM = 0.9
 
 
 def normalized_activation(maps: Any, activation: str, batch_norm: str, suffix: str) -> Any:
-    """Apply an activation, with batch normalization `before` it, `after` it, or `none`.
+    """Apply an activation, and batch normalization before or after it.
 
     Args:
         maps: Keras tensor of any shape, channels last.
         activation: Keras name of the activation.
-        batch_norm: Where to normalize.
+        batch_norm: `before`, `after` or `none`.
         suffix: End of the layers' names, such as `conv_1_2`.
     """
     activate = keras.layers.Activation(activation, name=f"activation_{suffix}")
@@ -39,18 +39,18 @@ def classifier(
     dropout: float,
     dropout_placement: str,
 ) -> Any:
-    """Turn features into logits by dense layers.
+    """Apply dense layers and return logits.
 
     Args:
         features: Keras tensor `(batch, features)`.
         widths: Units of each dense layer before the last.
-        activation: Keras name of the activation of those layers.
-        batch_norm: `none`, or `before` or `after` the activation.
-        dropout: Rate in [0, 1); 0 leaves dropout out.
+        activation: Keras name of their activation.
+        batch_norm: `before`, `after` or `none`.
+        dropout: Rate in [0, 1); 0 adds no dropout layer.
         dropout_placement: `last` (only before the logits) or `each` (after every dense layer).
 
     Returns:
-        Keras tensor `(batch, 10)`, float32 under every dtype policy: a loss needs its precision.
+        Keras tensor `(batch, 10)`, float32 under every dtype policy: the loss needs the precision.
     """
     for index, width in enumerate(widths, start=1):
         features = keras.layers.Dense(width, name=f"dense_{index}")(features)

@@ -1,4 +1,4 @@
-"""Builds the Keras model of an `MlpConfig`, of stock layers only."""
+"""Build the Keras model of an `MlpConfig` from stock layers."""
 
 import keras
 
@@ -10,7 +10,7 @@ def build_model(config: MlpConfig) -> keras.Model:
     """Build the network, not compiled.
 
     Returns:
-        A functional model from images `(batch, 28, 28, 1)` float32 in [0, 1] to logits
+        Functional model from images `(batch, 28, 28, 1)` float32 in [0, 1] to logits
         `(batch, 10)` float32.
     """
     images = keras.Input((28, 28, 1), name="images")

@@ -59,7 +59,7 @@ def test_the_default_is_the_recipe_and_what_keras_tuner_starts_from():
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_params_bring_a_named_configuration_back(name):
+def test_params_restore_a_named_configuration(name):
     config = NAMED[name]
     hp = with_values(config.params())
     assert CnnConfig.sample(hp) == config
@@ -67,7 +67,7 @@ def test_params_bring_a_named_configuration_back(name):
     assert CnnConfig.from_params(config.params()) == config
 
 
-def test_params_bring_random_configurations_back_and_ask_only_active_names():
+def test_params_restore_random_configurations_and_hold_only_active_names():
     for values in random_params(CnnConfig.sample, 200):
         hp = with_values(values)
         config = CnnConfig.sample(hp)
@@ -75,7 +75,7 @@ def test_params_bring_random_configurations_back_and_ask_only_active_names():
         assert CnnConfig.from_params(values) == config
 
 
-def test_no_random_configuration_is_impossible_or_too_dear():
+def test_every_random_configuration_is_possible_and_affordable():
     points = random_params(CnnConfig.sample, 500, seed=1)
     costs = sorted(multiplications(CnnConfig.from_params(values)) for values in points)
     assert costs[475] < 60e6
@@ -152,7 +152,7 @@ def test_the_deepest_and_widest_corner_keeps_its_maps(count, kernel_size, paddin
         ({"training": TrainingConfig(batch_size=32)}, r"batch_size is 32; .* 64, 128 or 256\."),
     ],
 )
-def test_a_wrong_field_is_named_with_what_is_allowed(change, message):
+def test_a_wrong_value_is_refused_with_the_allowed_ones(change, message):
     with pytest.raises(ValueError, match=message):
         CnnConfig(**{"blocks": (ConvBlock(filters=16),)} | change)
 
@@ -168,7 +168,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(change, message):
         ({"dense_layers": 1, "dense_1": 32.0}, r"params\.dense_1 is 32\.0; it must be a whole num"),
     ],
 )
-def test_params_that_say_nothing_are_refused(params, message):
+def test_params_without_effect_are_refused(params, message):
     with pytest.raises(ValueError, match=message):
         CnnConfig.from_params(params)
 
@@ -200,7 +200,7 @@ def test_a_configuration_is_described_in_one_line():
     )
 
 
-def test_asking_and_describing_load_neither_keras_nor_tensorflow():
+def test_asking_and_describing_import_neither_keras_nor_tensorflow():
     code = (
         "import sys, spaces, spaces.cnn, spaces.mlp, spaces.baselines, spaces.training\n"
         "for name in spaces.SPACES:\n"

@@ -31,7 +31,7 @@ def test_a_baseline_has_the_published_number_of_parameters(name, parameters):
     assert build_model(CnnSpace().baselines[name]).count_params() == parameters
 
 
-def test_every_baseline_has_a_name_of_its_own():
+def test_every_baseline_has_a_unique_name():
     assert len({baseline.name for baseline in BASELINES}) == len(BASELINES) == 6
 
 
@@ -44,7 +44,7 @@ def test_the_default_has_the_measured_size():
     assert build_model(CnnSpace().default).count_params() == 576_330
 
 
-def test_layers_stand_in_the_published_order():
+def test_layers_have_the_published_order():
     assert names(CnnSpace().baselines["bn-cnn"]) == [
         *("conv_1_1", "activation_conv_1_1", "batch_norm_conv_1_1", "pool_1", "dropout_1"),
         *("conv_2_1", "activation_conv_2_1", "batch_norm_conv_2_1", "pool_2", "dropout_2"),

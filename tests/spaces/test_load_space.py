@@ -7,7 +7,7 @@ from spaces.mlp import MlpSpace
 
 @pytest.fixture
 def user_module(tmp_path, monkeypatch):
-    """Makes modules in the current directory; they are forgotten afterwards."""
+    """Write modules into the current directory; unload them afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", ["/nowhere"])
     monkeypatch.setattr("sys.dont_write_bytecode", True)
@@ -50,7 +50,7 @@ def test_a_class_in_the_current_directory_loads(user_module):
         (".relative:Mine", r"^space '\.relative:Mine': cannot import module '\.relative'"),
     ],
 )
-def test_a_name_that_leads_nowhere_is_explained(name, message):
+def test_an_unknown_name_is_refused_with_a_suggestion(name, message):
     with pytest.raises(SpaceError, match=message):
         load_space(name)
 
@@ -72,7 +72,7 @@ def test_a_name_that_leads_nowhere_is_explained(name, message):
         ),
     ],
 )
-def test_what_is_wrong_with_a_users_space_is_said_in_one_line(user_module, text, message, request):
+def test_an_error_in_a_users_space_is_one_line(user_module, text, message, request):
     module = f"my_space_{request.node.callspec.indices['text']}"
     user_module(module, text)
     with pytest.raises(SpaceError, match=rf"^space '{module}:Mine': .*{message}") as caught:

@@ -5,7 +5,7 @@ from spaces.mlp_model import build_model
 from tests.spaces.random_params import random_params, with_values
 
 
-def test_params_bring_configurations_back():
+def test_params_restore_configurations():
     space = MlpSpace()
     for config in (space.default, *space.baselines.values()):
         assert MlpConfig.sample(with_values(config.params())) == config
@@ -44,6 +44,6 @@ def test_a_configuration_is_described_in_one_line():
         ({"dense": (16,), "dropout": 0.9}, r"MlpConfig\.dropout is 0\.9; .* 0\.\.0\.5"),
     ],
 )
-def test_a_wrong_field_is_named_with_what_is_allowed(fields, message):
+def test_a_wrong_value_is_refused_with_the_allowed_ones(fields, message):
     with pytest.raises(ValueError, match=message):
         MlpConfig(**fields)

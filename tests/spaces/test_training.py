@@ -19,11 +19,11 @@ from spaces.training import TrainingConfig
         ({"weight_decay": 0.1}, r"weight_decay is 0\.1 with adam, .*; use optimizer='adamw'\."),
     ],
 )
-def test_a_wrong_field_is_named_with_what_is_allowed(fields, message):
+def test_a_wrong_value_is_refused_with_the_allowed_ones(fields, message):
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**fields)
 
 
-def test_values_of_any_space_are_read_and_other_names_passed_over():
+def test_values_of_any_space_are_read_and_other_names_ignored():
     values = {"batch_size": 256, "augmentation": "flip", "units": 7}
     assert TrainingConfig.from_values(values) == TrainingConfig(batch_size=256, augmentation="flip")
