@@ -23,8 +23,7 @@ from rich.table import Table
 
 from reporting.statistics import interval
 from search.settings import SAMPLERS, TUNERS
-from search.study.provenance import machine
-from search.training.versions import versions
+from search.training.hardware import machine, versions
 
 _ROOT = Path(__file__).resolve().parent.parent
 ALGORITHMS = {

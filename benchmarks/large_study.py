@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.report import ROOT, make_study
-from search.study.provenance import machine
+from search.training.hardware import machine
 
 # Each in a process of its own, which tells its memory at the end.
 _OPENING = """

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from search.engines.optuna_engine import OptunaEngine
-from search.study.provenance import machine
 from search.study.storage import open_storage
 from search.study.study import FINISHED
+from search.training.hardware import machine
 from spaces.cnn import CnnConfig
 
 

@@ -24,9 +24,9 @@ from rich.table import Table
 from search.data.files import find_data, fingerprint
 from search.data.split import SplitSizes
 from search.study.notes import NOTED_TRIALS, save_trial_note, trial_note
-from search.study.provenance import machine
 from search.study.storage import open_storage
 from search.study.study import split_words
+from search.training.hardware import machine
 from search.training.hyperparameters import TrialHyperParameters
 from spaces.cnn import CnnConfig
 

@@ -24,9 +24,9 @@ from search.display import Progress
 from search.run import make_engine
 from search.settings import SAMPLERS, SearchSettings
 from search.study.opening import opened_study
-from search.study.provenance import machine
 from search.study.storage import mask_password
 from search.study.study import COMPARABLE, FINISHED, Artifacts, Checkpoints
+from search.training.hardware import machine
 from search.workers.local import LocalWorkers
 from search.workers.pool import Workers
 

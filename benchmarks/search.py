@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from search.study.provenance import machine
 from search.study.storage import open_storage
 from search.study.study import FINISHED, best_trial, count_states
+from search.training.hardware import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 

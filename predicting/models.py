@@ -11,7 +11,7 @@ from scipy.special import softmax
 from search.data.classes import CLASS_NAMES
 from search.data.files import Bytes
 from search.errors import SearchError, first_line
-from search.training.startup import start_tensorflow
+from search.training.hardware import start_tensorflow
 
 BATCH_SIZE: Final = 500
 _INPUT: Final = (28, 28, 1)

@@ -31,9 +31,9 @@ from search.command_line import stop_by_signal
 from search.data.files import find_data, fingerprint
 from search.data.split import load_split
 from search.display import duration
-from search.study.provenance import command_line, commit, machine
+from search.study.provenance import command_line, commit
 from search.study.study import split_sizes
-from search.training.startup import start_tensorflow
+from search.training.hardware import machine, start_tensorflow
 from search.workers.messages import Failed
 from search.workers.process import WorkerSettings
 from spaces import load_space

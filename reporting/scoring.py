@@ -13,7 +13,7 @@ import numpy.typing as npt
 from predicting.models import BATCH_SIZE, load_model
 from reporting.retraining.order import MODEL_FILE, Retrained
 from reporting.test_split import TestSplit
-from search.study.provenance import machine
+from search.training.hardware import machine
 
 SCORES_FILE: Final = "test_scores.npz"
 Probabilities = npt.NDArray[np.float64]

@@ -26,7 +26,7 @@ from search.settings import SearchSettings, is_server
 from search.study.dashboard import dashboard_command, serve_dashboard
 from search.study.notes import study_note
 from search.study.opening import opened_study
-from search.study.provenance import command_line, commit, machine
+from search.study.provenance import command_line, commit
 from search.study.storage import mask_password, storage_errors
 from search.study.study import (
     Artifacts,
@@ -35,9 +35,7 @@ from search.study.study import (
     count_states,
     split_words,
 )
-from search.training.hardware import Precision, best_precision
-from search.training.startup import start_tensorflow
-from search.training.versions import versions
+from search.training.hardware import Precision, best_precision, machine, start_tensorflow, versions
 from search.workers.local import LocalWorkers
 from search.workers.pool import Workers
 from search.workers.process import WorkerSettings

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from reporting.retraining.order import Retrained, Retraining
 from search.errors import first_line
-from search.study.provenance import commit, machine
-from search.training.versions import versions
+from search.study.provenance import commit
+from search.training.hardware import machine, versions
 from search.workers.messages import Epoch, Failed
 from search.workers.process import (
     Link,

@@ -1,7 +1,6 @@
-"""Where a number comes from: versions, commit, machine and command, as the study stores them."""
+"""Where a number comes from: commit and command, as the study stores them."""
 
 import os
-import platform
 import shlex
 import shutil
 import subprocess
@@ -28,19 +27,6 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return described.stdout.strip() or "unknown"
-
-
-def machine() -> str:
-    """The machine in words: processor, cores, system."""
-    model = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
 def command_line(arguments: Sequence[str]) -> str:

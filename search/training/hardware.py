@@ -1,21 +1,31 @@
-"""Choose the number format, the GPUs and the threads of a worker, without TensorFlow."""
+"""The machine and the software that train: number format, GPUs, threads, versions.
+
+This module imports only the standard library: a node of a cluster uses it before its packages are
+known to be the right ones.
+"""
 
 import os
+import platform
 import shutil
 import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 Precision = Literal["bfloat16", "float32"]
 
+_PACKAGES: Final = ("tensorflow", "keras", "optuna", "keras-tuner", "numpy")
+_CPU_INFO: Final = Path("/proc/cpuinfo")
 
-def best_precision(cpu_info: Path = Path("/proc/cpuinfo")) -> Precision:
-    """Choose the fastest format: bfloat16 where a GPU or the CPU has units for it.
+
+def best_precision(cpu_info: Path = _CPU_INFO) -> Precision:
+    """Return the fastest number format: bfloat16 where a GPU or the CPU has units for it.
 
     Elsewhere bfloat16 is emulated and slower than float32.
 
     Args:
-        cpu_info: Where Linux lists the CPU's abilities; float32 where it cannot be read.
+        cpu_info: File in which Linux lists the CPU's features; without it the answer is float32.
     """
     if gpu_count():
         return "bfloat16"
@@ -27,7 +37,7 @@ def best_precision(cpu_info: Path = Path("/proc/cpuinfo")) -> Precision:
 
 
 def gpu_count() -> int:
-    """Count the NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves to this process."""
+    """Count the NVIDIA GPUs that CUDA_VISIBLE_DEVICES makes visible to this process."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if shutil.which("nvidia-smi") is None:
         return 0
@@ -40,7 +50,7 @@ def gpu_count() -> int:
     present = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
     if visible is None:
         return present
-    # CUDA reads the list up to the first entry that names no device: "-1" and "" hide all.
+    # CUDA ignores the list from its first invalid entry on: "-1" and "" hide all GPUs.
     names = [name.strip() for name in visible.split(",")]
     valid = 0
     for name in names:
@@ -67,3 +77,56 @@ def training_variables(*, threads: int | None = None) -> dict[str, str]:
     # OMP_NUM_THREADS alone does not limit TensorFlow.
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     return variables | dict.fromkeys((*names, "OPENBLAS_NUM_THREADS"), str(threads))
+
+
+def start_tensorflow(*, devices: bool = True) -> None:
+    """Import TensorFlow and Keras, discarding the lines that TensorFlow prints while it starts.
+
+    It prints some of them whatever TF_CPP_MIN_LOG_LEVEL is. Later output is shown as usual.
+
+    Args:
+        devices: Whether to initialise the GPUs too.
+
+    Raises:
+        ImportError: TensorFlow or Keras is not installed.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    # TensorFlow's C++ code writes to the file descriptor, not to sys.stderr.
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import keras  # noqa: F401
+        import tensorflow as tf
+
+        if devices:
+            tf.constant(0)  # the first operation initialises them
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def machine() -> str:
+    """Describe the machine in words: processor, cores, system."""
+    model = platform.processor() or platform.machine()
+    try:
+        for line in _CPU_INFO.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from search.errors import NodeError
-from search.training.versions import versions
+from search.training.hardware import versions
 
 _DATA_SECONDS: Final = 120.0
 

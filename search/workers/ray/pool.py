@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError, RuntimeEnvSetupError
 
 from search.errors import ClusterError, NodeError, first_line
-from search.training.versions import versions
+from search.training.hardware import versions
 from search.workers.pool import SILENCE_SECONDS, Died, Worker, Workers
 from search.workers.process import KerasTrainer, MakeTrainer, WorkerSettings
 from search.workers.ray.actor import TrainingActor

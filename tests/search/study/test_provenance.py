@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.study.provenance import command_line, commit, machine
-from search.training.versions import versions
+from search.study.provenance import command_line, commit
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,5 @@ def test_the_command_runs_where_the_environment_is_not_active(
     subprocess.run(line, shell=True, check=True)
 
 
-def test_versions_commit_and_machine_are_known() -> None:
-    assert versions()["keras"].startswith("3.")
+def test_the_commit_is_known() -> None:
     assert len(commit()) >= 7
-    assert "cores" in machine()

@@ -1,11 +1,13 @@
-"""What the machine offers is read from where the system tells it."""
+"""Hardware: number format, GPUs, versions and the machine are found without TensorFlow."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from search.training.hardware import best_precision, gpu_count
+from search.training.hardware import best_precision, gpu_count, machine, versions
 
 
 @pytest.fixture
@@ -68,3 +70,16 @@ def test_cuda_visible_devices_limits_the_gpus(nvidia, monkeypatch, visible, coun
 def test_a_gpu_means_bfloat16_whatever_the_cpu(nvidia, tmp_path):
     nvidia("echo 'GPU 0: H200 (UUID: GPU-2f1)'")
     assert best_precision(tmp_path / "absent") == "bfloat16"
+
+
+def test_versions_and_machine_are_known():
+    assert versions()["keras"].startswith("3.")
+    assert "cores" in machine()
+
+
+def test_the_module_imports_only_the_standard_library():
+    code = (
+        "import sys, search.training.hardware as hardware; hardware.versions();"
+        "sys.exit(any(name in sys.modules for name in ('numpy', 'keras', 'optuna', 'tensorflow')))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True)
