@@ -1,221 +1,323 @@
-"""The main table: every row's accuracy, cost and difference, beside what was published."""
+"""Test accuracy and cost of every network, and how the winner was chosen."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
 
-import pandas as pd
+import numpy as np
+from matplotlib.axes import Axes
 
-from reporting.drawing.style import MISSING, bounds, listed, percent, points, spread
-from reporting.evidence import Evidence, Row
-from reporting.page.document import Block, Paragraph, Table
-from reporting.retraining.plan import TUNED
-from reporting.statistics import IMAGES_ONLY
+from reporting.drawing.style import (
+    BLUE,
+    ORANGE,
+    VERMILION,
+    listed,
+    new_figure,
+    percent,
+    points,
+    spread,
+)
+from reporting.evidence import Evidence, Remeasured, Row
+from reporting.page.document import Block, Column, Paragraph, Picture, Table
+from reporting.statistics import IMAGES_ONLY, Difference, Interval
 from spaces.baselines import BASELINES
+
+_BASELINES: Final = {baseline.name: baseline for baseline in BASELINES}
+_BELOW: Final = 0.22
 
 
 def blocks(evidence: Evidence) -> list[Block]:
-    """Accuracy of the winner and of every baseline, then of the candidates on validation."""
+    """Write the main table, its details, every seed as a point, and the choice of the winner."""
     written: list[Block] = []
-    if evidence.rows:
-        written += [_main(evidence), _costs(evidence), *_notes(evidence)]
+    if evidence.scored:
+        columns = _columns(evidence)
+        written = [
+            _table(evidence, columns),
+            _seeds(sorted(evidence.scored, key=lambda row: -row.accuracy.mean)),
+            _details(evidence, columns),
+            *_published(evidence),
+        ]
     else:
-        written.append(Paragraph("Nothing has been retrained, so there are no test results."))
+        written = [Paragraph(evidence.no_test_results)]
+    if evidence.gaps:
+        written.append(Paragraph(evidence.gaps))
     if any(remeasured.runs for remeasured in evidence.remeasured):
         written += [_candidates(evidence), Paragraph(_CHOICE)]
     written += [Paragraph(f"{label}: failed, {why}.") for label, why in evidence.failures.items()]
     return written
 
 
-_CHOICE = (
-    "The winner is the candidate with the highest mean over fresh seeds, on validation. The best "
-    "of many scores is partly luck, so most candidates lose a little when trained again; the test "
-    "split had no part in the choice."
+_CHOICE: Final = (
+    "The winner is the trial with the highest mean validation accuracy over fresh seeds. Most "
+    "trials score lower when retrained, because the best score of many is partly luck. The test "
+    "split played no part in the choice."
 )
 
 
-def _main(evidence: Evidence) -> Table:
-    values = pd.DataFrame([_values(evidence, row) for row in evidence.rows])
-    shown = pd.DataFrame([_shown(evidence, row) for row in evidence.rows])
+def _table(evidence: Evidence, columns: Sequence[Column]) -> Table:
+    shown = ("network", "parameters", _ACCURACY, _DIFFERENCE, "training CPU s")
     return Table(
         name="accuracy",
-        caption="Test accuracy over seeds (mean ± standard deviation), its 95 % t interval, and "
-        f"the tuned row minus each baseline (points, {_bootstrap(evidence)}; McNemar's exact test "
-        "of the first seeds' models, Holm-corrected)",
-        shown=shown,
-        values=values,
+        caption="Test accuracy: mean over seeds and its 95 % t interval. Δ accuracy: tuned minus "
+        f"this network, in percentage points, {_bootstrap(evidence)}. Training CPU s: mean of one "
+        f"training in {evidence.record.facts.get('precision')}; for an ensemble, of all its models",
+        columns=[_only(column, shown) for column in columns],
+        items=evidence.rows,
     )
+
+
+def _details(evidence: Evidence, columns: Sequence[Column]) -> Table:
+    left_out = ("parameters", _ACCURACY, _DIFFERENCE, "training CPU s")
+    return Table(
+        name="accuracy-details",
+        caption="Details: spread over seeds, validation accuracy, cost. p: McNemar's exact test "
+        "between the models of the first seeds, Holm-corrected. ms/image: wall time in batches of "
+        "500 on all cores, float32. tables/accuracy.csv has all values",
+        columns=[
+            Column(None, column.heading, column.value, column.format)
+            for column in columns
+            if column.heading is not None and column.heading not in left_out
+        ],
+        items=evidence.rows,
+        fold=True,
+    )
+
+
+def _only(column: Column, headings: Sequence[str]) -> Column:
+    """Return the column, for the CSV file only unless its heading is among those given."""
+    if column.heading in headings:
+        return column
+    return Column(column.name, None, column.value, column.format)
+
+
+_ACCURACY: Final = "test accuracy (95 % interval)"
+_DIFFERENCE: Final = "Δ accuracy (pp)"
+
+
+def _columns(evidence: Evidence) -> list[Column]:
+    """All columns of the CSV file and of the two tables on the page."""
+
+    def difference(get: Callable[[Difference], Any]) -> Callable[[Row], Any]:
+        def value(row: Row) -> Any:
+            found = evidence.differences.get(row.name)
+            return None if found is None else get(found)
+
+        return value
+
+    def again(row: Row) -> Interval | None:
+        return evidence.winner.accuracy if row.kind == "tuned" and evidence.winner else None
+
+    return [
+        Column("network", "network", lambda row: row.name),
+        Column("gap", None, lambda row: row.gap or None),
+        Column("parameters", "parameters", lambda row: row.parameters, ","),
+        Column(None, _ACCURACY, _scored(lambda row: row.accuracy), _with_interval),
+        Column(None, _DIFFERENCE, difference(lambda found: found), _difference_with_interval),
+        Column("test_accuracy", None, _scored(lambda row: row.accuracy.mean)),
+        Column("test_accuracy_sd", "SD (pp)", _scored(lambda row: row.accuracy.sd), _sd),
+        Column("test_accuracy_low", None, _scored(lambda row: row.accuracy.low)),
+        Column("test_accuracy_high", None, _scored(lambda row: row.accuracy.high)),
+        Column("n", "seeds", _scored(lambda row: row.accuracy.n)),
+        Column("test_accuracy_min", "lowest", _scored(lambda row: min(_each(row))), percent),
+        Column("test_accuracy_max", "highest", _scored(lambda row: max(_each(row))), percent),
+        Column("test_loss", "test loss", _scored(lambda row: row.loss.mean), ".3f"),
+        Column("test_loss_sd", None, _scored(lambda row: row.loss.sd)),
+        Column("difference", None, difference(lambda found: found.mean)),
+        Column("difference_low", None, difference(lambda found: found.low)),
+        Column("difference_high", None, difference(lambda found: found.high)),
+        Column("p_mcnemar", None, difference(lambda found: found.p_value)),
+        Column("p_holm", "p", difference(lambda found: found.p_holm), _p_value),
+        Column(
+            "val_accuracy_search",
+            "validation (search)",
+            lambda row: _searched(evidence, row),
+            percent,
+        ),
+        Column(
+            "val_accuracy_again",
+            "validation (retrained)",
+            lambda row: None if (found := again(row)) is None else found.mean,
+            percent,
+        ),
+        Column("epochs", "epochs", lambda row: row.epochs),
+        Column("train_seconds", "training s", lambda row: row.train_seconds, ",.0f"),
+        Column("train_cpu_seconds", "training CPU s", lambda row: row.train_cpu_seconds, ",.0f"),
+        Column("milliseconds_per_image", "ms/image", lambda row: row.milliseconds_per_image, ".3f"),
+        Column("published_accuracy", None, published),
+        *(
+            Column(f"seed {seed + 1}", None, _scored(partial(_seed, seed=seed)))
+            for seed in range(evidence.settings.seeds)
+        ),
+    ]
+
+
+def _scored(get: Callable[[Row], Any]) -> Callable[[Row], Any]:
+    """Read a value from a row that has test results; None from others."""
+    return lambda row: get(row) if len(row.probabilities) else None
+
+
+def _each(row: Row) -> list[float]:
+    return [float(value) for value in row.correct.mean(axis=1)]
+
+
+def _seed(row: Row, seed: int) -> float | None:
+    each = _each(row)
+    return each[seed] if seed < len(each) else None
+
+
+def _with_interval(accuracy: Interval) -> str:
+    if accuracy.low is None or accuracy.high is None:
+        return percent(accuracy.mean)
+    return f"{percent(accuracy.mean)} ({100 * accuracy.low:.2f} to {100 * accuracy.high:.2f})"
+
+
+def _difference_with_interval(found: Difference) -> str:
+    return f"{points(found.mean)} ({points(found.low)} to {points(found.high)})"
+
+
+def _sd(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _p_value(value: float) -> str:
+    return "<0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
 def _bootstrap(evidence: Evidence) -> str:
-    """How the intervals of the differences treat seeds."""
+    """Say what the intervals of the differences are over."""
     single = [name for name, found in evidence.differences.items() if found.seeds < 2]
-    interval = "95 % bootstrap interval"
+    interval = "with a 95 % bootstrap interval"
     if single and len(single) == len(evidence.differences):
         return f"{interval} {IMAGES_ONLY}"
-    drawn = f"{interval} over images and seeds, each drawn on its own, seeds within their row"
-    return f"{drawn}; to {listed(single)} {IMAGES_ONLY}" if single else drawn
-
-
-def _shown(evidence: Evidence, row: Row) -> dict[str, Any]:
-    name = row.name if not row.gap else f"{row.name} *"
-    if not len(row.probabilities):
-        return {"network": name, "test accuracy": MISSING}
-    difference = evidence.differences.get(row.name)
-    low, high = row.correct.mean(axis=1).min(), row.correct.mean(axis=1).max()
-    one = row.accuracy.n == 1
-    return {
-        "network": name,
-        "test accuracy": spread(row.accuracy),
-        "95 % interval": bounds(row.accuracy),
-        "n": row.accuracy.n,
-        "published": _claim(row),
-        "tuned minus it": MISSING if difference is None else points(difference.mean),
-        "interval": MISSING
-        if difference is None
-        else f"{points(difference.low)} to {points(difference.high)}",
-        "p (Holm)": MISSING
-        if difference is None
-        else ("<0.0001" if difference.p_holm < 1e-4 else f"{difference.p_holm:.4f}"),
-        "lowest to highest": MISSING if one else f"{100 * low:.2f} to {100 * high:.2f}",
-        "test loss": f"{row.loss.mean:.3f}" + ("" if one else f" ± {row.loss.sd:.3f}"),
-        "validation, search": percent(_searched(evidence, row)),
-        "validation, again": spread(_again(evidence, row)),
-    }
-
-
-def _values(evidence: Evidence, row: Row) -> dict[str, Any]:
-    if not len(row.probabilities):
-        return {"network": row.name, "gap": row.gap}
-    difference = evidence.differences.get(row.name)
-    again = _again(evidence, row)
-    return {
-        "network": row.name,
-        "gap": row.gap,
-        "test_accuracy": row.accuracy.mean,
-        "test_accuracy_sd": row.accuracy.sd,
-        "test_accuracy_low": row.accuracy.low,
-        "test_accuracy_high": row.accuracy.high,
-        "n": row.accuracy.n,
-        "test_loss": row.loss.mean,
-        "test_loss_sd": row.loss.sd,
-        "val_accuracy_search": _searched(evidence, row),
-        "val_accuracy_again": None if again is None else again.mean,
-        "published": _claim(row),
-        "difference": None if difference is None else difference.mean,
-        "difference_low": None if difference is None else difference.low,
-        "difference_high": None if difference is None else difference.high,
-        "p_mcnemar": None if difference is None else difference.p_value,
-        "p_holm": None if difference is None else difference.p_holm,
-    }
-
-
-def _costs(evidence: Evidence) -> Table:
-    rows = [row for row in evidence.rows if len(row.probabilities)]
-    values = pd.DataFrame(
-        [
-            {
-                "network": row.name,
-                "parameters": row.parameters,
-                "epochs": row.epochs,
-                "train_seconds": row.train_seconds,
-                "train_cpu_seconds": row.train_cpu_seconds,
-                "milliseconds_per_image": row.milliseconds_per_image,
-            }
-            for row in rows
-        ]
-    )
-    shown = pd.DataFrame(
-        [
-            {
-                "network": row.name,
-                "parameters": f"{row.parameters:,}",
-                "epochs": row.epochs,
-                "training s": f"{row.train_seconds:,.0f}",
-                "training CPU s": f"{row.train_cpu_seconds:,.0f}",
-                "ms/image": MISSING
-                if row.milliseconds_per_image is None
-                else f"{row.milliseconds_per_image:.3f}",
-            }
-            for row in rows
-        ]
-    )
-    return Table(
-        name="costs",
-        caption="Cost: training is of one seed's model (mean over seeds; wall and processor time), "
-        f"in {evidence.record.facts.get('precision')}, beside other trainings; of an ensemble, of "
-        "all its models. ms/image is wall time of prediction in batches of 500 on all cores, in "
-        "float32",
-        shown=shown,
-        values=values,
-    )
+    drawn = f"{interval} over images and seeds"
+    return f"{drawn} (for {listed(single)} {IMAGES_ONLY})" if single else drawn
 
 
 def _searched(evidence: Evidence, row: Row) -> float | None:
-    """Validation accuracy of the row's trial, if it was trained to its end."""
-    if row.name == TUNED and evidence.winner is not None:
+    """Validation accuracy of the row's trial, if that trial is complete."""
+    if row.kind == "tuned" and evidence.winner is not None:
         return evidence.winner.candidate.value
     complete = evidence.record.complete
     found = complete[complete["baseline"] == row.name]
     return float(found.iloc[0]["value"]) if len(found) else None
 
 
-def _again(evidence: Evidence, row: Row) -> Any:
-    if row.name == TUNED and evidence.winner is not None:
-        return evidence.winner.accuracy
-    return None
+def published(row: Row) -> float | None:
+    """Return the published accuracy of a baseline, in [0, 1]; None without one."""
+    baseline = _BASELINES.get(row.name) if row.kind == "baseline" else None
+    return None if baseline is None else baseline.published_accuracy
 
 
-def _claim(row: Row) -> str:
-    for baseline in BASELINES:
-        if baseline.name == row.name:
-            return baseline.published
-    return MISSING
-
-
-def _notes(evidence: Evidence) -> list[Block]:
-    notes: list[Block] = [
-        Paragraph(f"{row.name}: {baseline.architecture}. {baseline.note}".strip())
+def _published(evidence: Evidence) -> list[Block]:
+    found = [
+        _BASELINES[row.name]
         for row in evidence.rows
-        for baseline in BASELINES
-        if baseline.name == row.name
+        if row.kind == "baseline" and row.name in _BASELINES
     ]
-    notes += [Paragraph(f"* {row.name}: {row.gap}.") for row in evidence.rows if row.gap]
-    if not any(row.kind == "baseline" for row in evidence.rows):
-        notes.append(
+    if not found:
+        return [
             Paragraph(
-                "The published baselines are points of the cnn space; a search of another space is "
-                "reported without them."
+                "The published baselines are configurations of the cnn space; reports on other "
+                "spaces are without them."
             )
+        ]
+    table = Table(
+        name="baselines",
+        caption="The baselines as published",
+        columns=[
+            Column("network", "network", lambda baseline: baseline.name),
+            Column("published", "published accuracy", lambda baseline: baseline.published),
+            Column("architecture", "architecture", lambda baseline: baseline.architecture),
+            Column("note", "note", lambda baseline: baseline.note or None),
+        ],
+        items=found,
+        fold=True,
+    )
+    return [table]
+
+
+def _seeds(rows: Sequence[Row]) -> Picture:
+    figure, axes = new_figure(0.5 * len(rows) + 1.4)
+    for position, row in enumerate(rows):
+        _draw_row(axes, position, row)
+    handles = [
+        axes.plot([], [], "o", color=BLUE, markersize=5, alpha=0.7, label="one seed")[0],
+        axes.errorbar(
+            [], [], xerr=[], fmt="D", color=ORANGE, markersize=5, label="mean, 95 % interval"
+        ),
+    ]
+    if any(published(row) is not None for row in rows):
+        handles.append(
+            axes.plot([], [], "s", mfc="none", color=VERMILION, markersize=8, label="published")[0]
         )
-    return notes
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    names = [f"{row.name} (n = {row.accuracy.n})" for row in rows]
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.margins(x=0.05)
+    axes.set_xlabel("test accuracy (%)")
+    return Picture(
+        name="seeds-points",
+        finding=_finding(rows),
+        caption="Every final training, ordered by mean. No interval for n = 1. Published numbers "
+        "are often from a single training.",
+        figure=figure,
+    )
+
+
+def _draw_row(axes: Axes, position: int, row: Row) -> None:
+    values = 100 * row.correct.mean(axis=1)
+    axes.plot(values, np.full(len(values), position), "o", color=BLUE, markersize=5, alpha=0.7)
+    accuracy = row.accuracy
+    below = position + _BELOW
+    axes.plot(100 * accuracy.mean, below, "D", color=ORANGE, markersize=5)
+    if accuracy.low is not None and accuracy.high is not None:
+        axes.hlines(below, 100 * accuracy.low, 100 * accuracy.high, ORANGE, linewidth=1.5)
+    claim = published(row)
+    if claim is not None:
+        axes.plot(100 * claim, position, "s", mfc="none", color=VERMILION, markersize=8)
+
+
+def _finding(rows: Sequence[Row]) -> str:
+    first = rows[0]
+    words = f"{first.name} has the highest mean test accuracy, {percent(first.accuracy.mean)}"
+    tuned = next((row for row in rows if row.kind == "tuned"), None)
+    baseline = next((row for row in rows if row.kind == "baseline"), None)
+    if tuned is None or baseline is None:
+        return words
+    ours, theirs = (row.correct.mean(axis=1) for row in (tuned, baseline))
+    if ours.min() > theirs.max():
+        return f"{words}; every tuned seed beats every seed of {baseline.name}, the best baseline"
+    if ours.max() < theirs.min():
+        return f"{words}; every seed of {baseline.name}, the best baseline, beats every tuned seed"
+    return f"{words}; the seeds of tuned and {baseline.name}, the best baseline, overlap"
 
 
 def _candidates(evidence: Evidence) -> Table:
-    rows, values = [], []
-    for remeasured in evidence.remeasured:
-        again, searched = remeasured.accuracy, remeasured.candidate.value
-        chosen = evidence.winner is remeasured
-        rows.append(
-            {
-                "trial": f"{remeasured.candidate.number}" + (" (chosen)" if chosen else ""),
-                "validation, search": percent(searched),
-                "validation, fresh seeds": spread(again),
-                "n": len(remeasured.runs),
-                "change, points": MISSING if again is None else points(again.mean - searched),
-            }
-        )
-        values.append(
-            {
-                "trial": remeasured.candidate.number,
-                "chosen": chosen,
-                "val_accuracy_search": searched,
-                "val_accuracy_again": None if again is None else again.mean,
-                "val_accuracy_again_sd": None if again is None else again.sd,
-                "n": len(remeasured.runs),
-            }
-        )
+    def again(get: Callable[[Interval], Any]) -> Callable[[Remeasured], Any]:
+        return lambda one: None if one.accuracy is None else get(one.accuracy)
+
     return Table(
         name="candidates",
-        caption="The search's best trials, trained again on the training part with fresh seeds",
-        shown=pd.DataFrame(rows),
-        values=pd.DataFrame(values),
+        caption="The best trials of the search, retrained with fresh seeds on the same training "
+        "images",
+        columns=[
+            Column("trial", "trial", lambda one: one.candidate.number),
+            Column(
+                "val_accuracy_search", "in the search", lambda one: one.candidate.value, percent
+            ),
+            Column("val_accuracy_again", None, again(lambda accuracy: accuracy.mean)),
+            Column("val_accuracy_again_sd", None, again(lambda accuracy: accuracy.sd)),
+            Column(None, "retrained", lambda one: one.accuracy, spread),
+            Column("n", "seeds", lambda one: len(one.runs)),
+            Column(
+                "change",
+                "change (pp)",
+                lambda one: again(lambda found: found.mean - one.candidate.value)(one),
+                points,
+            ),
+            Column("chosen", value=lambda one: evidence.winner is one),
+            Column(None, "", lambda one: "winner" if evidence.winner is one else "", str),
+        ],
+        items=evidence.remeasured,
     )

@@ -41,7 +41,6 @@ CHAPTERS: Final = (
     Chapter("verdict", "Verdict"),
     Chapter("facts", "Run facts"),
     Chapter("accuracy", "Accuracy"),
-    Chapter("seeds", "Every seed"),
     Chapter("progress", "How the search went"),
     Chapter("budget", "Where the time went"),
     Chapter("pruning", "Was pruning fair?", complete=10),
@@ -81,5 +80,5 @@ def _warning(evidence: Evidence) -> str:
     if evidence.winner is None:
         return "Unfinished: no winner has been chosen yet, so there are no test results."
     if any(row.gap for row in evidence.rows):
-        return "Unfinished: some trainings are missing; the rows with gaps are marked."
+        return "Unfinished: some trainings are missing; Accuracy says which."
     return ""

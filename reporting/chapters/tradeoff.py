@@ -1,11 +1,10 @@
-"""What accuracy costs, in parameters and in time."""
+"""Accuracy against cost, in parameters and in prediction time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -14,15 +13,12 @@ from reporting.drawing.style import (
     BLUE,
     GREEN,
     GREY,
-    MISSING,
     ORANGE,
-    bounds,
     listed,
     new_figure,
-    spread,
 )
 from reporting.evidence import Evidence, Kind, Row
-from reporting.page.document import Block, Paragraph, Picture, Table
+from reporting.page.document import Block, Paragraph, Picture
 
 _STYLES: Final[dict[Kind, tuple[str, str]]] = {
     "tuned": (BLUE, "*"),
@@ -39,26 +35,26 @@ class _Point:
 
 
 def blocks(evidence: Evidence) -> list[Block]:
-    """Test accuracy against parameters and against time of prediction."""
+    """Draw test accuracy against parameters and against prediction time."""
     rows = evidence.scored
-    written: list[Block] = [Paragraph(evidence.no_test_results)]
-    if rows:
-        sizes = _points(rows, [row.parameters for row in rows])
-        times = _points(rows, [row.milliseconds_per_image for row in rows])
-        written = [
-            _picture("parameters", "parameters", sizes, rows, "An ensemble holds all its models'."),
-            _picture(
-                "milliseconds",
-                "milliseconds for each image",
-                times,
-                rows,
-                f"Measured in batches of 500 on {evidence.machine}; median over the seeds.",
-            ),
-            _table(rows, _front(sizes), _front(times)),
-        ]
-        missing = evidence.gaps
-        written += [Paragraph(missing)] if missing else []
-    return written
+    if not rows:
+        return [Paragraph(evidence.no_test_results)]
+    return [
+        _picture(
+            "parameters",
+            "parameters",
+            _points(rows, [row.parameters for row in rows]),
+            rows,
+            "An ensemble has the parameters of all its models.",
+        ),
+        _picture(
+            "milliseconds",
+            "milliseconds per image",
+            _points(rows, [row.milliseconds_per_image for row in rows]),
+            rows,
+            f"Measured in batches of 500 on {evidence.machine}; median over the seeds.",
+        ),
+    ]
 
 
 def _points(rows: Sequence[Row], costs: Sequence[float | None]) -> list[_Point]:
@@ -70,7 +66,7 @@ def _points(rows: Sequence[Row], costs: Sequence[float | None]) -> list[_Point]:
 
 
 def _front(points: Sequence[_Point]) -> list[_Point]:
-    """The points than which none is both as cheap and more accurate, cheapest first."""
+    """Return the points that no other beats in accuracy at the same or a lower cost, by cost."""
     front: list[_Point] = []
     for point in sorted(points, key=lambda point: (point.cost, -point.row.accuracy.mean)):
         if not front or point.row.accuracy.mean > front[-1].row.accuracy.mean:
@@ -82,7 +78,7 @@ def _picture(
     name: str, label: str, points: Sequence[_Point], rows: Sequence[Row], note: str
 ) -> Block:
     if not points:
-        return Paragraph(f"Of no row the {label} are known.")
+        return Paragraph(f"The {label} of these networks are not known.")
     left_out = [row.name for row in rows if row not in [point.row for point in points]]
     front = _front(points)
     height = max(3.8, _INCHES_A_LABEL * len(points) + 1)
@@ -117,8 +113,8 @@ def _picture(
         finding=_finding(label, front, len(points)),
         caption=(
             "Star: tuned; open diamonds: its variants; circles: baselines. Bars: 95 % interval of "
-            "the mean over seeds, none for n = 1. Dashed, and in bold: the Pareto front of the "
-            f"means, untested. {note}" + (f" Not known for {listed(left_out)}." if left_out else "")
+            "the mean over seeds (none for n = 1). Dashed line and bold names: Pareto front of the "
+            f"means. {note}" + (f" Not measured for {listed(left_out)}." if left_out else "")
         ),
         figure=figure,
     )
@@ -129,7 +125,7 @@ def _finding(label: str, front: Sequence[_Point], count: int) -> str:
     if count == 1:
         return f"Only {names} has test results"
     if len(front) == 1:
-        return f"None of the other {count - 1} rows is better than {names}, or has fewer {label}"
+        return f"{names} has the highest accuracy and the fewest {label}"
     return f"Pareto front, from fewest {label} to highest accuracy: {names}"
 
 
@@ -158,49 +154,3 @@ def _short(value: float) -> str:
         if value >= unit:
             return f"{value / unit:.4g} {letter}"
     return f"{value:.4g}"
-
-
-def _table(rows: Sequence[Row], sizes: Sequence[_Point], times: Sequence[_Point]) -> Table:
-    ordered = sorted(rows, key=lambda row: -row.accuracy.mean)
-    values = pd.DataFrame(
-        [
-            {
-                "row": row.name,
-                "n": row.accuracy.n,
-                "test accuracy": row.accuracy.mean,
-                "parameters": row.parameters,
-                "milliseconds": row.milliseconds_per_image,
-                "on the front of parameters": row in [point.row for point in sizes],
-                "on the front of milliseconds": row in [point.row for point in times],
-            }
-            for row in ordered
-        ]
-    )
-    fronts = ("on the front of parameters", "on the front of milliseconds")
-    shown = pd.DataFrame(
-        {
-            "row": values["row"],
-            "n": values["n"],
-            "test accuracy": [spread(row.accuracy) for row in ordered],
-            "95 % interval": [bounds(row.accuracy) for row in ordered],
-            "parameters": [_number(row.parameters, ",.0f") for row in ordered],
-            "ms for each image": [_number(row.milliseconds_per_image, ".3f") for row in ordered],
-            "on the front of": [
-                " and ".join(
-                    front.rsplit(maxsplit=1)[1] for front in fronts if values[front].iloc[index]
-                )
-                or MISSING
-                for index in range(len(ordered))
-            ],
-        }
-    )
-    return Table(
-        name="tradeoff-costs",
-        caption="The same in numbers, the most accurate first; ± is the deviation between seeds.",
-        shown=shown,
-        values=values,
-    )
-
-
-def _number(value: float | None, form: str) -> str:
-    return MISSING if value is None or not np.isfinite(value) else f"{value:{form}}"

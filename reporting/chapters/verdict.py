@@ -1,84 +1,106 @@
-"""The answer, in a few sentences, for a reader who reads nothing else."""
+"""The answer in a few sentences, for readers who read nothing else."""
 
-from reporting.drawing.style import bounds, percent, points, spread
+from reporting.drawing.style import bounds, listed, percent, points, spread
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph
 from reporting.statistics import Difference
 
 
 def blocks(evidence: Evidence) -> list[Block]:
-    """What won, how good it is on the test split, and what it beats."""
+    """Say what won, its test accuracy, and which baselines it beats."""
     best = evidence.record.complete.iloc[0]
     searched = (
-        f"The search's best trial, number {best.name}, reached {percent(best['value'])} on "
-        "validation. That is the highest of many and owes part of it to luck."
+        f"The highest validation accuracy in the search was {percent(best['value'])} (trial "
+        f"{best.name}). The best of many scores is partly luck."
     )
-    tuned = evidence.tuned
-    if evidence.winner is None or tuned is None:
+    tuned, winner = evidence.tuned, evidence.winner
+    if winner is None or tuned is None:
         return [
-            Paragraph("Nothing is shown yet: the winner has not been retrained.", strong=True),
+            Paragraph("No test results yet: the winner has not been retrained.", strong=True),
             Paragraph(searched),
         ]
-    accuracy = tuned.accuracy
-    seeds = f"{accuracy.n} seeds" if accuracy.n > 1 else "one seed"
-    interval = f"; 95 % interval of the mean {bounds(accuracy)}" if accuracy.n > 1 else ""
-    written: list[Block] = [
-        Paragraph(
-            f"The tuned network (trial {evidence.winner.candidate.number}) has a mean test "
-            f"accuracy of {spread(accuracy)} over {seeds}{interval}.",
-            strong=True,
-        )
-    ]
-    known = evidence.record.trials.loc[evidence.winner.candidate.number, "baseline"]
+    number = winner.candidate.number
+    written: list[Block] = [Paragraph(_tuned(number, tuned), strong=True)]
+    known = evidence.record.trials.loc[number, "baseline"]
     if isinstance(known, str):
         written.append(
-            Paragraph(f"It is {known} itself: the search found nothing better than its beginning.")
+            Paragraph(
+                f"Trial {number} is {known}, a configuration that the search starts with: it found "
+                "nothing better."
+            )
         )
     rival = evidence.best_baseline
     if rival is None:
-        written.append(Paragraph("No baseline has test results to compare it with."))
+        written.append(Paragraph("No baseline has test results to compare with."))
     else:
-        epochs = f"{tuned.epochs} epochs against {rival.epochs}, {rival.name} as published, untuned"
-        sentence = _sentence(rival, evidence.differences[rival.name], epochs)
-        written.append(Paragraph(sentence, strong=True))
-        # Of rows that vary with an unknown spread, one sentence is enough: the table has them all.
-        others = [
-            _sentence(row, evidence.differences[row.name])
-            for row in evidence.scored
-            if row.kind == "baseline"
-            and row is not rival
-            and evidence.differences[row.name].seeds > 1
-        ]
-        if others:
-            written.append(Paragraph(" ".join(others)))
-    written.append(Paragraph(searched + _remeasured(evidence)))
+        written.append(Paragraph(_against_best(evidence, tuned, rival), strong=True))
+        if others := _against_others(evidence, rival):
+            written.append(Paragraph(others))
+    if winner.accuracy is not None:
+        searched += (
+            f" Retrained with fresh seeds, trial {number} reached {spread(winner.accuracy)} on "
+            f"validation (n = {winner.accuracy.n}), "
+            f"{points(winner.accuracy.mean - winner.candidate.value)} points from its score in the "
+            "search."
+        )
+    written.append(Paragraph(searched))
     if gaps := [row.name for row in evidence.rows if row.gap]:
-        written.append(Paragraph(f"Not all of it could be trained: see {', '.join(gaps)} below."))
+        written.append(Paragraph(f"Some trainings are missing or failed: {listed(gaps)}."))
     return written
 
 
-def _sentence(row: Row, difference: Difference, *more: str) -> str:
-    interval = f"95 % interval {points(difference.low)} to {points(difference.high)}"
-    p_value = f"Holm-corrected p {_p_value(difference.p_holm)}"
-    details = "; ".join([f"{interval}, {difference.sampled}", p_value, *more])
-    if difference.shown:
-        verb = "beats" if difference.mean > 0 else "is beaten by"
-        size = points(abs(difference.mean)).lstrip("+")
-        return f"Tuned {verb} {row.name} by {size} points ({details})."
-    return f"A difference to {row.name} is not shown ({points(difference.mean)} points; {details})."
+def _tuned(number: int, row: Row) -> str:
+    accuracy = row.accuracy
+    if accuracy.n == 1:
+        over = "with one seed"
+    else:
+        over = f"over {accuracy.n} seeds (95 % interval of the mean: {bounds(accuracy)})"
+    return (
+        f"The tuned network (trial {number}) reaches a test accuracy of {spread(accuracy)} {over}."
+    )
+
+
+def _against_best(evidence: Evidence, tuned: Row, rival: Row) -> str:
+    difference = evidence.differences[rival.name]
+    details = (
+        f"95 % interval {points(difference.low)} to {points(difference.high)}, "
+        f"{difference.sampled}; Holm-corrected p {_p_value(difference.p_holm)}"
+    )
+    if not difference.shown:
+        words = (
+            f"No significant difference from {rival.name}, the best baseline "
+            f"({points(difference.mean)} points; {details})."
+        )
+    else:
+        verb = "beats" if difference.mean > 0 else "is worse than"
+        words = f"Tuned {verb} {rival.name}, the best baseline, by {_size(difference)} ({details})."
+    return (
+        f"{words} Tuned was trained for {tuned.epochs} epochs; {rival.name}, as published and "
+        f"not tuned, for {rival.epochs}."
+    )
+
+
+def _against_others(evidence: Evidence, rival: Row) -> str:
+    """Compare with the other baselines; those of one seed are left to the table."""
+    others = {
+        name: difference
+        for name, difference in evidence.differences.items()
+        if name != rival.name and difference.seeds > 1
+    }
+    beaten = [f"{n} by {_size(d)}" for n, d in others.items() if d.shown and d.mean > 0]
+    better = [f"{n} by {_size(d)}" for n, d in others.items() if d.shown and d.mean < 0]
+    same = [f"{n} ({points(d.mean)} points)" for n, d in others.items() if not d.shown]
+    sentences = [
+        f"Tuned beats {listed(beaten)}." if beaten else "",
+        f"Tuned is worse than {listed(better)}." if better else "",
+        f"No significant difference from {listed(same)}." if same else "",
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _size(difference: Difference) -> str:
+    return f"{100 * abs(difference.mean):.2f} points"
 
 
 def _p_value(value: float) -> str:
     return "below 0.0001" if value < 1e-4 else f"{value:.4f}"
-
-
-def _remeasured(evidence: Evidence) -> str:
-    winner = evidence.winner
-    if winner is None or winner.accuracy is None:
-        return ""
-    gap = winner.accuracy.mean - winner.candidate.value
-    return (
-        f" Trained again with fresh seeds, trial {winner.candidate.number} reached "
-        f"{spread(winner.accuracy)} there (n = {winner.accuracy.n}), {points(gap)} points against "
-        "its score in the search."
-    )

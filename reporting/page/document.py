@@ -56,7 +56,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table on the page, and the file `tables/<name>.csv`.
+    """A table on the page, and its file `tables/<name>.csv` if a column has a name.
 
     Args:
         name: File name without its ending; unique in the report.

@@ -73,7 +73,8 @@ def _written(block: Block, directory: Path) -> dict[str, Any]:
 
 def _write_table(table: Table, folder: Path) -> dict[str, Any]:
     values = table.shown if table.values is None else table.values
-    values.to_csv(folder / f"{table.name}.csv", index=False)
+    if len(values.columns):
+        values.to_csv(folder / f"{table.name}.csv", index=False)
     columns = (
         [
             _Column(str(name), left)
@@ -87,6 +88,7 @@ def _write_table(table: Table, folder: Path) -> dict[str, Any]:
         "name": table.name,
         "caption": table.caption,
         "fold": table.fold,
+        "csv": len(values.columns) > 0,
         "columns": columns,
         "rows": list(_rows(table.shown, columns)),
     }

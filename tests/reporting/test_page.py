@@ -100,3 +100,12 @@ def test_the_contents_name_every_chapter_after_the_first(tmp_path: Path) -> None
     html = (tmp_path / "report.html").read_text()
     assert '<a href="#second">Second</a>' in html
     assert '<a href="#first">' not in html
+
+
+def test_a_table_whose_columns_are_shown_only_has_no_file(tmp_path: Path) -> None:
+    more = Table(name="more", caption="More", columns=[Column(None, "n", len)], items=["abc"])
+    sections = [Section(name="first", title="First", blocks=[more])]
+    write_document(document(sections=sections), tmp_path)
+    assert not (tmp_path / "tables" / "more.csv").exists()
+    for name in ("report.html", "report.md"):
+        assert "more.csv" not in (tmp_path / name).read_text()

@@ -1,19 +1,17 @@
-"""The chapters on the winner, its classes, mistakes and costs, the data, and every seed."""
+"""The chapters on the winner, its classes, mistakes, and the data."""
 
 import dataclasses
-from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-from matplotlib.text import Text
 from sklearn.metrics import accuracy_score
 
 from reporting.analysis.calibration import calibration_error
-from reporting.chapters import classes, data, mistakes, seeds, tradeoff, winner
-from reporting.evidence import Evidence, Row
+from reporting.chapters import classes, data, mistakes, winner
+from reporting.evidence import Evidence
 from reporting.keras_code import keras_code
 from reporting.page.document import Block, Code, Paragraph, Picture, Table
 from reporting.retraining.order import MODEL_FILE
@@ -24,7 +22,7 @@ from spaces.cnn import CnnConfig, ConvBlock
 from spaces.cnn_model import build_model
 from tests.reporting.made_evidence import made_evidence
 
-CHAPTERS = (winner, classes, mistakes, tradeoff, data, seeds)
+CHAPTERS = (winner, classes, mistakes, data)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +63,7 @@ def pictures(section: list[Block]) -> dict[str, Picture]:
     return {block.name: block for block in section if isinstance(block, Picture)}
 
 
-@pytest.mark.parametrize("chapter", [winner, classes, mistakes, tradeoff, seeds])
+@pytest.mark.parametrize("chapter", [winner, classes, mistakes])
 def test_nothing_retrained(chapter: ModuleType, untrained: Evidence) -> None:
     section = chapter.blocks(untrained)
     assert "Nothing was retrained, so no winner was chosen" in words(section)
@@ -77,8 +75,6 @@ def test_one_seed_and_gaps(chapter: ModuleType, single: Evidence) -> None:
     section = chapter.blocks(single)
     for picture in pictures(section).values():
         picture.figure.draw_without_rendering()
-    if chapter in (tradeoff, seeds):
-        assert "bn-cnn, 0 of 1 trainings (failed: out of memory)" in words(section)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -437,53 +433,6 @@ def test_calibration_names_both_rows(evidence: Evidence) -> None:
         assert f"{row.name} has {100 * np.mean(each):.2f} points (n = 3)" in said
 
 
-# Accuracy against cost
-
-
-def with_costs(row: Row, parameters: int, milliseconds: float | None) -> Row:
-    runs = [dataclasses.replace(run, parameters=parameters) for run in row.runs]
-    return dataclasses.replace(row, runs=runs, milliseconds_per_image=milliseconds)
-
-
-def test_the_front_of_accuracy_and_cost(evidence: Evidence) -> None:
-    costs = {"tuned": (1000, 0.5), "mlp": (10, 0.1), "vgg-cnn": (100, None)}
-    rows = [with_costs(row, *costs.get(row.name, (1000, 0.6))) for row in evidence.rows]
-    section = tradeoff.blocks(dataclasses.replace(evidence, rows=rows))
-    values = tables(section)["tradeoff-costs"].values
-    assert values is not None
-    by_name = values.set_index("row")
-    assert by_name.loc["tuned, ensemble of 3", "parameters"] == 3000
-    for name, cost in (("parameters", "parameters"), ("milliseconds", "milliseconds")):
-        for row, line in by_name.dropna(subset=[cost]).iterrows():
-            others = by_name.drop(row)
-            as_cheap = others[others[cost] <= line[cost]]
-            beaten = (as_cheap["test accuracy"] > line["test accuracy"]).any()
-            twin = (
-                (others["test accuracy"] == line["test accuracy"]) & (others[cost] <= line[cost])
-            ).any()
-            on_front = line[f"on the front of {name}"]
-            assert on_front == (not beaten) or twin
-    assert "Not known for vgg-cnn." in pictures(section)["tradeoff-milliseconds"].caption
-    assert "in batches of 500" in words(section)
-
-
-def test_labels_do_not_overlap(evidence: Evidence) -> None:
-    rows = [
-        dataclasses.replace(row, name=f"{row.name}, a rather long name", probabilities=p)
-        for row, p in ((row, evidence.rows[0].probabilities) for row in evidence.rows)
-    ]
-    for picture in pictures(tradeoff.blocks(dataclasses.replace(evidence, rows=rows))).values():
-        picture.figure.draw_without_rendering()
-        # Of the words alone: an annotation's own extent has its line, too.
-        boxes = [Text.get_window_extent(text) for text in picture.figure.axes[0].texts]
-        heights = sorted((box.y0, box.y1) for box in boxes)
-        assert len(heights) == len(rows)
-        for (_, upper), (lower, _) in pairwise(heights):
-            assert upper <= lower
-        assert min(box.y0 for box in boxes) >= 0
-        assert max(box.x1 for box in boxes) <= picture.figure.bbox.x1
-
-
 # The data
 
 
@@ -540,38 +489,3 @@ def test_duplicates_and_their_effect(evidence: Evidence) -> None:
     assert f"is {100 * without:.2f} % in place of {100 * tuned.accuracy.mean:.2f} %" in words(
         section
     )
-
-
-# Every seed
-
-
-def test_every_seed_is_a_point(evidence: Evidence) -> None:
-    section = seeds.blocks(evidence)
-    means = [row.accuracy.mean for row in evidence.scored]
-    values = tables(section)["seeds-accuracy"].values
-    assert values is not None
-    assert list(values["mean"]) == sorted(means, reverse=True)
-    drawn = np.concatenate(
-        [line.get_xdata() for line in pictures(section)["seeds-points"].figure.axes[0].lines]
-    )
-    for row in evidence.scored:
-        for accuracy in row.correct.mean(axis=1):
-            assert np.isclose(drawn, 100 * accuracy).any()
-    assert np.isclose(drawn, 92.54).any()
-
-
-@pytest.mark.parametrize(
-    ("name", "number"),
-    [
-        ("vgg-cnn", 0.9254),
-        ("mlp", 0.85),
-        ("lenet-bn", 0.90),
-        ("bn-cnn", None),
-        ("plain-cnn", None),
-        ("default", None),
-    ],
-)
-def test_published_numbers(name: str, number: float | None, evidence: Evidence) -> None:
-    row = dataclasses.replace(evidence.rows[-1], name=name)
-    assert seeds.published(row) == (None if number is None else pytest.approx(number))
-    assert seeds.published(dataclasses.replace(row, kind="tuned")) is None
