@@ -1,16 +1,16 @@
 #!/usr/bin/env python
-"""Say what pictures show, with the model that a search found: `python predict.py shoe.jpg`."""
+"""Classify image files with the model that a search found: `python predict.py shoe.jpg`."""
 
-import argparse
 import io
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from search.command_line import Parser
-from search.errors import SearchError
+from search.command_line import Parser, add_flags, check_flags, flag, read_flags
+from search.errors import SearchError, SettingsError
 
 if TYPE_CHECKING:
     from search.data.files import Bytes
@@ -18,106 +18,156 @@ if TYPE_CHECKING:
 DEMO_IMAGES: Final = 25
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictSettings:
+    """The flags of `predict.py`; each field is described by the help of its flag.
+
+    Raises:
+        SettingsError: A value cannot be used, or two do not go together; the message names the
+            flag.
+    """
+
+    demo: bool = flag("--demo", False, f"classify the first {DEMO_IMAGES} test images; draw a grid")
+    json: bool = flag("--json", False, "print one JSON list with an object per image")
+    model: Path | None = flag(
+        "--model",
+        None,
+        "a .keras file",
+        metavar="FILE",
+        shown_default="the model of the newest report",
+    )
+    results_dir: Path = flag(
+        "--results-dir", Path("results"), "folder of the studies", metavar="DIR"
+    )
+    data_dir: Path | None = flag(
+        "--data-dir", None, "with --demo: folder of the IDX files", metavar="DIR"
+    )
+    output: Path | None = flag(
+        "--output",
+        None,
+        "with --demo: PNG file of the grid",
+        metavar="FILE",
+        shown_default="predictions.png",
+    )
+
+    def __post_init__(self) -> None:
+        check_flags(self)
+        for name, value in (("--output", self.output), ("--data-dir", self.data_dir)):
+            if value is not None and not self.demo:
+                raise SettingsError(f"{name} is {value}, but there is no --demo; add it.")
+        if self.grid.suffix.lower() != ".png":
+            raise SettingsError(f"--output is {self.grid}; the grid is a PNG file: name it *.png.")
+        if not self.grid.parent.is_dir():
+            raise SettingsError(f"--output is {self.grid}, but its folder does not exist; make it.")
+
+    @property
+    def grid(self) -> Path:
+        """Path of the grid of `--demo`."""
+        return self.output or Path("predictions.png")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the images, ask the model, print what it says.
+    """Read the images, classify them, print the predictions.
 
     Returns:
-        0 when every image was classified, 2 after an error in any of them or in all, 130 after
-        Ctrl-C.
+        0 if every image was classified; 2 after any error; 130 after Ctrl-C.
     """
-    flags = _parser().parse_args(arguments)
+    parsed = make_parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file may have a name that is no text in the terminal's encoding.
+        # The name of a file may not be valid text in the terminal's encoding.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _run(flags)
+        settings = read_flags(PredictSettings, parsed)
+        if settings.demo == bool(parsed.images):
+            raise SettingsError("name image files or folders, or use --demo, but not both.")
+        return _predict(settings, parsed.images)
     except KeyboardInterrupt:
         return 130
     except (SearchError, OSError) as error:
-        _complain(error)
+        _print_error(error)
         return 2
 
 
-def _run(flags: argparse.Namespace) -> int:
-    _check(flags)
-    # Heavy imports come after the flags; TensorFlow's only once the files are found good.
-    from predicting.prediction import check_model_file, newest_model, predict
-    from predicting.table import as_records, print_table
+def make_parser() -> Parser:
+    """Return the parser of the command."""
+    parser = Parser(
+        prog="predict.py",
+        description="Classify image files into Fashion-MNIST's ten classes with the best model.",
+        epilog="Images may have any size, colours, transparency, EXIF rotation, and a light or "
+        "dark background; best is one object on a plain background. They are converted to the "
+        "data set's form: grey, inverted if the background (the median of the border's pixels) is "
+        "light, background black, intensities stretched, edges within 5 % of the background "
+        "trimmed, longest edge resized to 28 pixels, centred. A file of 28x28 pixels is only "
+        "inverted, if its background is light. The exit code is 2 if an image cannot be read; the "
+        "others are still classified.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "images", nargs="*", type=Path, metavar="IMAGE", help="image file, or folder of image files"
+    )
+    add_flags(parser, PredictSettings)
+    return parser
 
-    model = newest_model(flags.results_dir) if flags.model is None else flags.model
+
+def _predict(settings: PredictSettings, paths: Sequence[Path]) -> int:
+    # Heavy imports come after the flags: --help and a wrong flag answer at once.
+    from predicting import predict
+    from predicting.model import check_model_file, newest_model
+    from predicting.prediction import as_records, as_table, draw_grid
+
+    model = settings.model or newest_model(settings.results_dir)
     check_model_file(model)
-    truth, failures = None, 0
-    if flags.demo:
-        images, names, truth = _demo_images(flags.data_dir)
+    true_classes, errors = None, 0
+    if settings.demo:
+        images, names, true_classes = _demo_images(settings.data_dir)
     else:
-        images, names, failures = _read_images(flags.images)
-    if not names:
-        if flags.json:
-            print("[]")
-        return 2
-    print(f"model: {model}", file=sys.stderr)
+        images, names, errors = _read_images(paths)
+    if names:
+        print(f"model: {model}", file=sys.stderr)
     predictions = predict(images, model)
-    if flags.json:
-        print(json.dumps(as_records(names, predictions, truth), indent=2))
-    else:
-        print_table(names, predictions, truth)
-    if truth is not None:
-        from predicting.grid import draw_prediction_grid
-
-        pairs = zip(predictions, truth, strict=True)
-        right = sum(said.class_name == true_class for said, true_class in pairs)
-        title = f"{right} of {len(truth)} test images right"
-        flags.output.write_bytes(draw_prediction_grid(images, predictions, truth, title))
-        print(f"{title}; grid: {flags.output.resolve()}", file=sys.stderr)
-    return 2 if failures else 0
+    if settings.json:
+        print(json.dumps(as_records(names, predictions, true_classes), indent=2))
+    elif names:
+        print(as_table(names, predictions, true_classes))
+    if true_classes is not None:
+        pairs = zip(predictions, true_classes, strict=True)
+        right = sum(prediction.class_name == true_class for prediction, true_class in pairs)
+        title = f"{right} of {len(true_classes)} test images right"
+        settings.grid.write_bytes(draw_grid(images, predictions, true_classes, title))
+        print(f"{title}; grid: {settings.grid.resolve()}", file=sys.stderr)
+    return 2 if errors else 0
 
 
-def _check(flags: argparse.Namespace) -> None:
-    if flags.demo and flags.images:
-        raise SearchError("--demo takes its own images; give either --demo or images, not both.")
-    if not flags.demo:
-        if not flags.images:
-            raise SearchError("no image given; name image files or a folder, or use --demo.")
-        for flag, value in (("--output", flags.output), ("--data-dir", flags.data_dir)):
-            if value is not None:
-                raise SearchError(f"{flag} is {value}, but serves only --demo; leave it out.")
-        return
-    flags.output = flags.output or Path("predictions.png")
-    if flags.output.suffix.lower() != ".png":
-        raise SearchError(f"--output is {flags.output}; the grid is a PNG: name it *.png.")
-    if not flags.output.parent.is_dir():
-        raise SearchError(f"--output is {flags.output}, but its folder does not exist; make it.")
-
-
-def _read_images(given: Sequence[Path]) -> tuple["list[Bytes]", list[str], int]:
-    """Read what can be read; complain of the rest.
+def _read_images(paths: Sequence[Path]) -> tuple["list[Bytes]", list[str], int]:
+    """Read image files, and those in folders; print an error for each that cannot be read.
 
     Returns:
-        (28, 28) uint8 images, their paths, and how many complaints there were.
+        (28, 28) uint8 images, their paths, and the number of errors.
     """
-    from predicting.image_files import SUFFIXES, ImageError, load_image
+    from predicting.images import SUFFIXES, ImageError, load_image
 
-    images, names, failures = [], [], 0
-    for path in given:
+    images, names, errors = [], [], 0
+    for path in paths:
         files = [path]
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
             if not files:
-                kinds = " ".join(SUFFIXES)
-                _complain(f"folder {path} has no image ({kinds}); give one that has.")
-                failures += 1
+                _print_error(
+                    f"folder {path} has no image file ({' '.join(SUFFIXES)}); name another."
+                )
+                errors += 1
         for file in files:
             try:
                 images.append(load_image(file))
                 names.append(str(file))
             except ImageError as error:
-                _complain(error)
-                failures += 1
-    return images, names, failures
+                _print_error(error)
+                errors += 1
+    return images, names, errors
 
 
 def _demo_images(data_dir: Path | None) -> tuple["list[Bytes]", list[str], list[str]]:
-    """The first test images, unselected, with names and true classes."""
+    """Return the first test images, their names and their true classes."""
     from reporting.test_split import IMAGES_FILE, load_test_split
     from search.data.classes import CLASS_NAMES
     from search.data.files import find_data
@@ -128,43 +178,8 @@ def _demo_images(data_dir: Path | None) -> tuple["list[Bytes]", list[str], list[
     return list(images), names, [CLASS_NAMES[label] for label in labels]
 
 
-def _complain(problem: object) -> None:
-    print(f"predict: {problem}", file=sys.stderr)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="predict.py",
-        description="Say which of Fashion-MNIST's ten classes pictures show, with the best model.",
-        epilog="A picture may have any size, colours, transparency, EXIF rotation, and a light or "
-        "dark background. It is given the data set's form: grey, inverted if the background (the "
-        "median of the border's pixels) is light, background set to black, intensities stretched, "
-        "edges within 5 % of the background trimmed, longest edge resized to 28 pixels, centred. A "
-        "picture of 28x28 pixels is only inverted, if its background is light. Best is one object "
-        "on a plain background. Exit code 2 if any picture could not be read; the others are "
-        "classified all the same.",
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("images", nargs="*", type=Path, metavar="IMAGE", help="image file, or folder of them")
-    add("--demo", action="store_true", help="the first 25 test images, as a labelled grid")
-    add("--json", action="store_true", help="print one JSON list, an object for each image")
-    add("--model", type=Path, metavar="PATH", help="a .keras file (default: the newest report's)")
-    add(
-        "--results-dir",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="where the newest */report/best_model.keras is looked for (default: %(default)s)",
-    )
-    add("--data-dir", type=Path, metavar="DIR", help="for --demo: folder of the data files")
-    add(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="for --demo: the grid, a PNG (default: predictions.png in the current directory)",
-    )
-    return parser
+def _print_error(error: object) -> None:
+    print(f"predict: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

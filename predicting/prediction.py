@@ -1,37 +1,30 @@
-"""Ask a saved model what images show."""
+"""Predictions: classes of images, as a table, as records and as a grid of images."""
 
+import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from predicting.image_files import ImageError, load_image
-from predicting.models import ModelError, as_probabilities, check_model_file, load_model
+from predicting.model import load_model
 from search.data.classes import CLASS_NAMES
 from search.data.files import Bytes
 
-__all__ = [
-    "ImageError",
-    "ModelError",
-    "Prediction",
-    "as_probabilities",
-    "check_model_file",
-    "load_image",
-    "newest_model",
-    "predict",
-]
+_GRID_COLUMNS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one image.
+    """The prediction for one image.
 
     Args:
-        class_name: The likeliest of `CLASS_NAMES`.
-        probability: Of that class, in [0, 1].
-        top3: The three likeliest classes with their probabilities, likeliest first.
+        class_name: The most probable of `CLASS_NAMES`.
+        probability: Its probability, in [0, 1].
+        top3: The three most probable classes with their probabilities, in falling order.
     """
 
     class_name: str
@@ -48,47 +41,116 @@ def predict(images: Bytes | Sequence[Bytes], model_path: str | Path) -> list[Pre
             (batch, 10) logits or probabilities. It is loaded in Keras' safe mode.
 
     Returns:
-        One for each image, in their order.
+        One prediction per image.
 
     Raises:
-        ModelError: The file is missing, cannot be loaded, has another input or output, or gives
-            numbers that are not finite.
+        ModelError: The file is missing, cannot be loaded, has another input or output shape, or
+            returns values that are not finite.
         ValueError: `images` has another shape or type.
     """
     batch = np.asarray(images)
     if not len(batch):
         return []
     if batch.shape[1:] != (28, 28) or batch.dtype != np.uint8:
-        raise ValueError(f"images is {batch.dtype}{batch.shape}; use uint8 (n, 28, 28).")
+        raise ValueError(f"images is {batch.dtype}{batch.shape}; it must be uint8 (n, 28, 28).")
     return [_prediction(row) for row in load_model(Path(model_path)).probabilities(batch)]
 
 
-def newest_model(results_dir: Path) -> Path:
-    """Find the model of the latest report.
+def as_records(
+    names: Sequence[str], predictions: Sequence[Prediction], true_classes: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    """Return one JSON object per image: its path, class, probability and three best classes.
 
     Args:
-        results_dir: Folder of the studies.
-
-    Raises:
-        ModelError: No study in it has a report, or only a preview.
+        names: Path or other name of each image.
+        predictions: One per image.
+        true_classes: One per image; None if they are unknown.
     """
-    found = list(results_dir.glob("*/report/best_model.keras"))
-    if not found:
-        previews = sorted(results_dir.glob("*/report-preview/best_model.keras"))
-        if previews:
-            raise ModelError(
-                f"{results_dir} has no model of a report, only of a preview. Run report.py "
-                f"without --quick, or give --model {previews[0]}."
-            )
-        raise ModelError(
-            f"no model found as {results_dir}/*/report/best_model.keras. Run report.py first, "
-            "or give --model PATH (--results-dir, if the studies are elsewhere)."
+    records: list[dict[str, Any]] = [
+        {
+            "path": name,
+            "class": prediction.class_name,
+            "probability": prediction.probability,
+            "top3": [{"class": label, "probability": share} for label, share in prediction.top3],
+        }
+        for name, prediction in zip(names, predictions, strict=True)
+    ]
+    for record, true_class in zip(records, true_classes or (), strict=False):
+        record["true_class"] = true_class
+    return records
+
+
+def as_table(
+    names: Sequence[str], predictions: Sequence[Prediction], true_classes: Sequence[str] | None
+) -> str:
+    """Return aligned text with one line per image, below a header; arguments as `as_records`."""
+    rows = [["image", "class", "probability", "next"]]
+    for name, prediction in zip(names, predictions, strict=True):
+        others = ", ".join(f"{label} {100 * share:.1f} %" for label, share in prediction.top3[1:])
+        percent = f"{100 * prediction.probability:.1f} %"
+        rows.append([name, prediction.class_name, percent, others])
+    if true_classes is not None:
+        rows[0].append("true class")
+        for row, true_class in zip(rows[1:], true_classes, strict=True):
+            row.append(true_class if row[1] == true_class else f"{true_class} (wrong)")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def draw_grid(
+    images: Sequence[Bytes],
+    predictions: Sequence[Prediction],
+    true_classes: Sequence[str],
+    title: str,
+) -> bytes:
+    """Draw images in rows of five, each with its true and its predicted class.
+
+    A wrong prediction has a cross, bold letters and a thick frame, so that it is visible without
+    colours too.
+
+    Args:
+        images: (28, 28) uint8 each, at least one.
+        predictions: One per image.
+        true_classes: One per image.
+        title: Title of the figure.
+
+    Returns:
+        A PNG file.
+    """
+    from matplotlib.figure import Figure  # slow to import, and only needed here
+
+    rows = math.ceil(len(images) / _GRID_COLUMNS)
+    figure = Figure(figsize=(2.4 * _GRID_COLUMNS, 2.5 * rows + 0.8), layout="constrained")
+    grid = list(figure.subplots(rows, _GRID_COLUMNS, squeeze=False).flat)
+    for axes in grid[len(images) :]:
+        axes.set_axis_off()
+    for axes, image, prediction, true_class in zip(
+        grid, images, predictions, true_classes, strict=False
+    ):
+        right = prediction.class_name == true_class
+        axes.set(xticks=[], yticks=[])
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(
+            f"true: {true_class}\n{'' if right else '✗ '}predicted: {prediction.class_name} "
+            f"{100 * prediction.probability:.1f} %",
+            fontsize=9,
+            fontweight="normal" if right else "bold",
+            color="black" if right else "firebrick",
         )
-    return max(found, key=lambda path: path.stat().st_mtime)
+        if not right:
+            for spine in axes.spines.values():
+                spine.set(linewidth=4, color="firebrick")
+    figure.suptitle(f"{title} (wrong: ✗, bold, thick frame)")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return file.getvalue()
 
 
 def _prediction(probabilities: npt.NDArray[np.float64]) -> Prediction:
-    # Stable, so that equal probabilities come in the order of the labels.
+    # A stable sort keeps classes of equal probability in the order of their labels.
     order = np.argsort(-probabilities, kind="stable")[:3]
     top3 = tuple((CLASS_NAMES[label], float(probabilities[label])) for label in order)
     return Prediction(*top3[0], top3)

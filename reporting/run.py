@@ -12,7 +12,7 @@ import optuna
 from filelock import FileLock, Timeout
 from rich.progress import Progress
 
-from predicting.models import ModelError
+from predicting.model import ModelError
 from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
 from reporting.errors import ReportError

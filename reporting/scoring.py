@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from predicting.models import BATCH_SIZE, load_model
+from predicting.model import BATCH_SIZE, load_model
 from reporting.retraining.order import MODEL_FILE, Retrained
 from reporting.test_split import TestSplit
 from search.training.hardware import machine

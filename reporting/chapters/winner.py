@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from predicting.models import ModelError, load_model
+from predicting.model import ModelError, load_model
 from reporting.drawing.style import BLUE, GREY, MISSING, ORANGE, new_figure, percent, spread
 from reporting.evidence import Evidence, Remeasured
 from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table

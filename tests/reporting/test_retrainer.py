@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from predicting.models import load_model
+from predicting.model import load_model
 from reporting.retraining.order import MODEL_FILE, Retrained, Retraining
 from reporting.retraining.worker import Kept, Order, Retrainer, Unwritable
 from search.data.split import SplitSizes, load_split

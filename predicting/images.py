@@ -1,4 +1,4 @@
-"""Turn a picture file of any kind into what Fashion-MNIST's images look like."""
+"""Convert an image file of any kind to the form of Fashion-MNIST's images."""
 
 import warnings
 from pathlib import Path
@@ -8,47 +8,47 @@ import numpy as np
 from PIL import Image, ImageChops, ImageOps, ImageStat, UnidentifiedImageError
 
 from search.data.files import Bytes
-from search.errors import SearchError, first_line
+from search.errors import SearchError
+from spaces.errors import one_line
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 SIZE: Final = (28, 28)
 # "Close to the background" is 5 % of the largest intensity.
 # Source: Xiao, Rasul, Vollgraf: Fashion-MNIST, arXiv 1708.07747, section 2.
 _CLOSE: Final = round(0.05 * 255)
-# Between these, a background alone does not tell whether the object is the lighter of the two.
+# Between these levels the background alone does not tell whether the object is lighter or darker.
 _SURELY_DARK, _SURELY_LIGHT = 64, 191
 
 
 class ImageError(SearchError):
-    """A picture file cannot be used; the message is one line for the user."""
+    """An image file cannot be used; the message is one line."""
 
 
 def load_image(path: str | Path) -> Bytes:
-    """Read a picture and give it the form of Fashion-MNIST: a bright object on black.
+    """Read an image file and convert it to a bright object on black, as in Fashion-MNIST.
 
-    The steps of the data set's makers, with what photographs need besides:
+    The steps are those of the data set's authors, with additions for photographs:
 
-    1. Turn it upright by its EXIF tag; of an animation, take the first frame. Put transparent
-       parts on black if what is visible is light, else on white. Convert to 8-bit grey.
-    2. The background is the median of the border's pixels. Above 127 it counts as light, and the
-       image is inverted; from 64 to 191 this is decided by whether more of the image is darker
-       or lighter than its background.
-    3. Set the background, and what is darker, to black; trim edges within 5 % of it; stretch the
-       intensities, so that the object reaches 255.
-    4. Shrink or enlarge, so that the longest edge is 28 pixels (Lanczos, in place of the makers'
-       subsampling and sharpening), and pad to 28x28 with the object in the middle.
+    1. Rotate as the EXIF tag says; use the first frame of an animation. Put transparent parts on
+       black if the visible parts are light, else on white. Convert to 8-bit grey.
+    2. The background is the median of the border's pixels. Invert the image if it is light, that
+       is above 127; from 64 to 191 it is light if more of the image is darker than lighter.
+    3. Set the background, and all that is darker, to black; trim edges within 5 % of it; stretch
+       the intensities, so that the object reaches 255.
+    4. Resize the longest edge to 28 pixels (Lanczos, instead of the authors' subsampling and
+       sharpening), and pad to 28x28 with the object in the middle.
 
-    A picture of 28x28 pixels is taken as framed already: it is only inverted if its background
-    is above 127. A grey one on dark ground comes out unchanged.
+    A file of 28x28 pixels is only inverted, if its background is above 127: it is taken as framed
+    already.
 
     Args:
-        path: PNG, JPEG, BMP, GIF, WebP or whatever else Pillow reads, of any size.
+        path: PNG, JPEG, BMP, GIF, WebP or another format that Pillow reads, of any size.
 
     Returns:
-        (28, 28) uint8, 0 the background.
+        (28, 28) uint8, background 0.
 
     Raises:
-        ImageError: The file is missing, no image, damaged, too large, or of one colour all over.
+        ImageError: The file is missing, not an image, damaged, too large, or of a single colour.
 
     Source: Xiao, Rasul, Vollgraf: Fashion-MNIST, arXiv 1708.07747, section 2.
     """
@@ -60,44 +60,44 @@ def load_image(path: str | Path) -> Bytes:
     lowest, highest = ImageStat.Stat(grey).extrema[0]
     if lowest == highest or framed.getbbox() is None:
         raise ImageError(
-            f"{path} shows nothing: it is of one colour all over, to within 5 %. "
-            "Give a picture in which the object stands out from its background."
+            f"{path} shows no object: it has a single colour, to within 5 %. "
+            "Use an image in which the object stands out from its background."
         )
     return np.array(framed, np.uint8)
 
 
 def _read(path: Path) -> Image.Image:
-    """Read a file whole, and turn it upright."""
+    """Read all of a file, and rotate it as its EXIF tag says."""
     try:
         with warnings.catch_warnings():
-            # Large photographs are no attack; what is twice as large is still an error.
+            # Pillow warns of large images, and raises an error above twice that size.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 return ImageOps.exif_transpose(image)
     except FileNotFoundError:
-        raise ImageError(f"{path} does not exist; check the name of the image.") from None
+        raise ImageError(f"image {path} does not exist; check the path.") from None
     except UnidentifiedImageError:
         raise ImageError(
-            f"{path} is not an image that can be read; use PNG, JPEG, BMP, GIF or WebP."
+            f"{path} is not a readable image; use PNG, JPEG, BMP, GIF or WebP."
         ) from None
     except (PermissionError, IsADirectoryError) as error:
-        raise ImageError(f"cannot read {path} ({error.strerror}); give a readable file.") from None
+        raise ImageError(f"cannot read {path} ({error.strerror}); name a readable file.") from None
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path} is too large ({first_line(error)}); shrink it.") from error
-    except Exception as error:  # damage makes Pillow's readers raise whatever it leads them to
+        raise ImageError(f"{path} is too large ({one_line(error)}); shrink it.") from error
+    except Exception as error:  # Pillow's readers raise errors of any type for damaged files
         raise ImageError(
-            f"{path} is damaged or truncated ({first_line(error)}); fetch or save it again."
+            f"{path} is damaged or truncated ({one_line(error)}); fetch or save it again."
         ) from error
 
 
 def _grey(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
-        # Pillow clips 16-bit grey to 255 where it should scale.
+        # Pillow clips 16-bit grey to 255; scale it instead.
         values = np.asarray(image, np.float64)
         top = 65535 if values.max() > 255 else 255
         return Image.fromarray(np.clip(values * 255 / top, 0, 255).round().astype(np.uint8))
     if not image.has_transparency_data:
-        # By way of RGB, since palettes and CMYK have no direct way that is right for all.
+        # Through RGB: the direct conversion is wrong for some palettes and for CMYK.
         return image if image.mode == "L" else image.convert("RGB").convert("L")
     visible = image.convert("RGBA")
     brightness = ImageStat.Stat(visible.convert("L"), mask=visible.getchannel("A")).mean[0]
@@ -106,7 +106,7 @@ def _grey(image: Image.Image) -> Image.Image:
 
 
 def _background(grey: Image.Image) -> int:
-    """The median of the pixels along the four borders."""
+    """Return the median of the pixels along the four borders."""
     pixels = np.asarray(grey)
     border = [pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]]
     return int(np.median(np.concatenate(border)))
@@ -116,12 +116,12 @@ def _is_light(background: int, grey: Image.Image) -> bool:
     if not _SURELY_DARK <= background <= _SURELY_LIGHT:
         return background > 127
     difference = np.arange(256) - background
-    # Positive where more (pixels times contrast) of the image is lighter than its background.
+    # The sum is positive if more of the image (pixels x contrast) is lighter than the background.
     return bool(np.dot(difference, grey.histogram()) < 0)
 
 
 def _frame(grey: Image.Image) -> Image.Image:
-    """Steps 2 to 4 of `load_image`; all 0 where nothing stands out."""
+    """Apply steps 2 to 4 of `load_image`; return zeros if no object stands out."""
     background = _background(grey)
     if _is_light(background, grey):
         grey, background = ImageOps.invert(grey), 255 - background
@@ -132,12 +132,12 @@ def _frame(grey: Image.Image) -> Image.Image:
     cropped = raised.crop(box)
     top = _object_level(cropped)
     stretched = cropped.point([min(255, round(255 * level / top)) for level in range(256)])
-    # Resized last: where Lanczos overshoots at an edge, it then clips instead of setting the scale.
+    # Resize after stretching: Lanczos overshoots at edges, and would set the scale.
     return ImageOps.pad(stretched, SIZE, Image.Resampling.LANCZOS, color=0)
 
 
 def _object_level(raised: Image.Image) -> int:
-    """The intensity that all but the brightest 1 % of the object have: a glint sets no scale."""
+    """Return the 99th percentile of the object's intensities: a glint must not set the scale."""
     counts = np.array(raised.histogram())
     counts[: _CLOSE + 1] = 0
     return int(np.searchsorted(np.cumsum(counts), 0.99 * counts.sum()))

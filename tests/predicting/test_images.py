@@ -1,4 +1,4 @@
-"""Pictures of all kinds become bright objects on black, 28x28; broken ones become one line."""
+"""Image files of all kinds become 28x28 bright objects on black; broken ones one-line errors."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from predicting.image_files import ImageError, load_image
+from predicting.images import ImageError, load_image
 
 DARK, LIGHT = 20, 240
 # What JPEG and WebP do to a hard edge, in the mean over all pixels; a mistake makes it 50 or more.
@@ -74,7 +74,7 @@ def test_a_glint_does_not_darken_the_object(tmp_path: Path, expected: np.ndarray
 
 def test_black_on_nearly_black_shows_nothing(tmp_path: Path) -> None:
     # A ground below 64 is dark for certain: what is darker still is shadow.
-    with pytest.raises(ImageError, match="shows nothing"):
+    with pytest.raises(ImageError, match="shows no object"):
         load_image(saved(shape_on(60, 0), tmp_path / "a.png"))
 
 
@@ -135,13 +135,13 @@ def test_tiny_and_elongated_pictures(tmp_path: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"no\.png does not exist; check the name"):
+    with pytest.raises(ImageError, match=r"image .*no\.png does not exist; check the path"):
         load_image(tmp_path / "no.png")
 
 
 def test_a_file_that_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("hello")
-    with pytest.raises(ImageError, match=r"a\.png is not an image .* use PNG, JPEG"):
+    with pytest.raises(ImageError, match=r"a\.png is not a readable image; use PNG, JPEG"):
         load_image(tmp_path / "a.png")
 
 
@@ -182,11 +182,11 @@ def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("size", [(28, 28), (100, 60)])
 def test_a_picture_of_nothing(tmp_path: Path, size: tuple[int, int]) -> None:
     path = saved(Image.new("RGB", size, "teal"), tmp_path / "a.png")
-    with pytest.raises(ImageError, match=r"a\.png shows nothing: it is of one colour"):
+    with pytest.raises(ImageError, match=r"a\.png shows no object: it has a single colour"):
         load_image(path)
 
 
 def test_a_wholly_transparent_picture(tmp_path: Path) -> None:
     path = saved(Image.new("RGBA", (50, 50)), tmp_path / "a.png")
-    with pytest.raises(ImageError, match="shows nothing"):
+    with pytest.raises(ImageError, match="shows no object"):
         load_image(path)
