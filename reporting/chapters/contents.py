@@ -42,7 +42,6 @@ CHAPTERS: Final = (
     Chapter("facts", "Run facts"),
     Chapter("accuracy", "Accuracy"),
     Chapter("progress", "How the search went"),
-    Chapter("budget", "Where the time went"),
     Chapter("pruning", "Was pruning fair?", complete=10),
     Chapter("importance", "What mattered", complete=20),
     Chapter("space_health", "Is the space right?", complete=20),
@@ -51,7 +50,7 @@ CHAPTERS: Final = (
     Chapter("mistakes", "Mistakes and confidence"),
     Chapter("tradeoff", "Accuracy against cost"),
     Chapter("data", "The data"),
-    Chapter("trials", "All trials"),
+    Chapter("trials", "Trials and time"),
     Chapter("limits", "Limits of this report"),
 )
 

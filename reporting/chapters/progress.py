@@ -1,4 +1,4 @@
-"""How the search went: the best accuracy so far, over trials and over time."""
+"""The best validation accuracy so far, over trials and over time."""
 
 from typing import Any, Final
 
@@ -17,28 +17,27 @@ from reporting.drawing.axes import (
 )
 from reporting.drawing.style import BLUE, GREY, STATES, new_figure, percent, points
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Paragraph, Picture, Table
+from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record, start_and_end
 from search.display import duration
 
 _MARKERS: Final = {"COMPLETE": ("o", "complete"), "PRUNED": ("x", "pruned, last epoch's value")}
 _MOST_LEVELS: Final = 8
-# Pruned trials end low: the course of the best needs the room.
+# Pruned trials end low; the line of the best needs the room.
 _REACH: Final = 0.75
-_MOST_ROWS: Final = 30
 _LONGEST_NAME: Final = 22
 _READING: Final = (
-    "Line: highest accuracy of a complete trial so far, one training each; points: trials; dashed: "
-    "complete trials of the first configurations."
+    "Line: best validation accuracy of a complete trial so far; points: trials, one training each; "
+    "dashed: baselines."
 )
 
 
 def blocks(evidence: Evidence) -> list[Block]:
-    """The course of the search, and when it passed what was known before."""
+    """Show how the best accuracy rose, and when it passed the baselines."""
     record = evidence.record
     ended, levels = _ended(record), _levels(record)
     if not ended["better"].any():
-        return [Paragraph("No complete trial has a validation accuracy to show.")]
+        return [Paragraph("No complete trial has a validation accuracy.")]
     written: list[Block] = [
         Paragraph(_summary(ended, levels), strong=True),
         _over_trials(ended, levels),
@@ -49,8 +48,8 @@ def blocks(evidence: Evidence) -> list[Block]:
         unknown = int(ended["time"].isna().sum())
         written.append(
             Paragraph(
-                f"The course over time is not shown: {unknown} of {len(ended)} ended trials have "
-                "no start or end time in the study."
+                f"No figure over time: {unknown} of {len(ended)} ended trials have no start or "
+                "end time."
             )
         )
     written.append(_steps(ended))
@@ -58,7 +57,7 @@ def blocks(evidence: Evidence) -> list[Block]:
 
 
 def _ended(record: Record) -> pd.DataFrame:
-    """Ended trials in the order of their ends; `count` finished by then, `best` by then."""
+    """Return ended trials in order of completion, with the finished ones and the best by then."""
     trials = record.trials.assign(time=start_and_end(record)["end"])
     trials = trials[trials["state"].isin(["COMPLETE", "PRUNED", "FAIL"])]
     rows = trials.sort_values("time", kind="stable")[["state", "value", "time", "baseline"]]
@@ -71,7 +70,7 @@ def _ended(record: Record) -> pd.DataFrame:
 
 
 def _levels(record: Record) -> dict[str, float]:
-    """Accuracy of each first configuration that has a complete trial, highest first."""
+    """Return the accuracy of each baseline that has a complete trial, highest first."""
     named = record.complete[record.complete["baseline"].notna()].dropna(subset="value")
     highest = named.groupby("baseline")["value"].max().sort_values(ascending=False)
     return {str(name): float(value) for name, value in highest.items()}
@@ -86,17 +85,17 @@ def _summary(ended: pd.DataFrame, levels: dict[str, float]) -> str:
     )
     text = f"{which} is trial {number}, with {percent(last['best'])} validation accuracy. "
     if not levels:
-        return text + "The study has no complete trial of a first configuration to compare with."
+        return text + "No baseline has a complete trial to compare with."
     name, level = next(iter(levels.items()))
     if pd.notna(last["baseline"]):
-        return text + f"It is a first configuration itself ({last['baseline']}): none passed it."
+        return text + f"It is a baseline ({last['baseline']}): no other trial beat it."
     passed = ended[ended["better"] & (ended["best"] > level) & ended["baseline"].isna()]
     if passed.empty:
-        return text + f"None passed {name} ({percent(level)}), the best first configuration."
+        return text + f"No trial beat {name} ({percent(level)}), the best baseline."
     return (
-        f"{text}The best first configuration, {name} ({percent(level)}), was passed first by trial "
-        f"{passed.index[0]}, finished trial {int(passed['count'].iloc[0])}. These are single "
-        "trainings, measured on the images that the search chose by."
+        f"{text}Trial {passed.index[0]}, finished trial {int(passed['count'].iloc[0])}, was the "
+        f"first to beat {name} ({percent(level)}), the best baseline. These are single trainings, "
+        "measured on the images that the search optimizes for."
     )
 
 
@@ -104,13 +103,13 @@ def _over_trials(ended: pd.DataFrame, levels: dict[str, float]) -> Picture:
     steps = ended[ended["better"]]
     found, total = int(steps["count"].iloc[-1]), int(ended["count"].iloc[-1])
     later = total - found
-    finding = f"Trial {steps.index[-1]} was the best from finished trial {found} of {total} on"
+    finding = f"The best trial, {steps.index[-1]}, was finished trial {found} of {total}"
     if later:
-        finding += f"; the {later} after it brought nothing better"
+        finding += f"; the {later:,} after it did not beat it"
     figure, axes = new_figure(4.0)
     below = _draw(axes, ended, ended["count"].to_numpy(float), levels)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("finished trials (complete or pruned), in the order of their ends")
+    axes.set_xlabel("finished trials (complete or pruned), in order of completion")
     figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=8)
     return Picture(
         name="progress-trials",
@@ -126,11 +125,11 @@ def _over_time(ended: pd.DataFrame, levels: dict[str, float]) -> Picture:
     length, unit = time_unit(total)
     figure, axes = new_figure(4.0)
     below = _draw(axes, ended, ended["time"].to_numpy(float) / length, levels)
-    axes.set_xlabel(f"{unit} since the first start, interruptions included")
+    axes.set_xlabel(f"{unit} since the first start, with interruptions")
     figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=8)
     return Picture(
         name="progress-time",
-        finding=f"Trial {number} was the best from {duration(found)} on, of {duration(total)}",
+        finding=f"The best trial, {number}, ended after {duration(found)} of {duration(total)}",
         caption=_READING + below_words(below),
         figure=figure,
     )
@@ -170,11 +169,11 @@ def _draw(axes: Axes, ended: pd.DataFrame, x: Any, levels: dict[str, float]) -> 
 
 
 def _label_levels(axes: Axes, levels: dict[str, float]) -> None:
-    """Dashed lines, named at their right end; names that would overlap are moved apart."""
+    """Draw dashed lines, named at their right end; names that would overlap are moved apart."""
     bottom, top = axes.get_ylim()
     gap = 0.06 * (top - bottom)
     place = top + gap
-    # Downwards from the highest; as many as are left need their room above the lower end.
+    # From the highest down; the names still to come need room above the lower end.
     for left, (name, level) in zip(range(len(levels) - 1, -1, -1), levels.items(), strict=True):
         place = max(min(level, place - gap), bottom + left * gap)
         axes.axhline(level, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
@@ -193,27 +192,21 @@ def _label_levels(axes: Axes, levels: dict[str, float]) -> None:
 
 def _steps(ended: pd.DataFrame) -> Table:
     steps = ended[ended["better"]]
-    gain = (steps["best"] - steps["before"]).where(np.isfinite(steps["before"]))
-    values = pd.DataFrame(
-        {
-            "trial": steps.index,
-            "finished trials": steps["count"].to_numpy(),
-            "seconds": steps["time"].to_numpy(),
-            "validation accuracy": steps["best"].to_numpy(),
-            "gain": gain.to_numpy(),
-        }
+    return Table(
+        name="progress",
+        caption="Each new best trial, in order of completion",
+        columns=[
+            Column("trial", "trial"),
+            Column("finished trials", "finished trials", lambda step: step["count"]),
+            Column("seconds", "time", lambda step: step["time"], duration),
+            Column(
+                "validation accuracy", "validation accuracy", lambda step: step["best"], percent
+            ),
+            Column("gain", "gain (pp)", _gain, points),
+        ],
+        items=steps.rename_axis("trial").reset_index(),
     )
-    last = values.tail(_MOST_ROWS)
-    shown = pd.DataFrame(
-        {
-            "trial": last["trial"],
-            "finished trials": last["finished trials"],
-            "time": [duration(s) if np.isfinite(s) else "-" for s in last["seconds"]],
-            "validation accuracy": [percent(value) for value in last["validation accuracy"]],
-            "gain in points": [points(g) if np.isfinite(g) else "-" for g in last["gain"]],
-        }
-    )
-    caption = "Each trial that was the best when it ended"
-    if len(values) > len(last):
-        caption += f": the last {len(last)} of {len(values)}; the file has all"
-    return Table(name="progress", caption=caption, shown=shown, values=values)
+
+
+def _gain(step: dict[str, Any]) -> float | None:
+    return float(step["best"] - step["before"]) if np.isfinite(step["before"]) else None

@@ -1,132 +1,279 @@
-"""All trials, and why those that failed did."""
+"""All trials: how they ended, what they cost, why some failed, and when they ran."""
 
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 
-from reporting.drawing.style import MISSING, percent
+from reporting.drawing.axes import time_unit
+from reporting.drawing.style import STATES, counted, new_figure, percent
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Paragraph, Table
+from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import (
     Record,
     duplicates,
     epochs_trained,
     failure_reasons,
     seconds_taken,
+    start_and_end,
+    surplus,
 )
 from search.display import duration
 
-_MOST_ROWS: Final = 200
+_ENDINGS: Final = ("complete", "pruned", "failed", "duplicate", "surplus", "running", "waiting")
+_STATE_OF: Final = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+# Told apart by height too: hatching cannot be seen on bars that are a few pixels wide.
+_HEIGHTS: Final = {"complete": 0.8, "pruned": 0.5, "failed": 0.25}
+_HATCHES: Final = {"complete": "", "pruned": "////", "failed": "xxxx"}
+_MOST_HATCHED: Final = 300
+_MOST_REASONS: Final = 20
 _MOST_NUMBERS: Final = 10
-# Those that have a final accuracy first; what comes later has none that can be compared.
-_ORDER: Final = ("COMPLETE", "PRUNED", "RUNNING", "FAIL", "WAITING")
+_MOST_TRIALS: Final = 200
+# A worker gets its next trial while the end of the last one is still being recorded.
+_OVERLAP_SECONDS: Final = 0.5
 
 
 def blocks(evidence: Evidence) -> list[Block]:
-    """Every trial of the study, then the failures."""
+    """Write trials, epochs and time by ending, the failures, the timeline, and every trial."""
     record = evidence.record
-    rows = _sorted(record)
-    written: list[Block] = [
-        Paragraph(
-            "Complete trials by accuracy, then pruned ones by the accuracy of their last epoch, "
-            "then the others. Accuracies after fewer epochs cannot be compared with final ones. "
-            "The file has the hyperparameters too."
-        )
+    costs = _costs(record)
+    return [
+        _by_ending(costs),
+        Paragraph(_saved(record, costs)),
+        *_failures(record, costs),
+        _timeline(record, costs),
+        _every_trial(record, costs),
     ]
-    if len(rows) > _MOST_ROWS:
+
+
+def _costs(record: Record) -> pd.DataFrame:
+    """Return ending, epochs and seconds of each trial."""
+    endings = record.trials["state"].str.lower().replace({"fail": "failed"})
+    endings = endings.mask(duplicates(record), "duplicate").mask(surplus(record), "surplus")
+    return pd.DataFrame(
+        {
+            "ending": endings,
+            "epochs": epochs_trained(record),
+            "seconds": seconds_taken(record),
+            "continued": record.trials["continued"],
+        }
+    )
+
+
+def _by_ending(costs: pd.DataFrame) -> Table:
+    grouped = costs.groupby("ending").agg(
+        trials=("epochs", "size"),
+        epochs=("epochs", "sum"),
+        seconds=("seconds", lambda seconds: seconds.sum(min_count=1)),
+    )
+    rows = grouped.reindex([name for name in _ENDINGS if name in grouped.index])
+    for name in ("trials", "epochs", "seconds"):
+        total = rows[name].sum()
+        rows[f"share of {name}"] = rows[name] / total if total else np.nan
+    caption = "Trials by ending; worker hours are added up over all workers"
+    unknown = int(costs["seconds"].isna().sum())
+    if unknown:
+        caption += f", without {unknown} trials of unknown duration"
+    return Table(
+        name="budget",
+        caption=caption,
+        columns=[
+            Column("ending", "ending"),
+            Column("trials", "trials", format=","),
+            Column("share of trials", "share of trials", format=_share),
+            Column("epochs", "epochs", format=",.0f"),
+            Column("seconds", "worker hours", format=lambda seconds: f"{seconds / 3600:.2f}"),
+            Column("share of seconds", "share of hours", format=_share),
+            Column("share of epochs"),
+        ],
+        items=rows.reset_index(),
+    )
+
+
+def _share(value: float) -> str:
+    return percent(value, 0)
+
+
+def _saved(record: Record, costs: pd.DataFrame) -> str:
+    # A trial that a later one continued was not cut short.
+    pruned = costs[(costs["ending"] == "pruned") & ~costs["continued"]]
+    if pruned.empty:
+        return "No trial was pruned."
+    # A continued trial's curve has the epochs of both.
+    reached = record.curves.notna().sum(axis="columns").loc[pruned.index]
+    skipped = (record.max_epochs - reached.clip(lower=pruned["epochs"])).clip(lower=0)
+    each = pruned["seconds"] / pruned["epochs"].where(pruned["epochs"] > 0)
+    known = int(each.notna().sum())
+    text = (
+        f"Pruning skipped {skipped.sum():,.0f} epochs in {counted(len(pruned), 'trial')}; "
+        f"{costs['epochs'].sum():,.0f} epochs were trained in all."
+    )
+    if not known:
+        return text
+    saved = float((skipped * each).sum())
+    share = saved / (saved + float(costs["seconds"].sum()))
+    text += (
+        f" This saved about {duration(saved)} of worker time, {percent(share, 0)} of the cost "
+        "without pruning, if skipped epochs take as long as the trial's other epochs"
+    )
+    return text + ("." if known == len(pruned) else f" (known for {known} of these trials).")
+
+
+def _failures(record: Record, costs: pd.DataFrame) -> list[Block]:
+    twins = costs[costs["ending"] == "duplicate"]
+    written: list[Block] = []
+    reasons = failure_reasons(record)
+    if reasons.empty:
+        written.append(Paragraph("No trial failed."))
+    else:
+        written.append(_failure_table(costs.loc[reasons.index].assign(reason=reasons)))
+    if len(twins):
         written.append(
             Paragraph(
-                f"Shown are the first {_MOST_ROWS} of {len(rows):,} trials; the file has all."
+                f"Refused before training: {counted(len(twins), 'duplicate proposal')}, at a cost "
+                f"of {duration(float(twins['seconds'].sum()))}."
             )
         )
-    written += [_all(record, rows), *_failures(record)]
     return written
 
 
-def _sorted(record: Record) -> pd.DataFrame:
-    order = {state: place for place, state in enumerate(_ORDER)}
-    keys = pd.DataFrame(
-        {
-            "place": record.trials["state"].map(order).fillna(len(order)),
-            "loss": -pd.to_numeric(record.trials["value"], errors="coerce"),
-        }
+def _failure_table(failed: pd.DataFrame) -> Table:
+    failed = failed.rename_axis("number").reset_index()
+    rows = failed.groupby("reason", as_index=False).agg(
+        trials=("number", "size"),
+        epochs=("epochs", "sum"),
+        seconds=("seconds", lambda seconds: seconds.sum(min_count=1)),
+        numbers=("number", list),
     )
-    return record.trials.loc[keys.sort_values(["place", "loss"], kind="stable").index]
-
-
-def _all(record: Record, rows: pd.DataFrame) -> Table:
-    params = record.params.add_prefix("params_")
-    head = rows.head(_MOST_ROWS)
-    epochs, seconds = epochs_trained(record), seconds_taken(record)
-    shown = pd.DataFrame(
-        {
-            "trial": head.index,
-            "state": [_state(state) for state in head["state"]],
-            "validation accuracy": [percent(value) for value in head["value"].astype(float)],
-            "epochs": [f"{epochs[number]:.0f}" for number in head.index],
-            "parameters": [_known(value, "{:,.0f}") for value in head["parameters"]],
-            "time": [
-                duration(seconds[number]) if np.isfinite(seconds[number]) else MISSING
-                for number in head.index
-            ],
-            "baseline": [_known(name, "{}") for name in head["baseline"]],
-            "why it failed": [_known(reason, "{}") for reason in head["reason"]],
-        }
-    )
-    if not head["reason"].notna().any():
-        shown = shown.drop(columns="why it failed")
     return Table(
-        name="trials",
-        caption=f"{len(rows):,} trials"
-        + (f", the first {len(head)}" if len(head) < len(rows) else ""),
-        shown=shown,
-        values=rows.join(params).reset_index(),
-        fold=True,
-    )
-
-
-def _state(state: object) -> str:
-    return "failed" if state == "FAIL" else str(state).lower()
-
-
-def _known(value: Any, form: str) -> str:
-    return MISSING if pd.isna(value) else form.format(value)
-
-
-def _failures(record: Record) -> list[Block]:
-    twins = int(duplicates(record).sum())
-    text = "No trial was refused as a duplicate."
-    if twins:
-        text = (
-            f"Apart from these, {twins} trial{'s were' if twins > 1 else ' was'} refused before "
-            "training, as the same configuration as an earlier trial."
-        )
-    reasons = failure_reasons(record)
-    if reasons.empty:
-        return [Paragraph(f"No trial failed. {text.replace('Apart from these, ', '')}")]
-    grouped = reasons.index.to_series().groupby(reasons)
-    values = pd.DataFrame(
-        {
-            "trials": grouped.size(),
-            "numbers": grouped.apply(lambda numbers: ", ".join(map(str, numbers))),
-        }
-    )
-    values = values.sort_values("trials", ascending=False, kind="stable").rename_axis("reason")
-    values = values.reset_index()
-    shown = values.head(_MOST_ROWS).assign(
-        numbers=[_cut(numbers) for numbers in values["numbers"].head(_MOST_ROWS)]
-    )
-    table = Table(
-        name="trials-failures",
+        name="budget-failures",
         caption="Failed trials by reason (N: any number)",
-        shown=shown,
-        values=values,
+        columns=[
+            Column("reason", "reason"),
+            Column("trials", "trials", format=","),
+            Column("epochs", "epochs lost", format=",.0f"),
+            Column("seconds", "time lost", format=duration),
+            Column(
+                "numbers", "trial numbers", lambda row: ", ".join(map(str, row["numbers"])), _cut
+            ),
+        ],
+        items=rows.sort_values(["seconds", "trials"], ascending=False),
+        most=_MOST_REASONS,
     )
-    return [table, Paragraph(text)]
 
 
 def _cut(numbers: str) -> str:
     parts = numbers.split(", ")
     cut = ", ".join(parts[:_MOST_NUMBERS])
     return cut if len(parts) <= _MOST_NUMBERS else f"{cut} and {len(parts) - _MOST_NUMBERS} more"
+
+
+def _every_trial(record: Record, costs: pd.DataFrame) -> Table:
+    # Only complete trials have an accuracy that can be compared; the others follow.
+    order = {state: place for place, state in enumerate(("COMPLETE", "PRUNED", "RUNNING", "FAIL"))}
+    rows = record.trials.assign(
+        value=pd.to_numeric(record.trials["value"], errors="coerce"),
+        epochs=costs["epochs"],
+        seconds=costs["seconds"],
+        place=record.trials["state"].map(order).fillna(len(order)),
+    )
+    rows = rows.sort_values(["place", "value"], ascending=[True, False], kind="stable")
+    rows = rows.drop(columns="place").join(record.params.add_prefix("params_"))
+    shown: dict[str, tuple[str, Any]] = {
+        "number": ("trial", ""),
+        "state": ("state", lambda state: "failed" if state == "FAIL" else state.lower()),
+        "value": ("validation accuracy", percent),
+        "epochs": ("epochs", ".0f"),
+        "parameters": ("parameters", ",.0f"),
+        "seconds": ("time", duration),
+        "baseline": ("baseline", ""),
+    }
+    if rows["reason"].notna().any():
+        shown["reason"] = ("failure", "")
+    rows = rows.rename_axis("number").reset_index()
+    first = [*shown, *(name for name in rows.columns if name not in shown)]
+    return Table(
+        name="trials",
+        caption="All trials, the best first: complete trials by accuracy, then pruned ones by the "
+        "accuracy of their last epoch, which does not compare with that of complete ones. The CSV "
+        "has the hyperparameters too",
+        columns=[
+            Column(name, shown[name][0], format=shown[name][1]) if name in shown else Column(name)
+            for name in first
+        ],
+        items=rows,
+        most=_MOST_TRIALS,
+        fold=True,
+    )
+
+
+def _timeline(record: Record, costs: pd.DataFrame) -> Block:
+    times = start_and_end(record).join(costs["ending"]).dropna()
+    times = times[times["ending"].isin(list(_HEIGHTS))].sort_values("start")
+    if times.empty or times["end"].max() <= 0:
+        return Paragraph("No timeline: the study has no start and end times.")
+    lanes = _lanes(times["start"].tolist(), times["end"].tolist())
+    count, span = max(lanes) + 1, float(times["end"].max())
+    busy = float((times["end"] - times["start"]).sum()) / (count * span)
+    length, unit = time_unit(span)
+    figure, axes = new_figure(min(1.5 + 0.45 * count, 6.0))
+    for ending in _HEIGHTS:
+        _bars(axes, times.assign(lane=lanes), ending, length)
+    axes.set_xlim(0, span / length)
+    axes.set_ylim(-0.1, count)
+    axes.set_xlabel(f"{unit} since the first start")
+    axes.set_ylabel("lane")
+    step = 1 + (count - 1) // 16
+    axes.set_yticks(
+        [lane + 0.4 for lane in range(0, count, step)], range(1, count + 1, step), minor=False
+    )
+    axes.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)
+    return Picture(
+        name="budget-timeline",
+        finding=f"At most {count} trials ran in parallel; {percent(min(busy, 1.0), 0)} of the "
+        f"capacity was used in {duration(span)}"
+        if count > 1
+        else f"One trial ran at a time, {percent(min(busy, 1.0), 0)} of {duration(span)}",
+        caption=f"{len(times):,} ended trials: tall bars complete, half as tall pruned, low "
+        "failed. Lanes are reconstructed from start and end times; gaps are idle time or an "
+        "interrupted search.",
+        figure=figure,
+    )
+
+
+def _lanes(starts: list[float], ends: list[float]) -> list[int]:
+    """Return the first free lane at each start; intervals are sorted by their starts."""
+    free_from: list[float] = []
+    chosen = []
+    for start, end in zip(starts, ends, strict=True):
+        lane = next(
+            (i for i, free in enumerate(free_from) if free <= start + _OVERLAP_SECONDS),
+            len(free_from),
+        )
+        free_from[lane : lane + 1] = [end]
+        chosen.append(lane)
+    return chosen
+
+
+def _bars(axes: Axes, times: pd.DataFrame, ending: str, length: float) -> None:
+    rows = times[times["ending"] == ending]
+    if rows.empty:
+        return
+    few = len(times) <= _MOST_HATCHED
+    left, right = rows["start"] / length, rows["end"] / length
+    bottom, top = rows["lane"], rows["lane"] + _HEIGHTS[ending]
+    corners = [(left, bottom), (left, top), (right, top), (right, bottom)]
+    axes.add_collection(
+        PolyCollection(
+            list(np.stack([np.column_stack(corner) for corner in corners], axis=1)),
+            facecolors=STATES[_STATE_OF[ending]],
+            edgecolors="white" if few else "none",
+            linewidths=0.4 if few else 0,
+            hatch=_HATCHES[ending] if few else None,
+            label=f"{ending} ({len(rows):,})",
+            rasterized=not few,
+        )
+    )

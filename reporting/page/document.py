@@ -91,10 +91,12 @@ class Table:
         values = pd.DataFrame({self.columns[i].name: [row[i] for row in rows] for i in written})
         texts = pd.DataFrame(
             {
-                self.columns[i].heading: [self.columns[i].text_of(row[i]) for row in rows]
+                self.columns[i].heading: [
+                    self.columns[i].text_of(row[i]) for row in rows[: self.most]
+                ]
                 for i in shown
             }
-        ).head(len(rows) if self.most is None else self.most)
+        )
         left = [any(isinstance(row[i], str | bool) for row in rows) for i in shown]
         for name, found in (("values", values), ("shown", texts), ("left", left)):
             object.__setattr__(self, name, found)

@@ -1,6 +1,5 @@
 import dataclasses
 import datetime
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,14 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import kendalltau, kruskal, spearmanr
 
 from reporting.analysis.importances import importances
-from reporting.chapters import budget, importance, progress, pruning, space_health, trials
+from reporting.chapters import importance, progress, pruning, space_health, trials
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Code, Paragraph, Picture, Table
 from reporting.study_tables import read_study
 from search.study.storage import open_storage
 from tests.reporting.made_evidence import FACTS, made_evidence
 
-CHAPTERS = (progress, budget, pruning, importance, space_health, trials)
+CHAPTERS = (progress, pruning, importance, space_health, trials)
 START = datetime.datetime(2026, 1, 1)
 LEARNING_RATE = FloatDistribution(1e-4, 1e-1, log=True)
 FILTERS = CategoricalDistribution([16, 32, 64])
@@ -157,9 +156,9 @@ def test_chapters_do_without_times_and_attributes(searched: Any) -> None:
     untimed.record.trials[["seconds", "epochs", "parameters", "reason", "baseline"]] = None
     for chapter in CHAPTERS:
         draw_all(chapter.blocks(untimed))
-    assert "8 of 8 ended trials have no start or end time" in words(progress.blocks(untimed))
-    assert "no timeline" in words(budget.blocks(untimed))
-    assert set(tables(budget.blocks(untimed))["budget"].shown["hours"]) == {"-"}
+    assert "8 of 8 ended trials have no start or end time." in words(progress.blocks(untimed))
+    assert "No timeline" in words(trials.blocks(untimed))
+    assert set(tables(trials.blocks(untimed))["budget"].shown["worker hours"]) == {"-"}
 
 
 def test_progress_names_the_best_trial_and_when_it_came(searched: Any) -> None:
@@ -176,12 +175,12 @@ def test_progress_names_the_best_trial_and_when_it_came(searched: Any) -> None:
     )
     found = pictures(section)
     assert found["progress-trials"].finding == (
-        "Trial 3 was the best from finished trial 3 of 4 on; the 1 after it brought nothing better"
+        "The best trial, 3, was finished trial 3 of 4; the 1 after it did not beat it"
     )
     assert (
-        found["progress-time"].finding == "Trial 3 was the best from 31 min 00 s on, of 1 h 00 min"
+        found["progress-time"].finding == "The best trial, 3, ended after 31 min 00 s of 1 h 00 min"
     )
-    assert "bn-cnn (90.00 %), was passed first by trial 3" in words(section)
+    assert "Trial 3, finished trial 3, was the first to beat bn-cnn (90.00 %)" in words(section)
     steps = tables(section)["progress"].values
     assert steps is not None
     assert steps["trial"].tolist() == [0, 3]
@@ -191,7 +190,7 @@ def test_progress_names_the_best_trial_and_when_it_came(searched: Any) -> None:
 def test_progress_says_when_no_trial_passed_the_first_configurations(searched: Any) -> None:
     made = [trial([0.93], baseline="default"), trial([0.92])]
     text = words(progress.blocks(searched(made)))
-    assert "first configuration itself (default)" in text
+    assert "It is a baseline (default): no other trial beat it." in text
 
 
 def test_labels_of_near_baselines_do_not_overlap(searched: Any) -> None:
@@ -204,7 +203,7 @@ def test_labels_of_near_baselines_do_not_overlap(searched: Any) -> None:
 
 
 def test_budget_counts_states_and_estimates_what_pruning_saved(searched: Any) -> None:
-    section = budget.blocks(
+    section = trials.blocks(
         searched(
             [
                 trial([0.9] * 8, seconds=80.0, epochs=8),
@@ -227,18 +226,24 @@ def test_budget_counts_states_and_estimates_what_pruning_saved(searched: Any) ->
     }
     assert rows["share of seconds"].sum() == pytest.approx(1)
     text = words(section)
-    assert "left out 6 epochs of 1 trials" in text
-    assert "about 1 min 30 s" in text and "estimate" in text
-    assert "1 proposals repeated" in text
+    assert "skipped 6 epochs in 1 trial;" in text
+    assert "saved about 1 min 30 s of worker time" in text
+    assert "Refused before training: 1 duplicate proposal, at" in text
     failures = tables(section)["budget-failures"].values
     assert failures is not None
     assert failures.to_dict("records") == [
-        {"reason": "non-finite loss in epoch N", "trials": 2, "epochs": 0.0, "seconds": 180.0}
+        {
+            "reason": "non-finite loss in epoch N",
+            "trials": 2,
+            "epochs": 0.0,
+            "seconds": 180.0,
+            "numbers": "2, 3",
+        }
     ]
 
 
 def test_budget_rebuilds_lanes_of_workers(searched: Any) -> None:
-    section = budget.blocks(
+    section = trials.blocks(
         searched(
             [
                 trial([0.9], minutes=(0, 10)),
@@ -248,7 +253,9 @@ def test_budget_rebuilds_lanes_of_workers(searched: Any) -> None:
         )
     )
     timeline = pictures(section)["budget-timeline"]
-    assert timeline.finding == "2 lanes were busy 100 % of 10 min 00 s"
+    assert timeline.finding == (
+        "At most 2 trials ran in parallel; 100 % of the capacity was used in 10 min 00 s"
+    )
     heights = {
         round(float(np.ptp(path.vertices[:, 1])), 3)
         for bars in timeline.figure.axes[0].collections
@@ -428,7 +435,7 @@ def test_all_trials_are_sorted_with_their_hyperparameters(evidence: Evidence) ->
     states = table.shown["state"].tolist()
     assert states == sorted(states, key=["complete", "pruned", "failed"].index)
     best = evidence.record.complete.index[0]
-    assert table.shown["trial"].iloc[0] == table.values["number"].iloc[0] == best
+    assert int(table.shown["trial"].iloc[0]) == table.values["number"].iloc[0] == best
     values = table.values.loc[table.values["state"] == "COMPLETE", "value"]
     assert values.is_monotonic_decreasing
     assert {f"params_{name}" for name in evidence.record.params} <= set(table.values.columns)
@@ -439,7 +446,7 @@ def test_long_tables_of_trials_are_cut_and_say_so(searched: Any) -> None:
     table = tables(section)["trials"]
     assert table.values is not None
     assert (len(table.shown), len(table.values)) == (200, 203)
-    assert "first 200 of 203 trials" in words(section)
+    assert "(the first 200 of 203; the CSV has all)" in table.caption
 
 
 def test_failures_are_listed_with_their_reasons_and_duplicates_apart(searched: Any) -> None:
@@ -454,11 +461,12 @@ def test_failures_are_listed_with_their_reasons_and_duplicates_apart(searched: A
             ]
         )
     )
-    assert tables(section)["trials-failures"].shown.to_dict("records") == [
-        {"reason": "N parameters, above --max-params N", "trials": 2, "numbers": "1, 2"},
-        {"reason": "no reason was kept", "trials": 1, "numbers": "3"},
+    shown = tables(section)["budget-failures"].shown
+    assert shown[["reason", "trials", "trial numbers"]].to_dict("records") == [
+        {"reason": "N parameters, above --max-params N", "trials": "2", "trial numbers": "1, 2"},
+        {"reason": "no reason was kept", "trials": "1", "trial numbers": "3"},
     ]
-    assert re.search(r"Apart from these, 1 trial was refused", words(section))
+    assert "Refused before training: 1 duplicate proposal, at" in words(section)
 
 
 def test_states_differ_in_more_than_colour(searched: Any) -> None:
