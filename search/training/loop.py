@@ -8,10 +8,9 @@ import numpy as np
 
 from search.data.split import Split
 from search.training.averaging import WeightAverage
-from search.training.batch_norm import fuse_batch_norm
 from search.training.batches import training_batches, validation_batches
 from search.training.checkpoint import pack_checkpoint, unpack_checkpoint
-from search.training.dropout import cheap_dropout
+from search.training.fast_layers import fast_layers
 from search.training.hardware import Precision
 from search.training.optimizers import compile_model
 from search.training.own_fit import Fit, run_own_fit, takes_one_hot
@@ -133,7 +132,7 @@ def train(
     if part.checkpoint is not None:
         unpack_checkpoint(part.checkpoint, model, average)
     ended: Ending = "complete"
-    with fuse_batch_norm(), cheap_dropout():
+    with fast_layers():
         try:
             if fit is not None:
                 run_own_fit(
