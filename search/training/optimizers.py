@@ -1,41 +1,27 @@
-"""Compile a model as a `TrainingConfig` says: optimizer, learning-rate schedule and loss."""
+"""Optimizers, learning-rate schedules and the loss that a `TrainingConfig` names."""
 
+from collections.abc import Collection
 from typing import Any, Final
 
 import keras
 
-from search.training.muon import ConvMuon
 from spaces.training import TrainingConfig
 
-# Python runs once in so many steps: often enough to notice a diverged loss, else out of the way.
+# Keras returns to Python once per this many steps: often enough to notice a diverged loss, rarely
+# enough to cost nothing.
 _STEPS_PER_EXECUTION: Final = 32
 
 
 def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: int) -> None:
-    """Compile for integer labels and logits; weight decay spares vectors.
+    """Compile a built model for integer labels and logits.
 
     Args:
-        model: Built; compiled in place.
-        config: All but the augmentation and the batch size is used.
+        model: Compiled in place.
+        config: Batch size and augmentation are not used here.
         total_steps: Length of the learning-rate schedule.
     """
-    schedule = _schedule(config, total_steps)
-    decay = config.weight_decay or None
-    optimizer: keras.optimizers.Optimizer
-    if config.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=decay)
-    elif config.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
-    elif config.optimizer == "muon":
-        kernels = [weight.path for weight in model.trainable_variables if len(weight.shape) > 1]
-        optimizer = ConvMuon(
-            schedule,
-            weight_decay=config.weight_decay,
-            outer_kernels={*kernels[:1], *kernels[-1:]},
-        )
-    else:
-        optimizer = keras.optimizers.Adam(schedule)
-    # Pulling biases and normalisation gains towards 0 regularises nothing and costs accuracy.
+    optimizer = _optimizer(model, config, _learning_rate(config, total_steps))
+    # Weight decay on biases and normalisation gains does not regularise, and costs accuracy.
     # Source: He et al. 2019, "Bag of Tricks for Image Classification", section 3.1.
     optimizer.exclude_from_weight_decay(
         var_list=[weight for weight in model.trainable_variables if len(weight.shape) < 2]
@@ -48,11 +34,40 @@ def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: in
     )
 
 
+def _optimizer(
+    model: keras.Model, config: TrainingConfig, learning_rate: Any
+) -> keras.optimizers.Optimizer:
+    decay = config.weight_decay
+    match config.optimizer:
+        case "sgd":
+            return keras.optimizers.SGD(
+                learning_rate, momentum=0.9, nesterov=True, weight_decay=decay or None
+            )
+        case "adamw":
+            return keras.optimizers.AdamW(learning_rate, weight_decay=decay)
+        case "muon":
+            kernels = [weight.path for weight in model.trainable_variables if len(weight.shape) > 1]
+            outer_kernels = {*kernels[:1], *kernels[-1:]}
+            return ConvMuon(learning_rate, weight_decay=decay, outer_kernels=outer_kernels)
+        case _:
+            return keras.optimizers.Adam(learning_rate)
+
+
+def _learning_rate(config: TrainingConfig, total_steps: int) -> Any:
+    match config.schedule:
+        case "cosine":
+            return keras.optimizers.schedules.CosineDecay(config.learning_rate, total_steps)
+        case "one_cycle":
+            return OneCycle(config.learning_rate, total_steps)
+        case _:
+            return config.learning_rate
+
+
 class SmoothedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
     """Cross-entropy from logits (batch, classes) and integer labels (batch,) or (batch, 1).
 
     Args:
-        smoothing: Part of the target spread evenly over all classes; in [0, 1).
+        smoothing: Share of the target that is spread over all classes; in [0, 1).
 
     Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7.
     """
@@ -73,7 +88,9 @@ class SmoothedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
 
 
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """Linear warm-up to `peak` over the first fifth of `total_steps`, then linearly to 0.
+    """Linear warm-up to `peak` over the first fifth of `total_steps`, then linear decay to 0.
+
+    Keras has warm-up only in `CosineDecay`.
 
     Source: the triangular schedule of Smith & Topin 2017, "Super-Convergence".
     """
@@ -93,9 +110,34 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore
         return {"peak": self.peak, "total_steps": self.total_steps}
 
 
-def _schedule(config: TrainingConfig, total_steps: int) -> Any:
-    if config.schedule == "cosine":
-        return keras.optimizers.schedules.CosineDecay(config.learning_rate, total_steps)
-    if config.schedule == "one_cycle":
-        return OneCycle(config.learning_rate, total_steps)
-    return config.learning_rate
+class ConvMuon(keras.optimizers.Muon):  # type: ignore[misc]
+    """Muon for all kernels but the first and the last, convolution kernels included.
+
+    Keras' Muon trains convolution kernels with AdamW. Here each is a matrix with (height x width x
+    input channels) rows and a column for each output channel, as in the code of Muon's authors.
+    Keras has no public way to choose or reshape what Muon trains, hence the two overridden methods.
+
+    Args:
+        learning_rate: Number or schedule, of the size that AdamW needs: updates are scaled to it.
+        weight_decay: Decoupled weight decay of all kernels.
+        outer_kernels: Paths of the kernels that AdamW trains: the first, which sees pixels, and
+            the last, which gives the logits.
+
+    Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers"; the scale is that of Liu et
+    al. 2025, "Muon is Scalable for LLM Training", section 2.2.
+    """
+
+    def __init__(
+        self, learning_rate: Any, *, weight_decay: float, outer_kernels: Collection[str]
+    ) -> None:
+        super().__init__(learning_rate, weight_decay=weight_decay, adam_weight_decay=weight_decay)
+        self._outer_kernels = outer_kernels
+
+    def _should_use_adamw(self, variable: Any) -> bool:
+        return variable.path in self._outer_kernels or len(variable.shape) not in (2, 4)
+
+    def _muon_update_step(self, gradient: Any, variable: Any, lr: Any, m: Any) -> None:
+        self.assign_add(m, gradient + m * (self.momentum - 1))
+        direction = keras.ops.reshape(gradient + self.momentum * m, (-1, variable.shape[-1]))
+        update = self.lr_adjust(self.zeropower_via_newtonschulz5(direction, self.ns_steps))
+        self.assign_sub(variable, lr * keras.ops.reshape(update, variable.shape))

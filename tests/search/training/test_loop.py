@@ -15,7 +15,6 @@ from search.data.files import find_data
 from search.data.split import SplitSizes, load_split
 from search.errors import DataError, SearchError
 from search.training.loop import set_precision, train
-from search.training.optimizers import OneCycle, SmoothedCrossEntropy
 from spaces.training import TrainingConfig
 
 CONFIG = TrainingConfig(learning_rate=0.01, batch_size=32)
@@ -216,24 +215,6 @@ def test_a_batch_larger_than_the_data_is_one_step(split):
     config = dataclasses.replace(CONFIG, batch_size=4096)
     result = train(build(), config, split, max_epochs=1, seed=1, on_epoch=go_on)
     assert result.epochs == 1
-
-
-def test_the_learning_rate_follows_one_cycle():
-    rates = [float(OneCycle(1.0, 100)(step)) for step in range(101)]
-    assert rates[0] == pytest.approx(0.05)
-    assert max(rates) == rates[19] == pytest.approx(1.0)
-    assert rates[60] == pytest.approx(0.5)
-    assert rates[100] == 0.0
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_loss_equals_that_of_stock_keras(smoothing):
-    rng = np.random.default_rng(0)
-    logits, labels = rng.normal(0, 3, (7, 10)).astype("float32"), rng.integers(0, 10, 7)
-    stock = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
-    expected = float(stock(keras.utils.to_categorical(labels, 10), logits))
-    for shaped in (labels, labels[:, None]):
-        assert float(SmoothedCrossEntropy(smoothing)(shaped, logits)) == pytest.approx(expected)
 
 
 def test_weight_decay_spares_biases_and_normalisation(split):

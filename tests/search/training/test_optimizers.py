@@ -1,9 +1,10 @@
-"""Muon on convolutions: orthogonal updates for inner kernels, AdamW for the rest."""
+"""Optimizers: schedules, loss and weight decay; Muon trains inner kernels, AdamW the rest."""
 
 import keras
 import numpy as np
+import pytest
 
-from search.training.optimizers import compile_model
+from search.training.optimizers import OneCycle, SmoothedCrossEntropy, compile_model
 from spaces.training import TrainingConfig
 
 
@@ -22,7 +23,7 @@ def build():
 
 
 def update_of_one_step(optimizer, **settings):
-    """What one step adds to each kernel, as a matrix of its outputs' columns."""
+    """Return what one step adds to each kernel, as a matrix with a column for each output."""
     model = build()
     config = TrainingConfig(optimizer=optimizer, learning_rate=1e-3, **settings)
     compile_model(model, config, total_steps=10)
@@ -37,7 +38,7 @@ def update_of_one_step(optimizer, **settings):
 
 
 def evenness(matrix):
-    """Mean singular value over the largest: 1 for an orthogonal matrix."""
+    """Return mean over largest singular value: 1 for an orthogonal matrix."""
     singular = np.linalg.svd(matrix, compute_uv=False)
     return singular.mean() / singular[0]
 
@@ -49,7 +50,7 @@ def test_inner_kernels_get_far_more_even_updates_of_adamws_size():
         assert 0.05e-3 < np.sqrt(np.mean(muon[name] ** 2)) < 1e-3
 
 
-def test_the_first_and_the_last_kernel_are_adamws():
+def test_adamw_trains_the_first_and_the_last_kernel():
     muon, adamw = update_of_one_step("muon"), update_of_one_step("adamw")
     for name in ("first", "classes"):
         np.testing.assert_allclose(muon[name], adamw[name], rtol=1e-3, atol=1e-7)
@@ -60,3 +61,21 @@ def test_weight_decay_reaches_both_parts():
     for name in ("first", "inner", "hidden", "classes"):
         kernel = build().get_layer(name).kernel.numpy().reshape(plain[name].shape)
         np.testing.assert_allclose(decayed[name] - plain[name], -0.05 * kernel, rtol=0.1, atol=2e-4)
+
+
+def test_the_learning_rate_follows_one_cycle():
+    rates = [float(OneCycle(1.0, 100)(step)) for step in range(101)]
+    assert rates[0] == pytest.approx(0.05)
+    assert max(rates) == rates[19] == pytest.approx(1.0)
+    assert rates[60] == pytest.approx(0.5)
+    assert rates[100] == 0.0
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_equals_that_of_stock_keras(smoothing):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 3, (7, 10)).astype("float32"), rng.integers(0, 10, 7)
+    stock = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    expected = float(stock(keras.utils.to_categorical(labels, 10), logits))
+    for shaped in (labels, labels[:, None]):
+        assert float(SmoothedCrossEntropy(smoothing)(shaped, logits)) == pytest.approx(expected)
