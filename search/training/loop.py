@@ -7,14 +7,13 @@ import keras
 import numpy as np
 
 from search.data.split import Split
-from search.training.averaging import WeightAverage
 from search.training.batches import training_batches, validation_batches
-from search.training.checkpoint import pack_checkpoint, unpack_checkpoint
 from search.training.fast_layers import fast_layers
 from search.training.hardware import Precision
 from search.training.optimizers import compile_model
 from search.training.own_fit import Fit, run_own_fit, takes_one_hot
 from search.training.watching import Ending, EndTraining, EpochWatcher, OnEpoch
+from search.training.weights import WeightAverage, pack_checkpoint, unpack_checkpoint
 from spaces.training import TrainingConfig
 
 

@@ -1,0 +1,150 @@
+"""Weights: validation sees the average, training does not; a checkpoint continues a training."""
+
+import keras
+import numpy as np
+import pytest
+
+from search.data.split import SplitSizes, load_split
+from search.training.loop import Part, train
+from search.training.optimizers import compile_model
+from search.training.weights import WeightAverage, unpack_checkpoint
+from spaces.training import TrainingConfig
+
+CONFIG = TrainingConfig(
+    optimizer="muon",
+    learning_rate=0.003,
+    schedule="one_cycle",
+    batch_size=32,
+    weight_averaging=True,
+)
+
+
+def build_network(units=8):
+    keras.utils.set_random_seed(1)
+    return keras.Sequential(
+        [
+            keras.layers.Input((28, 28, 1)),
+            keras.layers.Conv2D(units, 5, strides=2, activation="relu"),
+            keras.layers.BatchNormalization(momentum=0.5),
+            keras.layers.Flatten(),
+            keras.layers.Dense(16, activation="relu"),
+            keras.layers.Dense(10, dtype="float32"),
+        ]
+    )
+
+
+def go_on(epoch, entry):
+    return False
+
+
+class Drift(keras.callbacks.Callback):
+    """Simulates training: sets the weight after each batch."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = iter(values)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.set_weights([np.full((1, 1), next(self.values), np.float32)])
+
+
+class Notice(keras.callbacks.Callback):
+    """Records the weights that validation and training see."""
+
+    def __init__(self):
+        super().__init__()
+        self.validated, self.trained = [], []
+
+    def on_test_batch_begin(self, batch, logs=None):
+        self.validated.append(self.model.get_weights()[0].item())
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.trained.append(self.model.get_weights()[0].item())
+
+
+@pytest.fixture
+def model():
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    return model
+
+
+def fit(model, values, epochs):
+    average, notice = WeightAverage(), Notice()
+    data = np.zeros((len(values) // epochs, 1), np.float32)
+    model.fit(
+        data, data,
+        batch_size=1,
+        epochs=epochs,
+        validation_data=(data[:1], data[:1]),
+        callbacks=[Drift(values), average, notice],
+        verbose=0,
+    )  # fmt: skip
+    average.apply()
+    return notice
+
+
+def test_the_first_steps_count_equally_and_initial_weights_not_at_all(model):
+    assert fit(model, [2.0, 4.0, 9.0], epochs=1).validated == pytest.approx([5.0])
+    assert model.get_weights()[0].item() == pytest.approx(5.0)
+
+
+def test_old_steps_fade(model):
+    values = [1.0] * 40 + [0.0] * 4
+    assert fit(model, values, epochs=1).validated == pytest.approx([0.7**4], rel=1e-3)
+
+
+def test_training_continues_with_the_weights_that_it_trains(model):
+    notice = fit(model, [2.0, 4.0, 6.0, 8.0], epochs=2)
+    assert notice.trained == [4.0, 8.0]
+    assert notice.validated[0] == pytest.approx(3.0)
+
+
+@pytest.fixture(scope="module")
+def split(small_data):
+    return load_split(small_data, SplitSizes(val=100))
+
+
+@pytest.fixture(scope="module")
+def first(split):
+    model = build_network()
+    part = Part(epochs=2, keep_checkpoint=True)
+    result = train(model, CONFIG, split, max_epochs=4, seed=0, on_epoch=go_on, part=part)
+    return result
+
+
+def test_a_training_continues_where_its_checkpoint_ended(split, first) -> None:
+    assert first.epochs == 2
+    seen = []
+
+    def note(epoch, entry):
+        seen.append((epoch, entry["learning_rate"]))
+        return False
+
+    part = Part(initial_epoch=2, checkpoint=first.checkpoint)
+    second = train(build_network(), CONFIG, split, max_epochs=4, seed=1, on_epoch=note, part=part)
+    assert [epoch for epoch, _ in seen] == [3, 4]
+    # The schedule goes on too, down to its end.
+    assert seen[0][1] < first.history[-1]["learning_rate"]
+    assert seen[1][1] < 0.01 * CONFIG.learning_rate
+    assert second.history[0]["loss"] < first.history[-1]["loss"]
+    assert second.checkpoint is None
+
+
+def test_a_checkpoint_holds_weights_optimizer_and_average(split, first) -> None:
+    model, average = build_network(), WeightAverage()
+    compile_model(model, CONFIG, total_steps=10)
+    unpack_checkpoint(first.checkpoint, model, average)
+    assert int(model.optimizer.iterations) == 2 * (len(split.train_labels) // 32)
+    assert any(np.any(np.asarray(v)) for v in model.optimizer.variables[2:])
+    count, *weights = average.state()
+    assert count > 0
+    assert [weight.shape for weight in weights] == [weight.shape for weight in model.get_weights()]
+
+
+def test_a_checkpoint_from_another_model_is_refused(split, first) -> None:
+    part = Part(initial_epoch=2, checkpoint=first.checkpoint)
+    with pytest.raises(ValueError, match=r"from a model with other variables.*none at random"):
+        train(
+            build_network(units=9), CONFIG, split, max_epochs=4, seed=1, on_epoch=go_on, part=part
+        )
