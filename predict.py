@@ -152,9 +152,8 @@ def _read_images(paths: Sequence[Path]) -> tuple["list[Bytes]", list[str], int]:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
             if not files:
-                _print_error(
-                    f"folder {path} has no image file ({' '.join(SUFFIXES)}); name another."
-                )
+                kinds = " ".join(SUFFIXES)
+                _print_error(f"folder {path} has no image file ({kinds}); name another one.")
                 errors += 1
         for file in files:
             try:

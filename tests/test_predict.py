@@ -143,7 +143,10 @@ MISTAKES = {
     "file": (["MODEL", "no.png"], "image no.png does not exist; check the path."),
     "text": (["MODEL", "text.png"], "text.png is not a readable image; use PNG, JPEG,"),
     "half": (["MODEL", "half.png"], "half.png is damaged or truncated ("),
-    "empty": (["MODEL", "empty"], "folder empty has no image (.png .jpg .jpeg .bmp .gif .webp)"),
+    "empty": (
+        ["MODEL", "empty"],
+        "folder empty has no image file (.png .jpg .jpeg .bmp .gif .webp)",
+    ),
     "plain": (["MODEL", "plain.png"], "plain.png shows no object: it has a single colour"),
     "h5": (["a.png", "--model", "text.png"], "model text.png is not a .keras file (a zip archive"),
     "no model": (["a.png", "--model", "no.keras"], "model no.keras does not exist. Run report.py"),
@@ -151,12 +154,12 @@ MISTAKES = {
     "both": (["MODEL", "--demo", "a.png"], "name image files or folders, or use --demo, but"),
     "output": (
         ["MODEL", "a.png", "--output", "x.png"],
-        "--output is x.png, but there is no --demo",
+        "--output is x.png, but there is no",
     ),
-    "data": (["MODEL", "a.png", "--data-dir", "d"], "--data-dir is d, but there is no --demo"),
+    "data": (["MODEL", "a.png", "--data-dir", "d"], "--data-dir is d, but there is no"),
     "jpg": (
         ["MODEL", "--demo", "--output", "x.jpg"],
-        "--output is x.jpg; the grid is a PNG file: name",
+        "--output is x.jpg; the grid is a PNG file",
     ),
     "folder": (["MODEL", "--demo", "--output", "x/y.png"], "--output is x/y.png, but its folder"),
     "no data": (["MODEL", "--demo", "--data-dir", "empty"], "the data folder empty has no train-"),

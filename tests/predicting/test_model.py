@@ -96,9 +96,7 @@ def test_code_in_a_model_is_not_run(tmp_path: Path) -> None:
         ({"classes": 7}, r"maps \(None, 28, 28, 1\) to \(None, 7\)"),
     ],
 )
-def test_another_input_or_output_shape_is_refused(
-    tmp_path: Path, changed: dict[str, object], shapes: str
-) -> None:
+def test_another_shape_is_refused(tmp_path: Path, changed: dict[str, object], shapes: str) -> None:
     model = save_model(tmp_path / "m.keras", **changed)
     with pytest.raises(ModelError, match=rf"{shapes}; it must map .* Name another one with"):
         load_model(model)

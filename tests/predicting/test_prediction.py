@@ -12,9 +12,7 @@ from tests.reporting.band_model import band_images, save_model
 
 
 @pytest.mark.parametrize("end", [None, "softmax"])
-def test_a_model_of_logits_and_one_of_probabilities_predict_the_same(
-    tmp_path: Path, end: str | None
-) -> None:
+def test_logits_and_probabilities_predict_the_same(tmp_path: Path, end: str | None) -> None:
     model = save_model(tmp_path / "m.keras", end=end)
     images = band_images(range(10))
     predictions = predict(images, model)
