@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from reporting.statistics import interval
-from search.settings import SAMPLERS, TUNERS
+from search.engines.samplers import SAMPLERS
+from search.engines.tuners import TUNERS
 from search.training.hardware import machine, versions
 
 _ROOT = Path(__file__).resolve().parent.parent

@@ -21,8 +21,9 @@ from rich.table import Table
 from benchmarks.sleeping import SleepingTrainer, SleepSettings, no_images
 from search.coordinator import Coordinator
 from search.display import Progress
+from search.engines.samplers import SAMPLERS
 from search.run import make_engine
-from search.settings import SAMPLERS, SearchSettings
+from search.settings import SearchSettings
 from search.study.opening import opened_study
 from search.study.storage import mask_password
 from search.study.study import COMPARABLE, FINISHED, Artifacts, Checkpoints

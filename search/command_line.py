@@ -6,7 +6,7 @@ Imports nothing heavy, so that `--help` and a wrong flag answer at once.
 import argparse
 import math
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final, NoReturn, TypeVar, get_args, get_type_hints
@@ -32,7 +32,7 @@ class Flag:
     help: str
     metavar: str | None
     group: str | None
-    choices: Sequence[str]
+    choices: Collection[str]
     above: float | None
     at_least: float | None
     read: Callable[[str], Any] | None
@@ -46,7 +46,7 @@ def flag(
     *,
     metavar: str | None = None,
     group: str | None = None,
-    choices: Sequence[str] = (),
+    choices: Collection[str] = (),
     above: float | None = None,
     at_least: float | None = None,
     read: Callable[[str], Any] | None = None,
@@ -62,7 +62,7 @@ def flag(
         help: A phrase: what it sets, its unit. Choices and default are appended.
         metavar: Stands for the value in the help; not for booleans.
         group: Title of the group that this flag begins; later flags stay in it.
-        choices: Allowed values.
+        choices: Allowed values; a mapping has a phrase about each, for the help.
         above: Values must be greater.
         at_least: Values must not be smaller.
         read: Converts the text of the flag; by default the field's type does.
@@ -113,7 +113,11 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
 
 def help_text(part: Field[Any], declared: Flag) -> str:
     """Return the help of a flag with its choices and its default."""
-    notes = [", ".join(declared.choices)] if declared.choices else []
+    notes = []
+    if isinstance(declared.choices, Mapping):
+        notes = [f"{name}: {phrase}" for name, phrase in declared.choices.items()]
+    elif declared.choices:
+        notes = [", ".join(declared.choices)]
     default = declared.shown_default or part.default
     if default is not None and not isinstance(default, bool):
         notes.append(f"default: {default}")

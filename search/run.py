@@ -21,6 +21,7 @@ from search.data.files import find_data, fingerprint
 from search.data.split import load_split
 from search.display import Display
 from search.engines.optuna_engine import OptunaEngine, SharedEngine
+from search.engines.tuners import TUNERS
 from search.errors import StorageError
 from search.settings import SearchSettings, is_server
 from search.study.dashboard import dashboard_command, serve_dashboard
@@ -195,8 +196,7 @@ def _explore(settings: SearchSettings, log: Path) -> list[dict[str, Any]]:
 def _wanted_first(
     settings: SearchSettings, first: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    # The baselines are no points of a grid.
-    if not settings.baselines or settings.algorithm == "grid":
+    if not settings.takes_baselines:
         return {}
     return dict(list(first.items())[: settings.trials])
 
@@ -225,8 +225,8 @@ def _settings_noted(settings: SearchSettings) -> dict[str, Any]:
     noted = {name: given[name] for name in _NOTED if given[name] is not None}
     if settings.engine == "optuna":
         return {"sampler": settings.algorithm, **noted}
-    if settings.algorithm == "hyperband":
-        del noted["pruner"]  # its epoch budgets take the pruner's place
+    if TUNERS[settings.algorithm].has_budgets:
+        del noted["pruner"]  # the budgets replace it
     return {"tuner": settings.algorithm, **noted}
 
 

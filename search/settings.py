@@ -1,17 +1,18 @@
 """The settings of a search: one frozen dataclass whose fields are the flags of `run_search.py`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from search.command_line import check_flags, flag, worker_count
 from search.data.split import SplitSizes
+from search.engines.pruners import PRUNERS
+from search.engines.samplers import SAMPLERS, Sampler
+from search.engines.tuners import TUNERS, Tuner
 from search.errors import SettingsError
 
 ENGINES: Final = ("optuna", "keras-tuner")
-SAMPLERS: Final = ("tpe", "random", "gp", "cmaes", "qmc", "grid")
-TUNERS: Final = ("hyperband", "bayesian", "random", "grid")
-PRUNERS: Final = ("hyperband", "asha", "median", "none")
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
 
 
@@ -90,18 +91,24 @@ class SearchSettings:
         None,
         "Optuna sampler",
         metavar="NAME",
-        choices=SAMPLERS,
-        shown_default=SAMPLERS[0],
+        choices={name: sampler.help for name, sampler in SAMPLERS.items()},
+        shown_default=next(iter(SAMPLERS)),
     )
     tuner: str | None = flag(
         "--tuner",
         None,
-        "with --engine keras-tuner: its tuner; hyperband's epoch budgets replace the pruner",
+        "with --engine keras-tuner: its tuner",
         metavar="NAME",
-        choices=TUNERS,
-        shown_default=TUNERS[0],
+        choices={name: tuner.help for name, tuner in TUNERS.items()},
+        shown_default=next(iter(TUNERS)),
     )
-    pruner: str = flag("--pruner", "hyperband", "Optuna pruner", metavar="NAME", choices=PRUNERS)
+    pruner: str = flag(
+        "--pruner",
+        "hyperband",
+        "Optuna pruner",
+        metavar="NAME",
+        choices={name: pruner.help for name, pruner in PRUNERS.items()},
+    )
     seed: int = flag("--seed", 0, "random seed", metavar="N", at_least=0)
 
     data_dir: Path | None = flag(
@@ -246,11 +253,11 @@ class SearchSettings:
                 f"--tuner is {self.tuner!r}, but --engine is {self.engine!r}; add --engine "
                 "keras-tuner, or leave --tuner out."
             )
-        has_budgets = self.engine == "keras-tuner" and self.algorithm == "hyperband"
+        has_budgets = self.engine == "keras-tuner" and TUNERS[self.algorithm].has_budgets
         if has_budgets and self.pruner not in ("hyperband", "none"):
             raise SettingsError(
-                f"--pruner is {self.pruner!r}, but KerasTuner's hyperband uses epoch budgets "
-                "instead of a pruner; leave --pruner out, or choose another --tuner."
+                f"--pruner is {self.pruner!r}, but KerasTuner's {self.algorithm} uses epoch "
+                "budgets instead of a pruner; leave --pruner out, or choose another --tuner."
             )
 
     def _check_cluster(self) -> None:
@@ -280,8 +287,16 @@ class SearchSettings:
     @property
     def algorithm(self) -> str:
         """Name of the sampler or tuner that proposes trials."""
-        given, names = (self.sampler, SAMPLERS) if self.engine == "optuna" else (self.tuner, TUNERS)
-        return given or names[0]
+        if self.engine == "optuna":
+            return self.sampler or next(iter(SAMPLERS))
+        return self.tuner or next(iter(TUNERS))
+
+    @property
+    def takes_baselines(self) -> bool:
+        """Whether the baselines are the first trials."""
+        algorithms: Mapping[str, Sampler | Tuner]
+        algorithms = SAMPLERS if self.engine == "optuna" else TUNERS
+        return self.baselines and algorithms[self.algorithm].takes_baselines
 
     @property
     def serves_dashboard(self) -> bool:

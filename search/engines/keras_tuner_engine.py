@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.engines.optuna_engine import Budget, OptunaEngine
 from search.engines.oracles import make_oracle, read_space
+from search.engines.tuners import TUNERS
 from search.training.hyperparameters import to_params, to_values
 
 SPACE_ATTR: Final = "hyperparameters"
@@ -27,8 +28,8 @@ class KerasTunerEngine(OptunaEngine):
 
     Args:
         study: The study; its sampler and pruner are set here.
-        tuner: One of `search.settings.TUNERS`.
-        pruner: One of `search.settings.PRUNERS`; Hyperband's epoch budgets take its place.
+        tuner: A key of `TUNERS`.
+        pruner: A key of `PRUNERS`; unused by tuners that have epoch budgets.
         seed: Seed of the search.
         max_epochs: Most epochs of one trial.
         trials: Trials of the search.
@@ -49,7 +50,7 @@ class KerasTunerEngine(OptunaEngine):
         super().__init__(
             study,
             sampler="random",
-            pruner="none" if tuner == "hyperband" else pruner,
+            pruner="none" if TUNERS[tuner].has_budgets else pruner,
             seed=seed,
             max_epochs=max_epochs,
         )

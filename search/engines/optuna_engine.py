@@ -23,8 +23,8 @@ from optuna.distributions import (
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from search.engines.pruners import make_pruner
-from search.engines.samplers import make_sampler, to_grid
+from search.engines.pruners import PRUNERS
+from search.engines.samplers import SAMPLERS, make_sampler, to_grid
 from search.errors import StudyError
 from search.study.database import Database
 from search.study.study import FINISHED
@@ -55,8 +55,8 @@ class OptunaEngine:
 
     Args:
         study: The study; its sampler and pruner are set here.
-        sampler: One of `search.settings.SAMPLERS`.
-        pruner: One of `search.settings.PRUNERS`.
+        sampler: A key of `SAMPLERS`.
+        pruner: A key of `PRUNERS`.
         seed: Seed of the search.
         max_epochs: Most epochs of one trial.
 
@@ -72,10 +72,10 @@ class OptunaEngine:
         # Schedules that end at 0 bring their gain last: past half-way, a trial that is still at a
         # high learning rate would lose to one that has settled for less.
         self._last_rung = max_epochs // 2
-        self._grid = sampler == "grid"
+        self._on_grid = SAMPLERS[sampler].on_grid
         self._sampler = make_sampler(sampler, study, seed)
         study.sampler = self._sampler
-        study.pruner = make_pruner(pruner, self._last_rung)
+        study.pruner = PRUNERS[pruner].make(max(1, self._last_rung))
         self._duplicates = 0
         self._reported: dict[int, int] = {}  # last epoch of earlier attempts, by trial number
         self._tried = {
@@ -92,7 +92,7 @@ class OptunaEngine:
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if not waiting and self._duplicates >= 2 * _DUPLICATES_IN_A_ROW:
             return None
-        self._sampler.enumerate_rest = self._duplicates >= _DUPLICATES_IN_A_ROW
+        self._sampler.enumerates = self._duplicates >= _DUPLICATES_IN_A_ROW
         trial = self._study.ask()
         before = self._study._storage.get_trial(trial._trial_id).intermediate_values
         self._reported[trial.number] = max(before, default=0)
@@ -106,7 +106,7 @@ class OptunaEngine:
         Raises:
             StudyError: The study knows this name with other values: the space has changed.
         """
-        if self._grid:
+        if self._on_grid:
             distribution = to_grid(distribution)
         try:
             if isinstance(distribution, CategoricalDistribution):

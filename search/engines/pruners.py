@@ -1,6 +1,8 @@
-"""Optuna's pruners over rungs of finished epochs (the first epoch is 1)."""
+"""Optuna's pruners by name; their steps are finished epochs, so that the first one is 1."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 from optuna.pruners import (
     BasePruner,
@@ -10,26 +12,40 @@ from optuna.pruners import (
     SuccessiveHalvingPruner,
 )
 
-REDUCTION_FACTOR = 3
+REDUCTION_FACTOR: Final = 3
 
 
-def make_pruner(name: str, last_epoch: int) -> BasePruner:
-    """The pruner of that name.
+@dataclass(frozen=True, slots=True)
+class Pruner:
+    """An entry of `PRUNERS`.
 
     Args:
-        name: One of `search.settings.PRUNERS`. `hyperband` and `asha` keep the best third at each
-            rung (1, 3, 9 ... finished epochs); `median` stops what is below the median of the
-            earlier trials at the same epoch, from the second epoch on.
-        last_epoch: Last epoch at which a trial may be pruned; a bracket of Hyperband that begins
-            later would prune nothing.
+        help: Phrase for `--help` and the documentation.
+        make: Makes the pruner, given the last epoch after which a trial may be pruned (1 or more).
     """
-    makers: dict[str, Callable[[], BasePruner]] = {
-        "hyperband": lambda: HyperbandPruner(
-            min_resource=1, max_resource=max(1, last_epoch), reduction_factor=REDUCTION_FACTOR
+
+    help: str
+    make: Callable[[int], BasePruner]
+
+
+PRUNERS: Final = {
+    "hyperband": Pruner(
+        "successive halving in brackets",
+        # A bracket whose first rung is above the last epoch would prune nothing.
+        lambda last_epoch: HyperbandPruner(
+            min_resource=1, max_resource=last_epoch, reduction_factor=REDUCTION_FACTOR
         ),
-        "asha": lambda: SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION_FACTOR),
-        # It prunes at no step below n_warmup_steps, and the first epoch is step 1.
-        "median": lambda: MedianPruner(n_startup_trials=5, n_warmup_steps=2),
-        "none": NopPruner,
-    }
-    return makers[name]()
+    ),
+    "asha": Pruner(
+        "keeps the best third at 1, 3, 9 ... epochs",
+        lambda last_epoch: SuccessiveHalvingPruner(
+            min_resource=1, reduction_factor=REDUCTION_FACTOR
+        ),
+    ),
+    "median": Pruner(
+        "keeps trials above the median, from epoch 2",
+        # MedianPruner never prunes at a step below n_warmup_steps.
+        lambda last_epoch: MedianPruner(n_startup_trials=5, n_warmup_steps=2),
+    ),
+    "none": Pruner("every trial runs all its epochs", lambda last_epoch: NopPruner()),
+}

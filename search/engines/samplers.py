@@ -1,12 +1,12 @@
-"""Optuna's samplers, seeded anew for each trial so that an interruption changes nothing."""
+"""Optuna's samplers by name, each made anew for every trial: interruptions change nothing."""
 
 import copy
 import warnings
 from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 
-import optuna
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -14,59 +14,165 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, BruteForceSampler, QMCSampler, RandomSampler
+from optuna.samplers import (
+    BaseSampler,
+    BruteForceSampler,
+    CmaEsSampler,
+    GPSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import SettingsError
 from search.study.study import trial_seed
 
-GRID_LEVELS = 5
-# Most trials that a model is fitted to: beyond them asking gets slow (TPE: 0.2 s at 1,000).
-_MEMORY = {"tpe": 300, "gp": 300}
-# Optuna imports these only when it draws, and does not depend on them.
-_PACKAGES = {"gp": ("torch",), "cmaes": ("cmaes",)}
+GRID_LEVELS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """An entry of `SAMPLERS`.
+
+    Args:
+        help: Phrase for `--help` and the documentation.
+        make: Makes Optuna's sampler for one trial, given the seed of the search and the number of
+            the trial; whatever it draws must depend on both.
+        packages: Packages that Optuna imports for it but does not depend on.
+        memory: Maximum trials that it learns from, where more make asking slow; None: all.
+        on_grid: Whether it searches `to_grid` of each hyperparameter. The baselines are not on
+            that grid, so they are left out.
+    """
+
+    help: str
+    make: Callable[[int, int], BaseSampler]
+    packages: tuple[str, ...] = ()
+    memory: int | None = None
+    on_grid: bool = False
+
+    @property
+    def takes_baselines(self) -> bool:
+        """Whether the baselines are its first trials."""
+        return not self.on_grid
+
+    @property
+    def missing(self) -> list[str]:
+        """Its packages that are not installed."""
+        return [package for package in self.packages if find_spec(package) is None]
+
+
+class _NumberedPoint(QMCSampler):
+    """Draws the point of a quasi-random sequence that has the number of the trial.
+
+    Optuna's own counts in the study how often it was asked, so that a trial that is begun twice
+    would shift the sequence. It reads the count in an underscored method: there is no other way to
+    replace it.
+    """
+
+    def __init__(self, seed: int, number: int) -> None:
+        super().__init__(
+            scramble=True,
+            seed=seed,
+            independent_sampler=RandomSampler(seed=trial_seed(seed, number)),
+            warn_independent_sampling=False,
+        )
+        self._number = number
+
+    def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._number
+
+
+SAMPLERS: Final = {
+    "tpe": Sampler(
+        "Tree-structured Parzen Estimator",
+        lambda seed, number: TPESampler(
+            seed=trial_seed(seed, number), multivariate=True, group=True
+        ),
+        memory=300,  # asking takes 0.2 s with 1,000 trials
+    ),
+    "random": Sampler(
+        "uniform draws",
+        lambda seed, number: RandomSampler(seed=trial_seed(seed, number)),
+    ),
+    "gp": Sampler(
+        "Gaussian process, needs torch",
+        lambda seed, number: GPSampler(seed=trial_seed(seed, number)),
+        packages=("torch",),
+        memory=300,
+    ),
+    "cmaes": Sampler(
+        "CMA-ES, needs cmaes",
+        lambda seed, number: CmaEsSampler(
+            seed=trial_seed(seed, number), warn_independent_sampling=False
+        ),
+        packages=("cmaes",),
+    ),
+    "qmc": Sampler("quasi-random sequence", _NumberedPoint),
+    "grid": Sampler(
+        f"all combinations, wide ranges at {GRID_LEVELS} levels, no baselines",
+        lambda seed, number: BruteForceSampler(seed=trial_seed(seed, number)),
+        on_grid=True,
+    ),
+}
+
+
+def make_sampler(name: str, study: Study, seed: int) -> "SeededByTrial":
+    """Make the sampler of a study.
+
+    Args:
+        name: A key of `SAMPLERS`.
+        study: The study.
+        seed: Seed of the search.
+
+    Raises:
+        SettingsError: A package that this sampler needs is not installed.
+    """
+    sampler = SAMPLERS[name]
+    if sampler.missing:
+        raise SettingsError(
+            f"--sampler {name} needs packages that are not installed: "
+            f"pip install {' '.join(sampler.missing)} (or use --sampler tpe, which needs none)."
+        )
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)
+    return SeededByTrial(sampler, study, seed)
 
 
 class SeededByTrial(BaseSampler):
-    """A sampler that is made anew for each trial, from the search's seed and the trial's number.
+    """Makes the wrapped sampler anew for each trial, from the seed of the search and its number.
 
-    One instance's random state would depend on the trials that this process happened to run, so
-    that a search continued after an interruption would repeat draws, or differ from one that ran
+    The random state of a single sampler would depend on the trials that this process happened to
+    run: a search continued after an interruption would repeat draws, or differ from one that ran
     through.
 
     Args:
-        make: Makes the wrapped sampler for a trial of that number.
+        sampler: The sampler to wrap.
         study: The study that it samples for.
         seed: Seed of the search.
-        memory: Most finished trials that it learns from; None: all.
+
+    Attributes:
+        enumerates: Whether the next trials are drawn from the configurations that are left of a
+            finite space, instead of by the wrapped sampler.
     """
 
-    def __init__(
-        self,
-        make: Callable[[int], BaseSampler],
-        study: Study,
-        seed: int,
-        memory: int | None = None,
-    ) -> None:
-        self._make = make
+    def __init__(self, sampler: Sampler, study: Study, seed: int) -> None:
+        self.enumerates = False
+        self._make = sampler.make
         self._seed = seed
-        self._samplers: dict[int, BaseSampler] = {}  # of the trials that run now
-        # Optuna shows a sampler only the trials of one Hyperband bracket: 50 trials would mean
-        # three searches of 10 to 25. All trials say something about the space.
-        self._study = _Remembered(study, memory)
-        self.enumerate_rest = False
+        self._samplers: dict[int, BaseSampler] = {}  # of the running trials, by number
+        self._study = _Remembered(study, sampler.memory)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Make the sampler of this trial."""
-        self._study.look_again()
-        seed = trial_seed(self._seed, trial.number)
-        if not self.enumerate_rest:
-            sampler = self._make(trial.number)
-        elif _is_finite(self._study):
-            sampler = BruteForceSampler(seed=seed)
+        self._study.refresh()
+        if not self.enumerates:
+            sampler = self._make(self._seed, trial.number)
         else:
-            sampler = RandomSampler(seed=seed)
+            # Not `search.engines.untried`: Optuna learns the space one question at a time, so that
+            # what is left can only be inferred from the trials, which is what this sampler does.
+            rest = BruteForceSampler if _is_finite(self._study) else RandomSampler
+            sampler = rest(seed=trial_seed(self._seed, trial.number))
         self._samplers[trial.number] = sampler
         sampler.before_trial(self._study, trial)
 
@@ -74,7 +180,7 @@ class SeededByTrial(BaseSampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """See `BaseSampler`."""
-        # A database gives hyperparameters back in no fixed order.
+        # A database returns hyperparameters in no fixed order.
         sampler = self._samplers[trial.number]
         return dict(sorted(sampler.infer_relative_search_space(self._study, trial).items()))
 
@@ -107,47 +213,33 @@ class SeededByTrial(BaseSampler):
     ) -> None:
         """See `BaseSampler`."""
         sampler = self._samplers.pop(trial.number, None)
-        # Brute force calls study.stop() here, which is an error outside study.optimize().
+        # BruteForceSampler calls study.stop() here, which only study.optimize() allows.
         if sampler is not None and not isinstance(sampler, BruteForceSampler):
             sampler.after_trial(self._study, trial, state, values)
 
 
 def _on_its_step(value: Any, distribution: BaseDistribution) -> Any:
-    """0.3, where one sampler adds up steps to it and another to 0.30000000000000004."""
+    """Return 0.3 also where a sampler has added up steps to 0.30000000000000004."""
     if isinstance(distribution, FloatDistribution) and distribution.step is not None:
         return float(f"{value:.12g}")
     return value
 
 
-class _NumberedPoint(QMCSampler):
-    """The point of a quasi-random sequence that has the trial's number.
-
-    Optuna counts how often it was asked instead, which a trial that is begun twice would shift.
-    """
-
-    def __init__(self, number: int, seed: int) -> None:
-        super().__init__(
-            scramble=True,
-            seed=seed,
-            independent_sampler=RandomSampler(seed=trial_seed(seed, number)),
-            warn_independent_sampling=False,
-        )
-        self._number = number
-
-    def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
-        return self._number
-
-
 class _Remembered(Study):
-    """A study as a sampler sees it while it thinks of one trial: its best and its latest trials."""
+    """A study as samplers see it during one trial: its best and its latest trials.
+
+    It also replaces the study that Optuna would show, which holds only the trials of one Hyperband
+    bracket: 50 trials would mean three searches of 10 to 25. Samplers read trials by an
+    underscored method: there is no other way to limit what they see.
+    """
 
     def __init__(self, study: Study, memory: int | None) -> None:
         super().__init__(study_name=study.study_name, storage=study._storage)
         self._memory = memory
         self._seen: list[FrozenTrial] | None = None
 
-    def look_again(self) -> None:
-        """Take in what has happened since the last trial was begun."""
+    def refresh(self) -> None:
+        """Read the trials of the study again, for the next trial."""
         self._seen = None
 
     def _get_trials(
@@ -164,7 +256,7 @@ class _Remembered(Study):
     def _select(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         if self._memory is None or len(trials) <= self._memory:
             return trials
-        # Never more than the best 25 are TPE's good ones, so that half of the memory is ample.
+        # TPE takes at most 25 trials as good ones: half of the memory is ample.
         best = sorted(trials, key=_rank, reverse=True)[: self._memory // 2]
         kept = {trial.number for trial in best}
         latest = [trial for trial in trials if trial.number not in kept][-self._memory // 2 :]
@@ -172,54 +264,19 @@ class _Remembered(Study):
 
 
 def _rank(trial: FrozenTrial) -> tuple[bool, float, float]:
-    # As TPE ranks them: complete by value, then pruned ones by how far they got.
+    # As TPE does: complete trials by value, then pruned ones by their last step.
     if trial.state == TrialState.COMPLETE:
         return True, trial.value or 0.0, 0.0
     step = trial.last_step
     return False, -1.0 if step is None else step, trial.intermediate_values.get(step or 0, 0.0)
 
 
-def make_sampler(name: str, study: Study, seed: int) -> SeededByTrial:
-    """The sampler of that name.
-
-    Args:
-        name: One of `search.settings.SAMPLERS`.
-        study: The study that it samples for.
-        seed: Seed of the search.
-
-    Raises:
-        SettingsError: A package that this sampler needs is not installed.
-    """
-
-    def own(number: int) -> int:
-        return trial_seed(seed, number)
-
-    makers: dict[str, Callable[[int], BaseSampler]] = {
-        "tpe": lambda n: optuna.samplers.TPESampler(seed=own(n), multivariate=True, group=True),
-        "random": lambda n: RandomSampler(seed=own(n)),
-        "gp": lambda n: optuna.samplers.GPSampler(seed=own(n)),
-        "cmaes": lambda n: optuna.samplers.CmaEsSampler(
-            seed=own(n), warn_independent_sampling=False
-        ),
-        "qmc": lambda n: _NumberedPoint(n, seed),
-        "grid": lambda n: BruteForceSampler(seed=own(n)),
-    }
-    missing = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
-    if missing:
-        raise SettingsError(
-            f"--sampler {name} needs packages that are not installed: "
-            f"pip install {' '.join(missing)} (or choose --sampler tpe, which needs none)."
-        )
-    warnings.filterwarnings("ignore", category=ExperimentalWarning)
-    return SeededByTrial(makers[name], study, seed, memory=_MEMORY.get(name))
-
-
 def to_grid(distribution: BaseDistribution) -> BaseDistribution:
-    """The levels that a grid search tries of one hyperparameter.
+    """Return the values of a hyperparameter that a grid search tries, as a distribution.
 
     Returns:
-        The distribution itself where it has at most `GRID_LEVELS` values or is categorical; else
-        a categorical one of `GRID_LEVELS` values, evenly spaced (on a log scale where it has one).
+        The distribution itself if it is categorical or has at most `GRID_LEVELS` values; else a
+        categorical one of `GRID_LEVELS` values, evenly spaced on its linear or logarithmic scale.
     """
     if isinstance(distribution, CategoricalDistribution) or distribution.single():
         return distribution

@@ -20,9 +20,9 @@ def _finite(hp: Any) -> None:
 
 
 def _finite_conditional(hp: Any) -> None:
-    hp.Choice("kind", ["plain", "dropout"])
-    with hp.conditional_scope("kind", ["dropout"]):
-        hp.Float("rate", 0.0, 0.8, step=0.1)
+    hp.Choice("kind", ["plain", "dropout", "noise"])
+    with hp.conditional_scope("kind", ["dropout", "noise"]):
+        hp.Float("rate", 0.0, 0.4, step=0.1)
     hp.Boolean("wide")
 
 

@@ -91,10 +91,11 @@ def _finite(suggest: Any) -> tuple[float, str]:
 
 
 def _finite_conditional(suggest: Any) -> tuple[float, str]:
-    kind = suggest("kind", CategoricalDistribution(["plain", "dropout"]))
-    rate = suggest("rate", FloatDistribution(0.0, 0.8, step=0.1)) if kind == "dropout" else 0.0
+    kind = suggest("kind", CategoricalDistribution(["plain", "dropout", "noise"]))
+    # No more values than a grid has levels: the whole space is on the grid.
+    rate = 0.0 if kind == "plain" else suggest("rate", FloatDistribution(0.0, 0.4, step=0.1))
     wide = suggest("wide", CategoricalDistribution([True, False]))
-    return 0.5 + 0.1 * wide - 0.2 * rate, ""
+    return 0.5 + 0.1 * wide - 0.4 * rate, ""
 
 
 def _fails_while_built(suggest: Any) -> tuple[float, str]:

@@ -95,6 +95,9 @@ class Settings:
     folder: Path | None = flag(
         "--folder", None, "folder", metavar="DIR", shown_default="the current one"
     )
+    shape: str = flag(
+        "--shape", "dot", "shape", metavar="NAME", choices={"dot": "round", "box": "with corners"}
+    )
     painted: bool = flag("--no-paint", True, "do not paint")
     loud: bool = flag("--loud", False, "be loud")
 
@@ -138,6 +141,7 @@ def test_the_help_of_a_flag_names_its_choices_and_its_default() -> None:
         "--share": "share of 100 %",
         "--color": "color (red, green; default: red)",
         "--folder": "folder (default: the current one)",
+        "--shape": "shape (dot: round; box: with corners; default: dot)",
         "--no-paint": "do not paint",
         "--loud": "be loud",
     }

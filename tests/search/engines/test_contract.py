@@ -9,24 +9,50 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard._note import get_note_from_system_attrs
 
-from search.settings import TUNERS
+from search.engines.pruners import PRUNERS
+from search.engines.samplers import SAMPLERS, Sampler
+from search.engines.tuners import TUNERS, Tuner
 from search.study.study import FINISHED
 from tests.search.harness import load, search
 
-HERE = ("tpe", "random", "cmaes", "qmc", "grid", *(f"keras-tuner:{tuner}" for tuner in TUNERS))
+# A sampler, a tuner or a pruner joins these tests by its entry in the registry.
+ALGORITHMS: dict[str, Sampler | Tuner] = {
+    **SAMPLERS,
+    **{f"keras-tuner:{name}": tuner for name, tuner in TUNERS.items()},
+}
 ON_CLUSTER = ("tpe@cluster", "keras-tuner:hyperband@cluster")
-one_cluster = pytest.mark.xdist_group("cluster")
-ALGORITHMS = [*HERE, *(pytest.param(algorithm, marks=one_cluster) for algorithm in ON_CLUSTER)]
-CASES = [
-    *((algorithm, storage) for algorithm in HERE for storage in ("journal", "sqlite")),
-    *((algorithm, "postgresql") for algorithm in ("tpe", "grid", "keras-tuner:hyperband")),
-    *(
-        pytest.param(algorithm, storage, marks=one_cluster)
-        for algorithm in ON_CLUSTER
-        for storage in ("journal", "postgresql")
-    ),
+ON_SERVER = ("tpe", "grid", "keras-tuner:hyperband", *ON_CLUSTER)
+PAIRS = [
+    *((name, storage) for name in ALGORITHMS for storage in ("journal", "sqlite")),
+    *((name, "journal") for name in ON_CLUSTER),
+    *((name, "postgresql") for name in ON_SERVER),
 ]
-on_every_storage = pytest.mark.parametrize(("algorithm", "storage"), CASES, indirect=["storage"])
+MARKS: dict[str, Any] = {
+    **{
+        name: pytest.mark.skip(f"needs {', '.join(sampler.missing)}")
+        for name, sampler in SAMPLERS.items()
+        if sampler.missing
+    },
+    **{name: pytest.mark.xdist_group("cluster") for name in ON_CLUSTER},
+}
+
+
+def marked(algorithm: str, *more: str) -> Any:
+    return pytest.param(algorithm, *more, marks=MARKS.get(algorithm, ()))
+
+
+def on_storages(pairs: list[tuple[str, str]]) -> Any:
+    cases = [marked(*pair) for pair in pairs]
+    return pytest.mark.parametrize(("algorithm", "storage"), cases, indirect=["storage"])
+
+
+def takes_baselines(algorithm: str) -> bool:
+    return ALGORITHMS[algorithm.partition("@")[0]].takes_baselines
+
+
+with_every_algorithm = pytest.mark.parametrize(
+    "algorithm", [marked(name) for name in (*ALGORITHMS, *ON_CLUSTER)]
+)
 
 
 @pytest.fixture
@@ -47,7 +73,7 @@ def outline(study: optuna.Study) -> list[tuple[int, dict[str, object], str, dict
     ]
 
 
-@on_every_storage
+@on_storages(PAIRS)
 def test_ends_with_exactly_n_finished_trials(tmp_path: Path, algorithm: str, storage: Any) -> None:
     study, reason = search(
         tmp_path, space="conditional", storage=storage, algorithm=algorithm, trials=12
@@ -57,7 +83,7 @@ def test_ends_with_exactly_n_finished_trials(tmp_path: Path, algorithm: str, sto
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@with_every_algorithm
 def test_stays_in_the_space_and_asks_only_for_active_hyperparameters(
     tmp_path: Path, algorithm: str
 ) -> None:
@@ -70,13 +96,11 @@ def test_stays_in_the_space_and_asks_only_for_active_hyperparameters(
         assert all(trial.params[name] in range(4, 65, 4) for name in widths)
 
 
-@pytest.mark.parametrize(("space", "size"), [("finite", 12), ("finite conditional", 20)])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(("space", "size"), [("finite", 12), ("finite conditional", 22)])
+@with_every_algorithm
 def test_a_finite_space_is_tried_whole_once_and_then_the_search_ends(
     tmp_path: Path, algorithm: str, space: str, size: int
 ) -> None:
-    if algorithm == "grid":
-        size = min(size, 12)  # Optuna's takes five levels of a wide range
     study, reason = search(tmp_path, space=space, algorithm=algorithm, trials=90)
     # Hyperband's promoted trials go on with a configuration that was tried.
     tried = Counter(
@@ -93,7 +117,7 @@ def test_a_finite_space_is_tried_whole_once_and_then_the_search_ends(
     assert study.get_trials(states=(TrialState.COMPLETE,))
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@with_every_algorithm
 def test_models_that_cannot_be_built_are_replaced_whatever_interrupts(
     tmp_path: Path, algorithm: str
 ) -> None:
@@ -115,7 +139,7 @@ def test_models_that_cannot_be_built_are_replaced_whatever_interrupts(
 
 
 @pytest.mark.parametrize("seed", [0, 7])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@with_every_algorithm
 def test_the_same_seed_gives_the_same_trials(tmp_path: Path, algorithm: str, seed: int) -> None:
     outlines = []
     for run in ("first", "second"):
@@ -141,7 +165,7 @@ def test_another_seed_gives_other_trials(tmp_path: Path) -> None:
     assert params[0] != params[1]
 
 
-@on_every_storage
+@on_storages(PAIRS)
 def test_interrupted_and_continued_equals_uninterrupted(
     tmp_path: Path, algorithm: str, storage: str
 ) -> None:
@@ -157,7 +181,7 @@ def test_interrupted_and_continued_equals_uninterrupted(
     assert outline(parts) == outline(whole)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@with_every_algorithm
 def test_a_finished_search_runs_nothing_more_until_it_is_asked_for_more(
     tmp_path: Path, algorithm: str
 ) -> None:
@@ -166,12 +190,10 @@ def test_a_finished_search_runs_nothing_more_until_it_is_asked_for_more(
         assert (reason, len(finished(study))) == ("", trials)
 
 
-@on_every_storage
+@on_storages([pair for pair in PAIRS if takes_baselines(pair[0])])
 def test_enqueued_configurations_come_first_and_once(
     tmp_path: Path, storage: Any, algorithm: str
 ) -> None:
-    if algorithm == "grid":
-        pytest.skip("first configurations are no points of Optuna's grid")
     first = {
         "small": {"layers": 0, "rate": 0.001, "kind": "a"},
         "wide": {"layers": 1, "rate": 0.002, "width_0": 64, "kind": "b"},
@@ -195,7 +217,7 @@ def test_enqueued_configurations_come_first_and_once(
     ]
 
 
-@pytest.mark.parametrize("pruner", ["hyperband", "asha", "median"])
+@pytest.mark.parametrize("pruner", [name for name in PRUNERS if name != "none"])
 def test_pruned_trials_stop_early_and_count(tmp_path: Path, pruner: str) -> None:
     study, _ = search(tmp_path, space="conditional", pruner=pruner, trials=25)
     pruned = study.get_trials(states=(TrialState.PRUNED,))
