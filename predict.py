@@ -167,7 +167,7 @@ def _read_images(paths: Sequence[Path]) -> tuple["list[Bytes]", list[str], int]:
 
 def _demo_images(data_dir: Path | None) -> tuple["list[Bytes]", list[str], list[str]]:
     """Return the first test images, their names and their true classes."""
-    from reporting.test_split import IMAGES_FILE, load_test_split
+    from reporting.scoring import IMAGES_FILE, load_test_split
     from search.data.classes import CLASS_NAMES
     from search.data.files import find_data
 

@@ -6,15 +6,16 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn.metrics import log_loss
 
 from reporting.retraining.order import Retrained
 from reporting.retraining.plan import Candidate, Entry
-from reporting.scoring import Probabilities, Scores
+from reporting.scoring import Probabilities, Scores, TestSplit
 from reporting.settings import ReportSettings
 from reporting.statistics import Booleans, Difference, Interval, compare, interval
 from reporting.study_tables import Record
-from reporting.test_split import TestSplit
+from search.data.classes import CLASS_NAMES
 from search.data.split import Split
 
 Kind = Literal["tuned", "variant", "baseline"]
@@ -183,6 +184,28 @@ class Evidence:
             if row.gap
         ]
         return f"Not all final trainings are finished: {'; '.join(found)}." if found else ""
+
+    def predictions(self) -> pd.DataFrame:
+        """Return the predictions of every row, one line for each test image in file order.
+
+        Columns: `image` (0-based index), `label`; for each row the class (`NAME: class`) and its
+        probability (`NAME: probability`) that the model of its first seed predicts, for `tuned`
+        that of `best_model.keras`; and how many of its seeds predict the label (`NAME: seeds
+        right`). An ensemble counts as one seed.
+        """
+        names = np.array(CLASS_NAMES)
+        test = self.test
+        assert test is not None
+        columns: dict[str, object] = {
+            "image": np.arange(len(test.labels)),
+            "label": names[test.labels],
+        }
+        for row in self.scored:
+            first = row.probabilities[0]
+            columns[f"{row.name}: class"] = names[first.argmax(axis=1)]
+            columns[f"{row.name}: probability"] = first.max(axis=1).round(4)
+            columns[f"{row.name}: seeds right"] = row.correct.sum(axis=0)
+        return pd.DataFrame(columns)
 
 
 def make_row(

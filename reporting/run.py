@@ -3,13 +3,12 @@
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import optuna
-from filelock import FileLock, Timeout
 from rich.progress import Progress
 
 from predicting.model import ModelError
@@ -19,18 +18,23 @@ from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.folder import replaced
 from reporting.page.render import write_document
-from reporting.predictions import write_predictions
 from reporting.retraining.order import MODEL_FILE, Retrained
 from reporting.retraining.plan import Candidate, Entry, Plan, in_running_order, preview
 from reporting.retraining.tasks import Results, Retrainings, Task
-from reporting.scoring import SCORES_FILE, score
+from reporting.scoring import (
+    SCORES_FILE,
+    TestSplit,
+    load_test_split,
+    require_test_files,
+    score,
+)
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, read_study
-from reporting.test_split import TestSplit, load_test_split, require_test_files
 from search.command_line import stop_by_signal
 from search.data.files import find_data, fingerprint
 from search.data.split import load_split
 from search.display import duration
+from search.files import locked
 from search.study.provenance import command_line, commit
 from search.study.study import split_sizes
 from search.training.hardware import machine, start_tensorflow
@@ -113,22 +117,21 @@ def _same_data(settings: ReportSettings, record: Record) -> Path:
 
 @contextmanager
 def _only_one(directory: Path) -> Iterator[None]:
-    lock = FileLock(directory / "report.lock")
-    try:
-        # A study in a database has no folder of its own before its first report.
-        directory.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ReportError(
-            f"another process is reporting this study (it holds {lock.lock_file}). Wait for it, "
-            "or stop it."
-        ) from error
-    except OSError as error:
-        raise ReportError(
-            f"{directory} cannot be written ({error.strerror}); the report is kept beside the "
-            "study. Give a folder that you may write by --results-dir."
-        ) from error
-    with held:
+    """Create the folder of the study if necessary, and refuse a second report of it."""
+    lock = directory / "report.lock"
+    busy = ReportError(
+        f"another process is reporting this study (it holds {lock}). Wait for it, or stop it."
+    )
+    with ExitStack() as held:
+        try:
+            # A study in a database has no folder before its first report.
+            directory.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(lock, busy))
+        except OSError as error:
+            raise ReportError(
+                f"{directory} cannot be written ({error.strerror}); the report is kept beside the "
+                "study. Give a folder that you may write by --results-dir."
+            ) from error
         yield
 
 
@@ -317,4 +320,4 @@ def _write_winner(evidence: Evidence, directory: Path) -> None:
     (directory / _CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
     # The first seed's, not the best one's: choosing it by test accuracy would spoil that number.
     shutil.copyfile(tuned.runs[0].folder / MODEL_FILE, directory / "best_model.keras")
-    write_predictions(evidence, directory / "predictions.csv")
+    evidence.predictions().to_csv(directory / "predictions.csv", index=False)

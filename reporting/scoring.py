@@ -1,6 +1,7 @@
-"""Score retrained models on the test split."""
+"""Score retrained models on the test split: the only module that opens it."""
 
 import hashlib
+import io
 import time
 import zipfile
 from dataclasses import dataclass
@@ -12,22 +13,41 @@ import numpy.typing as npt
 
 from predicting.model import BATCH_SIZE, load_model
 from reporting.retraining.order import MODEL_FILE, Retrained
-from reporting.test_split import TestSplit
+from search.data.files import Bytes, download, keras_cache, read_idx
+from search.errors import DataError
+from search.files import write_atomically
 from search.training.hardware import machine
 
 SCORES_FILE: Final = "test_scores.npz"
+IMAGES_FILE: Final = "t10k-images-idx3-ubyte.gz"
+LABELS_FILE: Final = "t10k-labels-idx1-ubyte.gz"
 Probabilities = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scores:
-    """What one model says of the test images.
+class TestSplit:
+    """The official test images.
 
     Args:
-        probabilities: (n, 10).
-        mirrored: (n, 10), of the images mirrored left-right.
+        images: (n, 28, 28) uint8.
+        labels: (n,) uint8.
+    """
+
+    __test__ = False  # pytest: not a class of tests
+
+    images: Bytes
+    labels: Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scores:
+    """Predictions of one model for the test images.
+
+    Args:
+        probabilities: (n, classes).
+        mirrored: (n, classes), for the images mirrored left-right.
         milliseconds_per_image: Wall time of prediction in batches of 500, on all cores.
-        machine: Where that was measured.
+        machine: Where that time was measured.
     """
 
     probabilities: Probabilities
@@ -36,18 +56,61 @@ class Scores:
     machine: str = ""
 
 
-def score(kept: Retrained, test: TestSplit) -> Scores:
-    """Predict the test images; kept beside the model, so that it is done once.
+def require_test_files(directory: Path) -> None:
+    """Check that the test files exist, without opening them.
 
     Args:
-        kept: Its model takes (batch, 28, 28, 1) float32 in [0, 1].
+        directory: Folder from `search.data.split.find_data`. Files that the Keras cache lacks are
+            downloaded into it.
+
+    Raises:
+        DataError: A file is missing.
+    """
+    for name in (IMAGES_FILE, LABELS_FILE):
+        if (directory / name).is_file():
+            continue
+        try:
+            if directory != keras_cache():
+                raise FileNotFoundError("only the Keras cache is filled by download")
+            download(name, directory)
+        except OSError as error:
+            raise DataError(
+                f"{directory} has no {name} ({error}). Put {IMAGES_FILE} and {LABELS_FILE} there."
+            ) from error
+
+
+def load_test_split(directory: Path) -> TestSplit:
+    """Read the test files; call it only once the configuration is chosen.
+
+    Args:
+        directory: As for `require_test_files`.
+
+    Raises:
+        DataError: A file is missing or damaged, or the two do not fit together.
+    """
+    require_test_files(directory)
+    images = read_idx(directory, IMAGES_FILE, dimensions=3)
+    labels = read_idx(directory, LABELS_FILE, dimensions=1)
+    if images.shape[1:] != (28, 28) or len(images) != len(labels) or not np.all(labels < 10):
+        raise DataError(
+            f"{directory} has test images {images.shape} and labels {labels.shape}; "
+            "they must be (n, 28, 28) and (n,), with labels 0 to 9. Fetch both files again."
+        )
+    return TestSplit(images=images, labels=labels)
+
+
+def score(kept: Retrained, test: TestSplit) -> Scores:
+    """Predict the test images, or return the predictions stored beside the model.
+
+    Args:
+        kept: A retraining whose model takes (batch, 28, 28, 1) float32 in [0, 1].
         test: The test split.
 
     Raises:
-        ModelError: The model cannot be loaded or gives no numbers.
+        ModelError: The model cannot be loaded, or predicts values that are not finite.
     """
     file = kept.folder / SCORES_FILE
-    if (known := _known(file, test)) is not None:
+    if (known := _load(file, test)) is not None:
         return known
     model = load_model(kept.folder / MODEL_FILE)
     model.probabilities(test.images[:BATCH_SIZE])  # compiles
@@ -64,10 +127,10 @@ def score(kept: Retrained, test: TestSplit) -> Scores:
     return scores
 
 
-def _known(file: Path, test: TestSplit) -> Scores | None:
+def _load(file: Path, test: TestSplit) -> Scores | None:
     try:
         with np.load(file) as known:
-            if str(known["test"]) != _name(test):
+            if str(known["test"]) != _digest(test):
                 return None
             return Scores(
                 probabilities=known["probabilities"],
@@ -75,23 +138,23 @@ def _known(file: Path, test: TestSplit) -> Scores | None:
                 milliseconds_per_image=float(known["milliseconds_per_image"]),
                 machine=str(known["machine"]),
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # none yet, or torn
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # not scored yet, or torn
         return None
 
 
 def _save(file: Path, scores: Scores, test: TestSplit) -> None:
-    partial = file.with_suffix(".partial.npz")
+    content = io.BytesIO()
     np.savez(
-        partial,
+        content,
         probabilities=scores.probabilities,
         mirrored=scores.mirrored,
         milliseconds_per_image=scores.milliseconds_per_image,
         machine=scores.machine,
-        test=_name(test),
+        test=_digest(test),
     )
-    partial.replace(file)
+    write_atomically(file, content.getvalue())
 
 
-def _name(test: TestSplit) -> str:
-    """Names the images and labels by content."""
+def _digest(test: TestSplit) -> str:
+    """Identify images and labels by content."""
     return hashlib.md5(test.images.tobytes() + test.labels.tobytes()).hexdigest()

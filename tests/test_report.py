@@ -19,7 +19,7 @@ import pytest
 from report import _say, main
 from reporting.errors import Interrupted
 from reporting.run import Outcome
-from reporting.test_split import load_test_split
+from reporting.scoring import load_test_split
 from search.command_line import STOP_SIGNALS
 from tests.command_line import ROOT, children, run, start, wait_until
 from tests.reporting.made_evidence import made_evidence

@@ -9,8 +9,8 @@ import pandas as pd
 from reporting.drawing.style import new_figure, percent, points
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph, Picture, Table
+from reporting.scoring import TestSplit
 from reporting.statistics import Booleans, interval
-from reporting.test_split import TestSplit
 from search.data.classes import CLASS_NAMES
 from search.data.files import Bytes
 from search.data.split import Split

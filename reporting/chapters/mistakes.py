@@ -11,7 +11,7 @@ from reporting.drawing.gallery import draw_gallery
 from reporting.drawing.style import listed, percent
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph, Picture
-from reporting.test_split import TestSplit
+from reporting.scoring import TestSplit
 from search.data.classes import CLASS_NAMES
 
 _MOST_CONFIDENT: Final = 18

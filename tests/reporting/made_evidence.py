@@ -24,10 +24,9 @@ from reporting.evidence import (
 )
 from reporting.retraining.order import Retrained
 from reporting.retraining.plan import Plan
-from reporting.scoring import Scores
+from reporting.scoring import Scores, TestSplit
 from reporting.settings import ReportSettings
 from reporting.study_tables import read_study
-from reporting.test_split import TestSplit
 from search.data.split import Split, SplitSizes
 from search.study.storage import open_storage
 from search.study.study import split_words

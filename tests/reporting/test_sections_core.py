@@ -6,7 +6,6 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.text import Text
 
@@ -14,7 +13,6 @@ from reporting.chapters import accuracy, facts, limits, tradeoff, verdict
 from reporting.drawing.style import percent, points
 from reporting.evidence import Evidence, Row, differences
 from reporting.page.document import Block, Code, Paragraph, Picture, Table
-from reporting.predictions import write_predictions
 from reporting.retraining.order import Retrained
 from reporting.retraining.plan import Plan
 from search.data.classes import CLASS_NAMES
@@ -201,9 +199,8 @@ def test_an_ensemble_costs_what_all_its_models_cost(evidence: Evidence) -> None:
     assert shown.loc[three, ["parameters", "training CPU s"]].tolist() == ["370,368", "570"]
 
 
-def test_predictions_are_of_the_first_seed(evidence: Evidence, tmp_path: Path) -> None:
-    write_predictions(evidence, tmp_path / "predictions.csv")
-    written = pd.read_csv(tmp_path / "predictions.csv")
+def test_predictions_are_of_the_first_seed(evidence: Evidence) -> None:
+    written = evidence.predictions()
     assert written["image"].tolist() == list(range(1000))
     names = np.array(CLASS_NAMES)
     for row in evidence.scored:

@@ -15,7 +15,7 @@ from reporting.evidence import Evidence
 from reporting.keras_code import keras_code
 from reporting.page.document import Block, Code, Paragraph, Picture, Table
 from reporting.retraining.order import MODEL_FILE
-from reporting.test_split import TestSplit
+from reporting.scoring import TestSplit
 from search.data.classes import CLASS_NAMES
 from spaces.baselines import BASELINES
 from spaces.cnn import CnnConfig, ConvBlock

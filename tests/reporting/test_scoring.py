@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reporting import test_split
-from reporting.test_split import load_test_split, require_test_files
+from reporting import scoring
+from reporting.scoring import load_test_split, require_test_files
 from search.errors import DataError
 from tests.conftest import small_images, write_idx_data
 
@@ -20,7 +20,9 @@ def test_images_and_labels_are_those_of_the_files(small_data_with_test: Path) ->
 
 
 def test_missing_files_are_named(small_data: Path) -> None:
-    with pytest.raises(DataError, match=r"has no t10k-images-idx3-ubyte\.gz \(not downloaded, sin"):
+    with pytest.raises(
+        DataError, match=r"has no t10k-images-idx3-ubyte\.gz \(only the Keras cache"
+    ):
         require_test_files(small_data)
 
 
@@ -35,7 +37,7 @@ def test_what_the_keras_cache_lacks_is_downloaded(
     def fetch(name: str, folder: Path) -> None:
         shutil.copy(small_data_with_test / name, folder)
 
-    monkeypatch.setattr(test_split, "download", fetch)
+    monkeypatch.setattr(scoring, "download", fetch)
     assert len(load_test_split(cache).labels) == 200
 
     def fail(name: str, folder: Path) -> None:
@@ -43,7 +45,7 @@ def test_what_the_keras_cache_lacks_is_downloaded(
 
     for file in cache.glob("t10k*"):
         file.unlink()
-    monkeypatch.setattr(test_split, "download", fail)
+    monkeypatch.setattr(scoring, "download", fail)
     with pytest.raises(DataError, match=r"has no t10k-images.* \(no network\)\. Put t10k-images"):
         load_test_split(cache)
 
