@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from search.command_line import EXIT_CODES, Parser, add_flags, read_flags
 from search.errors import SearchError, StoppedError
-from search.settings import SearchSettings, is_server
+from search.settings import SearchSettings
 from spaces import SpaceError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def make_parser() -> Parser:
 def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> None:
     from search.display import duration
     from search.study.provenance import command_line
+    from search.study.storage import is_server
 
     if outcome.interrupted:
         following = command_line(["run_search.py", *given])

@@ -24,6 +24,7 @@ from search.display import Progress
 from search.engines.samplers import SAMPLERS
 from search.run import make_engine
 from search.settings import SearchSettings
+from search.study.database import Outages
 from search.study.opening import opened_study
 from search.study.storage import mask_password
 from search.study.study import COMPARABLE, FINISHED, Artifacts, Checkpoints
@@ -112,7 +113,10 @@ def measure(
     with tempfile.TemporaryDirectory() as name, ExitStack() as opened:
         folder = Path(name)
         meter = _Meter(workers, seconds)
-        study, claims = opened.enter_context(opened_study(settings, folder, _FACTS, {}, print))
+        outages = Outages(print)
+        study = opened.enter_context(
+            opened_study(settings.study_name, storage, folder, _FACTS, {}, print, outages)
+        )
         trainers = opened.enter_context(_workers(settings, folder, cluster, epoch_seconds))
         meter.study = study
         meter.coordinator = Coordinator(
@@ -123,7 +127,7 @@ def measure(
             Artifacts(folder / "artifacts"),
             Checkpoints(folder / "checkpoints"),
             meter,
-            claims,
+            outages.clock,
         )
         meter.coordinator.run()
     if storage is not None:

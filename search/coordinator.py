@@ -1,4 +1,4 @@
-"""The coordinator: the only process that writes the study, or one of a few (`search.study.claims`).
+"""The coordinator: the only process that writes the study.
 
 It hands trials to workers, answers what they ask, records what they say, and decides when to stop.
 It needs no TensorFlow; only KerasTuner's engine brings it in.
@@ -16,9 +16,8 @@ from optuna.trial import TrialState
 
 from search.display import Display, Progress, RunningTrial
 from search.engines.optuna_engine import Budget, OptunaEngine
-from search.errors import SearchError, StorageError, TakenOverError
+from search.errors import SearchError, StorageError
 from search.settings import SearchSettings
-from search.study.claims import ATTEMPTS, Claims
 from search.study.notes import NOTED_TRIALS, save_trial_note, trial_note
 from search.study.study import (
     FINISHED,
@@ -40,6 +39,7 @@ from search.workers.messages import (
 )
 from search.workers.pool import Died, Worker, Workers
 
+_ATTEMPTS: Final = 3  # a trial that loses this many workers is to blame itself
 _REJECTIONS_IN_A_ROW: Final = 100  # a limit that one model in 50 meets ends no search
 _POLL_SECONDS: Final = 0.25
 
@@ -74,7 +74,7 @@ class Coordinator:
         artifacts: Where the pictures of trials go.
         checkpoints: Where trainings wait that other trials may go on with.
         display: Who shows it.
-        claims: Which trials it may take; None: all.
+        clock: Returns seconds that count against `--trial-timeout`.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class Coordinator:
         artifacts: Artifacts,
         checkpoints: Checkpoints,
         display: Display,
-        claims: Claims | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._claims = claims or Claims()
+        self._clock = clock
         self._settings = settings
         self._study = study
         self._engine = engine
@@ -112,7 +112,6 @@ class Coordinator:
     def stop(self, reason: str) -> None:
         """End the search soon: running trials wait for the next run. Safe in a signal handler."""
         self._stopped_by = reason
-        self._claims.stop(reason)
 
     def run(self) -> str:
         """Search until there is a reason to stop.
@@ -129,7 +128,6 @@ class Coordinator:
         try:
             while not (reason := self._reason_to_stop()):
                 if self.progress.finished >= self._settings.trials:
-                    self._claims.end()
                     return ""
                 self._hand_out()
                 for worker, message in self._workers.poll(_POLL_SECONDS):
@@ -138,11 +136,9 @@ class Coordinator:
                 for worker in list(self._runs):
                     with self._ends_from_outside(worker):
                         self._enforce_limits(worker)
-                if self._claims.look({run.trial.number for run in self._runs.values()}):
-                    self._take_in_others()
                 self._show()
             return reason
-        except (OSError, OptunaError, StorageError, TakenOverError):
+        except (OSError, OptunaError, StorageError):
             # Another write could spoil what a failed one has left; the next run finds the trials.
             self._runs.clear()
             raise
@@ -175,15 +171,12 @@ class Coordinator:
         missing = self._settings.trials - self.progress.finished
         self._workers.start(missing)
         for worker in self._workers.idle(self._runs):
-            if len(self._runs) >= missing or not self._claims.free():
+            if len(self._runs) >= missing:
                 return
             trial = self._engine.ask()
             if trial is None:
                 # What still runs may yet give rise to another.
-                self._exhausted = not self._runs and self._claims.alone()
-                return
-            if not self._claims.take(trial):
-                self._engine.forget(trial)
+                self._exhausted = not self._runs
                 return
             seed = trial_seed(self._settings.seed, trial.number)
             budget, checkpoint = self._budget(trial)
@@ -253,7 +246,8 @@ class Coordinator:
             assert run is not None
             self._runs.pop(worker, None)
             self._workers.replace(worker)
-            self._engine.forget(run.trial)
+            with contextlib.suppress(UpdateFinishedTrialError):
+                self._engine.fail(run.trial)
             self._count()
             self._display.log(f"trial {run.trial.number}: ended from outside")
 
@@ -268,16 +262,6 @@ class Coordinator:
         self._since_best = _finished_since(self._study, best)
         if best is not None and best.value is not None:
             self.progress.best = (best.number, best.value)
-
-    def _take_in_others(self) -> None:
-        before = self.progress.finished
-        self._count()
-        if self.progress.finished != before:
-            self._find_best()
-
-    def _clock(self) -> float:
-        # Stands still while the storage is away: no trial is to blame for that.
-        return time.monotonic() - self._claims.waited_seconds
 
     def _is_wanted(self, run: _Run, built: Built) -> bool:
         run.attrs["parameters"] = built.parameters
@@ -378,8 +362,8 @@ class Coordinator:
     def _try_again(self, run: _Run, reason: str) -> None:
         run.attempts.append(reason)
         run.attrs["attempts"] = run.attempts
-        if len(run.attempts) >= ATTEMPTS:
-            self._fail(run, f"{reason}, {ATTEMPTS} times")
+        if len(run.attempts) >= _ATTEMPTS:
+            self._fail(run, f"{reason}, {_ATTEMPTS} times")
             return
         run.trial.set_user_attr("attempts", run.attempts)
         self._engine.requeue(run.trial)

@@ -4,7 +4,6 @@ SearchError
 ├── DataError      the images or labels are missing, damaged or too few
 ├── SettingsError  a flag, or a combination of flags, that cannot work
 ├── StudyError     the study does not fit this run, or somebody else is writing it
-│   └── TakenOverError   another coordinator has made the study its own
 ├── StorageError   the storage cannot be opened, read or written
 │   └── StoppedError   a signal ended the wait for a database
 ├── ClusterError   the cluster cannot be reached, or has no node that can be used
@@ -26,10 +25,6 @@ class SettingsError(SearchError):
 
 class StudyError(SearchError):
     """The study does not fit this run, or somebody else is writing it."""
-
-
-class TakenOverError(StudyError):
-    """Another coordinator has made the study its own: nothing of it may be written any more."""
 
 
 class StorageError(SearchError):

@@ -2,13 +2,11 @@
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -20,11 +18,12 @@ from search.coordinator import Coordinator
 from search.data.files import find_data, fingerprint
 from search.data.split import load_split
 from search.display import Display
-from search.engines.optuna_engine import OptunaEngine, SharedEngine
+from search.engines.optuna_engine import OptunaEngine
 from search.engines.tuners import TUNERS
 from search.errors import StorageError
-from search.settings import SearchSettings, is_server
+from search.settings import SearchSettings
 from search.study.dashboard import dashboard_command, serve_dashboard
+from search.study.database import Outages
 from search.study.notes import study_note
 from search.study.opening import opened_study
 from search.study.provenance import command_line, commit
@@ -126,9 +125,18 @@ def _search(
     artifacts = Artifacts(directory / "artifacts")
     where = str(journal) if settings.storage is None else mask_password(settings.storage)
     wanted_first = _wanted_first(settings, first)
+    outages = Outages(display.note)
     with (
         storage_errors(where),
-        opened_study(settings, directory, facts, wanted_first, display.note) as (study, claims),
+        opened_study(
+            settings.study_name,
+            settings.storage,
+            directory,
+            facts,
+            wanted_first,
+            display.note,
+            outages,
+        ) as study,
     ):
         save_note(study, study_note(facts))
         _announce(settings, journal, artifacts.directory, display)
@@ -138,15 +146,20 @@ def _search(
             make_engine(
                 settings, study, lambda: _explore(settings, directory / "logs" / "exploring.log")
             ),
-            _workers(settings, data_dir, precision, _log_dir(settings), cluster, display),
+            _workers(settings, data_dir, precision, directory / "logs", cluster, display),
             artifacts,
             Checkpoints(directory / "checkpoints"),
             display,
-            claims,
+            outages.clock,
         )
         before = coordinator.progress.finished
+
+        def stop(reason: str) -> None:
+            coordinator.stop(reason)
+            outages.stop(reason)
+
         # For good: a second Ctrl-C must not cut off what the first one has begun.
-        let_signals_stop(coordinator.stop)
+        let_signals_stop(stop)
         stopped_by = coordinator.run()
         return _outcome(settings, study, where, started, stopped_by, before)
 
@@ -171,8 +184,7 @@ def make_engine(
         "max_epochs": settings.max_epochs,
     }
     if settings.engine == "optuna":
-        engine = SharedEngine if is_server(settings.storage) else OptunaEngine
-        return engine(study, sampler=settings.algorithm, **common)
+        return OptunaEngine(study, sampler=settings.algorithm, **common)
     # Only now: KerasTuner brings TensorFlow with it.
     start_tensorflow(devices=False)
     from search.engines.keras_tuner_engine import SPACE_ATTR, KerasTunerEngine
@@ -253,19 +265,13 @@ def _make_directory(directory: Path) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         probe = directory / ".writable"
         probe.write_bytes(b"\n")
-        probe.unlink(missing_ok=True)  # another that starts just now has removed it
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(
             f"{directory} cannot be written ({error.strerror}); give a folder that you may write, "
             "with free space, by --results-dir."
         ) from error
     return directory
-
-
-def _log_dir(settings: SearchSettings) -> Path:
-    logs = settings.study_dir / "logs"
-    # Several may share the folder.
-    return logs / f"{gethostname()}-{os.getpid()}" if settings.join else logs
 
 
 def _workers(

@@ -16,11 +16,6 @@ ENGINES: Final = ("optuna", "keras-tuner")
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
 
 
-def is_server(storage: str | None) -> bool:
-    """Whether the URL is of a database on a server, which several processes may share."""
-    return storage is not None and not storage.startswith("sqlite")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
     """One search; each field is described by the help of its flag.
@@ -203,10 +198,6 @@ class SearchSettings:
         metavar="URL",
     )
 
-    join: bool = flag(
-        "--join", False, "help others that search this study in a database on a server"
-    )
-
     dashboard: bool = flag(
         "--dashboard",
         False,
@@ -234,8 +225,6 @@ class SearchSettings:
         check_flags(self)
         self._check_engine()
         self._check_cluster()
-        if self.join:
-            self._check_join()
         name = self.study_name
         if name in (".", "..") or any(mark in name for mark in "/\\\0") or not name.strip():
             raise SettingsError(
@@ -270,19 +259,6 @@ class SearchSettings:
         gpus = self.gpus_per_trial or 0.0
         if gpus > 1 and gpus != int(gpus):
             raise SettingsError(f"--gpus-per-trial is {gpus:g}; above 1 it must be whole.")
-
-    def _check_join(self) -> None:
-        if not is_server(self.storage):
-            file = "a journal file" if self.storage is None else "an SQLite file"
-            raise SettingsError(
-                f"--join needs a database on a server, but --storage is {file}, which one process "
-                "searches; add --storage postgresql://user@host/database, or leave --join out."
-            )
-        if self.engine != "optuna":
-            raise SettingsError(
-                f"--join needs --engine optuna, but --engine is {self.engine!r}: only one process "
-                "can keep what KerasTuner's oracles remember. Leave --join out, or use optuna."
-            )
 
     @property
     def algorithm(self) -> str:

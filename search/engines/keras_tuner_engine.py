@@ -88,10 +88,6 @@ class KerasTunerEngine(OptunaEngine):
             self._keep_space()
         self._begin(trial.number, trial.params, trial.user_attrs.get(FACTS_ATTR, {}))
 
-    def forget(self, trial: optuna.Trial) -> None:
-        """See `OptunaEngine`."""
-        self._end(trial.number, None)
-
     def promotable(self) -> set[int]:
         """See `OptunaEngine`."""
         return {int(trial_id) for trial_id in self._oracle.promotable()}
@@ -126,8 +122,10 @@ class KerasTunerEngine(OptunaEngine):
 
     def fail(self, trial: optuna.Trial) -> None:
         """See `OptunaEngine`."""
-        super().fail(trial)
-        self._end(trial.number, None)
+        try:
+            super().fail(trial)
+        finally:  # one that was ended from outside has failed for the oracle
+            self._end(trial.number, None)
 
     def _propose(self, number: int) -> bool:
         self._oracle.seed_trial(self._seed, number)

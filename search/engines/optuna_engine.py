@@ -8,7 +8,6 @@ the end.
 """
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +20,11 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from search.engines.pruners import PRUNERS
 from search.engines.samplers import SAMPLERS, make_sampler, to_grid
 from search.errors import StudyError
-from search.study.database import Database
 from search.study.study import FINISHED
 
 # So many proposals in a row that were tried before mean that little is left: enumerate it. As many
@@ -184,9 +182,6 @@ class OptunaEngine:
         """End a trial that has no value."""
         self._tell(trial, None, TrialState.FAIL)
 
-    def forget(self, trial: optuna.Trial) -> None:
-        """Take in that somebody else has ended the trial."""
-
     def requeue(self, trial: optuna.Trial) -> None:
         """Let the trial wait to be run again, under its number and with its hyperparameters."""
         self._study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
@@ -196,57 +191,6 @@ class OptunaEngine:
             self._study.tell(trial, value, state=state)
         except ValueError as error:  # it runs no more: somebody else has just ended it
             raise UpdateFinishedTrialError(str(error)) from error
-
-
-class SharedEngine(OptunaEngine):
-    """The same, over a study in a `Database`, which other coordinators may search too."""
-
-    def __init__(self, study: optuna.Study, **settings: Any) -> None:
-        super().__init__(study, **settings)
-        assert isinstance(study._storage, Database)
-        self._database = study._storage
-        self._finished_keys: dict[int, str] = {}  # by trial number: these change no more
-
-    def ask(self) -> optuna.Trial | None:
-        """See `OptunaEngine`."""
-        self._database.look_at_others()
-        return super().ask()
-
-    def duplicate_of(self, trial: optuna.Trial) -> int | None:
-        """See `OptunaEngine`; of two that run at once, the later one is the duplicate."""
-        key = _key(trial.params)
-        states = (*FINISHED, TrialState.RUNNING)
-        self._database.look_at_others()
-        for other in self._study.get_trials(deepcopy=False, states=states):
-            if other.number < trial.number and self._key_of(other) == key:
-                self._duplicates += 1
-                return other.number
-        return super().duplicate_of(trial)
-
-    def _key_of(self, trial: FrozenTrial) -> str:
-        if not trial.state.is_finished():
-            return _key(trial.params)
-        if trial.number not in self._finished_keys:
-            self._finished_keys[trial.number] = _key(trial.params)
-        return self._finished_keys[trial.number]
-
-    def forget(self, trial: optuna.Trial) -> None:
-        """See `OptunaEngine`; somebody else may run its configuration again, or this one."""
-        self._tried.pop(_key(trial.params), None)
-
-
-def requeue_abandoned(study: optuna.Study) -> int:
-    """Let the trials wait that a killed coordinator left running; only while nobody else runs.
-
-    Returns:
-        How many there were.
-    """
-    abandoned = 0
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        with suppress(UpdateFinishedTrialError):  # by who gave the study back just now
-            study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            abandoned += 1
-    return abandoned
 
 
 def _key(params: dict[str, CategoricalChoiceType]) -> str:

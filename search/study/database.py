@@ -5,18 +5,18 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
-from sqlalchemy import NullPool, create_engine, event, text
+from sqlalchemy import Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from search.errors import StoppedError
-from search.study.trial_cache import TrialCache
+from search.errors import StoppedError, StudyError
 
 PATIENCE_SECONDS: Final = 600.0
 _RETRY_SECONDS: Final = 0.2
@@ -54,7 +54,7 @@ def one_at_a_time(url: str, what: str) -> Iterator[None]:
         url: The database.
         what: What only one may do at a time.
     """
-    key = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
+    key = _lock_key(what)
     engine = create_engine(url, poolclass=NullPool, **connect_options(url))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
@@ -64,53 +64,39 @@ def one_at_a_time(url: str, what: str) -> Iterator[None]:
         yield
 
 
-class Database(TrialCache):
-    """Optuna's storage in a database on a server that may be away for some minutes.
-
-    Who needs it then waits for it; what was cut off on its way is done again. That may leave a
-    trial that runs nowhere behind (`search.study.leases` finds it), and does nothing twice.
+class Outages:
+    """Waiting for a database server that is away, for a restart or a lost network.
 
     Args:
-        storage: The database, connected to once.
-        say: Takes a line for the person, when the waiting begins and when it ends.
-        patience_seconds: How long to wait in all.
-
-    Raises:
-        StoppedError: (from all methods) `stop` was called, and the database is away.
-        OptunaError: (from all methods) It is away for too long, or refuses what is asked.
+        say: Takes a line for the user, when the waiting begins and when it ends.
+        patience_seconds: Longest wait.
     """
 
     def __init__(
-        self,
-        storage: RDBStorage,
-        say: Callable[[str], None],
-        patience_seconds: float = PATIENCE_SECONDS,
+        self, say: Callable[[str], None], patience_seconds: float = PATIENCE_SECONDS
     ) -> None:
-        super().__init__(storage)
         self.waited_seconds = 0.0
+        self.patience_seconds = patience_seconds
         self._say = say
-        self._patience_seconds = patience_seconds
         self._stopped_by = ""
-        self._cut_off = 0
         self._one_waits = threading.Lock()
-        event.listen(storage.engine, "do_connect", self._connect)
 
     def stop(self, reason: str) -> None:
-        """Wait no more, now and later. Safe in a signal handler."""
+        """Stop waiting, now and later. Safe in a signal handler."""
         self._stopped_by = reason
 
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        """See `BaseStorage`."""
-        cut_off = self._cut_off
-        try:
-            return bool(_set_state(self, trial_id, state, values))
-        except UpdateFinishedTrialError:
-            # What was cut off may have been only the answer.
-            if self._cut_off == cut_off or self.get_trial(trial_id).state != state:
-                raise
-            return True
+    def clock(self) -> float:
+        """Return a monotonic time in seconds that stands still during an outage."""
+        return time.monotonic() - self.waited_seconds
+
+    def wait_in(self, engine: Engine) -> None:
+        """Let each connection that the engine makes wait for the server.
+
+        Raises:
+            StoppedError: (when it connects) `stop` was called, and the server is away.
+            OperationalError: (when it connects) It is away for too long.
+        """
+        event.listen(engine, "do_connect", self._connect)
 
     def _connect(self, dialect: Any, record: Any, args: list[Any], options: dict[str, Any]) -> Any:
         try:
@@ -129,8 +115,8 @@ class Database(TrialCache):
                 waited = time.monotonic() - began
                 if self._stopped_by:
                     raise StoppedError(self._stopped_by) from None
-                if waited >= self._patience_seconds:
-                    self._patience_seconds = 0.0
+                if waited >= self.patience_seconds:
+                    self.patience_seconds = 0.0
                     raise
             else:
                 if told:
@@ -139,11 +125,92 @@ class Database(TrialCache):
                 return connection
             if not told:
                 told = True
-                minutes = self._patience_seconds / 60
+                minutes = self.patience_seconds / 60
                 self._say(
                     f"the database does not answer; waiting up to {minutes:g} min (Ctrl-C stops)"
                 )
             time.sleep(_RETRY_SECONDS)
+
+
+class ServerLock:
+    """A lock in a database, so that one coordinator searches a study.
+
+    The server releases it when this process ends or its connection is lost.
+
+    Args:
+        url: The database.
+        study: Name of the study.
+        outages: Waits while the server is away.
+
+    Raises:
+        StudyError: Another coordinator holds it.
+    """
+
+    def __init__(self, url: str, study: str, outages: Outages) -> None:
+        self._study = study
+        self._key = _lock_key(f"search study {study}")
+        self._engine = create_engine(
+            url, poolclass=NullPool, isolation_level="AUTOCOMMIT", **connect_options(url)
+        )
+        outages.wait_in(self._engine)
+
+    def __enter__(self) -> None:
+        self._connection = self._engine.connect()
+        if self._engine.dialect.name == "postgresql":
+            query = text("SELECT pg_try_advisory_lock(:key)")
+            held = self._connection.scalar(query, {"key": self._key})
+        else:
+            query = text("SELECT GET_LOCK(:key, 0)")
+            held = self._connection.scalar(query, {"key": str(self._key)})
+        if not held:
+            self._connection.close()
+            raise StudyError(
+                f"study {self._study!r} is being searched by another process, which holds its lock "
+                "in the database. Wait for it or stop it, or start another study with --study NAME."
+            )
+
+    def __exit__(self, *error: object) -> None:
+        with suppress(DBAPIError):
+            self._connection.close()
+
+
+def _lock_key(what: str) -> int:
+    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
+
+
+class Database(_CachedStorage):
+    """Optuna's storage in a database on a server that may be away for some minutes.
+
+    Calls wait for it, and a statement that was cut off is repeated. That may leave a trial that
+    nobody runs, which the next search requeues, and does nothing twice.
+
+    Args:
+        storage: The database, connected to once.
+        outages: Waits while the server is away.
+
+    Raises:
+        StoppedError: (from all methods) The wait was stopped.
+        OptunaError: (from all methods) The server is away for too long, or refuses a statement.
+    """
+
+    def __init__(self, storage: RDBStorage, outages: Outages) -> None:
+        super().__init__(storage)
+        self.outages = outages
+        self._cut_off = 0
+        outages.wait_in(storage.engine)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """See `BaseStorage`."""
+        cut_off = self._cut_off
+        try:
+            return bool(_set_state(self, trial_id, state, values))
+        except UpdateFinishedTrialError:
+            # What was cut off may have been only the answer.
+            if self._cut_off == cut_off or self.get_trial(trial_id).state != state:
+                raise
+            return True
 
 
 def _repeated(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,10 +222,9 @@ def _repeated(method: Callable[..., Any]) -> Callable[..., Any]:
                 return method(self, *args, **kwargs)
             except Exception as error:
                 waited = time.monotonic() - began
-                if not _was_cut_off(error) or waited > self._patience_seconds:
+                if not _was_cut_off(error) or waited > self.outages.patience_seconds:
                     raise
                 self._cut_off += 1
-                self.read_all_again()
                 time.sleep(_RETRY_SECONDS)
 
     return repeat
@@ -173,6 +239,6 @@ def _was_cut_off(error: BaseException | None) -> bool:
     return False
 
 
-_set_state = _repeated(TrialCache.set_trial_state_values)
+_set_state = _repeated(_CachedStorage.set_trial_state_values)
 for _name in BaseStorage.__abstractmethods__ - {"set_trial_state_values"}:
-    setattr(Database, _name, _repeated(getattr(TrialCache, _name)))
+    setattr(Database, _name, _repeated(getattr(_CachedStorage, _name)))

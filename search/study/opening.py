@@ -1,4 +1,4 @@
-"""Open a study to be searched: by one process where it is a file, by several on a server."""
+"""Open a study for one coordinator: lock it, check it, and queue what must run first."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -6,78 +6,74 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import make_url
 
-from search.engines.optuna_engine import requeue_abandoned
-from search.settings import SearchSettings, is_server
-from search.study.claims import Claims, SharedClaims
-from search.study.database import Database, one_at_a_time
-from search.study.leases import BEAT_SECONDS, GRACE_SECONDS, Leases
-from search.study.storage import open_storage, repair_journal
-from search.study.study import enqueue_first, lock_study, open_study
+from search.errors import StudyError
+from search.files import locked
+from search.study.database import Database, Outages, ServerLock
+from search.study.storage import is_server, open_storage, repair_journal
+from search.study.study import enqueue_first, open_study, requeue_abandoned
 
 
 @contextmanager
 def opened_study(
-    settings: SearchSettings,
+    name: str,
+    url: str | None,
     directory: Path,
     facts: Mapping[str, Any],
     first: Mapping[str, Mapping[str, Any]],
     say: Callable[[str], None],
-    *,
-    beat_seconds: float = BEAT_SECONDS,
-    grace_seconds: float = GRACE_SECONDS,
-) -> Iterator[tuple[optuna.Study, Claims]]:
-    """Inside, the study is this process' to search, alone or beside others.
+    outages: Outages,
+) -> Iterator[optuna.Study]:
+    """Hold a study for this process, created or continued.
 
     Args:
-        settings: What to search.
-        directory: Folder of the study; of its journal, if there is no database.
+        name: Name of the study.
+        url: Database; None: a journal file in `directory`.
+        directory: Folder of the study.
         facts: What the study stores (see `open_study`).
-        first: Configurations that shall be its first trials, by name.
-        say: Takes what a person must know.
-        beat_seconds: See `Leases`.
-        grace_seconds: See `Leases`.
-
-    Yields:
-        The study, and which of its trials this process may take.
+        first: Configurations of the first trials, by name.
+        say: Takes a line for the user.
+        outages: Waits while a database server is away.
 
     Raises:
-        StudyError: Somebody else searches it, or what it holds does not fit.
+        StudyError: Another process searches it, or its trials are not comparable.
         StorageError: It cannot be opened.
     """
-    name, url = settings.study_name, settings.storage
     journal = directory / "study.journal"
-    if url is None or not is_server(url):
-        with lock_study(_lock_file(directory, name, url), name):
-            if url is None and (cut := repair_journal(journal)):
-                say(f"{journal}: cut off {cut} bytes of an unfinished last line")
-            study = open_study(open_storage(journal, url), name, facts)
-            _requeue(study, say)
-            enqueue_first(study, first)
-            yield study, Claims()
-        return
-    storage = open_storage(journal, url)
-    assert isinstance(storage, RDBStorage)
-    database = Database(storage, say)
-    with one_at_a_time(url, f"open study {name}"):
-        study = open_study(database, name, facts)
-        leases = Leases(study, beat_seconds, grace_seconds)
-        if not settings.join:
-            leases.take_over(say)
-            _requeue(study, say)
+    with _storage(name, url, directory, journal, say, outages) as storage:
+        study = open_study(storage, name, facts)
+        if requeued := requeue_abandoned(study):
+            say(f"{requeued} trials that were cut off will be run again")
         enqueue_first(study, first)
-        leases.open()
-    try:
-        yield study, SharedClaims(study, database, leases, settings.trials, say)
-    finally:
-        leases.close()
+        yield study
 
 
-def _requeue(study: optuna.Study, say: Callable[[str], None]) -> None:
-    if waiting := requeue_abandoned(study):
-        say(f"{waiting} trials that were cut off will be run again")
+@contextmanager
+def _storage(
+    name: str,
+    url: str | None,
+    directory: Path,
+    journal: Path,
+    say: Callable[[str], None],
+    outages: Outages,
+) -> Iterator[BaseStorage]:
+    if url is not None and is_server(url):
+        storage = open_storage(journal, url)
+        assert isinstance(storage, RDBStorage)
+        with ServerLock(url, name, outages):
+            yield Database(storage, outages)
+        return
+    file = _lock_file(directory, name, url)
+    refusal = StudyError(
+        f"study {name!r} is being searched by another process (it holds {file}). Wait for it or "
+        "stop it, or start another study with --study NAME."
+    )
+    with locked(file, refusal):
+        if url is None and (cut := repair_journal(journal)):
+            say(f"{journal}: cut off {cut} bytes of an unfinished last line")
+        yield open_storage(journal, url)
 
 
 def _lock_file(directory: Path, name: str, url: str | None) -> Path:

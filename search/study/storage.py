@@ -15,10 +15,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from search.errors import StorageError, first_line
-from search.settings import is_server
 from search.study.database import connect_options, one_at_a_time
 
 _BLOCK = 1 << 16
+
+
+def is_server(url: str | None) -> bool:
+    """Whether the URL names a database on a server."""
+    return url is not None and not url.startswith("sqlite")
 
 
 def mask_password(url: str) -> str:

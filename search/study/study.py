@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
@@ -19,7 +18,9 @@ from search.data.split import SplitSizes
 from search.errors import StudyError
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-SURPLUS = "surplus"  # an attribute of failed trials that several coordinators began for one place
+# Versions that let several coordinators share a study left this attribute on failed trials that
+# they began for one place; such a trial counts nowhere.
+SURPLUS = "surplus"
 # Facts that make trials comparable; a study never mixes two values of one of them.
 COMPARABLE = ("space", "data", "split", "epochs", "precision", "engine")
 _FLAGS = {
@@ -54,27 +55,6 @@ def split_sizes(words: str) -> SplitSizes:
         raise StudyError(f"the study's split is {words!r}; this version cannot read it.")
     val, train = (part.replace(",", "") for part in match.groups())
     return SplitSizes(train=None if train == "all other" else int(train), val=int(val))
-
-
-def lock_study(file: Path, name: str) -> FileLock:
-    """Hold a study for this process; the system lets go of it when the process ends.
-
-    Args:
-        file: The lock; all who search the study must name the same one.
-        name: Name of the study.
-
-    Raises:
-        StudyError: Another process holds it.
-    """
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise StudyError(
-            f"study {name!r} is being searched by another process (it holds {file}). Wait for it "
-            "or stop it, or start another study with --study NAME."
-        ) from error
-    return lock
 
 
 def open_study(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> optuna.Study:
@@ -137,8 +117,21 @@ def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -
             study.enqueue_trial(dict(params), user_attrs={"baseline": name})
 
 
+def requeue_abandoned(study: optuna.Study) -> int:
+    """Queue the trials again that a killed coordinator left running; only while none is alive.
+
+    Returns:
+        Number of queued trials.
+    """
+    abandoned = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in abandoned:
+        # Optuna has no public way to queue a trial again under its number.
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    return len(abandoned)
+
+
 def count_states(study: optuna.Study) -> Counter[TrialState]:
-    """How many trials are in each state, without those that were one too many."""
+    """Count the trials in each state, without those marked as `SURPLUS`."""
     trials = study.get_trials(deepcopy=False)
     return Counter(trial.state for trial in trials if SURPLUS not in trial.user_attrs)
 

@@ -14,7 +14,7 @@ from search.engines.optuna_engine import OptunaEngine
 from search.errors import SearchError
 from search.run import make_engine
 from search.settings import SearchSettings
-from search.study.leases import BEAT_SECONDS, GRACE_SECONDS
+from search.study.database import Outages
 from search.study.opening import opened_study
 from search.study.storage import open_storage
 from search.study.study import Artifacts, Checkpoints
@@ -77,8 +77,6 @@ def search(
     stop_after: int | None = None,
     silence_seconds: float = 60,
     first: dict[str, dict[str, Any]] | None = None,
-    beat_seconds: float = BEAT_SECONDS,
-    grace_seconds: float = GRACE_SECONDS,
     **flags: Any,
 ) -> tuple[optuna.Study, str]:
     """Run a search to its end.
@@ -93,8 +91,6 @@ def search(
         stop_after: Ask the coordinator to stop when so many trials have ended.
         silence_seconds: A worker that says nothing for so long is replaced.
         first: Configurations that are enqueued.
-        beat_seconds: See `search.study.leases`.
-        grace_seconds: See `search.study.leases`.
         **flags: Fields of `SearchSettings`.
 
     Returns:
@@ -109,17 +105,10 @@ def search(
     )
     facts = FACTS | {"engine": settings.engine}
     shown = display or RecordingDisplay()
-    opened = opened_study(
-        settings,
-        directory,
-        facts,
-        first or {},
-        shown.note,
-        beat_seconds=beat_seconds,
-        grace_seconds=grace_seconds,
-    )
+    outages = Outages(shown.note)
+    opened = opened_study("test", url, directory, facts, first or {}, shown.note, outages)
     trainers = workers_at(place, settings, directory, space, silence_seconds)
-    with opened as (study, claims), trainers as workers:
+    with opened as study, trainers as workers:
         coordinator = Coordinator(
             settings,
             study,
@@ -128,7 +117,7 @@ def search(
             Artifacts(directory / "artifacts"),
             Checkpoints(directory / "checkpoints"),
             shown,
-            claims,
+            outages.clock,
         )
         if stop_after is not None:
             ended: list[str] = []

@@ -72,19 +72,3 @@ def test_the_study_is_named_after_its_space() -> None:
     assert SearchSettings().study_name == "cnn"
     assert SearchSettings(space="package.module:Class").study_name == "package.module.Class"
     assert SearchSettings(study="mine").study_name == "mine"
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ({}, "--join needs a database on a server, but --storage is a journal file"),
-        ({"storage": "sqlite:///a.db"}, "--storage is an SQLite file, .*or leave --join out"),
-        (
-            {"storage": "postgresql://host/a", "engine": "keras-tuner"},
-            "--join needs --engine optuna, but --engine is 'keras-tuner'.*Leave --join out",
-        ),
-    ],
-)
-def test_only_what_several_can_search_is_joined(flags: dict[str, Any], message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
-        SearchSettings(join=True, **flags)

@@ -7,6 +7,7 @@ import keras_tuner
 import numpy as np
 import optuna
 import pytest
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engines.keras_tuner_engine import FACTS_ATTR
@@ -188,7 +189,8 @@ def test_a_trial_that_somebody_ends_in_the_dashboard_holds_up_no_bracket(tmp_pat
     first = engine.ask()
     assert first is not None
     study.tell(first.number, state=TrialState.FAIL)
-    engine.forget(first)
+    with pytest.raises(UpdateFinishedTrialError):
+        engine.fail(first)
     promoted = []
     for _ in range(14):
         trial = engine.ask()

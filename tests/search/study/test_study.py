@@ -1,22 +1,32 @@
 """The study: one holder, comparable trials only."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import optuna
 import pytest
 
 from search.errors import StudyError
-from search.study.study import COMPARABLE, enqueue_first, lock_study, open_study
+from search.study.database import Outages
+from search.study.opening import opened_study
+from search.study.study import COMPARABLE, enqueue_first, open_study
 from tests.search.harness import FACTS
 
 
-def test_only_one_process_holds_a_study(tmp_path: Path) -> None:
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/study.db"])
+def test_only_one_process_holds_a_study(tmp_path: Path, url: str | None) -> None:
+    def opened(name: str = "mine") -> AbstractContextManager[optuna.Study]:
+        database = None if url is None else url.format(tmp_path)
+        return opened_study(name, database, tmp_path, FACTS, {}, print, Outages(print))
+
     with (
-        lock_study(tmp_path / "search.lock", "mine"),
+        opened(),
         pytest.raises(StudyError, match=r"study 'mine' is being searched by another .*--study NAM"),
+        opened(),
     ):
-        lock_study(tmp_path / "search.lock", "mine")
-    lock_study(tmp_path / "search.lock", "mine").release()
+        pass
+    with opened():
+        pass
 
 
 @pytest.mark.parametrize("fact", COMPARABLE)
