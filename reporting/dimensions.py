@@ -1,4 +1,4 @@
-"""What each hyperparameter of a study could be, and its place on an axis from 0 to 1."""
+"""The hyperparameters of a study: their ranges and choices, and where a value lies in them."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -18,19 +18,20 @@ from reporting.study_tables import Record
 
 _LONGEST: Final = 14
 _MOST_CELLS: Final = 6
+_MOST_TICKS: Final = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimension:
-    """One hyperparameter.
+    """One hyperparameter: a range, or a list of choices.
 
     Args:
-        name: Of the hyperparameter.
-        choices: All values, in order, of a categorical one; else empty.
-        low: Smallest value of a numeric one.
-        high: Largest.
-        log: Whether it is drawn on a log scale.
-        whole: Whether it is an integer.
+        name: Name of the hyperparameter.
+        choices: All values of a categorical one, in order; empty for a range.
+        low: Smallest value of a range.
+        high: Largest value of a range.
+        log: Whether the range is sampled on a log scale.
+        whole: Whether the range is of integers.
     """
 
     name: str
@@ -42,11 +43,16 @@ class Dimension:
 
     @property
     def numeric(self) -> bool:
-        """Whether it is drawn from a range."""
+        """Whether it is a range."""
         return not self.choices
 
+    @property
+    def few_integers(self) -> bool:
+        """Whether it is a range of so few integers that each can be shown."""
+        return self.numeric and self.whole and self.high - self.low < _MOST_CELLS
+
     def positions(self, values: pd.Series) -> pd.Series:
-        """Where values lie between the low end, 0, and the high end, 1; missing stay missing."""
+        """Return the place of each value between the low end, 0, and the high end, 1."""
         if self.choices:
             places = {choice: index for index, choice in enumerate(self.choices)}
             last = max(len(self.choices) - 1, 1)
@@ -57,38 +63,53 @@ class Dimension:
             numbers, low, high = np.log(numbers), float(np.log(low)), float(np.log(high))
         return (numbers - low) / (high - low) if high > low else numbers * 0 + 0.5
 
-    def at(self, position: float) -> float:
-        """The value of a numeric one at a position, the inverse of `positions`."""
-        if self.log:
-            return float(self.low * (self.high / self.low) ** position)
-        return self.low + (self.high - self.low) * position
-
     def cells(self, values: pd.Series) -> tuple[pd.Series, list[str]]:
-        """Sort values into at most a few cells.
+        """Sort values into a few cells: choices, single integers, or six equal parts of the range.
 
         Returns:
-            The index of each value's cell (missing for missing values), and the cells' labels:
-            choices, single integers, or ranges of equal width on the dimension's scale.
+            The index of each value's cell, NaN for missing values, and the labels of all cells.
         """
         if self.choices:
             places = {choice: float(index) for index, choice in enumerate(self.choices)}
             cells = values.map(lambda value: places.get(value, np.nan)).astype(float)
             return cells, [short(choice) for choice in self.choices]
-        if self.whole and self.high - self.low < _MOST_CELLS:
+        if self.few_integers:
             numbers = pd.to_numeric(values, errors="coerce").astype(float)
             return numbers - self.low, [
                 str(number) for number in range(int(self.low), int(self.high) + 1)
             ]
-        places_ = self.positions(values)
-        edges = [self.at(index / _MOST_CELLS) for index in range(_MOST_CELLS + 1)]
+        edges = [self._at(index / _MOST_CELLS) for index in range(_MOST_CELLS + 1)]
         labels = [f"{short(low)} to\n{short(high)}" for low, high in pairwise(edges)]
-        return np.floor(places_ * _MOST_CELLS).clip(0, _MOST_CELLS - 1), labels
+        cells = np.floor(self.positions(values) * _MOST_CELLS).clip(0, _MOST_CELLS - 1)
+        return cells, labels
+
+    def ticks(self) -> dict[float, str]:
+        """Return the labels of an axis from 0 to 1, by their positions."""
+        if self.choices:
+            values = list(self.choices)
+            values = values if len(values) <= _MOST_TICKS else [values[0], values[-1]]
+        elif self.few_integers:
+            values = list(range(int(self.low), int(self.high) + 1))
+        else:
+            ends: list[float] = [self.low, self._round(self._at(0.5)), self.high]
+            values = [int(end) for end in ends] if self.whole else ends
+        positions = self.positions(pd.Series(values, dtype=object))
+        return {place: short(value) for place, value in zip(positions, values, strict=True)}
+
+    def _at(self, position: float) -> float:
+        """Return the value at a position, the inverse of `positions` for a range."""
+        if self.log:
+            return float(self.low * (self.high / self.low) ** position)
+        return self.low + (self.high - self.low) * position
+
+    def _round(self, value: float) -> float:
+        return float(f"{value:.1g}") if self.log else round(value) if self.whole else value
 
 
 def dimensions(record: Record) -> dict[str, Dimension]:
-    """All hyperparameters that any trial of the study was asked for, by name.
+    """Return the hyperparameters of all trials of a study by name.
 
-    Ranges and choices are joined where a study knows a name with several.
+    A name with several ranges or lists of choices gets the range or the list that holds them all.
     """
     found: dict[str, Dimension] = {}
     for trial in record.frozen:
@@ -98,7 +119,7 @@ def dimensions(record: Record) -> dict[str, Dimension]:
 
 
 def short(value: Hashable) -> str:
-    """A value as an axis can show it."""
+    """Return a value as an axis can show it."""
     if isinstance(value, float):
         return f"{value:.3g}"
     words = str(value)
@@ -106,7 +127,7 @@ def short(value: Hashable) -> str:
 
 
 def brief(name: str, longest: int) -> str:
-    """A name of at most that many characters: its beginning and its end tell it from others."""
+    """Return a name cut in its middle, since its ends tell it from others."""
     if len(name) <= longest:
         return name
     head = (longest - 1) // 3

@@ -44,6 +44,7 @@ CHAPTERS: Final = (
     Chapter("progress", "How the search went"),
     Chapter("pruning", "Was pruning fair?", complete=10),
     Chapter("importance", "What mattered", complete=20),
+    Chapter("regularization", "Batch normalization and dropout", complete=20),
     Chapter("space_health", "Is the space right?", complete=20),
     Chapter("winner", "The winner"),
     Chapter("classes", "Class by class"),

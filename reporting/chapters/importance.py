@@ -1,194 +1,358 @@
-"""What mattered: importance of each hyperparameter, slices, pairs, and what the best share."""
+"""What mattered: the importance of each hyperparameter, and accuracy by their values."""
 
+import math
+import warnings
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Final
 
 import numpy as np
+import optuna
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.colors import Normalize
+from matplotlib.ticker import PercentFormatter
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState
 
-from reporting.analysis.importances import EVALUATOR, LEAST_TRIALS, Importances, importances
+from reporting.chapters import regularization
 from reporting.dimensions import Dimension, brief, dimensions, short
-from reporting.drawing.axes import (
-    below_words,
-    lower_end,
-    scatter_accuracies,
-    set_accuracy_axis,
-)
-from reporting.drawing.choices import choice_blocks
-from reporting.drawing.landscape import pair_map, parallel_coordinates
-from reporting.drawing.style import BLUE, ORANGE, VERMILION, new_figure, percent, plain
+from reporting.drawing.axes import below_words, lower_end
+from reporting.drawing.parallel import draw_parallel
+from reporting.drawing.slices import draw_slices
+from reporting.drawing.style import ACCURACIES, BLUE, listed, new_figure, percent
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Paragraph, Picture, Table
+from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record
 
 _FEW: Final = 50
-_MOST_BARS: Final = 15
+_MOST_ROWS: Final = 15
 _SLICES: Final = 4
 _LONGEST_NAME: Final = 30
 
+_LEAST_TRIALS: Final = 4
+_MOST_TRIALS: Final = 2_000
+_MOST_DRAWS: Final = 40
+_LEAST_DRAWS: Final = 5
+# Of all draws together: about one second.
+_DRAWN_TRIALS: Final = 5_000
+# Optuna's documentation asks for five or more trials above the target quantile.
+_LEAST_TOP: Final = 5
+_QUANTILE: Final = 0.1
+
+_MOST_AXES: Final = 7
+_MOST_LINES: Final = 200
+_LEAST_BEST: Final = 5
+_MOST_BEST: Final = 10
+
 
 def blocks(evidence: Evidence) -> list[Block]:
-    """Importances with their spread, then accuracies by the values that matter most."""
+    """Importance of all hyperparameters, then accuracy by the values of the first."""
     record = evidence.record
     found = importances(record)
-    known = dimensions(record)
+    if found is None:
+        return [
+            Paragraph(
+                f"Importance cannot be computed: it needs {_LEAST_TRIALS} complete trials that "
+                "differ in accuracy and in some hyperparameter."
+            )
+        ]
     written: list[Block] = []
-    complete = int((record.trials["state"] == "COMPLETE").sum())
-    if complete < _FEW:
+    if found.complete < _FEW:
         written.append(
             Paragraph(
-                f"Only {complete} complete trial{'s' if complete > 1 else ''}: with fewer than "
-                f"{_FEW} all of this chapter is a hint, not a finding.",
+                f"With {found.complete} complete trials this chapter gives hints, not findings; "
+                f"from {_FEW} on it is worth acting on.",
                 strong=True,
             )
         )
-    if found is None:
-        written.append(
-            Paragraph(
-                f"Importance cannot be computed: it takes {LEAST_TRIALS} complete trials that "
-                "differ in accuracy and in some hyperparameter."
-            )
-        )
-    else:
-        names = [str(name) for name in found.table.index]
-        written += [_bars(found), _table(found), Paragraph(_method(found))]
-        written.append(_slices(record, [known[name] for name in names[:_SLICES]]))
-        written += pair_map(record, [known[name] for name in names])
-        written.append(parallel_coordinates(record, [known[name] for name in names]))
-    written += choice_blocks(record, known)
+    known = dimensions(record)
+    ordered = [known[name] for name in found.table.index]
+    written += [_importance_picture(found), _importance_table(found), Paragraph(_method(found))]
+    written += _slices(record, ordered)
+    written += _pair(record, ordered)
+    written.append(_parallel(record, ordered))
     return written
+
+
+# Importance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Importances:
+    """Shares of importance of all hyperparameters, which sum to 1.
+
+    Args:
+        table: By name, the highest `median` first: `share` over all trials used; `median`, `low`
+            and `high` (50, 5 and 95 % points) over bootstrap draws; `n`, the trials that have the
+            hyperparameter.
+        trials: Number of complete trials used.
+        complete: Number of complete trials in the study.
+        top: Number of best trials compared with all, with those equal to the last of them.
+        draws: Number of bootstrap draws.
+    """
+
+    table: pd.DataFrame
+    trials: int
+    complete: int
+    top: int
+    draws: int
+
+
+def importances(record: Record) -> Importances | None:
+    """Return which hyperparameters tell the best complete trials from all complete trials.
+
+    Pruned trials are left out: their accuracy after fewer epochs cannot be ranked with final ones.
+    Conditional hyperparameters are compared among the trials that have them.
+
+    Returns:
+        None for fewer than four complete trials, and where all are equally good or alike.
+    """
+    complete = [
+        trial
+        for trial in record.frozen
+        if trial.state == TrialState.COMPLETE
+        and trial.value is not None
+        and math.isfinite(trial.value)
+    ]
+    rng = np.random.default_rng(0)
+    used = complete
+    if len(complete) > _MOST_TRIALS:
+        chosen = sorted(rng.choice(len(complete), _MOST_TRIALS, replace=False))
+        used = [complete[index] for index in chosen]
+    if len(used) < _LEAST_TRIALS or len({trial.value for trial in used}) < 2:
+        return None
+    top = max(math.ceil(_QUANTILE * len(used)), min(_LEAST_TOP, len(used) // 2))
+    shares = _shares(used, top)
+    if shares.empty or shares.nunique() == 1:
+        return None
+    draws = max(_LEAST_DRAWS, min(_MOST_DRAWS, _DRAWN_TRIALS // len(used)))
+    drawn = pd.DataFrame(
+        [
+            _shares([used[index] for index in rng.integers(0, len(used), len(used))], top)
+            for _ in range(draws)
+        ],
+        columns=shares.index,
+    ).fillna(0.0)
+    values = sorted((trial.value or 0.0 for trial in used), reverse=True)
+    table = pd.DataFrame(
+        {
+            "share": shares,
+            "median": drawn.median(),
+            "low": drawn.quantile(0.05),
+            "high": drawn.quantile(0.95),
+            "n": [sum(name in trial.params for trial in used) for name in shares.index],
+        }
+    )
+    return Importances(
+        table=table.sort_values(["median", "share"], ascending=False, kind="stable"),
+        trials=len(used),
+        complete=len(complete),
+        top=sum(value >= values[top - 1] for value in values),
+        draws=draws,
+    )
+
+
+def _shares(trials: list[FrozenTrial], top: int) -> pd.Series:
+    # Half a trial less than `top`, so that rounding cannot take in one more.
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=(top - 0.5) / len(trials))
+    with warnings.catch_warnings():
+        # About conditional hyperparameters that one trial has: they count as unimportant.
+        warnings.simplefilter("ignore")
+        found = get_param_importances(_Sample(trials), evaluator=evaluator)
+    return pd.Series(found, dtype=float)
+
+
+class _Sample(optuna.Study):
+    """A study of given trials, some of which may be there more than once."""
+
+    def __init__(self, trials: list[FrozenTrial]) -> None:
+        storage = optuna.storages.InMemoryStorage()
+        study = optuna.create_study(storage=storage, direction="maximize")
+        super().__init__(study.study_name, storage)
+        self._sample = trials
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """See `optuna.Study`."""
+        return [trial for trial in self._sample if states is None or trial.state in states]
+
+
+def _importance_finding(found: Importances) -> str:
+    table = found.table
+    first = table.iloc[0]
+    range_ = f"{100 * first['low']:.0f} to {100 * first['high']:.0f} %"
+    if len(table) == 1 or first["low"] > table["high"].iloc[1:].max():
+        return (
+            f"{table.index[0]} mattered most: {percent(first['median'], 0)} of the importance "
+            f"({range_})"
+        )
+    rivals = table.index[table["high"] >= first["low"]].tolist()
+    if len(rivals) > _SLICES:
+        return (
+            f"Which hyperparameter mattered most is uncertain: {rivals[0]} ({range_}) overlaps "
+            f"with {len(rivals) - 1} others"
+        )
+    return f"{listed(rivals)} mattered most; their order is uncertain"
+
+
+def _importance_picture(found: Importances) -> Picture:
+    rows = found.table.head(_MOST_ROWS).iloc[::-1]
+    figure, axes = new_figure(0.9 + 0.24 * len(rows))
+    places = np.arange(len(rows))
+    axes.hlines(places, rows["low"], rows["high"], color=BLUE, linewidth=2.5, alpha=0.4)
+    axes.plot(rows["median"], places, "o", color=BLUE, markersize=6)
+    labels = [f"{brief(str(name), _LONGEST_NAME)} ({row.n:.0f})" for name, row in rows.iterrows()]
+    axes.set_yticks(places, labels, fontsize=8)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.set_xlim(left=0)
+    axes.set_xlabel("share of the importance of all hyperparameters")
+    caption = (
+        f"Point: median over {found.draws} bootstrap draws of the trials; line: 5 to 95 %. In "
+        "brackets: complete trials that have the hyperparameter."
+    )
+    if len(found.table) > len(rows):
+        caption += f" The first {len(rows)} of {len(found.table)}."
+    return Picture(
+        name="importance", finding=_importance_finding(found), caption=caption, figure=figure
+    )
+
+
+def _importance_table(found: Importances) -> Table:
+    return Table(
+        name="importance",
+        caption="Share of the importance: over all trials, and over bootstrap draws",
+        columns=[
+            Column("hyperparameter", "hyperparameter"),
+            Column("share", "all trials", format=lambda share: percent(share, 1)),
+            Column("median", "median", format=lambda share: percent(share, 1)),
+            Column("low", "5 %", format=lambda share: percent(share, 1)),
+            Column("high", "95 %", format=lambda share: percent(share, 1)),
+            Column("n", "n"),
+        ],
+        items=found.table.rename_axis("hyperparameter").reset_index(),
+        fold=True,
+    )
 
 
 def _method(found: Importances) -> str:
     text = (
-        f"Evaluator: {EVALUATOR}. It asks which hyperparameters are distributed differently among "
-        f"the best {found.top} than among all {found.trials} complete trials; a conditional one "
-        "is compared among the trials that have it. The method itself is not random; its spread "
-        f"is that over {found.draws} bootstrap draws of the trials (5 to 95 %). Pruned trials are "
-        "left out, since accuracies after fewer epochs cannot be ranked with final ones, so this "
-        "is about trials that were good enough not to be pruned. It shows what goes along with "
-        "high accuracy in this search, which is not proof of a cause."
+        "Method: conditional PED-ANOVA (optuna.importance.PedAnovaImportanceEvaluator). It "
+        f"compares the values among the best {found.top} with those among all {found.trials} "
+        "complete trials; a conditional hyperparameter is compared among the trials that have it. "
+        "Pruned trials are left out, because accuracies after fewer epochs cannot be ranked with "
+        "final ones. Importance is correlation within this search, not proof of a cause."
     )
     if found.trials < found.complete:
-        text += f" Used: {found.trials} drawn at random of {found.complete} complete trials."
+        text += f" Used: {found.trials} random trials of {found.complete} complete ones."
     return text
 
 
-def _bars(found: Importances) -> Picture:
-    rows = found.table.head(_MOST_BARS).iloc[::-1]
-    figure, axes = new_figure(0.9 + 0.24 * len(rows))
-    places = np.arange(len(rows))
-    axes.barh(places, rows["share"], color=BLUE, height=0.65)
-    axes.hlines(places, rows["low"], rows["high"], color="black", linewidth=1.2)
-    ends = np.concatenate([rows["low"], rows["high"]])
-    axes.plot(ends, np.tile(places, 2), linestyle="none", marker="|", color="black")
-    labels = [f"{brief(str(name), _LONGEST_NAME)} ({row.n:.0f})" for name, row in rows.iterrows()]
-    axes.set_yticks(places, labels, fontsize=8)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes.set_xlim(left=0)
-    axes.set_xlabel("share of the importance of all hyperparameters")
-    axes.grid(axis="y", visible=False)
-    first = found.table.iloc[0]
-    name = found.table.index[0]
-    apart = len(found.table) == 1 or first["low"] > found.table["high"].iloc[1:].max()
-    finding = f"{name} mattered most, with {percent(first['share'], 0)} of the importance"
-    if not apart:
-        finding += ", but the spreads overlap: the order is not certain"
-    return Picture(
-        name="importance",
-        finding=finding,
-        caption="Bars: share of importance; black lines: 5 to 95 % over bootstrap draws; in "
-        "brackets: complete trials that have the hyperparameter."
-        + (
-            f" The first {len(rows)} of {len(found.table)}." if len(found.table) > len(rows) else ""
-        ),
-        figure=figure,
-    )
+# Accuracy by the values of one hyperparameter, of two, and of all
 
 
-def _table(found: Importances) -> Table:
-    values = found.table.reset_index()
-    shown = pd.DataFrame(
-        {
-            "hyperparameter": values["hyperparameter"],
-            "share": [percent(value, 1) for value in values["share"]],
-            "5 to 95 %": [
-                f"{100 * row.low:.1f} to {100 * row.high:.1f} %" for row in values.itertuples()
-            ],
-            "n": values["n"],
-        }
-    )
-    caption = "Importance of all hyperparameters, and its spread over bootstrap draws"
-    return Table(name="importance", caption=caption, shown=shown, values=values, fold=True)
-
-
-def _slices(record: Record, shown: list[Dimension]) -> Picture:
-    complete = record.complete.dropna(subset="value")
-    values = complete["value"].astype(float)
-    low, high = lower_end(values), float(values.max())
-    rows = (len(shown) + 1) // 2
-    figure, _ = new_figure(0.6 + 2.4 * rows, nrows=rows, ncols=2, squeeze=False, sharey=True)
-    best, below = int(values.index[0]), 0
-    for axes, dimension in zip(figure.axes, shown, strict=False):
-        below += _slice(axes, dimension, record.params[dimension.name], values, low)
-        set_accuracy_axis(axes, low, high)
-    for axes in figure.axes[len(shown) :]:
-        axes.set_axis_off()
-    for axes in figure.axes[: len(shown) : 2]:
-        axes.set_ylabel("validation accuracy")
+def _slices(record: Record, ordered: list[Dimension]) -> Iterator[Block]:
+    others = [dimension for dimension in ordered if not regularization.covers(dimension.name)]
+    shown = others[:_SLICES]
+    if not shown:
+        return
+    figure, below = draw_slices(record, shown)
+    best = int(record.complete.index[0])
     had = [d.name for d in shown if pd.notna(record.params.at[best, d.name])]
-    values_words = ", ".join(f"{name} {short(record.params.at[best, name])}" for name in had)
-    return Picture(
+    values = ", ".join(f"{name} {short(record.params.at[best, name])}" for name in had)
+    elsewhere = (
+        " Batch normalization and dropout have a chapter of their own."
+        if len(others) < len(ordered)
+        else ""
+    )
+    yield Picture(
         name="importance-slices",
-        finding=f"The best trial, {best}, has {values_words or 'none of these'}",
-        caption="Complete trials by each of the most important hyperparameters; star: the best "
-        "trial; short lines: medians of choices. Other hyperparameters vary as well."
+        finding=f"The best trial, {best}, has {values or 'none of these'}",
+        caption="Complete trials by the most important hyperparameters; star: the best trial; "
+        f"short lines: medians. The other hyperparameters vary as well.{elsewhere}"
         + below_words(below),
         figure=figure,
     )
 
 
-def _slice(
-    axes: Axes, dimension: Dimension, params: pd.Series, values: pd.Series, low: float
-) -> int:
-    have = params.loc[values.index].dropna()
-    y = values.loc[have.index]
-    axes.set_title(f"{brief(dimension.name, _LONGEST_NAME)} (n = {len(have)})", fontsize=9)
-    if dimension.numeric:
-        x = have.astype(float)
-        if dimension.log:
-            _log_axis(axes, dimension)
-        elif dimension.whole:
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+def _pair(record: Record, ordered: list[Dimension]) -> Iterator[Block]:
+    """Median accuracy by two hyperparameters: the first pair with several trials in most cells."""
+    values = record.complete["value"].dropna().astype(float)
+    params = record.params.loc[values.index]
+    for across, up in combinations(ordered, 2):
+        x, x_labels = across.cells(params[across.name])
+        y, y_labels = up.cells(params[up.name])
+        grouped = values.groupby([y, x]).agg(["median", "size"])
+        if len(grouped) > 1 and grouped["size"].median() > 1:
+            break
     else:
-        cells, labels = dimension.cells(have)
-        for cell, group in y.groupby(cells):
-            axes.hlines(group.median(), cell - 0.3, cell + 0.3, color=ORANGE, linewidth=2.5)
-        x = cells + np.random.default_rng(0).uniform(-0.18, 0.18, len(cells))
-        small = len(labels) > 4
-        axes.set_xticks(
-            range(len(labels)),
-            labels,
-            fontsize=7 if small else 8,
-            rotation=30 if small else 0,
-            ha="right" if small else "center",
+        return
+    medians = np.full((len(y_labels), len(x_labels)), np.nan)
+    figure, axes = new_figure(min(1.2 + 0.5 * len(y_labels), 6.0))
+    axes.grid(visible=False)
+    norm = Normalize(lower_end(grouped["median"]), float(grouped["median"].max()))
+    for (row, column), cell in grouped.iterrows():
+        medians[int(row), int(column)] = cell["median"]
+        axes.text(
+            column,
+            row,
+            f"{percent(cell['median'], 1)}\nn = {cell['size']:.0f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if float(norm(cell["median"])) > 0.5 else "black",
         )
-        axes.set_xlim(-0.5, len(labels) - 0.5)
-    below = scatter_accuracies(
-        axes, x.to_numpy(float), y.to_numpy(float), low, color=BLUE, alpha=0.6
+    image = axes.imshow(medians, cmap=ACCURACIES, norm=norm, aspect="auto", origin="lower")
+    axes.set_xticks(range(len(x_labels)), x_labels, fontsize=7)
+    axes.set_yticks(range(len(y_labels)), y_labels, fontsize=7)
+    axes.set_xlabel(brief(across.name, 60))
+    axes.set_ylabel(brief(up.name, 30))
+    bar = figure.colorbar(image, ax=axes, format=PercentFormatter(1.0, symbol=" %"), pad=0.02)
+    bar.set_label("median validation accuracy", fontsize=8)
+    row, column = grouped[grouped["size"] > 1]["median"].idxmax()
+    words = [
+        labels[int(cell)].replace("\n", " ")
+        for labels, cell in ((x_labels, column), (y_labels, row))
+    ]
+    yield Picture(
+        name="importance-pair",
+        finding=f"The highest median of two or more trials is at {across.name} {words[0]} and "
+        f"{up.name} {words[1]} (n = {grouped.loc[(row, column), 'size']:.0f})",
+        caption="Median accuracy of the complete trials in each cell; empty: no trials. Shown for "
+        "the most important pair that has two or more trials in most cells.",
+        figure=figure,
     )
-    if values.index[0] in x.index:
-        star = x.loc[values.index[0]], values.iloc[0]
-        axes.scatter(*star, marker="*", s=140, color=VERMILION, edgecolor="white", zorder=4)
-    plain(axes)
-    return below
 
 
-def _log_axis(axes: Axes, dimension: Dimension) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    if dimension.high < 100 * dimension.low:
-        # Powers of ten are too few to read it by.
-        ticks = [dimension.at(index / 4) for index in range(5)]
-        axes.set_xticks(ticks, [short(round(t) if dimension.whole else t) for t in ticks])
+def _parallel(record: Record, ordered: list[Dimension]) -> Picture:
+    shown = ordered[:_MOST_AXES]
+    values = record.complete["value"].dropna().astype(float)
+    count = min(max(_LEAST_BEST, round(0.1 * len(values))), _MOST_BEST, len(values))
+    drawn = values.head(_MOST_LINES)
+    figure, low = draw_parallel(record.params, drawn, shown, count)
+    caption = (
+        "One line for each complete trial, over the most important hyperparameters from left to "
+        f"right; the darker, the more accurate. Thick: the best {count}."
+    )
+    if len(drawn) < len(values):
+        caption += f" Drawn: the best {_MOST_LINES}."
+    if drawn.min() < low:
+        caption += f" Trials below {percent(low, 1)} end at the foot."
+    return Picture(
+        name="importance-parallel",
+        finding=f"The best {count} of {len(values)} complete trials "
+        f"({percent(values.iloc[count - 1])} to {percent(values.iloc[0])}) "
+        f"{_agreement(record, values.index[:count], shown)}",
+        caption=caption,
+        figure=figure,
+    )
+
+
+def _agreement(record: Record, best: pd.Index, shown: list[Dimension]) -> str:
+    same = []
+    for dimension in shown:
+        chosen = record.params.loc[best, dimension.name]
+        if not dimension.numeric and chosen.notna().all() and chosen.nunique() == 1:
+            same.append(f"{dimension.name} {short(chosen.iloc[0])}")
+    return f"share {listed(same)}" if same else "have no choice in common"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,6 +21,8 @@ SKY: Final = "#56B4E9"
 GREY: Final = "#7F7F7F"
 CYCLE: Final = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
 STATES: Final = {"COMPLETE": BLUE, "PRUNED": ORANGE, "FAIL": VERMILION, "RUNNING": GREY}
+# For accuracies, the highest dark: readable in grey and to colour-blind readers.
+ACCURACIES: Final = colormaps["cividis_r"]
 WIDTH_INCHES: Final = 8.0
 
 

@@ -1,0 +1,86 @@
+"""The chapter on mistakes and confidence."""
+
+import numpy as np
+import pytest
+
+from reporting.analysis.calibration import calibration_error
+from reporting.chapters import classes, mistakes
+from reporting.evidence import Evidence
+from search.data.classes import CLASS_NAMES
+from tests.reporting.made_evidence import planted, true_labels
+from tests.reporting.written import pictures, words
+
+
+def test_no_mistakes_at_all(evidence: Evidence) -> None:
+    perfect = planted(evidence, [true_labels(evidence)] * 2)
+    assert "No image was taken for another class." in words(classes.blocks(perfect))
+    said = words(mistakes.blocks(perfect))
+    assert "On average over 2 seeds 0 of 1,000 test images are wrong." in said
+    assert "no test image is wrong" in said
+    assert "No test image is wrong under all 2 seeds." in said
+
+
+def test_mistakes_are_counted(evidence: Evidence) -> None:
+    row = evidence.tuned
+    assert row is not None
+    section = mistakes.blocks(evidence)
+    mean = row.probabilities.mean(axis=0)
+    wrong = mean.argmax(axis=1) != row.labels
+    surest = int(np.argmax(np.where(wrong, mean.max(axis=1), 0)))
+    confident = pictures(section)["mistakes-confident"]
+    each = (row.probabilities.argmax(axis=2) != row.labels).sum(axis=1)
+    assert each.mean() != wrong.sum()
+    assert confident.finding.startswith(
+        f"On average over 3 seeds {each.mean():.4g} of 1,000 test images are wrong; "
+    )
+    assert confident.finding.endswith("(confidences are means over the 3 seeds)")
+    assert CLASS_NAMES[row.labels[surest]] in confident.finding
+    assert f"no. {surest}: " in confident.figure.axes[0].texts[0].get_text()
+    always = (row.probabilities.argmax(axis=2) != row.labels).all(axis=0)
+    finding = pictures(section)["mistakes-always"].finding
+    assert finding.startswith(f"{always.sum()} of 1,000 test images are wrong under all 3 seeds")
+
+
+def test_wrong_in_every_seed_but_right_on_average(evidence: Evidence) -> None:
+    labels = true_labels(evidence)
+    given = [labels.copy() for _ in range(3)]
+    for seed in range(3):
+        given[seed][0] = seed + 1  # image 0 is a T-shirt/top
+    made = planted(evidence, given)
+    assert made.tuned is not None
+    made.tuned.probabilities[:, 0] = 0.01
+    for seed in range(3):
+        made.tuned.probabilities[seed, 0, [0, seed + 1]] = 0.45, 0.47
+    picture = pictures(mistakes.blocks(made))["mistakes-always"]
+    assert (
+        picture.finding == "1 of 1,000 test images are wrong under all 3 seeds, 0 more under some"
+    )
+    assert "as T-shirt/top" not in picture.figure.axes[0].texts[0].get_text()
+
+
+def test_one_seed_says_nothing_of_what_is_always_wrong(single: Evidence) -> None:
+    said = words(mistakes.blocks(single))
+    assert "With one seed (n = 1) nothing can be said" in said
+    assert single.tuned is not None
+    assert f"{(~single.tuned.correct).sum()} of 1,000 test images are wrong; the surest" in said
+    assert "means over" not in said
+
+
+def test_calibration_error() -> None:
+    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55])
+    correct = np.array([True, True, True, False, True, False])
+    expected = (4 * abs(0.75 - 0.95) + 2 * abs(0.5 - 0.55)) / 6
+    assert calibration_error(confidence, correct) == pytest.approx(expected)
+    assert calibration_error(np.ones(3), np.ones(3, bool)) == 0
+
+
+def test_calibration_names_both_rows(evidence: Evidence) -> None:
+    tuned, baseline = evidence.tuned, evidence.best_baseline
+    assert tuned is not None and baseline is not None
+    said = words(mistakes.blocks(evidence))
+    for row in (tuned, baseline):
+        each = [
+            calibration_error(part.max(axis=1), part.argmax(axis=1) == row.labels)
+            for part in row.probabilities
+        ]
+        assert f"{row.name} has {100 * np.mean(each):.2f} points (n = 3)" in said

@@ -1,0 +1,71 @@
+"""The chapter on the space."""
+
+from typing import Any
+
+import pytest
+from optuna.distributions import (
+    FloatDistribution,
+)
+from optuna.trial import TrialState
+
+from reporting.chapters import space_health
+from reporting.page.document import Code
+from tests.reporting.made_studies import FILTERS, LEARNING_RATE, random_trials, trial
+from tests.reporting.written import pictures, tables
+
+
+def test_space_health_widens_where_the_best_sit_at_a_bound(searched: Any) -> None:
+    momentum = FloatDistribution(0, 1)
+    made = [
+        trial(
+            [0.9 - 0.01 * i],
+            params={
+                "learning_rate": (0.09 if i < 5 else 0.001, LEARNING_RATE),
+                "momentum": (0.01 if i < 5 else 0.5, momentum),
+                "filters": (64 if i < 6 else 32, FILTERS),
+            },
+        )
+        for i in range(20)
+    ]
+    section = space_health.blocks(searched(made))
+    bounds = tables(section)["space-bounds"].shown.set_index("hyperparameter")
+    assert bounds.loc["learning_rate", "best at high end"] == "5 of 5"
+    assert bounds.loc["learning_rate", "all at high end"] == "5 of 20 (25 %)"
+    assert bounds.loc["learning_rate", "suggestion"] == "widen above 0.1"
+    assert bounds.loc["momentum", "suggestion"] == "0 is a natural end"
+    assert pictures(section)["space-bounds"].finding.endswith("a bound of learning_rate")
+
+
+def test_space_health_says_which_choices_never_won(searched: Any) -> None:
+    made = [
+        trial([0.9 - 0.01 * i], params={"filters": (64 if i < 6 else 32, FILTERS)})
+        for i in range(20)
+    ]
+    choices = tables(space_health.blocks(searched(made)))["space-choices"].values
+    assert choices is not None
+    rows = choices.set_index("choice")
+    assert rows["tried"].to_dict() == {16: 0, 32: 14, 64: 6}
+    assert rows["best"].to_dict() == {16: 0, 32: 0, 64: 5}
+    assert rows["verdict"].to_dict() == {16: "never tried", 32: "candidate to drop", 64: ""}
+    # 6 / 20 * 5 / 19 * 4 / 18 * 3 / 17 * 2 / 16
+    assert rows.loc[32, "chance"] == pytest.approx(6 * 5 * 4 * 3 * 2 / (20 * 19 * 18 * 17 * 16))
+
+
+@pytest.mark.parametrize(
+    ("command", "following"),
+    [
+        ("python run_search.py --trials 5 --seed 1", "python run_search.py --trials 8 --seed 1"),
+        ("python run_search.py --seed 1 --trials=5", "python run_search.py --seed 1 --trials 8"),
+        (
+            "python run_search.py --patience-trials 3",
+            "python run_search.py --patience-trials 3 --trials 8",
+        ),
+    ],
+)
+def test_the_next_command_asks_for_twice_the_finished_trials(
+    searched: Any, command: str, following: str
+) -> None:
+    made = [*random_trials(3), trial([0.5], TrialState.PRUNED), trial([], TrialState.FAIL)]
+    section = space_health.blocks(searched(made, command=command))
+    codes = [block.text for block in section if isinstance(block, Code)]
+    assert codes == [following]

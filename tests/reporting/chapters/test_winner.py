@@ -1,0 +1,79 @@
+"""The chapter on the winner."""
+
+import dataclasses
+
+import numpy as np
+
+from reporting.chapters import (
+    winner,
+)
+from reporting.evidence import Evidence
+from reporting.keras_code import keras_code
+from reporting.page.document import Code
+from reporting.retraining.order import MODEL_FILE
+from spaces.cnn import CnnConfig, ConvBlock
+from spaces.cnn_model import build_model
+from tests.reporting.written import pictures, tables, words
+
+
+def test_the_winner_in_words(evidence: Evidence) -> None:
+    section = winner.blocks(evidence)
+    best = int(evidence.record.complete.index[0])
+    assert f"Trial {best} won: of 3 retrained trials" in words(section)
+    assert ", activation " in words(section)  # CnnSpace.describe
+    shown = tables(section)["winner-hyperparameters"]
+    assert shown.values is not None
+    params = dict(zip(shown.values["hyperparameter"], shown.values["value"], strict=True))
+    assert params == evidence.record.trial_params(best)
+    assert "Its layers are not listed: model" in words(section)
+    assert "does not exist" in words(section)
+
+
+def test_a_space_that_cannot_be_loaded(evidence: Evidence) -> None:
+    facts = dict(evidence.record.facts) | {"space": "no_such_module:Space"}
+    record = dataclasses.replace(evidence.record, facts=facts)
+    section = winner.blocks(dataclasses.replace(evidence, record=record))
+    assert "winner-hyperparameters" in tables(section)
+    assert " | " not in words(section)
+
+
+def test_the_winners_layers(evidence: Evidence) -> None:
+    assert evidence.tuned is not None
+    folder = evidence.tuned.runs[0].folder
+    folder.mkdir(parents=True)
+    path = folder / MODEL_FILE
+    path.write_text("damaged")
+    assert "is not a .keras file" in words(winner.blocks(evidence))
+    model = build_model(CnnConfig(blocks=(ConvBlock(filters=6),), dense=(16,)))
+    model.save(path)
+    section = winner.blocks(evidence)
+    path.unlink()
+    layers = tables(section)["winner-layers"]
+    assert layers.values is not None
+    assert layers.values["parameters"].sum() == model.count_params()
+    assert list(layers.shown["layer"]) == [layer.name for layer in model.layers]
+    assert list(layers.shown["output shape"])[1] == "28 x 28 x 6"
+    assert [block.text for block in section if isinstance(block, Code)] == [keras_code(model)]
+
+
+def test_learning_curves_over_the_seeds(evidence: Evidence) -> None:
+    assert evidence.winner is not None
+    picture = pictures(winner.blocks(evidence))["winner-learning"]
+    last = np.mean([run.history[-1]["val_accuracy"] for run in evidence.winner.runs])
+    assert f"Validation accuracy is {100 * last:.2f} % after epoch 8" in picture.finding
+    assert "n = 2" in picture.caption
+    axes = picture.figure.axes
+    assert len(axes) == 3
+    np.testing.assert_allclose(axes[0].lines[0].get_ydata()[-1], 100 * last)
+    assert [len(panel.collections) for panel in axes] == [2, 2, 1]  # bands
+
+
+def test_learning_curves_of_one_seed_without_learning_rate(evidence: Evidence) -> None:
+    assert evidence.winner is not None
+    run = evidence.winner.runs[0]
+    names = ("val_accuracy", "accuracy", "val_loss", "loss")
+    history = [{name: entry[name] for name in names} for entry in run.history]
+    one = dataclasses.replace(evidence.winner, runs=[dataclasses.replace(run, history=history)])
+    picture = pictures(winner.blocks(dataclasses.replace(evidence, winner=one)))["winner-learning"]
+    assert "One fresh seed (n = 1)" in picture.caption
+    assert [len(panel.collections) for panel in picture.figure.axes] == [0, 0]
