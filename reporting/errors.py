@@ -1,14 +1,14 @@
-"""What can go wrong with a report that its user can mend: each error is one clear line."""
+"""Errors of a report; the message is one line for the user."""
 
 from search.errors import SearchError
 
 
 class ReportError(SearchError):
-    """The study cannot be reported, or the report not be written."""
+    """The study cannot be reported, or the report cannot be written."""
 
 
 class Interrupted(ReportError):
-    """The user stopped it; what is finished is kept.
+    """A signal stopped the report; finished trainings are kept.
 
     Args:
         reason: `Ctrl-C`, `SIGTERM` or `SIGHUP`.

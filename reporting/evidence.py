@@ -1,7 +1,7 @@
-"""All that a report is written from: the search, the retrainings, and what the test split says."""
+"""What a report is written from: the search, the retrainings, and the test results."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,11 +23,11 @@ Kind = Literal["tuned", "variant", "baseline"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Remeasured:
-    """One of the best trials, trained again with fresh seeds on the training part.
+    """One of the best trials, retrained with fresh seeds on the training part.
 
     Args:
-        candidate: The trial, and its accuracy in the search.
-        runs: Those that are finished, with their validation accuracy.
+        candidate: The trial and its validation accuracy in the search.
+        runs: Its finished retrainings, with their validation accuracy.
     """
 
     candidate: Candidate
@@ -35,7 +35,7 @@ class Remeasured:
 
     @property
     def accuracy(self) -> Interval | None:
-        """Validation accuracy over the fresh seeds; None where nothing is finished."""
+        """Validation accuracy over the fresh seeds; None without a finished retraining."""
         values = [run.val_accuracy for run in self.runs if run.val_accuracy is not None]
         return interval(values) if values else None
 
@@ -45,16 +45,16 @@ class Row:
     """One row of the comparison on the test split.
 
     Args:
-        name: `tuned`, `tuned, flip averaged`, a baseline's and so on.
-        kind: `tuned`; `variant`: the same models used otherwise, or trained otherwise; `baseline`.
+        name: `tuned`, `tuned, flip averaged`, the name of a baseline and so on.
+        kind: `tuned`, `baseline`, or `variant`: the tuned configuration, used or trained in
+            another way.
         params: Hyperparameter values.
-        runs: The finished final trainings, by seed; empty where there is a gap.
-        probabilities: (seeds, n, 10) on the test images; for an ensemble one row in place of the
-            seeds.
+        runs: The finished final trainings, by seed.
+        probabilities: (seeds, n, classes) on the test images; an ensemble counts as one seed.
         labels: (n,) of the test images.
-        milliseconds_per_image: Median over the seeds; None where nothing was measured.
+        milliseconds_per_image: Median over the seeds; None if not measured.
         gap: Why trainings are missing; empty if none is.
-        models: So many are asked for one answer: all of an ensemble's, else 1.
+        models: Number of models behind one prediction: more than 1 for an ensemble.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Row:
 
     @property
     def correct(self) -> Booleans:
-        """(seeds, n), whether each model has each image right."""
+        """(seeds, n), whether each model predicts each label."""
         return np.asarray(self.probabilities.argmax(axis=2) == self.labels)
 
     @property
@@ -87,22 +87,22 @@ class Row:
 
     @property
     def parameters(self) -> int | None:
-        """Weights of all models that one answer needs; None without a finished training."""
+        """Number of weights of all models of a prediction; None without a finished training."""
         return self.models * self.runs[0].parameters if self.runs else None
 
     @property
     def train_seconds(self) -> float | None:
-        """Mean wall time in training steps, of all models that one answer needs."""
+        """Mean wall time of training steps, for all models of a prediction."""
         return self._trained([run.train_seconds for run in self.runs])
 
     @property
     def train_cpu_seconds(self) -> float | None:
-        """Mean processor time of training all models that one answer needs."""
+        """Mean CPU time of training, for all models of a prediction."""
         return self._trained([run.cpu_seconds for run in self.runs])
 
     @property
     def epochs(self) -> int | None:
-        """Of each training; None without a finished one."""
+        """Epochs of each training; None without a finished one."""
         return len(self.runs[0].history) if self.runs else None
 
     def _trained(self, seconds: list[float]) -> float | None:
@@ -111,24 +111,24 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evidence:
-    """All that the sections of a report use.
+    """Everything that the chapters of a report use.
 
     Args:
-        settings: What was asked for.
+        settings: Settings of the report.
         record: The search.
-        remeasured: The best trials with their fresh seeds, in the search's order.
-        winner: The one of them that was chosen on validation; None without retraining.
-        rows: `tuned` first, its variants, then the baselines; those without a finished training
-            have no seeds in `probabilities`.
-        differences: `tuned` minus each baseline, by the baseline's name.
+        remeasured: The best trials, retrained, in the order of the search.
+        winner: The one of them that was chosen on validation; None until all are retrained.
+        rows: `tuned`, its variants, then the baselines; a row without a finished training has no
+            seeds in `probabilities`.
+        differences: `tuned` minus each baseline, by name of the baseline.
         split: Training and validation images.
-        test: Test images; None while nothing is retrained: then it stays closed.
-        command: That made this report.
-        machine: Where it was made.
-        commit: Of this project.
-        failures: Why a training failed, by its label.
-        scored_earlier: Trainings of this study that are in no row here, but which earlier reports
-            or previews have scored on the test split.
+        test: Test images; None while no winner is chosen: the test split then stays closed.
+        command: Command that made this report.
+        machine: Machine that it was made on.
+        commit: Commit of this project.
+        failures: Reasons of failed trainings, by label.
+        scored_earlier: Number of trainings that are in no row of this report, but were scored on
+            the test split by earlier reports or previews.
     """
 
     settings: ReportSettings
@@ -147,17 +147,17 @@ class Evidence:
 
     @property
     def scored(self) -> list[Row]:
-        """The rows that have test results."""
+        """Rows that have test results."""
         return [row for row in self.rows if len(row.probabilities)]
 
     @property
     def tuned(self) -> Row | None:
-        """The winner's row; None while it has no test results."""
+        """Row of the winner; None while it has no test results."""
         return next((row for row in self.scored if row.kind == "tuned"), None)
 
     @property
     def best_baseline(self) -> Row | None:
-        """The baseline of the highest mean test accuracy."""
+        """Baseline with the highest mean test accuracy."""
         baselines = [row for row in self.scored if row.kind == "baseline"]
         return max(baselines, key=lambda row: row.accuracy.mean, default=None)
 
@@ -215,65 +215,56 @@ def make_row(
     labels: npt.NDArray[np.uint8],
     gap: str,
 ) -> Row:
-    """The row of an entry whose models have been scored."""
+    """Return the row of an entry whose models have been scored."""
+    milliseconds = [scores.milliseconds_per_image for _, scores in scored]
     return Row(
         name=entry.name,
         kind=kind,
         params=entry.params,
         runs=[kept for kept, _ in scored],
-        probabilities=_stack([scores.probabilities for _, scores in scored], labels),
+        probabilities=np.stack([scores.probabilities for _, scores in scored])
+        if scored
+        else np.empty((0, len(labels), 0)),
         labels=labels,
-        milliseconds_per_image=_median([scores.milliseconds_per_image for _, scores in scored]),
+        milliseconds_per_image=float(np.median(milliseconds)) if milliseconds else None,
         gap=gap,
     )
 
 
 def flip_averaged(row: Row, scored: list[tuple[Retrained, Scores]]) -> Row:
-    """The same models, each asked about an image and its mirror image; twice the time."""
+    """Average each model's predictions for an image and its mirror image, at twice the time."""
     both = [(scores.probabilities + scores.mirrored) / 2 for _, scores in scored]
-    milliseconds = row.milliseconds_per_image
-    return Row(
+    return replace(
+        row,
         name=f"{row.name}, flip averaged",
         kind="variant",
-        params=row.params,
-        runs=row.runs,
-        probabilities=_stack(both, row.labels),
-        labels=row.labels,
-        milliseconds_per_image=None if milliseconds is None else 2 * milliseconds,
-        gap=row.gap,
+        probabilities=np.stack(both),
+        milliseconds_per_image=_times(row.milliseconds_per_image, 2),
     )
 
 
 def ensemble(row: Row) -> Row:
-    """All seeds of a row together: the mean of their probabilities."""
+    """Average the predictions of all seeds of a row."""
     count = len(row.probabilities)
-    milliseconds = row.milliseconds_per_image
-    return Row(
+    return replace(
+        row,
         name=f"{row.name}, ensemble of {count}",
         kind="variant",
-        params=row.params,
-        runs=row.runs,
         probabilities=row.probabilities.mean(axis=0, keepdims=True),
-        labels=row.labels,
-        milliseconds_per_image=None if milliseconds is None else count * milliseconds,
-        gap=row.gap,
+        milliseconds_per_image=_times(row.milliseconds_per_image, count),
         models=count,
     )
 
 
+def _times(milliseconds: float | None, factor: int) -> float | None:
+    return None if milliseconds is None else factor * milliseconds
+
+
 def differences(rows: list[Row]) -> dict[str, Difference]:
-    """`tuned` minus each baseline that has test results, corrected for their number."""
+    """Compare `tuned` with each baseline that has test results, by name of the baseline."""
     tuned = next((row for row in rows if row.kind == "tuned" and len(row.probabilities)), None)
     baselines = [row for row in rows if row.kind == "baseline" and len(row.probabilities)]
     if tuned is None:
         return {}
     found = compare(tuned.correct, [row.correct for row in baselines])
     return {row.name: difference for row, difference in zip(baselines, found, strict=True)}
-
-
-def _stack(parts: list[Probabilities], labels: npt.NDArray[np.uint8]) -> Probabilities:
-    return np.stack(parts) if parts else np.empty((0, len(labels), 10))
-
-
-def _median(values: list[float]) -> float | None:
-    return float(np.median(values)) if values else None

@@ -1,4 +1,4 @@
-"""The folder of a report: the old one or the new one, never a mixture."""
+"""Replace the folder of a report as a whole."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,16 +10,13 @@ from reporting.errors import ReportError
 
 @contextmanager
 def replaced(directory: Path) -> Iterator[Path]:
-    """Fill a new folder, and put it in the place of `directory` once all of it is written.
+    """Yield an empty folder, which replaces `directory` when the block ends without an error.
 
     Args:
-        directory: Its parent exists; what it holds is removed in the end.
-
-    Yields:
-        An empty folder.
+        directory: Folder to replace; its parent exists.
 
     Raises:
-        ReportError: It cannot be written; `directory` is as it was.
+        ReportError: The folder cannot be written; `directory` is unchanged.
     """
     fresh, old = (directory.with_name(f".{directory.name}-{which}") for which in ("new", "old"))
     try:
@@ -32,8 +29,8 @@ def replaced(directory: Path) -> Iterator[Path]:
         fresh.rename(directory)
     except OSError as error:
         raise ReportError(
-            f"{directory} cannot be written ({error.strerror or error}). What was retrained is "
-            "kept: free space or give a folder that you may write, then run the same command again."
+            f"{directory} cannot be written ({error.strerror or error}). Finished trainings are "
+            "kept: free disk space or give a writable folder, then run the same command again."
         ) from error
     finally:
         for left in (fresh, old):

@@ -1,4 +1,4 @@
-"""Intervals and tests: of one row over its seeds, and of the difference between two rows."""
+"""Confidence intervals over seeds, and tests of the difference between two networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A mean over seeds.
+    """A mean over seeds and its 95 % t interval.
 
     Args:
-        mean: Of the values.
-        sd: Standard deviation between them, n - 1 in the denominator; None for one value.
-        low: Lower end of the 95 % t interval of the mean; None for one value.
-        high: Upper end.
+        mean: Mean of the values.
+        sd: Standard deviation with n - 1 in the denominator; None for one value.
+        low: Lower end of the interval; None for one value.
+        high: Upper end; None for one value.
         n: Number of values.
     """
 
@@ -39,7 +39,7 @@ class Interval:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Mean, standard deviation and t interval of values that vary with the seed.
+    """Return mean, standard deviation and t interval of values that vary with the seed.
 
     Raises:
         ValueError: There are no values.
@@ -65,14 +65,14 @@ class Difference:
 
     Args:
         mean: Difference of the means over seeds.
-        low: Lower end of the 95 % bootstrap interval over images and, with two seeds or more in
-            both rows, over seeds.
+        low: Lower end of the 95 % bootstrap interval: over images, and over seeds if both rows
+            have two or more.
         high: Upper end.
         seeds: The smaller number of seeds of the two rows.
-        p_value: McNemar's exact test between the two models of the first seed.
-        p_holm: The same, corrected by Holm for all rows compared.
-        only_first: Images that only the first row's model of the first seed has right.
-        only_second: Images that only the second row's has right.
+        p_value: McNemar's exact test between the models of the first seeds.
+        p_holm: The same, Holm-corrected for all rows compared.
+        only_first: Number of images that only the first of these two models gets right.
+        only_second: Number of images that only the second gets right.
     """
 
     mean: float
@@ -86,16 +86,16 @@ class Difference:
 
     @property
     def shown(self) -> bool:
-        """Whether both the interval and the corrected test say that the rows differ.
+        """Whether the difference is significant: by the interval and by the corrected test.
 
-        Never with one seed in a row: seeds may then differ by more than the rows do.
+        Never with one seed in a row, because seeds may differ by more than the rows do.
         """
         excludes_zero = self.low > 0 or self.high < 0
         return self.seeds > 1 and excludes_zero and self.p_holm < 1 - CONFIDENCE
 
     @property
     def sampled(self) -> str:
-        """What the interval is over, in words."""
+        """What the interval is over, for the reader."""
         return "over images and seeds" if self.seeds > 1 else IMAGES_ONLY
 
 
@@ -103,12 +103,12 @@ def compare(first: Booleans, others: Sequence[Booleans], *, seed: int = 0) -> li
     """Compare one row with others on the same images.
 
     Args:
-        first: (seeds, images), whether each of its models has each image right.
+        first: (seeds, images), whether each model predicts each label.
         others: The same for each other row; the number of seeds may differ.
-        seed: Of the resampling.
+        seed: Random seed of the bootstrap.
 
     Returns:
-        One difference for each other row, `first` minus it.
+        `first` minus each other row.
     """
     tests = [_mcnemar(first[0], other[0]) for other in others]
     p_values = [p_value for p_value, _, _ in tests]
@@ -140,21 +140,21 @@ def _mcnemar(first: Booleans, second: Booleans) -> tuple[float, int, int]:
 
 
 def _bootstrap(first: Booleans, second: Booleans, rng: np.random.Generator) -> tuple[float, float]:
-    """Percentile interval of the difference of means over images and seeds.
+    """Return the percentile interval of the difference of means over images and seeds.
 
-    Images and seeds are crossed: every model sees every image. So both are drawn, each on its own,
-    images once for both rows. With one seed in either row only images are drawn.
+    Images and seeds are crossed, because every model sees every image: both are resampled
+    independently, the images once for both rows. With one seed in either row only images are
+    resampled.
 
-    The mean of n drawn seeds varies by (n - 1) / n of what the mean of n new ones does. So each
-    row's deviations from its mean over seeds are stretched by sqrt(n / (n - 1)). Where seeds vary
-    more than images the interval of three seeds is still too narrow (it holds the truth in about
-    90 % of cases): quantiles of few values know nothing of Student's t.
+    The variance of the mean of n resampled seeds is (n - 1) / n of that of n new seeds, so the
+    deviations from each row's mean over seeds are scaled by sqrt(n / (n - 1)). Where seeds vary
+    more than images, the interval of three seeds is still too narrow (coverage about 90 %).
 
     Source: Owen 2007, "The pigeonhole bootstrap" (crossed factors).
     """
     images, split = first.shape[1], len(first)
     draws_seeds = min(split, len(second)) > 1
-    # Images that the same models have right are one: drawing kinds of images is the same, faster.
+    # Images on which the same models are right are equivalent: resample their counts, faster.
     kinds, counts = np.unique(np.concatenate([first, second]), axis=1, return_counts=True)
     values = kinds.T.astype(np.float64)
     drawn: list[Floats] = []
@@ -172,7 +172,7 @@ def _bootstrap(first: Booleans, second: Booleans, rng: np.random.Generator) -> t
 
 
 def _mean_over_drawn_seeds(accuracies: Floats, rng: np.random.Generator) -> Floats:
-    """(draws,) of (draws, seeds): each the mean of as many drawn seeds, stretched."""
+    """Return the means of resampled seeds, scaled, (draws,) for (draws, seeds)."""
     seeds = accuracies.shape[1]
     chosen = rng.integers(0, seeds, accuracies.shape)
     mean = accuracies.mean(axis=1)
