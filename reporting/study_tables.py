@@ -1,4 +1,4 @@
-"""Read a finished or a running search: its facts, and its trials as tables. Nothing is written."""
+"""Read a study, running or finished, into tables; nothing is written."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from reporting.errors import ReportError
 from search.study.storage import mask_password, open_storage, storage_errors
 from search.study.study import SURPLUS
+from spaces.errors import did_you_mean
 
 _ATTRS: Final = (
     *("baseline", "epochs", "parameters", "seconds", "train_seconds", "val_seconds"),
@@ -20,28 +21,28 @@ _ATTRS: Final = (
 )
 
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
-UNKNOWN: Final = "no reason was kept"
+UNKNOWN: Final = "no reason recorded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A search, as its study tells it.
+    """A search, as read from its study.
 
     Args:
-        name: Of the study.
-        study: The study itself, for Optuna's own evaluations; it may have gone on since.
-        frozen: Its trials as they were when it was read, by number.
+        name: Name of the study.
+        study: The study itself, for Optuna's evaluators; it may have new trials since.
+        frozen: Its trials when it was read, by number.
         directory: Its folder.
         storage: Path or URL without password.
-        facts: What the search stored: space, data, split, precision, versions, runs and so on.
-        trials: One row for each trial, by number: `state`, `value` (validation accuracy after the
-            last epoch), `started`, `ended_at`, and the trial's attributes (`baseline`, `epochs`,
+        facts: Attributes of the study: space, data, split, precision, versions, runs and so on.
+        trials: One row per trial, by number: `state`, `value` (validation accuracy after the last
+            epoch), `started`, `ended_at`, the attributes of the trial (`baseline`, `epochs`,
             `parameters`, `seconds`, `train_seconds`, `images_per_second`, `seed`, `ended`,
-            `reason`, `duplicate_of`, `surplus`), and `continued`: whether a later trial went on
-            with it where it was pruned, as KerasTuner's Hyperband does.
-        params: Hyperparameter values, by trial number; missing where a question was not asked.
-        curves: Validation accuracy after each epoch (column), by trial number; of a trial that
-            went on with another, the epochs of both.
+            `reason`, `duplicate_of`, `surplus`), and `continued`: whether a later trial resumed it
+            where it was pruned, as KerasTuner's Hyperband does.
+        params: Hyperparameter values, by trial number; missing if the trial does not have it.
+        curves: Validation accuracy by trial number and epoch (columns); a trial that resumed
+            another has the epochs of both.
     """
 
     name: str
@@ -56,31 +57,30 @@ class Record:
 
     @property
     def complete(self) -> pd.DataFrame:
-        """The rows of complete trials, best first, the earlier one first among equals."""
+        """Rows of complete trials, best first; the earlier one of equals first."""
         rows = self.trials[self.trials["state"] == "COMPLETE"]
         return rows.sort_values("value", ascending=False, kind="stable")
 
     @property
     def max_epochs(self) -> int:
-        """Most epochs of one trial."""
+        """Largest number of epochs of a trial."""
         return int(self.facts["epochs"])
 
     def trial_params(self, number: int) -> dict[str, Any]:
-        """Hyperparameter values of a trial, by name."""
+        """Return the hyperparameter values of a trial."""
         return dict(self.frozen[number].params)
 
 
 def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
-    """Open a study and read all of it.
+    """Open a study and read it.
 
     Args:
-        results_dir: Holds one folder for each study.
+        results_dir: Folder of the studies, one folder each.
         name: Name of the study; None: the one whose journal was written last.
         url: URL of a database; None: the journal in the study's folder.
 
     Raises:
-        ReportError: There is no such study, it holds nothing to report, or it is of another
-            program.
+        ReportError: There is no such study, it has no complete trial, or another program made it.
         StorageError: The storage cannot be opened or read.
     """
     if name is None:
@@ -89,8 +89,8 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
     journal = (directory / "study.journal").resolve()
     if url is None and not journal.is_file():
         raise ReportError(
-            f"there is no study {name!r} in {results_dir} ({journal} is missing). "
-            f"{_known(results_dir)} Give --study and --results-dir as for run_search.py."
+            f"there is no study {name!r} in {results_dir} ({journal} is missing)."
+            f"{_known(results_dir, name)} Give --study and --results-dir as for run_search.py."
         )
     where = str(journal) if url is None else mask_password(url)
     with storage_errors(where):
@@ -108,9 +108,8 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
         raise ReportError(f"study {name!r} in {where} was made by another program.")
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
         raise ReportError(
-            f"study {name!r} in {where} has no complete trial yet, so there is nothing to report. "
-            "Run the search again: the same command continues it, and a larger --trials lets some "
-            "run all their epochs if all were pruned."
+            f"study {name!r} in {where} has no complete trial yet. Run the search again: the same "
+            "command continues it; if all its trials were pruned, give a larger --trials."
         )
     parents = _parents(trials)
     return Record(
@@ -131,7 +130,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
 
 
 def _parents(trials: Sequence[FrozenTrial]) -> dict[int, int]:
-    """Which trial another one went on with, by the other's number."""
+    """Return the number of the trial that each resumed trial continues."""
     facts = {trial.number: trial.user_attrs.get("keras_tuner", {}) for trial in trials}
     return {
         number: known["promoted_from"]
@@ -163,7 +162,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 
 def _latest(results_dir: Path, url: str | None) -> str:
     if url is not None:
-        raise ReportError("--storage needs --study: say which study of the database to report.")
+        raise ReportError("--storage needs --study: name a study of the database.")
     journals = sorted(
         results_dir.glob("*/study.journal"), key=lambda journal: journal.stat().st_mtime
     )
@@ -175,26 +174,28 @@ def _latest(results_dir: Path, url: str | None) -> str:
     return journals[-1].parent.name
 
 
-def _known(results_dir: Path) -> str:
+def _known(results_dir: Path, name: str) -> str:
     names = sorted(journal.parent.name for journal in results_dir.glob("*/study.journal"))
-    return f"Studies there: {', '.join(names)}." if names else "It holds no study."
+    if not names:
+        return " It holds no study."
+    return did_you_mean(name, names) or f" Studies there: {', '.join(names)}."
 
 
 def seconds_taken(record: Record) -> pd.Series:
-    """Seconds of each trial: as its worker measured them, else from its start to its end."""
+    """Return the seconds of each trial: measured by the worker, else from start to end."""
     measured = pd.to_numeric(record.trials["seconds"], errors="coerce")
     times = start_and_end(record)
     return measured.fillna(times["end"] - times["start"])
 
 
 def epochs_trained(record: Record) -> pd.Series:
-    """Epochs of each trial: as its worker counted them, else those that have a value."""
+    """Return the epochs of each trial: counted by the worker, else those that have a value."""
     counted = pd.to_numeric(record.trials["epochs"], errors="coerce")
     return counted.fillna(record.curves.notna().sum(axis="columns")).astype(float)
 
 
 def start_and_end(record: Record) -> pd.DataFrame:
-    """Columns `start` and `end` of each trial, in seconds since the first start of any."""
+    """Return `start` and `end` of each trial, in seconds since the first start of any trial."""
     started = pd.to_datetime(record.trials["started"])
     ended = pd.to_datetime(record.trials["ended_at"])
     first = started.min()
@@ -207,20 +208,20 @@ def start_and_end(record: Record) -> pd.DataFrame:
 
 
 def duplicates(record: Record) -> pd.Series:
-    """Whether each trial was refused, untrained, as the same configuration as an earlier one."""
+    """Return whether each trial was refused as a duplicate of an earlier configuration."""
     failed = record.trials["state"] == "FAIL"
     return failed & record.trials["duplicate_of"].notna()
 
 
 def surplus(record: Record) -> pd.Series:
-    """Whether each trial was one too many, begun by several coordinators for one place."""
+    """Return whether each trial was one too many, started by two coordinators at once."""
     return record.trials[SURPLUS].notna()
 
 
 def failure_reasons(record: Record) -> pd.Series:
-    """The reason of each trial that failed by itself; numbers in it are written as N.
+    """Return the reason of each trial that failed, with N for numbers.
 
-    So that `non-finite loss in epoch 1` and `... in epoch 2` are one reason.
+    `non-finite loss in epoch 1` and `... in epoch 2` are one reason.
     """
     by_itself = ~duplicates(record) & ~surplus(record)
     failed = record.trials[(record.trials["state"] == "FAIL") & by_itself]

@@ -35,7 +35,9 @@ def test_what_goes_wrong_leaves_the_old_files(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     with (
-        pytest.raises(ReportError, match=r"report cannot be written \(No space left.*free space"),
+        pytest.raises(
+            ReportError, match=r"report cannot be written \(No space left.*free disk space"
+        ),
         replaced(tmp_path / "report"),
         open("/dev/full", "w") as full,
     ):

@@ -78,8 +78,10 @@ def test_no_study_at_all_is_one_line(tmp_path: Path) -> None:
 
 def test_a_deleted_or_misspelt_study_is_one_line_with_those_there_are(tmp_path: Path) -> None:
     made_study(tmp_path, 5)
-    with pytest.raises(ReportError, match=r"no study 'cn' in .*Studies there: cnn\. Give --study"):
+    with pytest.raises(ReportError, match=r"no study 'cn' in .*Did you mean 'cnn'\? Give --study"):
         read_study(tmp_path, "cn", None)
+    with pytest.raises(ReportError, match=r"no study 'x' in .*Studies there: cnn\. Give --study"):
+        read_study(tmp_path, "x", None)
     optuna.delete_study(
         study_name="cnn", storage=open_storage(tmp_path / "cnn" / "study.journal", None)
     )

@@ -110,6 +110,6 @@ def test_failures_are_listed_with_their_reasons_and_duplicates_apart(searched: A
     shown = tables(section)["budget-failures"].shown
     assert shown[["reason", "trials", "trial numbers"]].to_dict("records") == [
         {"reason": "N parameters, above --max-params N", "trials": "2", "trial numbers": "1, 2"},
-        {"reason": "no reason was kept", "trials": "1", "trial numbers": "3"},
+        {"reason": "no reason recorded", "trials": "1", "trial numbers": "3"},
     ]
     assert "Refused before training: 1 duplicate proposal, at" in words(section)
