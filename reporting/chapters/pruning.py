@@ -1,4 +1,4 @@
-"""Was pruning fair: what early accuracies say of final ones, and which trials were stopped."""
+"""Was pruning fair: how early and final accuracies agree, and which trials were stopped."""
 
 from typing import Any, Final
 
@@ -8,13 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from scipy.stats import kendalltau, spearmanr
 
-from reporting.analysis.pruned_trials import rank_correlations, stopped_trials
 from reporting.drawing.axes import MANY_POINTS, lower_end, set_accuracy_axis
 from reporting.drawing.style import (
     BLUE,
     GREY,
-    MISSING,
     STATES,
     VERMILION,
     listed,
@@ -22,12 +21,11 @@ from reporting.drawing.style import (
     percent,
 )
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Paragraph, Picture, Table
+from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record
 
-_FEW: Final = 10
-# Source: DeepCAVE's documentation, plugin "Budget Correlation".
-_GUIDE: Final = ((0.70, "very strong"), (0.40, "strong"), (0.30, "moderate"), (0.20, "weak"))
+# Source: DeepCAVE's documentation, plugin "Budget Correlation": "very strong" from here on.
+_TRUSTED: Final = 0.70
 _LOOK: Final = {
     "COMPLETE": {"colors": STATES["COMPLETE"], "linestyles": "solid"},
     "PRUNED": {"colors": STATES["PRUNED"], "linestyles": "dashed"},
@@ -35,64 +33,99 @@ _LOOK: Final = {
 
 
 def blocks(evidence: Evidence) -> list[Block]:
-    """Learning curves, rank correlations with the end, and who was stopped in the upper half."""
+    """Learning curves, rank correlations with the end, and trials stopped in the upper half."""
     record = evidence.record
     stopped, ranks = stopped_trials(record), rank_correlations(record)
-    written: list[Block] = [Paragraph(_verdict(record, stopped, ranks), strong=True)]
-    complete = int((record.trials["state"] == "COMPLETE").sum())
-    if complete < _FEW:
-        written.append(
-            Paragraph(
-                f"Only {complete} complete trial{'s' if complete > 1 else ''}: rank "
-                f"correlations of fewer than {_FEW} say very little."
-            )
-        )
+    known = ranks.dropna(subset="spearman")
+    written: list[Block] = [Paragraph(_verdict(record, stopped, known), strong=True)]
     if record.curves.notna().to_numpy().any():
         written.append(_curves(record, stopped))
-    if ranks["spearman"].notna().any():
-        written += [_correlations(ranks), _correlation_table(ranks)]
+    if len(known):
+        written += [_correlations(known), _correlation_table(ranks)]
     if len(stopped):
-        written += [_stopped_table(stopped), Paragraph(_hindsight(stopped))]
+        written += [_stopped_table(stopped), Paragraph(_hindsight(len(stopped)))]
     return written
 
 
-def _verdict(record: Record, stopped: pd.DataFrame, ranks: pd.DataFrame) -> str:
+def rank_correlations(record: Record) -> pd.DataFrame:
+    """Return, by epoch before the last, how complete trials rank then and at the end.
+
+    Returns:
+        Columns `n`, `spearman` and `kendall`; correlations are NaN for fewer than three trials, and
+        where all are equal.
+    """
+    complete = record.curves.loc[record.trials["state"] == "COMPLETE"]
+    final = record.trials["value"].astype(float)
+    rows = {}
+    for epoch in [epoch for epoch in record.curves.columns if epoch < record.max_epochs]:
+        values = complete[epoch].dropna()
+        ends = final.loc[values.index]
+        known = len(values) >= 3 and values.nunique() > 1 and ends.nunique() > 1
+        rows[int(epoch)] = {
+            "n": len(values),
+            "spearman": float(spearmanr(values, ends).statistic) if known else np.nan,
+            "kendall": float(kendalltau(values, ends).statistic) if known else np.nan,
+        }
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=["n", "spearman", "kendall"])
+    return frame.rename_axis("epoch")
+
+
+def stopped_trials(record: Record) -> pd.DataFrame:
+    """Return pruned trials that no other trial continued, compared with all at the same epoch.
+
+    Returns:
+        Columns `epoch` (the last one), `accuracy` there, `reached` (number of trials that reached
+        it), `upper` (above their median) and `ahead` (of the trial that became the best).
+    """
+    stopped = (record.trials["state"] == "PRUNED") & ~record.trials["continued"]
+    pruned = record.curves.loc[stopped].dropna(how="all")
+    last = pruned.notna().mul(pruned.columns.to_numpy()).max(axis="columns").astype(int)
+    value = pruned.ffill(axis="columns").iloc[:, -1] if len(pruned.columns) else last.astype(float)
+    medians, reached = record.curves.median(), record.curves.notna().sum()
+    best = record.complete.index[0]
+    return pd.DataFrame(
+        {
+            "epoch": last,
+            "accuracy": value,
+            "reached": last.map(reached),
+            "upper": value > last.map(medians),
+            "ahead": value > last.map(record.curves.loc[best]),
+        },
+        index=pruned.index,
+    )
+
+
+def _verdict(record: Record, stopped: pd.DataFrame, known: pd.DataFrame) -> str:
     if stopped.empty:
         pruned = int((record.trials["state"] == "PRUNED").sum())
-        start = "No trial was pruned, so no trial was stopped unfairly."
+        start = "No trial was pruned."
         if pruned:
-            start = f"{pruned} trials were pruned, but the study has no accuracies of theirs."
-        known = ranks.dropna(subset="spearman")
+            start = f"{pruned} trials were pruned, but the study has no accuracies of these."
         where = "after the first epoch"
     else:
         upper, ahead = int(stopped["upper"].sum()), int(stopped["ahead"].sum())
         best = record.complete.index[0]
         start = (
-            f"{upper} of {len(stopped)} pruned trials were in the upper half of all trials that "
-            f"reached their last epoch; {ahead or 'none'} {'were' if ahead > 1 else 'was'} ahead "
-            f"of trial {best}, the later best, at the same epoch."
+            f"{upper} of {len(stopped)} pruned trials were in the upper half of the trials that "
+            f"reached the same epoch; {ahead or 'none'} {'were' if ahead > 1 else 'was'} ahead of "
+            f"trial {best}, the best in the end."
         )
-        known = ranks[ranks.index.isin(stopped["epoch"])].dropna(subset="spearman")
-        where = "at the earliest epoch where trials were pruned"
+        known = known[known.index.isin(stopped["epoch"])]
+        where = "where pruning begins"
     if known.empty:
         return (
-            f"{start} Whether early accuracies foretell final ones cannot be said: that takes "
-            "three complete trials of different accuracy."
+            f"{start} Whether early accuracies predict final ones is unknown: that needs three "
+            "complete trials of different accuracy."
         )
     epoch, row = known.index[0], known.iloc[0]
+    correlation = round(row["spearman"], 2)
+    judged = "at or above" if correlation >= _TRUSTED else "below"
     return (
-        f"{start} Among complete trials the ranking {where} ({epoch}) agrees with the final one "
-        f"with Spearman's correlation {row['spearman']:.2f} (n = {row['n']:.0f}): "
-        f"{_strength(row['spearman'])} by DeepCAVE's guide, which asks for 0.70 or more to trust "
-        "an early ranking."
+        f"{start} The ranking of complete trials at epoch {epoch}, {where}, agrees with their "
+        f"final ranking with Spearman's correlation {correlation:.2f} (n = {row['n']:.0f}): "
+        f"{judged} the {_TRUSTED:.2f} that DeepCAVE's guide asks for before an early ranking is "
+        "trusted."
     )
-
-
-def _strength(correlation: float) -> str:
-    for least, word in _GUIDE:
-        if correlation >= least:
-            return f"a {word} relationship"
-    return "no relationship to speak of"
 
 
 def _curves(record: Record, stopped: pd.DataFrame) -> Picture:
@@ -131,22 +164,23 @@ def _curves(record: Record, stopped: pd.DataFrame) -> Picture:
             Line2D([], [], marker="x", linestyle="none", color=VERMILION, label="stopped here")
         )
     figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False, fontsize=8)
-    epochs = sorted(stopped["epoch"].unique())
-    where = (
-        f"after epoch{'s' if epochs[1:] else ''} {listed([*map(str, epochs)])}" if epochs else ""
-    )
-    if len(epochs) > 6:
-        where = f"between epochs {epochs[0]} and {epochs[-1]}"
     below = int((np.nanmax(np.where(np.isnan(shown), -np.inf, shown), axis=1) < low).sum())
     return Picture(
         name="pruning-curves",
-        finding=f"{len(stopped)} of {len(shown)} trials were stopped early {where}"
-        if epochs
-        else "No trial was stopped early",
+        finding=_where(sorted(stopped["epoch"].unique()), len(stopped), len(shown)),
         caption="One line for each trial: validation accuracy after each epoch."
-        + (f" Not drawn, wholly below the axis: {below}; crosses on its end." if below else ""),
+        + (f" {below} trials are below the axis, with their crosses on its edge." if below else ""),
         figure=figure,
     )
+
+
+def _where(epochs: list[int], stopped: int, trials: int) -> str:
+    if not epochs:
+        return "No trial was stopped early"
+    where = f"after epoch{'s' if epochs[1:] else ''} {listed([*map(str, epochs)])}"
+    if len(epochs) > 6:
+        where = f"between epochs {epochs[0]} and {epochs[-1]}"
+    return f"{stopped} of {trials} trials were stopped early {where}"
 
 
 def _lines(axes: Axes, curves: pd.DataFrame, state: str) -> Line2D:
@@ -175,84 +209,82 @@ def _lines(axes: Axes, curves: pd.DataFrame, state: str) -> Line2D:
     )
 
 
-def _correlations(ranks: pd.DataFrame) -> Picture:
-    known = ranks.dropna(subset="spearman")
-    figure, axes = new_figure(3.0)
-    axes.plot(known.index, known["spearman"], "o-", color=BLUE, label="Spearman")
-    axes.plot(known.index, known["kendall"], "s--", color=VERMILION, label="Kendall")
-    axes.axhline(_GUIDE[0][0], color=GREY, linestyle=":", label="0.70, very strong (Spearman)")
-    axes.set_ylim(min(-0.05, known[["spearman", "kendall"]].min().min() - 0.05), 1.05)
+def _correlations(known: pd.DataFrame) -> Picture:
+    figure, axes = new_figure(2.8)
+    axes.plot(known.index, known["spearman"], "o-", color=BLUE)
+    axes.axhline(_TRUSTED, color=GREY, linestyle=":", label=f"{_TRUSTED:.2f}, DeepCAVE's guide")
+    axes.set_ylim(min(-0.05, known["spearman"].min() - 0.05), 1.05)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
     axes.set_xlabel("epoch")
-    axes.set_ylabel("rank correlation with the end")
-    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)
-    strong = known.index[known["spearman"] >= _GUIDE[0][0]]
-    finding = "At no epoch is the ranking very strongly related to the final one"
-    if len(strong):
+    axes.set_ylabel("Spearman's correlation")
+    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    # Rounded as in the table, so that both name the same epoch.
+    trusted = known.index[known["spearman"].round(2) >= _TRUSTED]
+    finding = f"Early rankings never reach a correlation of {_TRUSTED:.2f} with the final one"
+    if len(trusted):
         finding = (
-            f"Spearman's correlation with the final ranking first reaches 0.70 at epoch {strong[0]}"
+            f"The correlation with the final ranking first reaches {_TRUSTED:.2f} at epoch "
+            f"{trusted[0]}"
         )
     least, most = int(known["n"].min()), int(known["n"].max())
     return Picture(
         name="pruning-correlation",
         finding=finding,
-        caption="Rank correlation between the accuracy after an epoch and the final one, among "
-        f"complete trials (n = {least if least == most else f'{least} to {most}'}). Only trials "
-        "that pruning let through are in it, which tends to lower it.",
+        caption="Rank correlation of the accuracy after each epoch with the final accuracy, over "
+        f"complete trials (n = {least if least == most else f'{least} to {most}'}). Pruned trials "
+        "are missing, which tends to lower it.",
         figure=figure,
     )
 
 
 def _correlation_table(ranks: pd.DataFrame) -> Table:
-    values = ranks.reset_index()
-    shown = values.assign(
-        **{
-            name: [f"{value:.2f}" if np.isfinite(value) else MISSING for value in values[name]]
-            for name in ("spearman", "kendall")
-        }
-    ).rename(columns={"spearman": "Spearman", "kendall": "Kendall"})
     return Table(
         name="pruning-correlation",
-        caption="Rank correlation with the final accuracy, complete trials",
-        shown=shown,
-        values=values,
+        caption="Rank correlation with the final accuracy, over complete trials",
+        columns=[
+            Column("epoch", "epoch"),
+            Column("n", "n"),
+            Column("spearman", "Spearman", format=".2f"),
+            Column("kendall", "Kendall", format=".2f"),
+        ],
+        items=ranks.reset_index(),
         fold=True,
     )
 
 
 def _stopped_table(stopped: pd.DataFrame) -> Table:
-    values = (
-        stopped.groupby("epoch")
-        .agg(
-            pruned=("upper", "size"),
-            reached=("reached", "first"),
-            upper=("upper", "sum"),
-            ahead=("ahead", "sum"),
-        )
-        .reset_index()
-    )
-    shares = [f"{row.upper} ({percent(row.upper / row.pruned, 0)})" for row in values.itertuples()]
-    shown = values.assign(upper=shares).rename(
-        columns={
-            "pruned": "pruned here",
-            "reached": "trials that got here",
-            "upper": "of the pruned, in the upper half",
-            "ahead": "of the pruned, ahead of the later best",
-        }
+    by_epoch = stopped.groupby("epoch").agg(
+        pruned=("upper", "size"),
+        reached=("reached", "first"),
+        upper=("upper", "sum"),
+        ahead=("ahead", "sum"),
     )
     return Table(
         name="pruning-stopped",
-        caption="Pruned trials against all trials at the same epoch (upper half: above the median)",
-        shown=shown,
-        values=values,
-        fold=len(values) > 12,
+        caption="Pruned trials, compared with all trials at the same epoch (upper half: above the "
+        "median)",
+        columns=[
+            Column("epoch", "epoch"),
+            Column("reached", "trials that got here"),
+            Column("pruned", "pruned here"),
+            Column("upper", "in the upper half"),
+            Column(
+                None,
+                "share in the upper half",
+                lambda row: row["upper"] / row["pruned"],
+                lambda share: percent(share, 0),
+            ),
+            Column("ahead", "ahead of the later best"),
+        ],
+        items=by_epoch.reset_index(),
+        fold=len(by_epoch) > 12,
     )
 
 
-def _hindsight(stopped: pd.DataFrame) -> str:
+def _hindsight(stopped: int) -> str:
     return (
-        "The comparison is made with hindsight, among all trials of the study, of which the "
-        "pruner knew only the earlier ones. A pruner that keeps the best third stops some of the "
-        "upper half by design. How a stopped trial would have ended nobody knows: "
-        f"{'it was' if len(stopped) == 1 else f'all {len(stopped)} were'} not trained further."
+        "This is hindsight: the comparison is with all trials of the study, of which the pruner "
+        "knew only the earlier ones. A pruner that keeps the best third stops some of the upper "
+        "half by design. How the stopped trial"
+        f"{' would' if stopped == 1 else 's would'} have ended is unknown."
     )

@@ -1,221 +1,344 @@
-"""Is the space right: winners at its bounds, choices that never won, and the next command."""
+"""Is the space right: ranges that look too narrow, choices that never won, the next command."""
 
+import math
 import re
-from typing import Final
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from scipy.stats import hypergeom
 
-from reporting.analysis.space_use import CHANCE, EDGE, SpaceUse, space_use
-from reporting.dimensions import Dimension, brief, short
+from reporting.dimensions import Dimension, brief, dimensions, short
 from reporting.drawing.style import BLUE, GREY, MISSING, ORANGE, listed, new_figure, percent
 from reporting.evidence import Evidence
-from reporting.page.document import Block, Code, Paragraph, Picture, Table
+from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record
 
+_SHARE: Final = 0.1
+_LEAST: Final = 5
+# Share of a range, on its own scale, that counts as its end.
+_EDGE: Final = 0.05
+_CHANCE: Final = 0.05
 _MOST_ROWS: Final = 20
-_MOST_TRIED: Final = 300
-_LONGEST_NAME: Final = 28
+_MOST_DRAWN: Final = 300
+_MOST_NAMES: Final = 12
 _MOST_COUNTS: Final = 12
+_LONGEST_NAME: Final = 28
 _TRIALS_FLAG: Final = re.compile(r"(?<!\S)--trials(?:=|\s+)\S+")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeUse:
+    """Where trials lie in the range of a numeric hyperparameter.
+
+    Args:
+        dimension: The hyperparameter.
+        best: Number of best trials that have it.
+        best_low: Number of these at the low end.
+        best_high: Number of these at the high end.
+        tried: Number of finished trials that have it.
+        tried_low: Number of these at the low end.
+        tried_high: Number of these at the high end.
+    """
+
+    dimension: Dimension
+    best: int
+    best_low: int
+    best_high: int
+    tried: int
+    tried_low: int
+    tried_high: int
+
+    @property
+    def widen(self) -> str:
+        """The ends that look too narrow, as in `above 0.1`; empty if none does.
+
+        A few integers cannot be widened in a meaningful way, and counts and rates end at 0 or 1.
+        """
+        if self.dimension.few_integers:
+            return ""
+        low, high, whole = self.dimension.low, self.dimension.high, self.dimension.whole
+        # A single trial at an end says nothing.
+        needed = max(2, math.ceil(self.best / 2))
+        ends = []
+        if self.best_low >= needed and low != 0 and not (whole and low == 1):
+            ends.append(f"below {low:g}")
+        if self.best_high >= needed and (whole or high != 1):
+            ends.append(f"above {high:g}")
+        return " and ".join(ends)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceUse:
+    """How often one choice was tried, and how often it is among the best.
+
+    Args:
+        hyperparameter: Its name.
+        choice: Its value.
+        tried: Number of finished trials with this choice.
+        asked: Number of finished trials with the hyperparameter.
+        best: Number of best trials with this choice.
+        best_asked: Number of best trials with the hyperparameter.
+    """
+
+    hyperparameter: str
+    choice: Any
+    tried: int
+    asked: int
+    best: int
+    best_asked: int
+
+    @property
+    def chance(self) -> float:
+        """Probability that none of as many random finished trials has the choice."""
+        if not self.asked:
+            return 1.0
+        return float(hypergeom.pmf(0, self.asked, self.tried, self.best_asked))
+
+    @property
+    def verdict(self) -> str:
+        """What to think of a choice that is never among the best; else empty."""
+        if not self.tried:
+            return "never tried"
+        if self.best or not self.best_asked:
+            return ""
+        return "candidate to drop" if self.chance < _CHANCE else "too few trials to say"
+
+
 def blocks(evidence: Evidence) -> list[Block]:
-    """Bounds, choices, coverage, and how to go on."""
+    """Ranges, choices, and the command that continues the search."""
     record = evidence.record
-    use = space_use(record)
+    finished = record.trials.index[record.trials["state"].isin(["COMPLETE", "PRUNED"])]
+    complete = record.complete.dropna(subset="value")
+    best = complete.index[: max(_LEAST, math.ceil(_SHARE * len(complete)))]
+    known = list(dimensions(record).values())
+    ranges = [
+        _range_use(dimension, record.params[dimension.name], best, finished)
+        for dimension in known
+        if dimension.numeric and dimension.low < dimension.high
+    ]
+    choices = [
+        use
+        for dimension in known
+        for use in _choice_uses(dimension, record.params[dimension.name], best, finished)
+    ]
+    hint = (
+        "With so few trials this shows where to look, not what to change."
+        if len(complete) < 50
+        else "The best trials share what the sampler favours, so check before you change the space."
+    )
     written: list[Block] = [
         Paragraph(
-            f"The best {len(use.best)} of {use.complete} complete trials against all "
-            f"{use.finished} finished ones. {_few(use)}"
+            f"The best {len(best)} of {len(complete)} complete trials, compared with all "
+            f"{len(finished)} finished trials. {hint}"
         )
     ]
-    if len(use.bounds):
-        written += [_picture(record, use), _bounds_table(use)]
-    else:
-        written.append(Paragraph("The space has no numeric hyperparameter, so no bound to widen."))
-    if len(use.choices):
-        written += [Paragraph(_choices_words(use)), _choices_table(use)]
-    else:
-        written.append(Paragraph("The space has no choices, so there is none to drop."))
-    written += _next(record, use)
-    return written
+    if ranges:
+        written += [_picture(record, ranges, best, finished), _ranges_table(ranges)]
+    if choices:
+        written += [Paragraph(_choices_words(choices)), _choices_table(choices)]
+    return [*written, *_next(record, len(finished))]
 
 
-def _few(use: SpaceUse) -> str:
-    if 2 * len(use.best) > use.complete:
-        return "With so few complete trials nearly all of them are the best: this says little yet."
-    if use.complete < 50:
-        return "So few winners are a hint where to look, not a reason to change the space."
-    return "Winners share what the sampler favoured, so check before changing the space."
+def _range_use(
+    dimension: Dimension, params: pd.Series, best: pd.Index, finished: pd.Index
+) -> RangeUse:
+    places = dimension.positions(params)
+    of_best, tried = places.loc[best].dropna(), places.loc[finished].dropna()
+    return RangeUse(
+        dimension=dimension,
+        best=len(of_best),
+        best_low=int((of_best <= _EDGE).sum()),
+        best_high=int((of_best >= 1 - _EDGE).sum()),
+        tried=len(tried),
+        tried_low=int((tried <= _EDGE).sum()),
+        tried_high=int((tried >= 1 - _EDGE).sum()),
+    )
 
 
-def _picture(record: Record, use: SpaceUse) -> Picture:
-    widened = use.bounds[use.bounds["widen"] != ""]
-    rows = pd.concat([widened, use.bounds[use.bounds["widen"] == ""]]).head(_MOST_ROWS)
-    figure, axes = new_figure(1.1 + 0.27 * len(rows))
-    finished = record.trials.index[record.trials["state"].isin(["COMPLETE", "PRUNED"])]
-    axes.axvspan(-0.03, EDGE, color=ORANGE, alpha=0.18, linewidth=0)
-    axes.axvspan(1 - EDGE, 1.03, color=ORANGE, alpha=0.18, linewidth=0)
-    for height, name in enumerate(reversed(rows["hyperparameter"].tolist())):
-        _strip(axes, height, use.known[name], record.params[name], finished, use.best)
-    names = [brief(name, _LONGEST_NAME) for name in rows["hyperparameter"]]
-    axes.set_yticks(range(len(rows)), names[::-1], fontsize=8)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
+def _choice_uses(
+    dimension: Dimension, params: pd.Series, best: pd.Index, finished: pd.Index
+) -> list[ChoiceUse]:
+    of_best, tried = params.loc[best].dropna(), params.loc[finished].dropna()
+    return [
+        ChoiceUse(
+            hyperparameter=dimension.name,
+            choice=choice,
+            tried=int((tried == choice).sum()),
+            asked=len(tried),
+            best=int((of_best == choice).sum()),
+            best_asked=len(of_best),
+        )
+        for choice in dimension.choices
+    ]
+
+
+# Ranges
+
+
+def _picture(record: Record, ranges: list[RangeUse], best: pd.Index, finished: pd.Index) -> Picture:
+    narrow = [use.dimension.name for use in ranges if use.widen]
+    shown = sorted(ranges, key=lambda use: not use.widen)[:_MOST_ROWS]
+    figure, axes = new_figure(1.1 + 0.27 * len(shown))
+    axes.axvspan(-0.03, _EDGE, color=ORANGE, alpha=0.18, linewidth=0)
+    axes.axvspan(1 - _EDGE, 1.03, color=ORANGE, alpha=0.18, linewidth=0)
+    for height, use in enumerate(reversed(shown)):
+        places = use.dimension.positions(record.params[use.dimension.name])
+        _strip(axes, height, use.dimension, places.loc[finished], places.loc[best])
+    names = [brief(use.dimension.name, _LONGEST_NAME) for use in shown]
+    axes.set_yticks(range(len(shown)), names[::-1], fontsize=8)
+    axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_xlim(-0.03, 1.03)
     axes.set_xticks([0, 0.5, 1], ["low end", "middle", "high end"])
-    axes.set_xlabel("place in the range, on its own scale")
+    axes.set_xlabel("position in the range, on its own scale")
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
-    finding = "At no bound that could be widened do half of the best trials sit"
-    if len(widened):
-        finding = f"Half or more of the best sit at a bound of {listed(_first(widened))}"
-    left = len(use.bounds) - len(rows)
+    caption = (
+        f"Shaded: the outer {percent(_EDGE, 0)} of each range; at the right: the range; small "
+        "numbers: how many of the best trials share a place."
+    )
+    if len(finished) > _MOST_DRAWN:
+        caption += f" Drawn: {_MOST_DRAWN} finished trials at random."
+    if len(ranges) > len(shown):
+        caption += f" {len(ranges) - len(shown)} more hyperparameters are in the table."
     return Picture(
         name="space-bounds",
-        finding=finding,
-        caption=f"Shaded: the outer {percent(EDGE, 0)} at either end, where a range may be too "
-        "narrow; at the right its ends; small numbers: how many of the best share a place."
-        + (f" Drawn: at most {_MOST_TRIED} of either." if use.finished > _MOST_TRIED else "")
-        + (f" {left} more hyperparameters are in the table." if left else ""),
+        finding=f"Half or more of the best trials are at an end of {_some(narrow, 3)}"
+        if narrow
+        else "No range looks too narrow",
+        caption=caption,
         figure=figure,
     )
 
 
-def _first(rows: pd.DataFrame) -> list[str]:
-    names = [str(name) for name in rows["hyperparameter"]]
-    return names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} others"]
-
-
 def _strip(
-    axes: Axes,
-    height: int,
-    dimension: Dimension,
-    params: pd.Series,
-    finished: pd.Index,
-    best: list[int],
+    axes: Axes, height: int, dimension: Dimension, finished: pd.Series, best: pd.Series
 ) -> None:
-    places = dimension.positions(params)
-    tried = places.loc[finished].dropna()
-    if len(tried) > _MOST_TRIED:
-        tried = tried.sample(_MOST_TRIED, random_state=0)
-    won = places.loc[best[:_MOST_TRIED]].dropna()
-    label = {True: ("finished trials", "the best"), False: (None, None)}[height == 0]
-    axes.plot(tried, np.full(len(tried), height - 0.15), "|", color=GREY, ms=5, label=label[0])
+    tried, won = finished.dropna(), best.dropna().head(_MOST_DRAWN)
+    if len(tried) > _MOST_DRAWN:
+        tried = tried.sample(_MOST_DRAWN, random_state=0)
+    labels = ("finished trials", "the best") if height == 0 else (None, None)
+    axes.plot(tried, np.full(len(tried), height - 0.15), "|", color=GREY, ms=5, label=labels[0])
     axes.plot(
-        won, np.full(len(won), height + 0.12), "D", color=BLUE, ms=5, alpha=0.7, label=label[1]
+        won, np.full(len(won), height + 0.12), "D", color=BLUE, ms=5, alpha=0.7, label=labels[1]
     )
-    scale = ", log" if dimension.log else ""
-    words = f"{_end(dimension, dimension.low)} to {_end(dimension, dimension.high)}{scale}"
     shared = won.round(2).value_counts()
     for place, count in shared.items():
         if count > 1 and len(shared) <= _MOST_COUNTS:
             axes.annotate(
                 str(count), (place, height + 0.12), (5, 0), textcoords="offset points", fontsize=6
             )
-    axes.text(1.01, height, words, fontsize=7, va="center", transform=axes.get_yaxis_transform())
-
-
-def _end(dimension: Dimension, value: float) -> str:
-    return short(round(value)) if dimension.whole else short(value)
-
-
-def _bounds_table(use: SpaceUse) -> Table:
-    rows = use.bounds
-    shown = pd.DataFrame(
-        {
-            "hyperparameter": rows["hyperparameter"],
-            "range": [
-                f"{row.low:g} to {row.high:g}{' (log)' if row.log else ''}"
-                for row in rows.itertuples()
-            ],
-            "best at low end": [f"{row.best_low} of {row.best}" for row in rows.itertuples()],
-            "all at low end": [_share(row.tried_low, row.tried) for row in rows.itertuples()],
-            "best at high end": [f"{row.best_high} of {row.best}" for row in rows.itertuples()],
-            "all at high end": [_share(row.tried_high, row.tried) for row in rows.itertuples()],
-            "suggestion": [_suggestion(row.widen, row.at_zero) for row in rows.itertuples()],
-        }
+    axes.text(
+        1.01,
+        height,
+        _range_words(dimension),
+        fontsize=7,
+        va="center",
+        transform=axes.get_yaxis_transform(),
     )
+
+
+def _range_words(dimension: Dimension) -> str:
+    return f"{dimension.low:g} to {dimension.high:g}{' (log)' if dimension.log else ''}"
+
+
+def _ranges_table(ranges: list[RangeUse]) -> Table:
+    counts = ("best", "best_low", "best_high", "tried", "tried_low", "tried_high")
     return Table(
         name="space-bounds",
-        caption=f"Trials within {percent(EDGE, 0)} of a bound, the best beside all finished ones "
-        "that have the hyperparameter; a suggestion needs two, and half of the best. A low end of "
-        "0 is taken for a natural one",
-        shown=shown,
-        values=rows,
-        fold=len(rows) > 12,
+        caption=f"Trials within {percent(_EDGE, 0)} of an end of the range. Widen: where half of "
+        "the best trials are, and at least two; never a few integers, nor beyond the 0 or 1 of "
+        "counts and rates",
+        columns=[
+            Column("hyperparameter", "hyperparameter", lambda use: use.dimension.name),
+            Column(None, "range", lambda use: _range_words(use.dimension)),
+            Column("low", value=lambda use: use.dimension.low),
+            Column("high", value=lambda use: use.dimension.high),
+            Column("log", value=lambda use: use.dimension.log),
+            *(Column(name, value=attrgetter(name)) for name in counts),
+            Column(None, "best at low end", lambda use: _share(use.best_low, use.best)),
+            Column(None, "all at low end", lambda use: _share(use.tried_low, use.tried)),
+            Column(None, "best at high end", lambda use: _share(use.best_high, use.best)),
+            Column(None, "all at high end", lambda use: _share(use.tried_high, use.tried)),
+            Column("widen", "widen", lambda use: use.widen or None),
+        ],
+        items=ranges,
+        fold=len(ranges) > 12,
     )
-
-
-def _suggestion(widen: str, at_zero: bool) -> str:
-    words = [f"widen {widen}"] if widen else []
-    return ", ".join([*words, "0 is a natural end"] if at_zero else words) or MISSING
 
 
 def _share(count: int, total: int) -> str:
     return f"{count} of {total} ({percent(count / total, 0)})" if total else MISSING
 
 
-def _choices_words(use: SpaceUse) -> str:
+# Choices
+
+
+def _choices_words(choices: list[ChoiceUse]) -> str:
     def named(verdict: str) -> list[str]:
-        rows = use.choices[use.choices["verdict"] == verdict]
-        return [f"{row.hyperparameter} {short(row.choice)}" for row in rows.itertuples()]
+        return [f"{u.hyperparameter} {short(u.choice)}" for u in choices if u.verdict == verdict]
 
-    drop, unsure, untried = map(
-        named, ("candidate to drop", "too few trials to say", "never tried")
-    )
-    start = f"{len(drop)} of {len(use.choices)} choices are candidates to drop"
-    if drop:
-        start += f": {listed(drop[:12])}" + (" and others in the table" if drop[12:] else "")
+    drop, unsure = named("candidate to drop"), named("too few trials to say")
+    start = f"{len(drop) or 'None'} of {len(choices)} choices"
+    start += " is a candidate to drop" if len(drop) < 2 else " are candidates to drop"
+    start += f": {_some(drop, _MOST_NAMES)}" if drop else ""
     return (
-        f"{start}. A candidate is never among the best, which would happen by luck in fewer than "
-        f"{percent(CHANCE, 0)} of draws of as many trials (hypergeometric, each choice by itself: "
-        f"of many choices some look so by luck). {len(unsure)} others are never among the best "
-        f"either, but were tried too rarely to say, and {len(untried)} were never tried."
+        f"{start}. A candidate is never among the best, with a probability below "
+        f"{percent(_CHANCE, 0)} that this is chance (hypergeometric, not corrected for the number "
+        f"of choices). {len(unsure)} more are never among the best, but were tried too rarely to "
+        f"say; {len(named('never tried'))} were never tried."
     )
 
 
-def _choices_table(use: SpaceUse) -> Table:
-    rows = use.choices
-    shown = pd.DataFrame(
-        {
-            "hyperparameter": rows["hyperparameter"],
-            "choice": [short(choice) for choice in rows["choice"]],
-            "tried": [_share(row.tried, row.asked) for row in rows.itertuples()],
-            "among the best": [f"{row.best} of {row.best_asked}" for row in rows.itertuples()],
-            "chance of none": [
-                MISSING if row.best or not row.tried else percent(row.chance, 0)
-                for row in rows.itertuples()
-            ],
-            "suggestion": [verdict or MISSING for verdict in rows["verdict"]],
-        }
-    )
+def _some(names: list[str], most: int) -> str:
+    return listed(names if len(names) <= most else [*names[:most], f"{len(names) - most} more"])
+
+
+def _choices_table(choices: list[ChoiceUse]) -> Table:
+    counts = ("tried", "asked", "best", "best_asked", "chance")
     return Table(
         name="space-choices",
-        caption="How often each choice was tried, of the finished trials that were asked, and how "
-        "often it is among the best",
-        shown=shown,
-        values=rows,
+        caption="Choices among all finished trials and among the best, of those that have the "
+        "hyperparameter",
+        columns=[
+            Column("hyperparameter", "hyperparameter", attrgetter("hyperparameter")),
+            Column("choice", "choice", attrgetter("choice"), short),
+            *(Column(name, value=attrgetter(name)) for name in counts),
+            Column(None, "tried", lambda use: _share(use.tried, use.asked)),
+            Column(None, "among the best", lambda use: _share(use.best, use.best_asked)),
+            Column(
+                None,
+                "chance of none",
+                lambda use: None if use.best or not use.tried else use.chance,
+                lambda chance: percent(chance, 0),
+            ),
+            Column("verdict", "verdict", lambda use: use.verdict or None),
+        ],
+        items=choices,
         fold=True,
     )
 
 
-def _next(record: Record, use: SpaceUse) -> list[Block]:
+# The next command
+
+
+def _next(record: Record, finished: int) -> list[Block]:
     command = record.facts.get("command")
     if not command:
         return [
             Paragraph(
-                "The study does not say which command made it; repeat yours with more "
-                "--trials to go on."
+                "The study does not say which command made it. To continue, repeat yours with a "
+                "larger --trials."
             )
         ]
-    more = f"--trials {2 * use.finished}"
-    text = str(command)
+    more, text = f"--trials {2 * finished}", str(command)
     text = _TRIALS_FLAG.sub(more, text) if _TRIALS_FLAG.search(text) else f"{text} {more}"
     return [
         Paragraph(
-            f"To go on in the same space, up to {2 * use.finished} finished trials in all. A "
-            "changed space needs a study of its own (--study NAME)."
+            f"To continue in the same space, up to {2 * finished} finished trials in total (a "
+            "changed space needs a new study, --study NAME):"
         ),
         Code(text, "console"),
     ]

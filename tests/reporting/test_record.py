@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from reporting.analysis.pruned_trials import stopped_trials
+from reporting.chapters.pruning import stopped_trials
 from reporting.errors import ReportError
 from reporting.study_tables import read_study
 from search.study.storage import open_storage

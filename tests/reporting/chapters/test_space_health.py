@@ -3,9 +3,7 @@
 from typing import Any
 
 import pytest
-from optuna.distributions import (
-    FloatDistribution,
-)
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from reporting.chapters import space_health
@@ -14,7 +12,7 @@ from tests.reporting.made_studies import FILTERS, LEARNING_RATE, random_trials, 
 from tests.reporting.written import pictures, tables
 
 
-def test_space_health_widens_where_the_best_sit_at_a_bound(searched: Any) -> None:
+def test_a_range_is_widened_where_the_best_trials_are_at_its_end(searched: Any) -> None:
     momentum = FloatDistribution(0, 1)
     made = [
         trial(
@@ -29,14 +27,40 @@ def test_space_health_widens_where_the_best_sit_at_a_bound(searched: Any) -> Non
     ]
     section = space_health.blocks(searched(made))
     bounds = tables(section)["space-bounds"].shown.set_index("hyperparameter")
-    assert bounds.loc["learning_rate", "best at high end"] == "5 of 5"
+    assert bounds.loc["learning_rate", "best at high end"] == "5 of 5 (100 %)"
     assert bounds.loc["learning_rate", "all at high end"] == "5 of 20 (25 %)"
-    assert bounds.loc["learning_rate", "suggestion"] == "widen above 0.1"
-    assert bounds.loc["momentum", "suggestion"] == "0 is a natural end"
-    assert pictures(section)["space-bounds"].finding.endswith("a bound of learning_rate")
+    assert bounds.loc["learning_rate", "widen"] == "above 0.1"
+    assert bounds.loc["momentum", "widen"] == "-"
+    assert pictures(section)["space-bounds"].finding == (
+        "Half or more of the best trials are at an end of learning_rate"
+    )
 
 
-def test_space_health_says_which_choices_never_won(searched: Any) -> None:
+@pytest.mark.parametrize(
+    ("values", "best", "words"),
+    [
+        (IntDistribution(1, 2), 1, "-"),
+        (IntDistribution(1, 2), 2, "-"),
+        (IntDistribution(0, 4), 4, "-"),
+        (IntDistribution(1, 100), 1, "-"),
+        (IntDistribution(1, 100), 100, "above 100"),
+        (FloatDistribution(0, 0.5), 0.0, "-"),
+        (FloatDistribution(0, 0.5), 0.5, "above 0.5"),
+        (FloatDistribution(0, 1), 1.0, "-"),
+        (FloatDistribution(0.1, 1), 0.1, "below 0.1"),
+    ],
+)
+def test_only_ends_that_can_move_are_widened(
+    searched: Any, values: BaseDistribution, best: float, words: str
+) -> None:
+    made = [trial([0.9 - 0.01 * i], params={"x": (best, values)}) for i in range(20)]
+    section = space_health.blocks(searched(made))
+    assert tables(section)["space-bounds"].shown["widen"].tolist() == [words]
+    narrow = pictures(section)["space-bounds"].finding
+    assert (narrow == "No range looks too narrow") == (words == "-")
+
+
+def test_choices_that_never_won_are_named(searched: Any) -> None:
     made = [
         trial([0.9 - 0.01 * i], params={"filters": (64 if i < 6 else 32, FILTERS)})
         for i in range(20)
@@ -46,7 +70,7 @@ def test_space_health_says_which_choices_never_won(searched: Any) -> None:
     rows = choices.set_index("choice")
     assert rows["tried"].to_dict() == {16: 0, 32: 14, 64: 6}
     assert rows["best"].to_dict() == {16: 0, 32: 0, 64: 5}
-    assert rows["verdict"].to_dict() == {16: "never tried", 32: "candidate to drop", 64: ""}
+    assert rows["verdict"].fillna("").tolist() == ["never tried", "candidate to drop", ""]
     # 6 / 20 * 5 / 19 * 4 / 18 * 3 / 17 * 2 / 16
     assert rows.loc[32, "chance"] == pytest.approx(6 * 5 * 4 * 3 * 2 / (20 * 19 * 18 * 17 * 16))
 
