@@ -166,14 +166,11 @@ class Evidence:
         """Why the tuned configuration has no test results, as a sentence."""
         if self.winner is None:
             return (
-                "Nothing was retrained, so no winner was chosen and the test images stayed closed: "
-                "there is nothing to show here."
+                "Nothing was retrained, so no winner was chosen and the test split stayed closed."
             )
         gap = next((row.gap for row in self.rows if row.kind == "tuned"), "")
         reason = f" ({gap})" if gap else ""
-        return (
-            f"No final training of the winner is finished{reason}: there is nothing to show here."
-        )
+        return f"No final training of the winner is finished{reason}."
 
     @property
     def gaps(self) -> str:

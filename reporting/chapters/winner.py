@@ -1,4 +1,4 @@
-"""The chosen configuration: in words, as numbers, as layers, as code, and how it learned."""
+"""The chosen configuration: hyperparameters, layers, code and learning curves."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,17 +9,28 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from predicting.model import ModelError, load_model
-from reporting.drawing.style import BLUE, GREY, MISSING, ORANGE, new_figure, percent, spread
+from reporting.drawing.style import (
+    BLUE,
+    GREY,
+    MISSING,
+    ORANGE,
+    counted,
+    new_figure,
+    percent,
+    spread,
+)
 from reporting.evidence import Evidence, Remeasured
 from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table
 from reporting.retraining.order import MODEL_FILE, Retrained
 from spaces import load_space
+from spaces.errors import one_line
 
 _MOST_MARKERS: Final = 40
+_MOST_ROWS: Final = 12
 
 
 def blocks(evidence: Evidence) -> list[Block]:
-    """The winner of the search."""
+    """Describe the winner of the search."""
     winner = evidence.winner
     if winner is None:
         return [Paragraph("Nothing was retrained, so no winner was chosen.")]
@@ -34,17 +45,17 @@ def _configuration(evidence: Evidence, winner: Remeasured) -> list[Block]:
     number = winner.candidate.number
     params = evidence.record.trial_params(number)
     measured = winner.accuracy
-    blocks: list[Block] = [
+    written: list[Block] = [
         Paragraph(
-            f"Trial {number} won: of {len(evidence.remeasured)} retrained trials it has the "
-            f"highest mean validation accuracy over fresh seeds, {spread(measured)} "
-            f"(n = {0 if measured is None else measured.n})."
+            f"Trial {number} won: it has the highest mean validation accuracy of "
+            f"{counted(len(evidence.remeasured), 'retrained trial')}, {spread(measured)} over "
+            f"{counted(0 if measured is None else measured.n, 'fresh seed')}."
         )
     ]
     words = _described(str(evidence.record.facts["space"]), params)
     if words is not None:
-        blocks.append(Paragraph(words, strong=True))
-    blocks.append(
+        written.append(Paragraph(words, strong=True))
+    written.append(
         Table(
             name="winner-hyperparameters",
             caption=f"The {len(params)} hyperparameters of trial {number}",
@@ -53,16 +64,17 @@ def _configuration(evidence: Evidence, winner: Remeasured) -> list[Block]:
                 Column("value", "value", lambda item: item[1], _as_text),
             ],
             items=list(params.items()),
+            fold=len(params) > _MOST_ROWS,
         )
     )
-    return blocks
+    return written
 
 
 def _described(space_name: str, params: Mapping[str, Any]) -> str | None:
     try:
         describe = getattr(load_space(space_name), "describe", None)
         return None if describe is None else str(describe(params))
-    except Exception:  # a space may be a user's: anything may come, and the table says it all
+    except Exception:  # a user's space may raise anything
         return None
 
 
@@ -73,13 +85,13 @@ def _as_text(value: Any) -> str:
 def _architecture(evidence: Evidence) -> list[Block]:
     tuned = evidence.tuned
     if tuned is None or not tuned.runs:
-        return [Paragraph(f"Its layers are not listed. {evidence.no_test_results}")]
+        return [Paragraph(f"Layers are not listed. {evidence.no_test_results}")]
     path = tuned.runs[0].folder / MODEL_FILE
     try:
         model = load_model(path).keras_model
     except ModelError as error:
-        return [Paragraph(f"Its layers are not listed: {error}")]
-    # Importing Keras takes seconds, which a report without a model need not spend.
+        return [Paragraph(f"Layers are not listed: {one_line(error)}.")]
+    # Imports Keras, which takes seconds that a report without a model does not need.
     from reporting.keras_code import keras_code
 
     return [
@@ -93,10 +105,11 @@ def _architecture(evidence: Evidence) -> list[Block]:
                 Column("parameters", "parameters", lambda layer: layer.count_params(), ","),
             ],
             items=model.layers,
+            fold=len(model.layers) > _MOST_ROWS,
         ),
         Paragraph(
-            "This code builds the same layers with fresh weights. It says nothing of training; "
-            "the hyperparameters above do."
+            "This code builds the same network, untrained. best_config.json beside this page has "
+            "the training settings."
         ),
         Code(keras_code(model), "python"),
     ]
@@ -111,17 +124,17 @@ def _shape(layer: Any) -> str:
 
 
 def _learning_curves(runs: Sequence[Retrained]) -> Block:
-    """Accuracy, loss and learning rate by epoch, over the seeds of one configuration.
+    """Draw accuracy, loss and learning rate by epoch, over the seeds of the winner.
 
     Args:
-        runs: With validation, as fresh seeds have it.
+        runs: Retrainings with validation.
     """
     curves = {
         name: _curve(runs, name)
         for name in ("val_accuracy", "accuracy", "val_loss", "loss", "learning_rate")
     }
     if curves["val_accuracy"].empty:
-        return Paragraph("No fresh training of it is finished, so there are no learning curves.")
+        return Paragraph("No learning curves: no retraining with a fresh seed is finished.")
     panels = [("accuracy (%)", 100.0, ("val_accuracy", "accuracy"))]
     panels += [("loss", 1.0, ("val_loss", "loss"))] if not curves["val_loss"].empty else []
     rated = not curves["learning_rate"].empty
@@ -148,8 +161,8 @@ def _learning_curves(runs: Sequence[Retrained]) -> Block:
         name="winner-learning",
         finding=_finding(curves["val_accuracy"], curves["accuracy"]),
         caption=(
-            f"{_seeds_in_words(len(curves['val_accuracy']))} Training values are taken during the "
-            "epoch, with dropout and augmentation on where it has them; the learning rate at its "
+            f"{_seeds_in_words(len(curves['val_accuracy']))} Training values are means over the "
+            "epoch, with dropout and augmentation if it has them; the learning rate is that at its "
             "end."
         ),
         figure=figure,
@@ -158,19 +171,19 @@ def _learning_curves(runs: Sequence[Retrained]) -> Block:
 
 def _seeds_in_words(count: int) -> str:
     if count == 1:
-        return "One fresh seed (n = 1), so no band."
+        return "One fresh seed (n = 1)."
     return f"Line: mean of {count} fresh seeds (n = {count}). Band: lowest to highest."
 
 
 def _curve(runs: Sequence[Retrained], name: str) -> pd.DataFrame:
-    """One row for each run that has such values, one column for each epoch from 1."""
+    """Return the values by run and epoch (columns), without runs that have none."""
     rows = [[entry.get(name, np.nan) for entry in run.history] for run in runs]
     frame = pd.DataFrame(rows, dtype=float).dropna(how="all")
     return frame.set_axis(range(1, frame.shape[1] + 1), axis="columns")
 
 
 def _draw(axes: Axes, curve: pd.DataFrame, label: str, color: str, style: str) -> None:
-    """Draw the mean over runs and, from two on, the band from lowest to highest."""
+    """Draw the mean over runs, and with two or more the band from lowest to highest."""
     if curve.empty:
         return
     drawn = style if curve.shape[1] <= _MOST_MARKERS else style[1:]

@@ -55,9 +55,7 @@ def test_only_some_rows(chapter: ModuleType, kept: str, evidence: Evidence) -> N
     for picture in pictures(section).values():
         picture.figure.draw_without_rendering()
     if kept != "tuned" and chapter in (classes, mistakes):
-        assert words(section) == (
-            "No final training of the winner is finished (killed): there is nothing to show here."
-        )
+        assert words(section) == ("No final training of the winner is finished (killed).")
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from reporting.chapters import (
-    winner,
-)
+from reporting.chapters import winner
 from reporting.evidence import Evidence
 from reporting.keras_code import keras_code
 from reporting.page.document import Code
@@ -19,13 +17,15 @@ from tests.reporting.written import pictures, tables, words
 def test_the_winner_in_words(evidence: Evidence) -> None:
     section = winner.blocks(evidence)
     best = int(evidence.record.complete.index[0])
-    assert f"Trial {best} won: of 3 retrained trials" in words(section)
+    assert f"Trial {best} won: it has the highest mean validation accuracy of 3 retrained" in words(
+        section
+    )
     assert ", activation " in words(section)  # CnnSpace.describe
     shown = tables(section)["winner-hyperparameters"]
     assert shown.values is not None
     params = dict(zip(shown.values["hyperparameter"], shown.values["value"], strict=True))
     assert params == evidence.record.trial_params(best)
-    assert "Its layers are not listed: model" in words(section)
+    assert "Layers are not listed: model" in words(section)
     assert "does not exist" in words(section)
 
 
