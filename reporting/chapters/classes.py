@@ -1,4 +1,4 @@
-"""How well each class is told from the others."""
+"""Class by class: precision and recall, and which classes are confused."""
 
 from typing import Final
 
@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from statsmodels.stats.proportion import proportion_confint
 
-from reporting.drawing.style import MISSING, new_figure, percent
+from reporting.drawing.style import new_figure, percent
 from reporting.evidence import Evidence, Row
-from reporting.page.document import Block, Paragraph, Picture, Table
+from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.statistics import CONFIDENCE
 from search.data.classes import CLASS_NAMES
 
@@ -25,43 +25,42 @@ Matrix = npt.NDArray[np.float64]
 def blocks(evidence: Evidence) -> list[Block]:
     """Precision, recall and confusions of the tuned configuration."""
     tuned = evidence.tuned
-    written: list[Block] = (
-        [Paragraph(evidence.no_test_results)]
-        if tuned is None
-        else [
-            _table(tuned),
-            Paragraph(_confused_pairs(tuned)),
-            _confusion_picture(tuned),
-            _difference(tuned, evidence.best_baseline),
-        ]
-    )
-    return written
+    if tuned is None:
+        return [Paragraph(evidence.no_test_results)]
+    return [
+        _table(tuned),
+        Paragraph(_confused_pairs(tuned)),
+        _confusion_picture(tuned),
+        _difference(tuned, evidence.best_baseline),
+    ]
 
 
 def _table(row: Row) -> Table:
-    values = _scores(row)
-    interval = [
-        MISSING if np.isnan(low) else f"{100 * low:.1f} to {100 * high:.1f} %"
-        for low, high in zip(values["recall low"], values["recall high"], strict=True)
-    ]
-    shown = pd.DataFrame(
-        {
-            "class": values["class"],
-            "precision": [percent(value, 1) for value in values["precision"]],
-            "recall": [percent(value, 1) for value in values["recall"]],
-            "95 % interval of recall": interval,
-            "F1": [percent(value, 1) for value in values["F1"]],
-            "support": [f"{count:,}" for count in values["support"]],
-        }
-    )
+    def share(name: str) -> Column:
+        return Column(name, name, format=lambda value: percent(value, 1))
+
     return Table(
         name="classes-scores",
-        caption=(
-            f"Test images of each class, {_means(row)}. The interval is Wilson's, over the "
-            "images of the class at the mean recall. Support: images of the class."
-        ),
-        shown=shown,
-        values=values,
+        caption=f"Test images by class, {_means(row)}. The interval is Wilson's, over the images "
+        "of the class at the mean recall",
+        columns=[
+            Column("class", "class"),
+            share("precision"),
+            share("recall"),
+            Column("recall low"),
+            Column("recall high"),
+            Column(
+                None,
+                "95 % interval of recall",
+                lambda scores: None if np.isnan(scores["recall low"]) else scores,
+                lambda scores: (
+                    f"{100 * scores['recall low']:.1f} to {100 * scores['recall high']:.1f} %"
+                ),
+            ),
+            share("F1"),
+            Column("support", "images", format=","),
+        ],
+        items=_scores(row),
     )
 
 
@@ -97,7 +96,7 @@ def _means(row: Row) -> str:
 
 
 def _confusion(row: Row, normalize: str | None) -> Matrix:
-    """Mean over the seeds; one row for each true class, one column for each given label."""
+    """Return the mean over the seeds, with rows by true and columns by predicted class."""
     each = [
         confusion_matrix(row.labels, given, labels=_CLASSES, normalize=normalize)
         for given in row.probabilities.argmax(axis=2)
@@ -106,15 +105,15 @@ def _confusion(row: Row, normalize: str | None) -> Matrix:
 
 
 def _confused_pairs(row: Row) -> str:
-    counts = _confusion(row, None)
-    both = np.triu(counts + counts.T, k=1)
+    counts = _confusion(row, None).round(1)
+    both = np.triu(counts + counts.T, k=1).round(1)
     order = np.argsort(both, axis=None, kind="stable")[::-1][:_PAIRS]
     pairs = [np.unravel_index(index, both.shape) for index in order if both.flat[index] > 0]
     if not pairs:
         return "No image was taken for another class."
     words = [
-        f"{CLASS_NAMES[a]} and {CLASS_NAMES[b]}: {both[a, b]:.3g} images ({counts[a, b]:.3g} of "
-        f"{CLASS_NAMES[a]} taken for {CLASS_NAMES[b]}, {counts[b, a]:.3g} the other way)"
+        f"{CLASS_NAMES[a]} and {CLASS_NAMES[b]}, {both[a, b]:g} images ({counts[a, b]:g} of "
+        f"{CLASS_NAMES[a]} taken for {CLASS_NAMES[b]}, {counts[b, a]:g} the other way)"
         for a, b in pairs
     ]
     return f"Most often confused, {_means(row)}: {'; '.join(words)}."
@@ -126,15 +125,15 @@ def _confusion_picture(row: Row) -> Picture:
     present = np.bincount(row.labels, minlength=len(CLASS_NAMES)) > 0
     worst = int(np.argmin(np.where(present, recall, np.inf)))
     wrong = np.where(np.arange(len(CLASS_NAMES)) == worst, -1, shares[worst])
-    finding = f"{CLASS_NAMES[worst]} is recognised least often: {recall[worst]:.1f} %"
+    finding = f"{CLASS_NAMES[worst]} has the lowest recall, {recall[worst]:.1f} %"
     if wrong.max() > 0:
         finding += f"; {wrong.max():.1f} % are taken for {CLASS_NAMES[int(np.argmax(wrong))]}"
     return Picture(
         name="classes-confusion",
         finding=finding,
         caption=(
-            f"Of the images of a row's class, the percentage given a column's label, {_means(row)}."
-            " Empty: below 0.05. The shade grows with the square root, to show small shares."
+            f"Percentage of the images of each true class (row) by predicted class, {_means(row)}."
+            " Empty: below 0.05. Shades grow with the square root, to show small shares."
         ),
         figure=_heat_map(shares, ".1f", PowerNorm(0.5, vmin=0, vmax=100), "Blues"),
     )
@@ -144,6 +143,8 @@ def _difference(tuned: Row, baseline: Row | None) -> Block:
     if baseline is None:
         return Paragraph("No baseline has test results, so there is no difference to show.")
     change = 100 * (_confusion(tuned, "true") - _confusion(baseline, "true"))
+    # More is better on the diagonal, less is better elsewhere.
+    better = np.where(np.eye(len(change), dtype=bool), change, -change)
     recall = np.diag(change)
     most = int(np.argmax(np.abs(recall)))
     # Colours stay weak where nothing differs by a point.
@@ -151,29 +152,33 @@ def _difference(tuned: Row, baseline: Row | None) -> Block:
     return Picture(
         name="classes-difference",
         finding=(
-            f"Against {baseline.name}, the best baseline, recall differs most for "
+            f"Recall differs most from {baseline.name}, the best baseline, for "
             f"{CLASS_NAMES[most]}: {recall[most]:+.1f} points"
         ),
         caption=(
             f"The matrix above minus that of {baseline.name} (n = {baseline.accuracy.n}), in "
-            "points: on the diagonal more is better, elsewhere less. Empty: below 0.05 either way."
+            f"points. Purple: {tuned.name} is better (more on the diagonal, less elsewhere); "
+            "orange: worse. Empty: below 0.05 either way."
         ),
-        figure=_heat_map(change, "+.1f", Normalize(-limit, limit), "PuOr_r"),
+        figure=_heat_map(change, "+.1f", Normalize(-limit, limit), "PuOr", better),
     )
 
 
-def _heat_map(matrix: Matrix, form: str, norm: Normalize, colors: str) -> Figure:
+def _heat_map(
+    matrix: Matrix, form: str, norm: Normalize, colors: str, shades: Matrix | None = None
+) -> Figure:
+    shades = matrix if shades is None else shades
     figure, axes = new_figure(5.4)
     axes.grid(False)
     colormap = colormaps[colors]
-    axes.imshow(matrix, cmap=colormap, norm=norm, aspect="auto")
+    axes.imshow(shades, cmap=colormap, norm=norm, aspect="auto")
     axes.set_xticks(_CLASSES, CLASS_NAMES, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks(_CLASSES, CLASS_NAMES)
-    axes.set(xlabel="given label", ylabel="true class")
+    axes.set(xlabel="predicted class", ylabel="true class")
     for (row, column), value in np.ndenumerate(matrix):
         if abs(value) < 0.05:
             continue
-        shade = np.dot(colormap(norm(value))[:3], (0.299, 0.587, 0.114))
+        shade = np.dot(colormap(norm(shades[row, column]))[:3], (0.299, 0.587, 0.114))
         color = "white" if shade < 0.5 else "black"
         axes.text(column, row, f"{value:{form}}", ha="center", va="center", color=color, fontsize=9)
     return figure

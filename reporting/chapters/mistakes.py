@@ -1,74 +1,109 @@
-"""What is wrong most confidently, what always, and how far probabilities can be trusted."""
+"""Mistakes and confidence: the surest mistakes, the constant ones, and calibration."""
 
+import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from sklearn.calibration import calibration_curve
 
-from reporting.analysis.calibration import BINS, draw_reliability, row_calibration_error
-from reporting.drawing.gallery import draw_gallery
-from reporting.drawing.style import listed, percent
+from reporting.drawing.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    WIDTH_INCHES,
+    listed,
+    new_figure,
+    percent,
+)
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph, Picture
 from reporting.scoring import TestSplit
+from reporting.statistics import Booleans, Floats
 from search.data.classes import CLASS_NAMES
 
 _MOST_CONFIDENT: Final = 18
 _ALWAYS_WRONG: Final = 12
+_COLUMNS: Final = 6
+_GAP: Final = 0.06
+# Height of the three lines above an image, in widths of an image.
+_TEXT_HEIGHT: Final = 0.42
+_BINS: Final = 15
+_FEW_IMAGES: Final = 30
 Numbers = npt.NDArray[np.int64]
 
 
 def blocks(evidence: Evidence) -> list[Block]:
-    """Mistakes of the tuned configuration, and its calibration."""
+    """Mistakes of the tuned configuration, and how far its probabilities can be trusted."""
     tuned, test = evidence.tuned, evidence.test
-    written: list[Block] = (
-        [Paragraph(evidence.no_test_results)]
-        if tuned is None or test is None
-        else [
-            *_confident(tuned, test),
-            *_always_wrong(tuned, test),
-            *_calibration(tuned, evidence.best_baseline),
-        ]
-    )
-    return written
-
-
-def _confident(row: Row, test: TestSplit) -> list[Block]:
-    mistakes = _mistakes(row)
-    if not len(mistakes):
-        return [
-            Paragraph(
-                f"{_number_wrong(row)}. By the mean probabilities over the seeds, no test image "
-                "is wrong."
-            )
-        ]
-    shown = mistakes[:_MOST_CONFIDENT]
-    first = int(shown[0])
-    mean = row.probabilities.mean(axis=0)
-    sure = percent(float(mean[first].max()), 1)
-    count = len(row.probabilities)
-    finding = (
-        f"{_number_wrong(row)}; the surest mistake is {CLASS_NAMES[row.labels[first]]} taken for "
-        f"{CLASS_NAMES[mean[first].argmax()]} with {sure}"
-        + (f" (confidences are means over the {count} seeds)" if count > 1 else "")
-    )
+    if tuned is None or test is None:
+        return [Paragraph(evidence.no_test_results)]
     return [
-        Picture(
-            name="mistakes-confident",
-            finding=finding,
-            caption=(
-                f"The {len(shown)} most confident mistakes: number of the test image; true class; "
-                f"given label with its probability, the mean over n = {count} "
-                "models. Some may be errors of the labels."
-            ),
-            figure=_gallery(shown, row, test),
-        )
+        _confident(tuned, test),
+        _always_wrong(tuned, test),
+        *_calibration(tuned, evidence.best_baseline),
     ]
 
 
+# Mistakes
+
+
+def _confident(row: Row, test: TestSplit) -> Block:
+    mistakes = _mistakes(row)
+    if not len(mistakes):
+        return Paragraph(
+            f"{_number_wrong(row)}. By the mean probabilities over the seeds, no test image is "
+            "wrong."
+        )
+    shown = mistakes[:_MOST_CONFIDENT]
+    first, mean = int(shown[0]), row.probabilities.mean(axis=0)
+    count = len(row.probabilities)
+    means = f", mean over n = {count} models" if count > 1 else ""
+    return Picture(
+        name="mistakes-confident",
+        finding=f"{_number_wrong(row)}; the surest mistake takes {CLASS_NAMES[row.labels[first]]} "
+        f"for {CLASS_NAMES[mean[first].argmax()]} with {percent(float(mean[first].max()), 1)}",
+        caption=f"The {len(shown)} most confident mistakes: number of the test image, true class, "
+        f"predicted class and its probability{means}. Some may be errors of the labels.",
+        figure=_gallery(shown, row, test),
+    )
+
+
+def _always_wrong(row: Row, test: TestSplit) -> Block:
+    count = len(row.probabilities)
+    if count == 1:
+        return Paragraph("One seed (n = 1) cannot show which images are always wrong.")
+    always = np.flatnonzero(~row.correct.any(axis=0))
+    ever = int(np.sum(~row.correct.all(axis=0)))
+    if not len(always):
+        return Paragraph(f"No test image is wrong with all {count} seeds.")
+    finding = (
+        f"{len(always):,} of {len(row.labels):,} test images are wrong with all {count} seeds, "
+        f"{ever - len(always):,} more with some"
+    )
+    mean = row.probabilities.mean(axis=0)
+    surest_first = always[np.argsort(-mean.max(axis=1)[always], kind="stable")]
+    rest = surest_first[~np.isin(surest_first, _mistakes(row)[:_MOST_CONFIDENT])]
+    if not len(rest):
+        return Paragraph(f"{finding}; all of them are shown above.")
+    # Evenly spaced, since the first ones would all be sure mistakes.
+    picked = np.unique(np.linspace(0, len(rest) - 1, _ALWAYS_WRONG).round().astype(int))
+    which = f"{len(picked)} of the" if len(picked) < len(rest) else "The"
+    return Picture(
+        name="mistakes-always",
+        finding=finding,
+        caption=f"{which} {len(rest):,} that are not shown above, from the surest to the least "
+        "sure, with the likeliest wrong class; probabilities are means over the "
+        f"{count} seeds.",
+        figure=_gallery(rest[picked], row, test),
+    )
+
+
 def _number_wrong(row: Row) -> str:
-    """Of one model: the mean of all models' probabilities would be another row, an ensemble."""
+    """Count the mistakes of one model: the mean of all models would be another row, an ensemble."""
     wrong = (~row.correct).sum(axis=1)
     images = f"of {len(row.labels):,} test images"
     if len(wrong) == 1:
@@ -77,7 +112,7 @@ def _number_wrong(row: Row) -> str:
 
 
 def _mistakes(row: Row) -> Numbers:
-    """Test images that are wrong by the mean probabilities, the surest first."""
+    """Return the test images that are wrong by the mean probabilities, the surest first."""
     mean = row.probabilities.mean(axis=0)
     wrong = np.flatnonzero(mean.argmax(axis=1) != row.labels)
     return wrong[np.argsort(-mean.max(axis=1)[wrong], kind="stable")]
@@ -87,82 +122,110 @@ def _gallery(shown: Numbers, row: Row, test: TestSplit) -> Figure:
     mean = row.probabilities.mean(axis=0)[shown]
     # Models that are all wrong, each in its own way, may be right on average.
     mean[np.arange(len(shown)), row.labels[shown]] = 0
-    words = [
-        f"no. {number:,}: {CLASS_NAMES[row.labels[number]]}\n"
-        f"as {CLASS_NAMES[wrong.argmax()]}\n"
-        f"{percent(float(wrong.max()), 1)}"
-        for number, wrong in zip(shown, mean, strict=True)
-    ]
-    return draw_gallery(list(test.images[shown]), words)
-
-
-def _always_wrong(row: Row, test: TestSplit) -> list[Block]:
-    count = len(row.probabilities)
-    if count == 1:
-        return [Paragraph("With one seed (n = 1) nothing can be said of what is always wrong.")]
-    always = np.flatnonzero(~row.correct.any(axis=0))
-    ever = int(np.sum(~row.correct.all(axis=0)))
-    if not len(always):
-        return [Paragraph(f"No test image is wrong under all {count} seeds.")]
-    mean = row.probabilities.mean(axis=0)
-    surest_first = always[np.argsort(-mean.max(axis=1)[always], kind="stable")]
-    already = _mistakes(row)[:_MOST_CONFIDENT]
-    rest = surest_first[~np.isin(surest_first, already)]
-    finding = (
-        f"{len(always):,} of {len(row.labels):,} test images are wrong under all {count} seeds, "
-        f"{ever - len(always):,} more under some"
-    )
-    if not len(rest):
-        return [Paragraph(f"{finding}; all of them are shown above.")]
-    # Evenly spaced, since the first alone would show sure mistakes only.
-    picked = np.unique(np.linspace(0, len(rest) - 1, _ALWAYS_WRONG).round().astype(int))
-    return [
-        Picture(
-            name="mistakes-always",
-            finding=finding,
-            caption=(
-                f"{len(picked)} of the {len(rest):,} that are not shown above, evenly spaced from "
-                "the surest to the least sure, with the likeliest wrong label; probabilities are "
-                f"means over the {count} seeds."
-            ),
-            figure=_gallery(rest[picked], row, test),
+    rows = math.ceil(len(shown) / _COLUMNS)
+    figure, axes = new_figure(WIDTH_INCHES / _COLUMNS * rows * (1 + _TEXT_HEIGHT))
+    axes.set_axis_off()
+    # One pair of axes for all: a pair for each image takes seconds to lay out.
+    for index, (number, wrong) in enumerate(zip(shown, mean, strict=True)):
+        row_, column = divmod(index, _COLUMNS)
+        top = row_ * (1 + _TEXT_HEIGHT) + _TEXT_HEIGHT
+        axes.imshow(
+            test.images[number],
+            cmap="gray",
+            vmin=0,
+            vmax=255,
+            extent=(column + _GAP, column + 1 - _GAP, top + 1 - 2 * _GAP, top),
         )
-    ]
+        text = (
+            f"no. {number:,}: {CLASS_NAMES[row.labels[number]]}\n"
+            f"as {CLASS_NAMES[wrong.argmax()]}\n{percent(float(wrong.max()), 1)}"
+        )
+        axes.text(column + 0.5, top - 0.02, text, ha="center", va="bottom", fontsize=8)
+    axes.set(xlim=(0, _COLUMNS), ylim=(rows * (1 + _TEXT_HEIGHT), 0), aspect="equal")
+    return figure
+
+
+# Calibration
+
+
+def calibration_error(confidence: Floats, correct: Booleans) -> float:
+    """Return the expected calibration error: mean of |accuracy - mean confidence| over 15 bins.
+
+    Bins have equal width and are weighted by their images.
+
+    Args:
+        confidence: (n,), the highest probability for each image.
+        correct: (n,), whether its class is the true one.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
+    """
+    surplus = np.bincount(_bins(confidence), weights=correct - confidence, minlength=_BINS)
+    return float(np.abs(surplus).sum() / len(confidence))
+
+
+def _row_error(row: Row) -> float:
+    confidence = row.probabilities.max(axis=2)
+    pairs = zip(confidence, row.correct, strict=True)
+    return float(np.mean([calibration_error(*pair) for pair in pairs]))
 
 
 def _calibration(tuned: Row, baseline: Row | None) -> list[Block]:
     rows = [tuned] if baseline is None else [tuned, baseline]
     errors = [
-        f"{row.name} has {100 * row_calibration_error(row):.2f} points "
-        f"(n = {len(row.probabilities)})"
+        f"{100 * _row_error(row):.2f} points for {row.name} (n = {len(row.probabilities)})"
         for row in rows
     ]
-    sure = float(tuned.probabilities.max(axis=2).mean())
-    right = tuned.accuracy.mean
-    blocks: list[Block] = [
-        Paragraph(
-            f"Expected calibration error (Guo et al. 2017): over {BINS} bins of equal width, the "
-            "mean distance of accuracy and mean probability, weighted by the images in the bin; "
-            f"computed for each seed, then averaged. {listed(errors)}."
-        ),
+    sure, right = float(tuned.probabilities.max(axis=2).mean()), tuned.accuracy.mean
+    return [
         Picture(
             name="mistakes-reliability",
-            finding=(
-                f"On average {tuned.name} is {percent(sure)} sure and {percent(right)} right: "
-                f"{_in_words(sure - right)}"
-            ),
-            caption=(
-                "Above: how often labels of a probability are right, all seeds together; below the "
-                "dotted line a model is too sure. Open markers: fewer than 30 images for each "
-                "seed. Below: how many images have that probability, on a log scale."
-            ),
-            figure=draw_reliability(rows),
+            finding=f"On average {tuned.name} is {percent(sure)} confident and {percent(right)} "
+            f"right: {_in_words(sure - right)}",
+            caption="Above: accuracy by predicted probability, all seeds together; below the "
+            f"dotted line a model is overconfident. Open markers: fewer than {_FEW_IMAGES} images "
+            "for each seed. Below: share of images with that probability, on a log scale.",
+            figure=_draw_reliability(rows),
+        ),
+        Paragraph(
+            f"Expected calibration error (Guo et al. 2017, {_BINS} bins of equal width, mean over "
+            f"seeds): {listed(errors)}."
         ),
     ]
-    return blocks
 
 
 def _in_words(surplus: float) -> str:
     if abs(surplus) < 0.0005:
-        return "about as sure as right"
-    return f"{100 * abs(surplus):.1f} points too {'sure' if surplus > 0 else 'unsure'}"
+        return "well calibrated on average"
+    return f"{100 * abs(surplus):.1f} points {'over' if surplus > 0 else 'under'}confident"
+
+
+def _draw_reliability(rows: Sequence[Row]) -> Figure:
+    figure, (upper, lower) = new_figure(5.6, nrows=2, sharex=True, height_ratios=(3, 1))
+    upper.plot((0, 1), (0, 1), color=GREY, linestyle=":", label="perfectly calibrated")
+    edges = np.linspace(0, 1, _BINS + 1)
+    styles = ((BLUE, "o", "-"), (ORANGE, "s", "--"))
+    for row, (color, marker, line) in zip(rows, styles, strict=False):
+        confidence, correct = row.probabilities.max(axis=2).ravel(), row.correct.ravel()
+        right, sure = calibration_curve(correct, confidence, n_bins=_BINS, strategy="uniform")
+        counts = np.bincount(_bins(confidence), minlength=_BINS)
+        # The curve leaves empty bins out.
+        few = counts[counts > 0] < _FEW_IMAGES * len(row.probabilities)
+        upper.plot(sure, right, color=color, linestyle=line)
+        upper.plot(sure[~few], right[~few], color=color, marker=marker, linestyle="")
+        upper.plot(sure[few], right[few], color=color, marker=marker, linestyle="", mfc="white")
+        upper.plot([], [], color=color, marker=marker, linestyle=line, label=row.name)
+        lower.stairs(counts / counts.sum(), edges, color=color, linestyle=line, linewidth=1.5)
+    upper.legend(loc="lower right")
+    upper.set_ylabel("accuracy")
+    lower.set(xlabel="probability of the predicted class", ylabel="images", xlim=(0, 1))
+    lower.set_yscale("log")
+    lower.set_ylim(top=1)
+    lower.yaxis.set_minor_formatter(NullFormatter())
+    for axis in (upper.yaxis, lower.yaxis, lower.xaxis):
+        axis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    return figure
+
+
+def _bins(confidence: Floats) -> Numbers:
+    edges = np.linspace(0, 1, _BINS + 1)[1:-1]
+    return np.asarray(np.digitize(confidence, edges, right=True), np.int64)

@@ -44,14 +44,13 @@ def test_the_most_confused_pairs(evidence: Evidence) -> None:
     second[np.flatnonzero(labels == 0)[:4]] = 6
     section = classes.blocks(planted(evidence, [first, second]))
     assert (
-        "Most often confused, mean over n = 2 seeds: T-shirt/top and Shirt: 27 images (2 of "
+        "Most often confused, mean over n = 2 seeds: T-shirt/top and Shirt, 27 images (2 of "
         "T-shirt/top taken for Shirt, 25 the other way)."
     ) in words(section)
     finding = pictures(section)["classes-confusion"].finding
     share = 100 * 25 / np.sum(labels == 6)
     assert finding == (
-        f"Shirt is recognised least often: {100 - share:.1f} %; {share:.1f} % are taken for "
-        "T-shirt/top"
+        f"Shirt has the lowest recall, {100 - share:.1f} %; {share:.1f} % are taken for T-shirt/top"
     )
     difference = pictures(section)["classes-difference"]
     assert evidence.best_baseline is not None
@@ -67,4 +66,28 @@ def test_a_class_that_is_missing(evidence: Evidence) -> None:
     ]
     shown = tables(classes.blocks(dataclasses.replace(evidence, rows=rows)))["classes-scores"].shown
     last = shown.iloc[-1]
-    assert (last["support"], last["recall"], last["95 % interval of recall"]) == ("0", "-", "-")
+    assert (last["images"], last["recall"], last["95 % interval of recall"]) == ("0", "-", "-")
+
+
+def test_better_and_worse_have_different_colours(evidence: Evidence) -> None:
+    labels = true_labels(evidence)
+    worse = labels.copy()
+    worse[labels == 6] = 0  # all shirts are taken for T-shirts
+    rows = [
+        dataclasses.replace(row, probabilities=np.eye(10)[[worse]])
+        if row.kind == "tuned"
+        else dataclasses.replace(row, probabilities=np.eye(10)[[labels]])
+        for row in evidence.rows
+        if row.kind != "variant"
+    ]
+    picture = pictures(classes.blocks(dataclasses.replace(evidence, rows=rows)))[
+        "classes-difference"
+    ]
+    image = picture.figure.axes[0].images[0]
+    colors = image.cmap(image.norm(image.get_array()))
+    np.testing.assert_array_equal(colors[6, 6], colors[6, 0])  # fewer right, more wrong
+    shades = image.get_array()
+    assert shades[6, 6] == shades[6, 0] == -100
+    assert "orange: worse" in picture.caption
+    said = [text.get_text() for text in picture.figure.axes[0].texts]
+    assert sorted(said) == ["+100.0", "-100.0"]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from reporting.analysis.calibration import calibration_error
 from reporting.chapters import classes, mistakes
+from reporting.chapters.mistakes import calibration_error
 from reporting.evidence import Evidence
 from search.data.classes import CLASS_NAMES
 from tests.reporting.made_evidence import planted, true_labels
@@ -17,7 +17,7 @@ def test_no_mistakes_at_all(evidence: Evidence) -> None:
     said = words(mistakes.blocks(perfect))
     assert "On average over 2 seeds 0 of 1,000 test images are wrong." in said
     assert "no test image is wrong" in said
-    assert "No test image is wrong under all 2 seeds." in said
+    assert "No test image is wrong with all 2 seeds." in said
 
 
 def test_mistakes_are_counted(evidence: Evidence) -> None:
@@ -33,12 +33,12 @@ def test_mistakes_are_counted(evidence: Evidence) -> None:
     assert confident.finding.startswith(
         f"On average over 3 seeds {each.mean():.4g} of 1,000 test images are wrong; "
     )
-    assert confident.finding.endswith("(confidences are means over the 3 seeds)")
+    assert "its probability, mean over n = 3 models" in confident.caption
     assert CLASS_NAMES[row.labels[surest]] in confident.finding
     assert f"no. {surest}: " in confident.figure.axes[0].texts[0].get_text()
     always = (row.probabilities.argmax(axis=2) != row.labels).all(axis=0)
     finding = pictures(section)["mistakes-always"].finding
-    assert finding.startswith(f"{always.sum()} of 1,000 test images are wrong under all 3 seeds")
+    assert finding.startswith(f"{always.sum()} of 1,000 test images are wrong with all 3 seeds")
 
 
 def test_wrong_in_every_seed_but_right_on_average(evidence: Evidence) -> None:
@@ -52,18 +52,16 @@ def test_wrong_in_every_seed_but_right_on_average(evidence: Evidence) -> None:
     for seed in range(3):
         made.tuned.probabilities[seed, 0, [0, seed + 1]] = 0.45, 0.47
     picture = pictures(mistakes.blocks(made))["mistakes-always"]
-    assert (
-        picture.finding == "1 of 1,000 test images are wrong under all 3 seeds, 0 more under some"
-    )
+    assert picture.finding == "1 of 1,000 test images are wrong with all 3 seeds, 0 more with some"
     assert "as T-shirt/top" not in picture.figure.axes[0].texts[0].get_text()
 
 
 def test_one_seed_says_nothing_of_what_is_always_wrong(single: Evidence) -> None:
     said = words(mistakes.blocks(single))
-    assert "With one seed (n = 1) nothing can be said" in said
+    assert "One seed (n = 1) cannot show which images are always wrong" in said
     assert single.tuned is not None
     assert f"{(~single.tuned.correct).sum()} of 1,000 test images are wrong; the surest" in said
-    assert "means over" not in said
+    assert "mean over" not in pictures(mistakes.blocks(single))["mistakes-confident"].caption
 
 
 def test_calibration_error() -> None:
@@ -83,4 +81,4 @@ def test_calibration_names_both_rows(evidence: Evidence) -> None:
             calibration_error(part.max(axis=1), part.argmax(axis=1) == row.labels)
             for part in row.probabilities
         ]
-        assert f"{row.name} has {100 * np.mean(each):.2f} points (n = 3)" in said
+        assert f"{100 * np.mean(each):.2f} points for {row.name} (n = 3)" in said
