@@ -1,7 +1,7 @@
 """Optuna's samplers, pruners, storages and dashboard for programs written for KerasTuner.
 
-`OptunaTuner` takes the place of `keras_tuner.RandomSearch` and its like; `OptunaOracle` that of an
-oracle, for subclasses of `keras_tuner.Tuner`, `SklearnTuner` and hand-written `run_trial`s.
+`OptunaTuner` replaces `keras_tuner.RandomSearch` and its like. `OptunaOracle` replaces an oracle,
+for `SklearnTuner`, subclasses of `keras_tuner.Tuner`, and your own `run_trial`.
 """
 
 from search.optuna_tuner.oracle import OptunaOracle

@@ -1,7 +1,8 @@
-"""One run of a trial: its Optuna trial, which is told each hyperparameter that the run reads."""
+"""One run of a trial: its Optuna trial, and the hyperparameters that the run reads."""
 
 import copy
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,26 +17,26 @@ from search.training.hyperparameters import TrialHyperParameters, value_of
 
 
 class Attempt:
-    """One run of a trial, as Optuna sees it.
+    """One run of a trial.
 
-    Values are drawn before the run, as KerasTuner wants to show them, but written only when they
-    are read: the study then holds what the model was built with, and nothing else.
+    Values are drawn before the run, because KerasTuner shows them first. Each is written to the
+    study when the run reads it, so that the study holds what the model was built with.
 
     Args:
         study: The study.
-        trial: Its running trial, of which nothing is written yet.
+        trial: Its running trial, still without parameters.
         space: The hyperparameters known so far, parents before children.
-        wanted: Values that are not to be drawn, by Optuna's names.
-        tune_new_entries: Whether hyperparameters first named in the run are drawn; else they take
-            their defaults.
+        wanted: Values to use in place of drawn ones, by their names in Optuna.
+        tune_new_entries: Whether hyperparameters that the run names first are drawn; otherwise
+            they take their defaults.
 
     Attributes:
         trial: The Optuna trial.
-        params: What was drawn, by Optuna's names.
-        hyperparameters: What the run is given.
-        epochs: How many have ended, over all executions.
-        executions: How many have begun.
-        pruned: Whether the pruner has stopped it.
+        params: The values drawn, by their names in Optuna.
+        hyperparameters: The hyperparameters to run with.
+        epochs: Number of epochs that have ended, over all executions.
+        executions: Number of executions that have begun.
+        pruned: Whether the pruner has stopped the run.
         reported: Value of the objective by step.
     """
 
@@ -56,13 +57,22 @@ class Attempt:
         self.params: dict[str, Any] = {}
         self._study = study
         self._wanted = wanted
-        self._drawn = copy.deepcopy(study._storage.get_trial(trial._trial_id))
+        # The trial as the sampler sees it: with what was drawn, before it is written.
+        self._drawn = copy.deepcopy(study.get_trials(deepcopy=False)[trial.number])
         self._started = time.monotonic()
         self.hyperparameters = DrawnHyperParameters(self, space, tune_new_entries=tune_new_entries)
 
     def draw(self, name: str, distribution: BaseDistribution) -> Any:
-        """The value of a hyperparameter, wanted or from the sampler; not written to the study."""
-        if name in self._wanted and _contains(distribution, self._wanted[name]):
+        """Return a value that is wanted, or from the sampler, without writing it to the study."""
+        wanted = name in self._wanted
+        if wanted and not _contains(distribution, self._wanted[name]):
+            wanted = False
+            warnings.warn(
+                f"trial {self.trial.number} was to run with {name}={self._wanted[name]!r}, which "
+                f"is not in {distribution}; another value is drawn.",
+                stacklevel=2,
+            )
+        if wanted:
             value = self._wanted[name]
         elif distribution.single():
             value = (
@@ -85,15 +95,16 @@ class Attempt:
         return value
 
     def write(self, name: str, distribution: BaseDistribution) -> Any:
-        """Tell the study the value that was drawn.
+        """Write the drawn value to the study, and return it.
 
         Raises:
             FatalValueError: The study knows this name with other values.
             FatalRuntimeError: The storage cannot be written.
         """
         value = self.params[name]
-        with _not_the_models():
+        with _fatal_errors():
             try:
+                # Trial.suggest_float() and its like would draw another value.
                 self._study._storage.set_trial_param(
                     self.trial._trial_id, name, distribution.to_internal_repr(value), distribution
                 )
@@ -108,20 +119,20 @@ class Attempt:
     def report(self, value: float, step: int, *, may_prune: bool = True) -> bool:
         """Record an intermediate value; True means stop now.
 
-        A step that is not beyond the last one is passed over: a further execution begins anew.
+        A step that is not above the last one is ignored: a further execution starts again at 1.
 
         Raises:
             FatalRuntimeError: The storage or the pruner has failed.
         """
         if not self.pruned and step > max(self.reported, default=-1):
             self.reported[step] = value
-            with _not_the_models():
+            with _fatal_errors():
                 self.trial.report(value, step)
                 self.pruned = may_prune and self.trial.should_prune()
         return self.pruned
 
     def describe(self) -> None:
-        """Tell the study what the run has cost, and what it was given that is not searched."""
+        """Write duration, epochs and fixed values to the study, and warn of unused values."""
         attrs = {
             "seconds": round(time.monotonic() - self._started, 3),
             "epochs": self.epochs,
@@ -130,19 +141,31 @@ class Attempt:
         for name, value in attrs.items():
             if value:
                 self.trial.set_user_attr(name, value)
+        given = self.hyperparameters
+        inactive = {each.name for each in given.space if not given.is_active(each)}
+        unused = sorted(set(self._wanted) - set(self.params) - inactive)
+        if unused:
+            warnings.warn(
+                f"trial {self.trial.number} was to run with values of {', '.join(unused)}, which "
+                f"its search space does not ask for; it asks for {', '.join(self.params)}.",
+                stacklevel=2,
+            )
 
 
 class DrawnHyperParameters(TrialHyperParameters):
-    """The hyperparameters of one run, each told to the study when the run first reads it.
+    """The hyperparameters of one run, each written to the study when the run first reads it.
+
+    KerasTuner has no public hook for that: `_register` and `_retrieve` are where `hp.Int` and its
+    like end.
 
     Args:
         attempt: The run.
         space: The hyperparameters known so far, parents before children.
-        tune_new_entries: Whether those first named in the run are drawn; else they take their
-            defaults.
+        tune_new_entries: Whether those that the run names first are drawn; otherwise they take
+            their defaults.
 
     Raises:
-        FatalValueError: (also when the run names one) A name has two conditions.
+        FatalValueError: A name has two conditions, here or when the run names it.
     """
 
     def __init__(self, attempt: Attempt, space: Iterable[Any], *, tune_new_entries: bool) -> None:
@@ -154,13 +177,13 @@ class DrawnHyperParameters(TrialHyperParameters):
             self._register(hyperparameter)
         self._draws = tune_new_entries
         self._has_read = False
-        self.values: dict[str, Any] = _Watched(self.values, self._read)
+        self.values: dict[str, Any] = _WatchedDict(self.values, self._read)
 
     def finish(self) -> keras_tuner.HyperParameters:
-        """Let go of the study.
+        """Stop writing to the study.
 
         Returns:
-            What the run has read; all, if it has read nothing one by one.
+            The hyperparameters that the run has read; all, if it has read none singly.
         """
         if not self._has_read:
             self._read_all()
@@ -172,11 +195,11 @@ class DrawnHyperParameters(TrialHyperParameters):
         return read
 
     def peek(self) -> keras_tuner.HyperParameters:
-        """A copy to look at, as tables and files do: nothing counts as read."""
+        """Return a copy to show or to save; nothing counts as read."""
         return keras_tuner.HyperParameters.from_config(self.get_config())
 
     def copy(self) -> keras_tuner.HyperParameters:
-        """See `keras_tuner.HyperParameters`; nobody sees what is read of a copy: all counts."""
+        """See `keras_tuner.HyperParameters`; all counts as read, as reads of a copy are unseen."""
         self._read_all()
         return self.peek()
 
@@ -187,7 +210,7 @@ class DrawnHyperParameters(TrialHyperParameters):
         return {"space": space, "values": plain}
 
     def __reduce__(self) -> Any:
-        # A copy or a pickle is of the values, not of the study.
+        # A deep copy or a pickle holds the values, not the study.
         self._read_all()
         return keras_tuner.HyperParameters.from_config, (self.get_config(),)
 
@@ -197,16 +220,16 @@ class DrawnHyperParameters(TrialHyperParameters):
         try:
             value = super()._register(hyperparameter, overwrite)
         except ValueError as error:
-            # Any other error would only fail the trial, and the next, and the next.
+            # Any other error would fail this trial only, and then each one that follows.
             raise FatalValueError(str(error)) from error
         if self.is_active(hyperparameter) and not isinstance(hyperparameter, kinds.Fixed):
             self._unread[hyperparameter.name] = hyperparameter
         return value
 
     def _retrieve(self, hyperparameter: Any) -> Any:
-        with _not_the_models():
+        with _fatal_errors():
             value = super()._retrieve(hyperparameter)
-        self._read(hyperparameter.name)  # one that is new was not known while it was registered
+        self._read(hyperparameter.name)  # a new one was not known while it was registered
         return value
 
     def _read_all(self) -> None:
@@ -219,8 +242,8 @@ class DrawnHyperParameters(TrialHyperParameters):
             value_of(self._attempt.write, self._unread.pop(name))
 
 
-class _Watched(dict[str, Any]):
-    """Values that say when one of them is read."""
+class _WatchedDict(dict[str, Any]):
+    """A dictionary that calls `read` with each name whose value is read."""
 
     def __init__(self, values: dict[str, Any], read: Callable[[str], None]) -> None:
         super().__init__(values)
@@ -232,51 +255,47 @@ class _Watched(dict[str, Any]):
         return value
 
     def __iter__(self) -> Iterator[str]:
-        # Where this is overridden, dict(values), {**values} and f(**values) go by __getitem__.
+        # Where this is overridden, dict(values), {**values} and f(**values) use __getitem__.
         return super().__iter__()
 
     def __reduce__(self) -> Any:
         return dict, (self.copy(),)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """See `dict`."""
         return self[name] if name in self else default  # noqa: SIM401
 
     def pop(self, name: str, *default: Any) -> Any:
-        """See `dict`."""
         if name in self:
             self._read(name)
         return super().pop(name, *default)
 
     def items(self) -> Any:
-        """See `dict`."""
         return self.copy().items()
 
     def values(self) -> Any:
-        """See `dict`."""
         return self.copy().values()
 
     def copy(self) -> dict[str, Any]:
-        """See `dict`; the copy is not watched."""
         return {name: self[name] for name in self}
 
 
 @contextmanager
-def _not_the_models() -> Iterator[None]:
-    # KerasTuner takes any error but a fatal one for a failure of the model that runs.
+def _fatal_errors() -> Iterator[None]:
+    # KerasTuner takes any error except a fatal one for a failure of the model.
     try:
         yield
     except FatalError:
         raise
     except Exception as error:
         raise FatalRuntimeError(
-            f"Optuna failed, not the model ({type(error).__name__}: {error}). Mend the storage, "
+            f"Optuna failed, not the model ({type(error).__name__}: {error}). Repair the storage, "
             "sampler or pruner, and run the same program again: the trial is repeated."
         ) from error
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:
     try:
+        # Optuna exports no function that tests this.
         return distribution._contains(distribution.to_internal_repr(value))
     except ValueError:
         return False

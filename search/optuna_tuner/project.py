@@ -1,107 +1,158 @@
-"""The project folder: files that are written whole or not at all, and its study's journal."""
+"""A project: a folder with state files and a lock, and the Optuna study that belongs to it."""
 
 import json
 import os
-import uuid
+import warnings
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-from keras_tuner.src import utils
+import optuna
+
+# KerasTuner's own access to local and remote files; it exports no other.
+from keras_tuner.src import backend, utils
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from search.errors import StorageError
+from search.files import locked, write_atomically
 from search.study.storage import open_storage, repair_journal
 
-JOURNAL = "study.journal"
-
-
-def write_json(path: str, content: object) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
-    if is_remote(path):  # object stores replace whole files anyway
-        utils.save_json(path, content)
-        return
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open(temporary, "x") as file:  # mkstemp would keep it from the user's group
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+OWNER = "project"  # attribute of studies and trials: id of the project that they belong to
 
 
 class ProjectInUseError(RuntimeError):
-    """Somebody else searches the project."""
+    """Another tuner is searching the project."""
 
 
-def lock_project(project_dir: str) -> ExitStack:
-    """Keep others from searching a project.
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A folder and a study.
 
     Args:
-        project_dir: Its folder. The lock lies beside it, as overwriting deletes what is inside.
-
-    Returns:
-        What lets go when it is closed; the end of the process does, too.
-
-    Raises:
-        ProjectInUseError: Another tuner holds the project, here or in another process.
+        folder: A path, or a URL such as `gs://bucket/folder` that TensorFlow can write to.
+        storage: A storage, a database URL, or None for a journal in the folder.
+        study_name: Name of the study.
     """
-    stack = ExitStack()
-    if not is_remote(project_dir):
-        folder = Path(project_dir).absolute()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # KerasTuner may begin a trial in one thread and end it in another.
-        lock = FileLock(folder.with_name(f".{folder.name}.lock"), thread_local=False)
-        try:
-            stack.enter_context(lock.acquire(timeout=0))
-        except Timeout as error:
-            raise ProjectInUseError(
-                f"project {project_dir} is being searched by another process or tuner (it holds "
-                f"{lock.lock_file}). Wait for it or stop it (one left in this process: "
+
+    folder: str
+    storage: BaseStorage | str | None = None
+    study_name: str = ""
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Read a state file; None if it does not exist.
+
+        Raises:
+            ValueError: The file is no JSON.
+        """
+        path = os.path.join(self.folder, name)
+        state: dict[str, Any] | None = utils.load_json(path) if backend.io.exists(path) else None
+        return state
+
+    def write(self, name: str, state: dict[str, Any]) -> None:
+        """Write a state file; a crash leaves the old content or the new one."""
+        path = os.path.join(self.folder, name)
+        utils.create_directory(os.path.dirname(path))
+        if self._is_remote:  # object stores replace whole files anyway
+            utils.save_json(path, state)
+        else:
+            write_atomically(Path(path), json.dumps(state).encode())
+
+    def lock(self) -> ExitStack:
+        """Lock the project against other searches, until the result is closed or the process ends.
+
+        Raises:
+            ProjectInUseError: Another tuner, in this process or another one, holds the lock.
+        """
+        held = ExitStack()
+        if not self._is_remote:
+            folder = Path(self.folder).absolute()
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            file = folder.with_name(f".{folder.name}.lock")  # overwriting deletes what is inside
+            refusal = ProjectInUseError(
+                f"project {self.folder} is being searched by another process or tuner (it holds "
+                f"{file}). Wait for it or stop it (one left in this process: "
                 "oracle.interrupt(KeyboardInterrupt())), or choose another project_name."
-            ) from error
-    return stack
+            )
+            held.enter_context(locked(file, refusal))
+        return held
 
+    def open_study(
+        self, *, objective: Any, sampler: BaseSampler, pruner: BasePruner
+    ) -> optuna.Study:
+        """Open the study; it is created if it does not exist.
 
-def is_remote(path: str) -> bool:
-    """Whether the path is a URL such as `gs://bucket/folder`, which TensorFlow writes to."""
-    return "://" in path
+        Args:
+            objective: KerasTuner's objective.
+            sampler: Sampler of the study.
+            pruner: Pruner of the study.
 
-
-def open_project_storage(storage: BaseStorage | str | None, project_dir: str) -> BaseStorage:
-    """The storage of a project's study.
-
-    Args:
-        storage: A storage, a database URL, or None: a journal in the project's folder.
-        project_dir: That folder.
-
-    Raises:
-        ValueError: The URL is malformed or nobody answers there, the journal holds something else,
-            or the folder is not on a local disk.
-    """
-    if isinstance(storage, BaseStorage):
-        return storage
-    if storage is None and is_remote(project_dir):
-        raise ValueError(
-            f"a study cannot be kept in {project_dir}, which is no local folder; give a database "
-            "as storage, for example storage='postgresql://user@host/database'."
+        Raises:
+            ValueError: The storage cannot be opened, or the study there has another objective.
+        """
+        direction: Literal["maximize", "minimize"] = (
+            "maximize" if objective.direction == "max" else "minimize"
         )
-    try:
-        return open_storage(journal_path(project_dir), storage)
-    except StorageError as error:
-        raise ValueError(str(error).removeprefix("--")) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study = optuna.create_study(
+                study_name=self.study_name,
+                storage=self._open_storage(),
+                sampler=sampler,
+                pruner=pruner,
+                direction=direction,
+                load_if_exists=True,
+            )
+            names = study.metric_names or [objective.name]
+            found = ", ".join(each.name.lower() for each in study.directions)
+            if names != [objective.name] or found != direction:
+                raise ValueError(
+                    f"study {self.study_name!r} is to {found} {', '.join(names)}; this search is "
+                    f"to {direction} {objective.name}. Choose another study_name or project_name."
+                )
+            if study.metric_names is None:
+                study.set_metric_names(names)  # labels of the dashboard's axes
+        return study
 
+    def delete_study(self, owner: str) -> None:
+        """Delete the study from a storage outside the folder, if it is there.
 
-def journal_path(project_dir: str) -> Path:
-    """Where a project without another storage keeps its study."""
-    return Path(project_dir).absolute() / JOURNAL
+        Args:
+            owner: Id of this project; the study of another project is kept.
+        """
+        if self.storage is None:
+            return  # the journal is deleted with the folder
+        storage = self._open_storage()
+        with suppress(KeyError):
+            study_id = storage.get_study_id_from_name(self.study_name)
+            if storage.get_study_user_attrs(study_id).get(OWNER) == owner:
+                storage.delete_study(study_id)
 
+    def repair_journal(self) -> None:
+        """Cut off a line that a crash left half written; only while the project is locked."""
+        if self.storage is None and not self._is_remote:
+            repair_journal(self._journal)
 
-def mend_journal(project_dir: str) -> None:
-    """Cut off what a crash left half written; only while nobody searches the project."""
-    if not is_remote(project_dir):
-        repair_journal(journal_path(project_dir))
+    @property
+    def _is_remote(self) -> bool:
+        return "://" in self.folder
+
+    @property
+    def _journal(self) -> Path:
+        return Path(self.folder).absolute() / "study.journal"
+
+    def _open_storage(self) -> BaseStorage:
+        if isinstance(self.storage, BaseStorage):
+            return self.storage
+        if self.storage is None and self._is_remote:
+            raise ValueError(
+                f"a study cannot be kept in {self.folder}, which is no local folder; give a "
+                "database as storage, for example storage='postgresql://user@host/database'."
+            )
+        try:
+            return open_storage(self._journal, self.storage)
+        except StorageError as error:
+            raise ValueError(str(error).removeprefix("--")) from error

@@ -1,7 +1,8 @@
-"""A tuner of Keras models that asks Optuna, in place of KerasTuner's own tuners."""
+"""A tuner of Keras models that searches with Optuna, in place of KerasTuner's own tuners."""
 
 import copy
 import os
+import traceback
 from typing import Any
 
 import keras
@@ -14,49 +15,54 @@ from optuna.storages import BaseStorage
 
 from search.optuna_tuner.attempt import Attempt
 from search.optuna_tuner.oracle import OptunaOracle
-from search.optuna_tuner.project import lock_project, write_json
+from search.optuna_tuner.project import Project
+
+_STATE = "tuner0.json"
 
 
 class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
-    """Searches with Optuna's samplers, and stops hopeless trials between epochs.
+    """Search with Optuna's samplers, and stop poor trials between epochs.
 
-    It is used as `keras_tuner.RandomSearch` is. After each epoch (of the first execution of a
-    trial, if it has several) the objective is reported to Optuna, as the value of step 1, 2, ...;
-    nothing is pruned after its last epoch. A pruned trial is `COMPLETED` for KerasTuner with its
-    best value, `PRUNED` in the study, and among the best trials it follows the complete ones.
-    A training loop of one's own, in `HyperModel.fit` or `run_trial`, is left by
-    `optuna.TrialPruned` when it reports an epoch to its callbacks or to `on_epoch_end`. An
-    interrupted search is continued by running the same program again: the trial that ran is run
+    It is used like `keras_tuner.RandomSearch`. The objective of each epoch is reported to Optuna,
+    as step 1, 2, ...; if a trial has several executions, that of the first. A trial that the pruner
+    stops is `COMPLETED` in KerasTuner, with its best value, and `PRUNED` in the study; among the
+    best trials it follows the complete ones. Nothing is pruned after its last epoch.
+
+    Your own training loop, in `HyperModel.fit` or `run_trial`, is left by `optuna.TrialPruned` when
+    it reports an epoch to its callbacks or to `on_epoch_end`.
+
+    To continue an interrupted search, run the same program again: the trial that was running is run
     again with its values.
 
     Args:
         hypermodel: A `keras_tuner.HyperModel`, or a function that takes the hyperparameters and
-            returns a compiled model; None: a subclass has a `run_trial` of its own.
+            returns a compiled model; None for a subclass with its own `run_trial`.
         objective: A metric's name, a `keras_tuner.Objective`, or a list of them: the sum is
-            minimized, those to maximize counting negatively, and nothing is pruned. None:
+            minimized, metrics to maximize counting negatively, and nothing is pruned. None:
             `HyperModel.fit` or `run_trial` returns one float to minimize.
-        max_trials: Most trials, failed ones included, retries not; None: until the space is
-            exhausted.
+        max_trials: Maximum number of trials, failed ones included, retries not; None: until the
+            space is exhausted.
         sampler: One of `optuna.samplers`; None: `TPESampler`, multivariate, in groups.
         pruner: One of `optuna.pruners`; None: `MedianPruner` after 5 complete trials, from the
             second epoch on. `NopPruner()` prunes nothing.
-        storage: One of `optuna.storages`, a database URL, or None: the journal `study.journal` in
-            the project's folder, which `optuna-dashboard` can show while the search runs.
+        storage: One of `optuna.storages`, a database URL, or None for the journal `study.journal`
+            in the project's folder, which `optuna-dashboard` can show during the search.
         study_name: Name of the study; None: `project_name`.
-        seed: Seed of a sampler that has none of its own; weights and data are not seeded.
+        seed: Seed for a sampler made without one; None: a random seed. Weights and data are not
+            seeded.
         hyperparameters: Overrides or declares entries of the search space.
-        tune_new_entries: Whether other entries are searched; else they take their defaults.
+        tune_new_entries: Whether other entries are searched; otherwise they take their defaults.
         allow_new_entries: Whether the hypermodel may name other entries.
         max_retries_per_trial: How often a trial that crashed or returned NaN is run again.
-        max_consecutive_failed_trials: So many failed trials in a row end the search.
+        max_consecutive_failed_trials: Number of failed trials in a row that ends the search.
         **kwargs: As for `keras_tuner.Tuner`: `max_model_size`, `optimizer`, `loss`, `metrics`,
             `distribution_strategy`, `directory`, `project_name`, `logger`, `tuner_id`,
             `overwrite` (deletes the project's folder and its study), `executions_per_trial`.
 
     Raises:
-        ValueError: An argument is none of the above, or a hyperparameter has two conditions.
-        RuntimeError: KerasTuner's multi-worker mode is switched on, or a project that is to be
-            overwritten is being searched.
+        ValueError: An argument has an unusable value, or a hyperparameter has two conditions.
+        RuntimeError: KerasTuner's multi-worker mode is on, or a project that is to be overwritten
+            is being searched.
     """
 
     def __init__(
@@ -96,7 +102,7 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
         if kwargs.get("overwrite"):
             folder = kwargs.get("directory") or "."
             name = kwargs.get("project_name") or "untitled_project"
-            with lock_project(os.path.join(folder, name)):
+            with Project(os.path.join(folder, name)).lock():
                 super().__init__(oracle, hypermodel, **kwargs)
                 oracle.delete_overwritten()
         else:
@@ -113,10 +119,11 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
         return study
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
-        """Search; the arguments go to `HyperModel.fit`, hence to `Model.fit`.
+        """Search; the arguments are passed to `HyperModel.fit`, and by it to `Model.fit`.
 
         Raises:
-            RuntimeError: Somebody else searches this project, or too many trials failed in a row.
+            RuntimeError: Another tuner is searching this project, or too many trials failed in a
+                row.
             ValueError: The study belongs to another project.
         """
         self.oracle.begin()
@@ -131,24 +138,23 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
         """See `keras_tuner.Tuner`.
 
         Raises:
-            TrialPruned: The trial was pruned, and the training loop goes on all the same.
+            TrialPruned: The trial was pruned, but the training loop has gone on.
         """
         if self.oracle.attempt(trial.trial_id).pruned:
             raise optuna.TrialPruned
 
     def on_epoch_end(self, trial: Trial, model: Any, epoch: int, logs: Any = None) -> None:
-        """See `keras_tuner.Tuner`; reports the objective, if `logs` has it.
+        """See `keras_tuner.Tuner`; reports the objective, if it is in `logs`.
 
         Raises:
-            TrialPruned: The trial is pruned, and the training loop does not look at
-                `model.stop_training`.
+            TrialPruned: The trial is pruned, and its training loop ignores `model.stop_training`.
         """
         attempt = self.oracle.attempt(trial.trial_id)
         if attempt.pruned:
             raise optuna.TrialPruned
         attempt.epochs += 1
         objective = self.oracle.objective
-        # Further executions begin anew: their curves do not continue the first one's.
+        # Each execution starts again: later ones do not continue the curve of the first.
         if attempt.executions > 1 or not logs or not objective.has_value(logs):
             return
         value = objective.get_value(logs)
@@ -160,16 +166,25 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
                 raise optuna.TrialPruned
 
     def save(self) -> None:
-        """See `keras_tuner.Tuner`; a crash leaves the state before or after."""
+        """See `keras_tuner.Tuner`; a crash leaves the old state or the new one."""
         self.oracle.save()
-        write_json(self._get_tuner_fname(), self.get_state())
+        Project(self.project_dir).write(_STATE, self.get_state())
+
+    # The rest overrides internals of KerasTuner, which has no public method for these steps.
+
+    def _run_and_update_trial(self, trial: Trial, *fit_args: Any, **fit_kwargs: Any) -> None:
+        try:
+            super()._run_and_update_trial(trial, *fit_args, **fit_kwargs)
+        except optuna.TrialPruned:
+            # Left to KerasTuner, it would be printed like a crash. The oracle reads the message.
+            trial.message = traceback.format_exc()
 
     def _build_and_fit_model(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         attempt = self.oracle.attempt(trial.trial_id)
         attempt.executions += 1
         if "callbacks" in kwargs:
             self._loop = _Loop(attempt)
-            # Last, so that the epoch is checkpointed and logged before the loop is left.
+            # Last, so that the epoch is saved and logged before the loop is left.
             kwargs["callbacks"] = [*kwargs["callbacks"], self._loop]
         try:
             results = super()._build_and_fit_model(trial, *args, **kwargs)
@@ -187,18 +202,18 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
         super()._configure_tensorboard_dir(callbacks, shown, execution)
 
     def _get_tuner_fname(self) -> str:
-        # KerasTuner looks for tuner0 on reload, whatever tuner_id it saved under.
-        return os.path.join(self.project_dir, "tuner0.json")
+        # KerasTuner saves under its tuner_id, but reloads tuner0 only.
+        return os.path.join(self.project_dir, _STATE)
 
 
 class _Loop(keras.callbacks.Callback):  # type: ignore[misc]
-    """What is known of the training loop; left for good once the trial is pruned.
+    """Watches a training loop, and leaves it for good once the trial is pruned.
 
     Args:
-        attempt: The run that it trains.
+        attempt: The run that trains.
 
     Attributes:
-        is_last: Whether the epoch that runs is known to be the last one.
+        is_last: Whether the current epoch is known to be the last one.
     """
 
     def __init__(self, attempt: Attempt) -> None:
@@ -212,6 +227,6 @@ class _Loop(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """See `keras.callbacks.Callback`."""
-        # Only Model.fit, which stops by itself, tells its callbacks parameters.
+        # Model.fit, the only loop that sets parameters, stops by itself.
         if not self.params and self._attempt.pruned:
             raise optuna.TrialPruned

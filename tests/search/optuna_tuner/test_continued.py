@@ -1,7 +1,6 @@
 """Searches that are interrupted, killed, continued, begun anew, or mistaken for one another."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from optuna import samplers
 from optuna.storages import InMemoryStorage
 
 from search.optuna_tuner import OptunaOracle
-from search.optuna_tuner.project import write_json
+from search.optuna_tuner.record import Record
 from tests.search.optuna_tuner.programs import FunctionTuner, search, states
 
 SCORE = keras_tuner.Objective("score", "max")
@@ -111,18 +110,48 @@ def test_a_killed_search_is_continued(hang_in: str, tmp_path: Path) -> None:
     assert {trial.status for trial in oracle.trials.values()} == {"COMPLETED"}
 
 
-@pytest.mark.parametrize("moment", ["_save_trial", "save", "_tell", "update_trial"])
+def test_a_trial_that_kills_its_process_three_times_has_failed(tmp_path: Path) -> None:
+    def run(hp: Any, trial: Any) -> float:
+        hp.Float("x", 0.0, 1.0)
+        if trial.trial_id == "1":
+            raise KeyboardInterrupt
+        return 1.0
+
+    for kill in range(3):
+        oracle = OptunaOracle(SCORE, 3, seed=0)
+        tuner = FunctionTuner(oracle, run, tmp_path)
+        with pytest.raises(KeyboardInterrupt):  # which this tuner tells nobody
+            tuner.search(verbose=0)
+        assert states(oracle.study) == ["COMPLETE", *["FAIL"] * kill, "RUNNING"]
+        oracle._lock.close()  # as the end of the process does
+    oracle = search(run, tmp_path, max_trials=3).oracle
+    assert states(oracle.study) == ["COMPLETE", "FAIL", "FAIL", "FAIL", "COMPLETE"]
+    assert oracle.get_trial("1").status == "FAILED"
+    assert oracle.get_trial("1").message == "The process died 3 times while this trial ran."
+    assert oracle.end_order == ["0", "1", "2"]
+    assert len({trial.params["x"] for trial in oracle.study.trials}) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        (OptunaOracle, "_save_trial"),
+        (OptunaOracle, "save"),
+        (OptunaOracle, "update_trial"),
+        (Record, "end"),
+    ],
+)
 @pytest.mark.parametrize("storage", [True, False])
-def test_a_project_survives_its_end_at_every_moment(
-    moment: str, storage: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_project_survives_a_kill_at_every_moment(
+    kind: type, method: str, storage: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process is gone at each call of a method in turn, before and after it."""
+    """The process is gone at each call of a method in turn, before or after it."""
 
     class Gone(BaseException):
         pass
 
     url = f"sqlite:///{tmp_path}/study.db" if storage else None
-    real = getattr(OptunaOracle, moment)
+    real = getattr(kind, method)
     for call in range(4):
         for after in (False, True):
             folder = tmp_path / f"{call}-{after}"
@@ -141,7 +170,7 @@ def test_a_project_survives_its_end_at_every_moment(
             oracle = OptunaOracle(SCORE, 3, seed=0, storage=url, study_name=name)
             tuner = FunctionTuner(oracle, two_values, folder)
             with monkeypatch.context() as patch, contextlib.suppress(Gone):
-                patch.setattr(OptunaOracle, moment, gone)
+                patch.setattr(kind, method, gone)
                 # A process that is gone tells nobody.
                 patch.setattr(OptunaOracle, "interrupt", lambda *_: None)
                 tuner.search(verbose=0)
@@ -155,17 +184,6 @@ def test_a_project_survives_its_end_at_every_moment(
             for trial in oracle.study.trials:
                 if trial.state.name == "COMPLETE":
                     assert trial.value == oracle.get_trial(trial.user_attrs["trial_id"]).score
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "state.json"
-    write_json(str(path), {"a": 1})
-    with pytest.raises(TypeError):
-        write_json(str(path), {"a": 2, "b": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert list(tmp_path.iterdir()) == [path]
-    (tmp_path / "plain").touch()
-    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_trials_keep_their_order_when_more_are_asked_for(tmp_path: Path) -> None:
@@ -240,9 +258,6 @@ def test_overwriting_begins_anew_in_the_same_storage(tmp_path: Path) -> None:
     FunctionTuner(oracle, two_values, tmp_path, overwrite=True).search(verbose=0)
     assert len(oracle.study.trials) == len(oracle.trials) == 3
     assert len(optuna.get_all_study_names(url)) == 1
-    oracle.delete_study()
-    oracle.delete_study()
-    assert optuna.get_all_study_names(url) == []
 
 
 def test_trials_that_others_added_are_not_repeated(tmp_path: Path) -> None:
@@ -273,7 +288,6 @@ def test_overwriting_deletes_no_study_of_others(tmp_path: Path) -> None:
     tuner = FunctionTuner(oracle, two_values, tmp_path / "two", overwrite=True)
     with pytest.raises(ValueError, match="with, or choose another study_name or project_name"):
         tuner.search(verbose=0)
-    oracle.delete_study()
     (study,) = optuna.get_all_study_summaries(url)
     assert study.n_trials == 2
 

@@ -16,7 +16,6 @@ from optuna.storages.journal import JournalFileBackend
 from sklearn.linear_model import RidgeClassifier
 
 from search.optuna_tuner import OptunaOracle
-from search.optuna_tuner.project import open_project_storage
 from tests.search.optuna_tuner.programs import (
     FunctionTuner,
     search,
@@ -100,6 +99,23 @@ def test_enqueued_trials_come_first(tmp_path: Path) -> None:
     assert len(oracle.trials) == 3
 
 
+def test_enqueued_values_that_cannot_be_used_are_warned_of(tmp_path: Path) -> None:
+    oracle = OptunaOracle(keras_tuner.Objective("score", "max"), 2)
+    tuner = FunctionTuner(oracle, six_points, tmp_path)
+    oracle.study.enqueue_trial({"a": 9, "b": True})
+    oracle.study.enqueue_trial({"a": 2, "c": 1})
+    with pytest.warns(UserWarning) as warned:
+        tuner.search(verbose=0)
+    first, second = (str(each.message) for each in warned if each.category is UserWarning)
+    assert first.startswith("trial 0 was to run with a=9, which is not in IntDistribution(high=3")
+    assert second == (
+        "trial 1 was to run with values of c, which its search space does not ask for; it asks "
+        "for a, b."
+    )
+    assert oracle.study.trials[0].params["b"] is True
+    assert oracle.study.trials[1].params["a"] == 2
+
+
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "journal", "url", "none"])
 def test_every_storage_holds_the_study(kind: str, tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/study.db"
@@ -147,7 +163,7 @@ def test_an_error_does_not_leave_the_oracle_locked(tmp_path: Path) -> None:
         lambda: oracle.end_trial(keras_tuner.engine.trial.Trial(None, trial_id="none")),
         lambda: oracle.report("none", 1.0, 1),
     ):
-        with pytest.raises(ValueError, match=r"missing in metrics|does not run"):
+        with pytest.raises(ValueError, match=r"missing in metrics|is not running"):
             call()
         assert THREADS[oracle] is None
     ended = threading.Thread(
@@ -202,13 +218,18 @@ def test_unusable_arguments_are_refused(arguments: dict[str, Any], message: str)
 
 
 def test_unusable_storages_are_refused(tmp_path: Path) -> None:
-    for storage, folder, message in (
-        ("nonsense://", str(tmp_path), "^storage .* is no database URL; write sqlite:///file.db"),
-        ("sqlite:////none/study.db", str(tmp_path), "^storage .* cannot be opened"),
-        (None, "gs://bucket/project", "no local folder; give a database"),
+    for storage, message in (
+        ("nonsense://", "^storage .* is no database URL; write sqlite:///file.db"),
+        ("sqlite:////none/study.db", "^storage .* cannot be opened"),
     ):
         with pytest.raises(ValueError, match=message):
-            open_project_storage(storage, folder)
+            search(six_points, tmp_path, storage=storage)
+
+
+def test_a_remote_project_needs_a_database(tmp_path: Path) -> None:
+    folder: Any = f"ram://{tmp_path.name}"  # stands for gs:// and its like
+    with pytest.raises(ValueError, match=r"which is no local folder; give a database"):
+        search(six_points, folder)
 
 
 def test_multi_worker_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,9 +101,10 @@ def test_nothing_is_pruned_after_its_last_epoch(tmp_path: Path) -> None:
     assert states(tuner.study) == ["COMPLETE"] * 2
 
 
-def test_executions_report_once_and_a_pruned_trial_has_one(tmp_path: Path) -> None:
+def test_executions_report_once_and_a_pruned_trial_has_one(tmp_path: Path, capfd: Any) -> None:
     tuner = make(tmp_path, pruner=StopsAt(2), executions_per_trial=2)
     tuner.search(X, Y, epochs=2, **FIT)
+    assert "Traceback" not in "".join(capfd.readouterr())
     assert states(tuner.study) == ["COMPLETE", "PRUNED"]
     whole, pruned = tuner.study.trials
     assert list(whole.intermediate_values) == list(pruned.intermediate_values) == [1, 2]
@@ -172,12 +173,13 @@ class OwnRunTrial(OptunaTuner):
         return 1.0
 
 
-def test_a_run_trial_of_ones_own_is_really_stopped(tmp_path: Path) -> None:
+def test_your_own_run_trial_is_stopped(tmp_path: Path, capfd: Any) -> None:
     tuner = OwnRunTrial(
         max_trials=3, pruner=StopsAt(1), directory=str(tmp_path), project_name="project"
     )
     tuner.search()
     assert states(tuner.study) == ["COMPLETE", "PRUNED", "PRUNED"]
+    assert "Traceback" not in "".join(capfd.readouterr())
     assert tuner.epochs == 4 + 1 + 1
     assert [trial.score for trial in tuner.oracle.trials.values()] == [1.0, 4.0, 4.0]
 

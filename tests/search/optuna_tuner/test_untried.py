@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna import samplers
 
-from search.optuna_tuner.seeding import own_seed, reseed
+from search.optuna_tuner.record import own_seed, reseed
 from search.optuna_tuner.untried import find_untried, is_tried
 
 
