@@ -1,26 +1,32 @@
-"""A study's database on a server: set up by one at a time, and waited for while it is away."""
+"""A study in a database on a server: held by one coordinator, which waits out a restart."""
 
 import functools
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, Final
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn, TypeVar, cast
 
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
-from optuna.trial import TrialState
-from sqlalchemy import Engine, NullPool, create_engine, event, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import NullPool, create_engine, event, text
+from sqlalchemy.engine import ExceptionContext, make_url
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_fixed,
+)
 
-from search.errors import StoppedError, StudyError
+from search.errors import StoppedError, StorageError, StudyError
+from spaces.errors import one_line
 
 PATIENCE_SECONDS: Final = 600.0
 _RETRY_SECONDS: Final = 0.2
-# A server whose machine has died says nothing, and the system itself notices it only after hours.
+# A lost connection keeps its lock until the server notices that nobody answers there.
+_OLD_LOCK_SECONDS: Final = 60.0
+# A machine that dies closes no connection: without these, TCP notices after hours.
 _LIBPQ: Final = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -28,33 +34,39 @@ _LIBPQ: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+_PYMYSQL: Final = {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60}
 _CONNECT: Final[dict[str, dict[str, Any]]] = {
     "psycopg": _LIBPQ,
     "psycopg2": _LIBPQ,
-    "pymysql": {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60},
-    "mysqldb": {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60},
+    "pymysql": _PYMYSQL,
+    "mysqldb": _PYMYSQL,
 }
+_SERVER_KEEPALIVE: Final = (
+    "SET tcp_keepalives_idle = 10",
+    "SET tcp_keepalives_interval = 5",
+    "SET tcp_keepalives_count = 3",
+)
+
+T = TypeVar("T")
 
 
 def connect_options(url: str) -> dict[str, Any]:
-    """Options of SQLAlchemy's engine for a server, by the URL's driver."""
+    """Return keyword arguments of SQLAlchemy's `create_engine` for the URL's driver."""
     parts = make_url(url)
-    given = _CONNECT.get(parts.get_driver_name(), {})
-    chosen = {name: value for name, value in given.items() if name not in parts.query}
+    defaults = _CONNECT.get(parts.get_driver_name(), {})
+    chosen = {name: value for name, value in defaults.items() if name not in parts.query}
     return {"pool_pre_ping": True, "connect_args": chosen}
 
 
 @contextmanager
 def one_at_a_time(url: str, what: str) -> Iterator[None]:
-    """Inside, no other process that names the same thing in the same database is inside.
-
-    The lock is the server's own, which lets go of it when this process or its connection ends.
+    """Exclude other processes from the same step in the same database.
 
     Args:
         url: The database.
-        what: What only one may do at a time.
+        what: Name of the step.
     """
-    key = _lock_key(what)
+    key = _lock_key(url, what)
     engine = create_engine(url, poolclass=NullPool, **connect_options(url))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
@@ -64,22 +76,31 @@ def one_at_a_time(url: str, what: str) -> Iterator[None]:
         yield
 
 
+class _ServerAwayError(Exception):
+    """The connection could not be made, or was lost; the lost statement may have been executed."""
+
+
 class Outages:
-    """Waiting for a database server that is away, for a restart or a lost network.
+    """Repeats calls while a database server is away, and measures for how long.
 
     Args:
-        say: Takes a line for the user, when the waiting begins and when it ends.
-        patience_seconds: Longest wait.
+        say: Takes a line for the user, at the start and at the end of an outage.
+        patience_seconds: Longest outage.
     """
 
     def __init__(
         self, say: Callable[[str], None], patience_seconds: float = PATIENCE_SECONDS
     ) -> None:
-        self.waited_seconds = 0.0
-        self.patience_seconds = patience_seconds
         self._say = say
+        self._patience_seconds = patience_seconds
+        self._away_seconds = 0.0
         self._stopped_by = ""
-        self._one_waits = threading.Lock()
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(_ServerAwayError),
+            wait=wait_fixed(_RETRY_SECONDS),
+            stop=self._is_over,
+            retry_error_callback=self._give_up,
+        )
 
     def stop(self, reason: str) -> None:
         """Stop waiting, now and later. Safe in a signal handler."""
@@ -87,158 +108,181 @@ class Outages:
 
     def clock(self) -> float:
         """Return a monotonic time in seconds that stands still during an outage."""
-        return time.monotonic() - self.waited_seconds
+        return time.monotonic() - self._away_seconds
 
-    def wait_in(self, engine: Engine) -> None:
-        """Let each connection that the engine makes wait for the server.
+    def wait_out(self, call: Callable[[], T], again: Callable[[], T] | None = None) -> T:
+        """Call a function, again after an outage if it was cut off.
+
+        Args:
+            call: Uses the database.
+            again: Used in place of `call` after an outage, if that may not be done twice.
 
         Raises:
-            StoppedError: (when it connects) `stop` was called, and the server is away.
-            OperationalError: (when it connects) It is away for too long.
+            StoppedError: `stop` was called, and the server is away.
+            StorageError: The server is away for too long.
         """
-        event.listen(engine, "do_connect", self._connect)
-
-    def _connect(self, dialect: Any, record: Any, args: list[Any], options: dict[str, Any]) -> Any:
         try:
-            return dialect.connect(*args, **options)
-        except dialect.loaded_dbapi.OperationalError:
-            # The others wait here, and then try for themselves.
-            with self._one_waits:
-                return self._wait(functools.partial(dialect.connect, *args, **options), dialect)
+            return call()
+        except _ServerAwayError:
+            began = time.monotonic()
+            minutes = self._patience_seconds / 60
+            self._say(f"the database does not answer; waiting up to {minutes:g} min (Ctrl-C stops)")
+            result: T = self._retrying(again or call)
+            self._away_seconds += time.monotonic() - began
+            self._say("the database answers again")
+            return result
 
-    def _wait(self, connect: Callable[[], Any], dialect: Any) -> Any:
-        began, told = time.monotonic(), False
-        while True:
-            try:
-                connection = connect()
-            except dialect.loaded_dbapi.OperationalError:
-                waited = time.monotonic() - began
-                if self._stopped_by:
-                    raise StoppedError(self._stopped_by) from None
-                if waited >= self.patience_seconds:
-                    self.patience_seconds = 0.0
-                    raise
-            else:
-                if told:
-                    self.waited_seconds += time.monotonic() - began
-                    self._say("the database answers again")
-                return connection
-            if not told:
-                told = True
-                minutes = self.patience_seconds / 60
-                self._say(
-                    f"the database does not answer; waiting up to {minutes:g} min (Ctrl-C stops)"
-                )
-            time.sleep(_RETRY_SECONDS)
+    def _is_over(self, state: RetryCallState) -> bool:
+        return bool(self._stopped_by) or stop_after_delay(self._patience_seconds)(state)
+
+    def _give_up(self, state: RetryCallState) -> NoReturn:
+        if self._stopped_by:
+            raise StoppedError(self._stopped_by)
+        assert state.outcome is not None
+        error = state.outcome.exception()
+        assert error is not None
+        raise StorageError(
+            f"the database did not answer for {self._patience_seconds / 60:g} min "
+            f"({one_line(error)}). Nothing that it holds is lost; restore the connection, then run "
+            "the same command again."
+        ) from error
 
 
-class ServerLock:
-    """A lock in a database, so that one coordinator searches a study.
+@contextmanager
+def held_storage(storage: RDBStorage, study: str, outages: Outages) -> Iterator[BaseStorage]:
+    """Hold a study in a database for this process.
 
-    The server releases it when this process ends or its connection is lost.
+    The lock belongs to the connection that reads and writes the study, so that nothing is written
+    without it: a connection that replaces a lost one takes the lock first.
 
     Args:
-        url: The database.
+        storage: The database; not used by another thread.
         study: Name of the study.
-        outages: Waits while the server is away.
+        outages: Waits for the server.
+
+    Yields:
+        The storage, whose methods wait out an outage.
 
     Raises:
-        StudyError: Another coordinator holds it.
+        StudyError: (when the storage is used) Another process holds the study.
     """
-
-    def __init__(self, url: str, study: str, outages: Outages) -> None:
-        self._study = study
-        self._key = _lock_key(f"search study {study}")
-        self._engine = create_engine(
-            url, poolclass=NullPool, isolation_level="AUTOCOMMIT", **connect_options(url)
-        )
-        outages.wait_in(self._engine)
-
-    def __enter__(self) -> None:
-        self._connection = self._engine.connect()
-        if self._engine.dialect.name == "postgresql":
-            query = text("SELECT pg_try_advisory_lock(:key)")
-            held = self._connection.scalar(query, {"key": self._key})
-        else:
-            query = text("SELECT GET_LOCK(:key, 0)")
-            held = self._connection.scalar(query, {"key": str(self._key)})
-        if not held:
-            self._connection.close()
-            raise StudyError(
-                f"study {self._study!r} is being searched by another process, which holds its lock "
-                "in the database. Wait for it or stop it, or start another study with --study NAME."
-            )
-
-    def __exit__(self, *error: object) -> None:
-        with suppress(DBAPIError):
-            self._connection.close()
+    event.listen(storage.engine, "handle_error", _tell_lost_connections)
+    event.listen(storage.engine, "connect", _StudyLock(storage, study).take)
+    storage.engine.dispose()  # connections made before
+    try:
+        yield cast(BaseStorage, _WaitingStorage(storage, outages))
+    finally:
+        storage.engine.dispose()
 
 
-def _lock_key(what: str) -> int:
-    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
+class _WaitingStorage:
+    """Optuna's storage, with each method repeated when the connection is lost.
 
-
-class Database(_CachedStorage):
-    """Optuna's storage in a database on a server that may be away for some minutes.
-
-    Calls wait for it, and a statement that was cut off is repeated. That may leave a trial that
-    nobody runs, which the next search requeues, and does nothing twice.
-
-    Args:
-        storage: The database, connected to once.
-        outages: Waits while the server is away.
-
-    Raises:
-        StoppedError: (from all methods) The wait was stopped.
-        OptunaError: (from all methods) The server is away for too long, or refuses a statement.
+    All methods of `BaseStorage` may be called twice with the same result, except for two.
     """
 
     def __init__(self, storage: RDBStorage, outages: Outages) -> None:
-        super().__init__(storage)
-        self.outages = outages
-        self._cut_off = 0
-        outages.wait_in(storage.engine)
+        self._storage = get_storage(storage)  # cached: finished trials are read once
+        self._outages = outages
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._storage, name)
+
+        @functools.wraps(method)
+        def waiting(*args: Any, **kwargs: Any) -> Any:
+            return self._outages.wait_out(lambda: method(*args, **kwargs))
+
+        return waiting
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Create a trial once, also when the answer of the database is lost."""
+        known = self._outages.wait_out(lambda: self._storage.get_n_trials(study_id))
+
+        def create() -> int:
+            return self._storage.create_new_trial(study_id, template_trial)
+
+        def find_or_create() -> int:
+            # Nobody else creates trials.
+            created = self._storage.get_all_trials(study_id, deepcopy=False)[known:]
+            return created[-1]._trial_id if created else create()
+
+        return self._outages.wait_out(create, find_or_create)
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """See `BaseStorage`."""
-        cut_off = self._cut_off
-        try:
-            return bool(_set_state(self, trial_id, state, values))
-        except UpdateFinishedTrialError:
-            # What was cut off may have been only the answer.
-            if self._cut_off == cut_off or self.get_trial(trial_id).state != state:
-                raise
-            return True
+        """Change the state once, also when the answer of the database is lost."""
+
+        def change() -> bool:
+            return self._storage.set_trial_state_values(trial_id, state, values)
+
+        def check_or_change() -> bool:
+            return self._storage.get_trial(trial_id).state == state or change()
+
+        return self._outages.wait_out(change, check_or_change)
 
 
-def _repeated(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def repeat(self: Database, *args: Any, **kwargs: Any) -> Any:
-        began = time.monotonic()
-        while True:
-            try:
-                return method(self, *args, **kwargs)
-            except Exception as error:
-                waited = time.monotonic() - began
-                if not _was_cut_off(error) or waited > self.outages.patience_seconds:
-                    raise
-                self._cut_off += 1
-                time.sleep(_RETRY_SECONDS)
+class _StudyLock:
+    """A lock that the server releases when the connection which took it ends."""
 
-    return repeat
+    def __init__(self, storage: RDBStorage, study: str) -> None:
+        self._is_postgresql = storage.engine.dialect.name == "postgresql"
+        self._study = study
+        self._key = _lock_key(storage.url, f"search study {study}")
+        self._was_held = False
+        self._refused_since = 0.0
+
+    def take(self, connection: Any, record: object) -> None:
+        """Take the lock for a new connection.
+
+        Args:
+            connection: As the driver made it.
+            record: SQLAlchemy's, unused.
+
+        Raises:
+            StudyError: Another process holds it.
+        """
+        with connection.cursor() as cursor:
+            if self._is_postgresql:
+                for statement in _SERVER_KEEPALIVE:
+                    cursor.execute(statement)
+                cursor.execute("SELECT pg_try_advisory_lock(%s)", (self._key,))
+            else:
+                cursor.execute("SELECT GET_LOCK(%s, 0)", (str(self._key),))
+            taken = bool(cursor.fetchone()[0])
+        connection.commit()
+        if taken:
+            self._was_held, self._refused_since = True, 0.0
+            return
+        connection.close()
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        if not self._was_held:
+            raise StudyError(
+                f"study {self._study!r} is being searched by another process, which holds its lock "
+                "in the database. Wait for it or stop it, or start another study with --study NAME."
+            )
+        self._refused_since = self._refused_since or time.monotonic()
+        if time.monotonic() - self._refused_since < _OLD_LOCK_SECONDS:
+            raise _ServerAwayError("the lock of the lost connection is still held")
+        raise StudyError(
+            f"study {self._study!r} was taken over by another process while the connection to the "
+            "database was lost; this search has ended. The same command continues when that one "
+            "has ended too."
+        )
 
 
-def _was_cut_off(error: BaseException | None) -> bool:
-    # Optuna and SQLAlchemy wrap it, and at times fail once more over what it has left.
-    while error is not None:
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _tell_lost_connections(context: ExceptionContext) -> None:
+    # Raised in place of SQLAlchemy's error, of which Optuna repeats some statements by itself.
+    away = isinstance(context.original_exception, context.dialect.loaded_dbapi.OperationalError)
+    if context.is_pre_ping:
+        return  # the pool connects again
+    if context.is_disconnect or (context.connection is None and away):
+        raise _ServerAwayError(one_line(context.original_exception))
 
 
-_set_state = _repeated(_CachedStorage.set_trial_state_values)
-for _name in BaseStorage.__abstractmethods__ - {"set_trial_state_values"}:
-    setattr(Database, _name, _repeated(getattr(_CachedStorage, _name)))
+def _lock_key(url: str, what: str) -> int:
+    # MySQL's locks are the server's, not the database's.
+    named = f"{make_url(url).database} {what}"
+    return int.from_bytes(hashlib.sha256(named.encode()).digest()[:8], signed=True)

@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from search.errors import StudyError
 from search.files import locked
-from search.study.database import Database, Outages, ServerLock
+from search.study.database import Outages, held_storage
 from search.study.storage import is_server, open_storage, repair_journal
 from search.study.study import enqueue_first, open_study, requeue_abandoned
 
@@ -62,8 +62,8 @@ def _storage(
     if url is not None and is_server(url):
         storage = open_storage(journal, url)
         assert isinstance(storage, RDBStorage)
-        with ServerLock(url, name, outages):
-            yield Database(storage, outages)
+        with held_storage(storage, name, outages) as held:
+            yield held
         return
     file = _lock_file(directory, name, url)
     refusal = StudyError(
