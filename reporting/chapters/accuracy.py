@@ -42,7 +42,7 @@ def blocks(evidence: Evidence) -> list[Block]:
     if evidence.gaps:
         written.append(Paragraph(evidence.gaps))
     if any(remeasured.runs for remeasured in evidence.remeasured):
-        written += [_candidates(evidence), Paragraph(_CHOICE)]
+        written += [_candidates(evidence)]
     written += [Paragraph(f"{label}: failed, {why}.") for label, why in evidence.failures.items()]
     return written
 
@@ -58,9 +58,10 @@ def _table(evidence: Evidence, columns: Sequence[Column]) -> Table:
     shown = ("network", "parameters", _ACCURACY, _DIFFERENCE, "training CPU s")
     return Table(
         name="accuracy",
-        caption="Test accuracy: mean over seeds and its 95 % t interval. Δ accuracy: tuned minus "
-        f"this network, in percentage points, {_bootstrap(evidence)}. Training CPU s: mean of one "
-        f"training in {evidence.record.facts.get('precision')}; for an ensemble, of all its models",
+        caption="Test accuracy and training cost",
+        note="Test accuracy: mean over seeds and its 95 % t interval. Δ accuracy: tuned minus this "
+        f"network, in percentage points, {_bootstrap(evidence)}. Training CPU s: mean of one "
+        f"training in {evidence.record.facts.get('precision')}; for an ensemble, all its models.",
         columns=[_only(column, shown) for column in columns],
         items=evidence.rows,
     )
@@ -70,9 +71,10 @@ def _details(evidence: Evidence, columns: Sequence[Column]) -> Table:
     left_out = ("parameters", _ACCURACY, _DIFFERENCE, "training CPU s")
     return Table(
         name="accuracy-details",
-        caption="Details: spread over seeds, validation accuracy, cost. p: McNemar's exact test "
-        "between the models of the first seeds, Holm-corrected. ms/image: wall time in batches of "
-        "500 on all cores, float32. tables/accuracy.csv has all values",
+        caption="Details: spread over seeds, validation accuracy, cost",
+        note="p: McNemar's exact test between the models of the first seeds, Holm-corrected. "
+        "ms/image: wall time in batches of 500 on all cores, float32. These values are in "
+        "tables/accuracy.csv too.",
         columns=[
             Column(None, column.heading, column.value, column.format)
             for column in columns
@@ -175,6 +177,10 @@ def _difference_with_interval(found: Difference) -> str:
     return f"{points(found.mean)} ({points(found.low)} to {points(found.high)})"
 
 
+def _yes(value: bool) -> str:
+    return "yes" if value else ""
+
+
 def _sd(value: float) -> str:
     return f"{100 * value:.2f}"
 
@@ -223,7 +229,7 @@ def _published(evidence: Evidence) -> list[Block]:
         ]
     table = Table(
         name="baselines",
-        caption="The baselines as published",
+        caption="Baselines as published",
         columns=[
             Column("network", "network", lambda baseline: baseline.name),
             Column("published", "published accuracy", lambda baseline: baseline.published),
@@ -286,6 +292,8 @@ def _finding(rows: Sequence[Row]) -> str:
     if tuned is None or baseline is None:
         return words
     ours, theirs = (row.correct.mean(axis=1) for row in (tuned, baseline))
+    if len(ours) == len(theirs) == 1:
+        return words
     if ours.min() > theirs.max():
         return f"{words}; every tuned seed beats every seed of {baseline.name}, the best baseline"
     if ours.max() < theirs.min():
@@ -299,8 +307,8 @@ def _candidates(evidence: Evidence) -> Table:
 
     return Table(
         name="candidates",
-        caption="The best trials of the search, retrained with fresh seeds on the same training "
-        "images",
+        caption="Validation accuracy of the best trials, retrained with fresh seeds",
+        note=_CHOICE,
         columns=[
             Column("trial", "trial", lambda one: one.candidate.number),
             Column(
@@ -316,8 +324,7 @@ def _candidates(evidence: Evidence) -> Table:
                 lambda one: again(lambda found: found.mean - one.candidate.value)(one),
                 points,
             ),
-            Column("chosen", value=lambda one: evidence.winner is one),
-            Column(None, "", lambda one: "winner" if evidence.winner is one else "", str),
+            Column("chosen", "chosen", lambda one: evidence.winner is one, _yes),
         ],
         items=evidence.remeasured,
     )

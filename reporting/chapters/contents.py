@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Final
 
+from reporting.drawing.style import counted
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Document, Paragraph, Section
 
@@ -39,20 +40,20 @@ class Chapter:
 # To add a chapter: a module in this folder, and its line here.
 CHAPTERS: Final = (
     Chapter("verdict", "Verdict"),
-    Chapter("facts", "Run facts"),
     Chapter("accuracy", "Accuracy"),
-    Chapter("progress", "How the search went"),
-    Chapter("pruning", "Was pruning fair?", complete=10),
-    Chapter("importance", "What mattered", complete=20),
-    Chapter("regularization", "Batch normalization and dropout", complete=20),
-    Chapter("space_health", "Is the space right?", complete=20),
-    Chapter("winner", "The winner"),
-    Chapter("classes", "Class by class"),
-    Chapter("mistakes", "Mistakes and confidence"),
     Chapter("tradeoff", "Accuracy against cost"),
-    Chapter("data", "The data"),
+    Chapter("winner", "Winner"),
+    Chapter("classes", "Per-class results"),
+    Chapter("mistakes", "Mistakes and calibration"),
+    Chapter("progress", "Search progress"),
     Chapter("trials", "Trials and time"),
-    Chapter("limits", "Limits of this report"),
+    Chapter("pruning", "Pruning", complete=10),
+    Chapter("importance", "Hyperparameter importance", complete=20),
+    Chapter("regularization", "Batch normalization and dropout", complete=20),
+    Chapter("space_health", "Search space", complete=20),
+    Chapter("data", "Data"),
+    Chapter("facts", "Settings and versions"),
+    Chapter("limits", "Limitations"),
 )
 
 
@@ -63,8 +64,8 @@ def document_of(evidence: Evidence) -> Document:
     finished = int(states.isin(["COMPLETE", "PRUNED"]).sum())
     return Document(
         title=f"Search report: {record.name}",
-        subtitle=f"{finished} finished trials of space {record.facts['space']} on data in "
-        f"Fashion-MNIST format; made by {evidence.command}",
+        subtitle=f"{counted(finished, 'finished trial')} of space {record.facts['space']} on data "
+        f"in Fashion-MNIST format; {evidence.command}",
         warning=_warning(evidence),
         sections=[chapter.section(evidence) for chapter in CHAPTERS],
     )
@@ -80,5 +81,5 @@ def _warning(evidence: Evidence) -> str:
     if evidence.winner is None:
         return "Unfinished: no winner has been chosen yet, so there are no test results."
     if any(row.gap for row in evidence.rows):
-        return "Unfinished: some trainings are missing; Accuracy says which."
+        return "Unfinished: some trainings are missing; see Accuracy."
     return ""

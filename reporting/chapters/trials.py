@@ -72,13 +72,13 @@ def _by_ending(costs: pd.DataFrame) -> Table:
     for name in ("trials", "epochs", "seconds"):
         total = rows[name].sum()
         rows[f"share of {name}"] = rows[name] / total if total else np.nan
-    caption = "Trials by ending; worker hours are added up over all workers"
     unknown = int(costs["seconds"].isna().sum())
-    if unknown:
-        caption += f", without {unknown} trials of unknown duration"
     return Table(
         name="budget",
-        caption=caption,
+        caption="Trials by ending",
+        note=f"Worker hours leave out {counted(unknown, 'trial')} of unknown duration."
+        if unknown
+        else "",
         columns=[
             Column("ending", "ending"),
             Column("trials", "trials", format=","),
@@ -149,7 +149,8 @@ def _failure_table(failed: pd.DataFrame) -> Table:
     )
     return Table(
         name="budget-failures",
-        caption="Failed trials by reason (N: any number)",
+        caption="Failed trials by reason",
+        note="N: any number.",
         columns=[
             Column("reason", "reason"),
             Column("trials", "trials", format=","),
@@ -196,9 +197,9 @@ def _every_trial(record: Record, costs: pd.DataFrame) -> Table:
     first = [*shown, *(name for name in rows.columns if name not in shown)]
     return Table(
         name="trials",
-        caption="All trials, the best first: complete trials by accuracy, then pruned ones by the "
-        "accuracy of their last epoch, which does not compare with that of complete ones. The CSV "
-        "has the hyperparameters too",
+        caption="All trials, the best first",
+        note="Complete trials by accuracy, then pruned ones by the accuracy of their last epoch, "
+        "which does not compare with that of complete ones. The CSV has the hyperparameters too.",
         columns=[
             Column(name, shown[name][0], format=shown[name][1]) if name in shown else Column(name)
             for name in first

@@ -66,7 +66,12 @@ def _against_best(evidence: Evidence, tuned: Row, rival: Row) -> str:
         f"95 % interval {points(difference.low)} to {points(difference.high)}, "
         f"{difference.sampled}; Holm-corrected p {_p_value(difference.p_holm)}"
     )
-    if not difference.shown:
+    if difference.seeds == 1:
+        words = (
+            f"One seed cannot show a difference from {rival.name}, the best baseline "
+            f"({points(difference.mean)} points; {details})."
+        )
+    elif not difference.shown:
         words = (
             f"No significant difference from {rival.name}, the best baseline "
             f"({points(difference.mean)} points; {details})."

@@ -47,8 +47,8 @@ def _configuration(evidence: Evidence, winner: Remeasured) -> list[Block]:
     measured = winner.accuracy
     written: list[Block] = [
         Paragraph(
-            f"Trial {number} won: it has the highest mean validation accuracy of "
-            f"{counted(len(evidence.remeasured), 'retrained trial')}, {spread(measured)} over "
+            f"Trial {number} has the highest mean validation accuracy of "
+            f"{counted(len(evidence.remeasured), 'retrained trial')}: {spread(measured)} over "
             f"{counted(0 if measured is None else measured.n, 'fresh seed')}."
         )
     ]

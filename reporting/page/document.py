@@ -60,7 +60,8 @@ class Table:
 
     Args:
         name: File name without its ending; unique in the report.
-        caption: One line on what the table shows.
+        caption: What the table shows, in a few words.
+        note: How to read it; empty if that is clear.
         columns: From left to right.
         items: One for each row: anything that the columns understand. A data frame gives one
             mapping for each of its rows, without the index.
@@ -70,6 +71,7 @@ class Table:
 
     name: str
     caption: str
+    note: str = ""
     columns: Sequence[Column] = ()
     items: Sequence[Any] | pd.DataFrame = ()
     most: int | None = None

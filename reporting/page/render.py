@@ -87,6 +87,7 @@ def _write_table(table: Table, folder: Path) -> dict[str, Any]:
         "kind": "table",
         "name": table.name,
         "caption": table.caption,
+        "note": table.note,
         "fold": table.fold,
         "csv": len(values.columns) > 0,
         "columns": columns,

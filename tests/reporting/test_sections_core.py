@@ -99,11 +99,12 @@ def test_a_winner_that_is_a_first_configuration_is_said_to_be_one(evidence: Evid
 def test_one_seed_shows_no_difference_and_every_chapter_says_why(gapped: Evidence) -> None:
     unknown = "over images only; variation between seeds unknown"
     said = words(verdict.blocks(gapped))
+    assert "One seed cannot show a difference from " in said
     assert "beats" not in said
     assert "is worse than" not in said
     assert said.count(unknown) == 1
     main = table(accuracy.blocks(gapped), "accuracy")
-    assert f"95 % bootstrap interval {unknown}. " in main.caption
+    assert f"95 % bootstrap interval {unknown}. " in main.note
     limited = words(limits.blocks(gapped))
     assert f"{' and '.join(list(gapped.differences)[-2:])}: intervals {unknown}." in limited
     assert "One seed has no interval" in limited
@@ -117,15 +118,15 @@ def test_a_single_baseline_of_one_seed_is_named(evidence: Evidence) -> None:
     }
     made = dataclasses.replace(evidence, differences=few)
     unknown = "over images only; variation between seeds unknown"
-    caption = table(accuracy.blocks(made), "accuracy").caption
+    caption = table(accuracy.blocks(made), "accuracy").note
     assert f"95 % bootstrap interval over images and seeds (for mlp {unknown})." in caption
     assert f"Differences to mlp: intervals {unknown}." in words(limits.blocks(made))
 
 
 def test_several_seeds_are_drawn_and_the_caption_says_how(evidence: Evidence) -> None:
-    caption = table(accuracy.blocks(evidence), "accuracy").caption
+    caption = table(accuracy.blocks(evidence), "accuracy").note
     assert "95 % bootstrap interval over images and seeds." in caption
-    details = table(accuracy.blocks(evidence), "accuracy-details").caption
+    details = table(accuracy.blocks(evidence), "accuracy-details").note
     assert "McNemar's exact test between the models of the first seeds, Holm-corrected" in details
     said = words(limits.blocks(evidence))
     assert "images only" not in caption + said
@@ -227,7 +228,7 @@ def test_the_candidates_show_what_retraining_changes(evidence: Evidence) -> None
     shown = table(accuracy.blocks(evidence), "candidates").shown
     best = evidence.record.complete.head(3)
     assert shown["trial"].tolist() == [str(number) for number in best.index]
-    assert shown[""].tolist() == ["winner", "", ""]
+    assert shown["chosen"].tolist() == ["yes", "", ""]
     assert shown["seeds"].tolist() == ["2", "2", "2"]
     assert shown["change (pp)"].iloc[0].startswith("-")
 

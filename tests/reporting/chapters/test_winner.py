@@ -17,7 +17,7 @@ from tests.reporting.written import pictures, tables, words
 def test_the_winner_in_words(evidence: Evidence) -> None:
     section = winner.blocks(evidence)
     best = int(evidence.record.complete.index[0])
-    assert f"Trial {best} won: it has the highest mean validation accuracy of 3 retrained" in words(
+    assert f"Trial {best} has the highest mean validation accuracy of 3 retrained trials" in words(
         section
     )
     assert ", activation " in words(section)  # CnnSpace.describe
