@@ -12,29 +12,29 @@ _OFFICIAL_IMAGES: Final = 60_000
 
 
 def blocks(evidence: Evidence) -> list[Block]:
-    """The limits, in sentences."""
+    """The limits, one sentence or two each."""
     settings = evidence.settings
     over_seeds = (
-        "One seed has no interval over seeds"
+        "One seed has no interval over seeds."
         if settings.seeds == 1
-        else f"Intervals over {settings.seeds} seeds are wide and assume a normal spread"
+        else f"Intervals over {settings.seeds} seeds are wide and assume a normal distribution."
     )
     texts = [
         "One data set, one split, one machine. Differences between networks hold for these test "
-        "images; the bootstrap says how far they may hold for others like them.",
-        f"{over_seeds}; McNemar's test looks at the models of the first seed only. A difference is "
-        "called shown where the bootstrap interval and the corrected test agree, and both rows "
-        "have two seeds or more. Where seeds vary more than images do, the bootstrap of a few "
-        "seeds is too narrow still.",
-        f"The winner was trained for {settings.epochs} epochs and tuned on this data; the "
-        f"baselines, as published and not tuned, for {settings.baseline_epochs}. The comparison "
-        "says what the search adds to them, not what the best tuning of each could reach.",
-        "The official test images of Fashion-MNIST have been used by thousands of publications; "
-        "networks and habits chosen after reading these are not independent of them.",
-        "The search kept its best trials by one validation part of the training images. It is "
-        "fixed, so several searches on it share its luck.",
-        "Training is repeatable bit for bit only on the same processor type with the same versions "
-        "and one thread; elsewhere results differ within the spread over seeds.",
+        "images; the bootstrap estimates how far they hold for others like them.",
+        f"{over_seeds} McNemar's test compares the models of the first seed only. A difference is "
+        "called significant if the bootstrap interval and the corrected test agree and both rows "
+        "have two seeds or more. If seeds vary more than images, the bootstrap interval of a few "
+        "seeds is too narrow.",
+        f"The winner was tuned on this data and trained for {settings.epochs} epochs; the "
+        f"baselines were not tuned and trained for {settings.baseline_epochs}. The comparison "
+        "shows what the search adds to the published networks, not how far each could be tuned.",
+        "The test images of Fashion-MNIST have been used in thousands of publications; networks "
+        "and habits learned from these are not independent of them.",
+        "The search chose its best trials on one fixed validation split, so several searches on "
+        "it share its luck.",
+        "Training repeats bit for bit only on the same processor type, with the same versions and "
+        "one thread. Elsewhere results differ about as much as they do between seeds.",
     ]
     single = [name for name, found in evidence.differences.items() if found.seeds < 2]
     if single:
@@ -43,15 +43,16 @@ def blocks(evidence: Evidence) -> list[Block]:
     if images < _OFFICIAL_IMAGES:
         texts.append(
             f"The study has {images:,} of {_OFFICIAL_IMAGES:,} training images (--train-size, or "
-            "smaller data). The baselines saw fewer images than in their publications too."
+            "smaller data). The baselines too saw fewer images than in their publications."
         )
     if evidence.record.facts.get("data") != FASHION_MNIST:
         texts.append(
-            "The data is not the official Fashion-MNIST; classes are still called by its names."
+            "The data is not the official Fashion-MNIST, but its classes are called by the same "
+            "names."
         )
     if evidence.tuned is not None and evidence.tuned.accuracy.n < 5:
         texts.append(
-            "Fewer than five seeds: more are added by the same command with a larger --seeds, "
-            "which trains only the new ones."
+            "Fewer than five seeds: repeat the command with a larger --seeds to add more. Only "
+            "the new ones are trained."
         )
     return [Paragraph(text) for text in texts]

@@ -246,7 +246,7 @@ def test_the_limits_ask_for_more_seeds_where_there_are_few(evidence: Evidence) -
 
 
 def test_the_limits_say_that_fewer_images_weaken_the_baselines_too(evidence: Evidence) -> None:
-    fewer = "The baselines saw fewer images than in their publications too."
+    fewer = "The baselines too saw fewer images than in their publications."
     said = words(limits.blocks(evidence))
     assert (
         f"The study has 2,500 of 60,000 training images (--train-size, or smaller data). {fewer}"

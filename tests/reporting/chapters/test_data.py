@@ -20,13 +20,13 @@ def test_classes_are_counted(evidence: Evidence) -> None:
     parts = (split.train_labels, split.val_labels, true_labels(evidence))
     assert list(shown.iloc[0]) == ["T-shirt/top", *(str(np.sum(part == 0)) for part in parts)]
     assert list(shown.iloc[-1]) == ["all", "2,000", "500", "1,000"]
-    assert "No test image is a training or validation image too" in words(data.blocks(evidence))
+    assert "No test image is also a training or validation image" in words(data.blocks(evidence))
 
 
 def test_closed_test_images_are_not_counted(untrained: Evidence) -> None:
     section = data.blocks(untrained)
     assert list(tables(section)["data-classes"].shown) == ["class", "training", "validation"]
-    assert "The test images stay closed" in words(section)
+    assert "The test split stays closed" in words(section)
     assert len(tables(section)["data-duplicates"].shown) == 1
 
 
@@ -63,7 +63,7 @@ def test_duplicates_and_their_effect(evidence: Evidence) -> None:
             for given in tuned.probabilities.argmax(axis=2)
         ]
     )
-    assert "Without the 3 test images that are training or validation images too" in words(section)
+    assert "Without the 3 test images that are also training or validation images" in words(section)
     assert f"is {100 * without:.2f} % in place of {100 * tuned.accuracy.mean:.2f} %" in words(
         section
     )
