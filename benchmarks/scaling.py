@@ -9,10 +9,9 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from rich.console import Console
@@ -29,8 +28,8 @@ from search.study.opening import opened_study
 from search.study.storage import mask_password
 from search.study.study import COMPARABLE, FINISHED, Artifacts, Checkpoints
 from search.training.hardware import machine
-from search.workers.local import LocalWorkers
-from search.workers.pool import Workers
+from search.workers.pool import WorkerPool, make_pool
+from search.workers.ray.cluster import Cluster, Resources, connect
 
 _PLANNED_EPOCH_SECONDS = 10.0
 _BUSY = 0.9  # of many there is always one between two trials
@@ -138,32 +137,24 @@ def measure(
 
 @contextmanager
 def _workers(
-    settings: SearchSettings, folder: Path, cluster: str | None, epoch_seconds: float
-) -> Iterator[Workers[Any]]:
+    settings: SearchSettings, folder: Path, address: str | None, epoch_seconds: float
+) -> Iterator[WorkerPool]:
     needed = SleepSettings(
         space="cnn", load_split=no_images, precision="float32", epoch_seconds=epoch_seconds
     )
-    if cluster is None:
-        yield LocalWorkers(
+    connected: AbstractContextManager[Cluster | None] = nullcontext()
+    if address is not None:
+        packages = ("search", "spaces", "benchmarks")
+        # Sleeping takes no core.
+        connected = connect(address, Resources(cpus=0.01), "cnn", packages)
+    with connected as cluster:
+        yield make_pool(
             needed,
             count=settings.workers,
             log_dir=folder / "logs",
-            make_trainer=SleepingTrainer,
-        )
-        return
-    from search.workers.ray.cluster import Resources, connect
-
-    packages = ("search", "spaces", "benchmarks")
-    # Sleeping takes no core.
-    with connect(cluster, Resources(cpus=0.01), "cnn", packages) as connected:
-        from search.workers.ray.pool import ClusterWorkers
-
-        yield ClusterWorkers(
-            connected,
-            needed,
-            count=settings.workers,
+            cluster=cluster,
             note=print,
-            make_trainer=SleepingTrainer,
+            trainer_class=SleepingTrainer,
         )
 
 

@@ -60,6 +60,7 @@ class SleepingTrainer:
             seconds=seconds,
             train_seconds=seconds,
             val_seconds=0.0,
+            cpu_seconds=0.0,
             images_per_second=0.0,
             curve_png=bytes(20_000),
         )

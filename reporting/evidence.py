@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import log_loss
 
-from reporting.retraining.order import Retrained
-from reporting.retraining.plan import Candidate, Entry
+from reporting.plan import Candidate, Entry
+from reporting.retraining import Retrained
 from reporting.scoring import Probabilities, Scores, TestSplit
 from reporting.settings import ReportSettings
 from reporting.statistics import Booleans, Difference, Interval, compare, interval

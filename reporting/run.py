@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +18,15 @@ from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.folder import replaced
 from reporting.page.render import write_document
-from reporting.retraining.order import MODEL_FILE, Retrained
-from reporting.retraining.plan import Candidate, Entry, Plan, in_running_order, preview
-from reporting.retraining.tasks import Results, Retrainings, Task
+from reporting.plan import Entry, Plan
+from reporting.retraining import (
+    MODEL_FILE,
+    Results,
+    Retrained,
+    Retraining,
+    Retrainings,
+    load_kept,
+)
 from reporting.scoring import (
     SCORES_FILE,
     TestSplit,
@@ -39,6 +45,7 @@ from search.study.provenance import command_line, commit
 from search.study.study import split_sizes
 from search.training.hardware import machine, start_tensorflow
 from search.workers.messages import Failed
+from search.workers.pool import make_pool
 from search.workers.process import WorkerSettings
 from spaces import load_space
 
@@ -73,7 +80,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if settings.quick:
-        settings = preview(settings)
+        settings = replace(settings, top=1, candidate_seeds=1, seeds=1, epochs=2, baseline_epochs=2)
     record = read_study(settings.results_dir, settings.study, settings.storage)
     data_dir = _same_data(settings, record)
     plan = Plan(settings, record)
@@ -85,7 +92,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
             require_test_files(data_dir)  # not after hours of training
             results = _retrain(settings, record, plan, data_dir, retrainings, progress)
         else:
-            results = _kept(plan, retrainings)
+            results = load_kept(retrainings, plan.due)
         evidence = _gather(settings, record, plan, data_dir, results, arguments)
         _spare(target, evidence)
         with replaced(target) as fresh:
@@ -143,50 +150,42 @@ def _retrain(
     directory: Path,
     progress: Progress,
 ) -> Results:
-    workers = WorkerSettings(
-        space=str(record.facts["space"]),
-        load_split=partial(load_split, data_dir, split_sizes(str(record.facts["split"]))),
-        precision=record.facts["precision"],
-    )
-    followed: list[Candidate] = []
-
-    def follow_up(results: Results) -> list[Task]:
-        chosen = None if followed else plan.choose(results)
-        if chosen is None:
-            return []
-        followed.append(chosen)
-        return in_running_order(plan.winners(chosen))
-
+    sizes = split_sizes(str(record.facts["split"]))
     stopped: list[str] = []
     with stop_by_signal(stopped.append):
-        retrainings = Retrainings(
-            workers,
-            directory,
+        pool = make_pool(
+            WorkerSettings(
+                space=str(record.facts["space"]),
+                load_split=partial(load_split, data_dir, sizes),
+                precision=record.facts["precision"],
+            ),
+            count=settings.workers,
             log_dir=record.directory / "logs",
-            workers=settings.workers,
-            progress=progress,
-            stopped=lambda: stopped[-1] if stopped else "",
         )
-        _announce(settings, record, plan, directory, retrainings.workers, progress)
-        first = [*plan.candidate_tasks, *in_running_order(plan.baselines)]
-        return retrainings.run(first, follow_up)
+        _announce(settings, record, plan, load_kept(directory, plan.due), pool.count, progress)
+        retrainings = Retrainings(
+            pool, directory, progress=progress, stopped=lambda: stopped[-1] if stopped else ""
+        )
+        return retrainings.run(plan.due)
 
 
 def _announce(
     settings: ReportSettings,
     record: Record,
     plan: Plan,
-    directory: Path,
+    kept: Results,
     workers: int,
     progress: Progress,
 ) -> None:
-    """Say what will be trained, and for how long."""
-    # Whoever wins: its final trainings take about what those of the search's best take.
-    tasks = [*plan.candidate_tasks, *plan.final_tasks(plan.candidates[0])]
-    missing = [task for task in tasks if Retrained.load(directory / task.retraining.key) is None]
-    seconds = sum(task.seconds * task.retraining.epochs for task in missing) / workers
+    """Print what will be trained, and how long it will take."""
+    due = plan.due(kept)
+    if plan.choose(kept) is None:
+        # Any winner will take about as long as the best trial of the search.
+        due += [one for entry in plan.winners(plan.candidates[0]) for one in entry.retrainings]
+    missing = [one for one in due if one.key not in kept]
+    seconds = sum(one.seconds for one in missing) / workers
     progress.console.print(
-        f"study {record.name!r}: {len(missing)} of {len(tasks)} trainings to do, about "
+        f"study {record.name!r}: {len(missing)} of {len(due)} trainings to do, about "
         f"{duration(seconds)} (workers: {workers})\n"
         f"  on validation, with fresh seeds: best trials: {len(plan.candidates)}, seeds: "
         f"{settings.candidate_seeds}, epochs: {record.max_epochs}\n"
@@ -198,23 +197,6 @@ def _announce(
     )
 
 
-def _kept(plan: Plan, directory: Path) -> dict[str, Retrained | Failed]:
-    """What earlier reports have left, without training anything."""
-    results: dict[str, Retrained | Failed] = {}
-
-    def collect(tasks: Sequence[Task]) -> None:
-        for task in tasks:
-            kept = Retrained.load(directory / task.retraining.key)
-            if kept is not None:
-                results[task.retraining.key] = kept
-
-    collect(plan.candidate_tasks)
-    chosen = plan.choose(results)
-    if chosen is not None:
-        collect(plan.final_tasks(chosen))
-    return results
-
-
 def _gather(
     settings: ReportSettings,
     record: Record,
@@ -224,12 +206,11 @@ def _gather(
     arguments: Sequence[str],
 ) -> Evidence:
     remeasured = [
-        Remeasured(candidate=candidate, runs=_finished(candidate.tasks, results))
+        Remeasured(candidate=candidate, runs=_finished(candidate.retrainings, results))
         for candidate in plan.candidates
     ]
     chosen = plan.choose(results)
     winner = next((part for part in remeasured if part.candidate is chosen), None)
-    tasks = plan.candidate_tasks
     rows: list[Row] = []
     test = None
     if chosen is not None:
@@ -238,7 +219,6 @@ def _gather(
         start_tensorflow()
         load_space(str(record.facts["space"]))  # registers what layers of its own it has
         winners = plan.winners(chosen)
-        tasks += plan.final_tasks(chosen)
         for entry in (*winners, *plan.baselines):
             rows += _rows(settings, entry, entry in winners, results, test)
     return Evidence(
@@ -255,9 +235,9 @@ def _gather(
         commit=commit(),
         scored_earlier=_scored_earlier(record, rows),
         failures={
-            task.label: result.reason
-            for task in tasks
-            if isinstance(result := results.get(task.retraining.key), Failed)
+            retraining.label: result.reason
+            for retraining in plan.due(results)
+            if isinstance(result := results.get(retraining.key), Failed)
         },
     )
 
@@ -273,8 +253,8 @@ def _rows(
 ) -> list[Row]:
     """The entry's row; the winner's also with mirrored images, and as an ensemble."""
     scored, missing = [], []
-    for task in entry.tasks:
-        match results.get(task.retraining.key):
+    for retraining in entry.retrainings:
+        match results.get(retraining.key):
             case Retrained() as kept:
                 try:
                     scored.append((kept, score(kept, test)))
@@ -285,7 +265,7 @@ def _rows(
                 why = f"failed, {reason}"
             case _:
                 why = NOT_TRAINED
-        missing.append(f"seed {task.retraining.seed} {why}")
+        missing.append(f"seed {retraining.seed} {why}")
     kind: evidences.Kind = "baseline"
     if won:
         kind = "tuned" if entry.name == "tuned" else "variant"
@@ -298,8 +278,8 @@ def _rows(
     return rows
 
 
-def _finished(tasks: Sequence[Task], results: Results) -> list[Retrained]:
-    found = [results.get(task.retraining.key) for task in tasks]
+def _finished(retrainings: Sequence[Retraining], results: Results) -> list[Retrained]:
+    found = [results.get(retraining.key) for retraining in retrainings]
     return [kept for kept in found if isinstance(kept, Retrained)]
 
 

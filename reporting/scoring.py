@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from predicting.model import BATCH_SIZE, load_model
-from reporting.retraining.order import MODEL_FILE, Retrained
+from reporting.retraining import MODEL_FILE, Retrained
 from search.data.files import Bytes, download, keras_cache, read_idx
 from search.errors import DataError
 from search.files import write_atomically

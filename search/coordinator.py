@@ -30,6 +30,7 @@ from search.study.study import (
 from search.workers.messages import (
     Answer,
     Built,
+    Died,
     Epoch,
     Failed,
     Message,
@@ -37,7 +38,7 @@ from search.workers.messages import (
     Train,
     Trained,
 )
-from search.workers.pool import Died, Worker, Workers
+from search.workers.pool import Worker, WorkerPool
 
 _ATTEMPTS: Final = 3  # a trial that loses this many workers is to blame itself
 _REJECTIONS_IN_A_ROW: Final = 100  # a limit that one model in 50 meets ends no search
@@ -82,7 +83,7 @@ class Coordinator:
         settings: SearchSettings,
         study: optuna.Study,
         engine: OptunaEngine,
-        workers: Workers[Any],
+        workers: WorkerPool,
         artifacts: Artifacts,
         checkpoints: Checkpoints,
         display: Display,
@@ -215,7 +216,7 @@ class Coordinator:
             budget = self._engine.without_checkpoint(trial)
         return budget, checkpoint
 
-    def _handle(self, worker: Worker, message: Message | Died) -> None:
+    def _handle(self, worker: Worker, message: Message) -> None:
         run = self._runs.get(worker)
         if run is None:
             return

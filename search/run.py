@@ -1,13 +1,13 @@
 """One run of a search, from settings to outcome: everything is opened, started and closed here."""
 
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -36,13 +36,10 @@ from search.study.study import (
     split_words,
 )
 from search.training.hardware import Precision, best_precision, machine, start_tensorflow, versions
-from search.workers.local import LocalWorkers
-from search.workers.pool import Workers
+from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings
+from search.workers.ray.cluster import Cluster, Resources, connect
 from spaces import first_configurations
-
-if TYPE_CHECKING:
-    from search.workers.ray.cluster import Cluster
 
 # Settings that the study's note lists beside the comparable facts.
 _NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds", "cluster")
@@ -115,7 +112,7 @@ def _search(
     arguments: Sequence[str],
     first: dict[str, dict[str, Any]],
     data_dir: Path,
-    cluster: "Cluster | None",
+    cluster: Cluster | None,
 ) -> Outcome:
     started = time.monotonic()
     precision = _precision(settings, cluster)
@@ -146,7 +143,7 @@ def _search(
             make_engine(
                 settings, study, lambda: _explore(settings, directory / "logs" / "exploring.log")
             ),
-            _workers(settings, data_dir, precision, directory / "logs", cluster, display),
+            _make_pool(settings, data_dir, precision, cluster, display),
             artifacts,
             Checkpoints(directory / "checkpoints"),
             display,
@@ -242,19 +239,14 @@ def _settings_noted(settings: SearchSettings) -> dict[str, Any]:
     return {"tuner": settings.algorithm, **noted}
 
 
-@contextlib.contextmanager
-def _cluster(settings: SearchSettings) -> Iterator["Cluster | None"]:
+def _cluster(settings: SearchSettings) -> AbstractContextManager[Cluster | None]:
     if settings.cluster is None:
-        yield None
-        return
-    from search.workers.ray.cluster import Resources, connect
-
+        return nullcontext()
     resources = Resources(settings.cpus_per_trial or 1.0, settings.gpus_per_trial or 0.0)
-    with connect(settings.cluster, resources, settings.space) as cluster:
-        yield cluster
+    return connect(settings.cluster, resources, settings.space)
 
 
-def _precision(settings: SearchSettings, cluster: "Cluster | None") -> Precision:
+def _precision(settings: SearchSettings, cluster: Cluster | None) -> Precision:
     if settings.precision == "auto":
         return best_precision() if cluster is None else cluster.precision()
     return "bfloat16" if settings.precision == "bfloat16" else "float32"
@@ -274,28 +266,26 @@ def _make_directory(directory: Path) -> Path:
     return directory
 
 
-def _workers(
+def _make_pool(
     settings: SearchSettings,
     data_dir: Path,
     precision: Precision,
-    log_dir: Path,
-    cluster: "Cluster | None",
+    cluster: Cluster | None,
     display: Display,
-) -> Workers[Any]:
+) -> WorkerPool:
     needed = WorkerSettings(
         space=settings.space,
         load_split=partial(load_split, data_dir, settings.split),
         precision=precision,
     )
-    common: dict[str, Any] = {
-        "count": settings.workers,
-        "max_memory_mb": settings.max_worker_memory_mb,
-    }
-    if cluster is None:
-        return LocalWorkers(needed, log_dir=log_dir, **common)
-    from search.workers.ray.pool import ClusterWorkers
-
-    return ClusterWorkers(cluster, needed, note=display.note, **common)
+    return make_pool(
+        needed,
+        count=settings.workers,
+        log_dir=settings.study_dir / "logs",
+        cluster=cluster,
+        note=display.note,
+        max_memory_mb=settings.max_worker_memory_mb,
+    )
 
 
 def _announce(

@@ -21,7 +21,7 @@ from reporting.drawing.style import (
 )
 from reporting.evidence import Evidence, Remeasured
 from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table
-from reporting.retraining.order import MODEL_FILE, Retrained
+from reporting.retraining import MODEL_FILE, Retrained
 from spaces import load_space
 from spaces.errors import one_line
 

@@ -1,102 +1,91 @@
-"""Workers on this machine: spawned processes."""
+"""Worker processes on this machine."""
 
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import joblib
 
 from search.command_line import STOP_SIGNALS
 from search.training.hardware import gpu_count, training_variables
-from search.workers.pool import SILENCE_SECONDS, Died, Worker, Workers
-from search.workers.process import KerasTrainer, MakeTrainer, run_worker
+from search.workers.messages import Died, Message
+from search.workers.process import Trainer, WorkerSettings, run_worker
 
-_LOG_LINES = 3
+_SHOWN_LINES: Final = 3
 
 
-class LocalWorker(Worker):
-    """One process."""
+class LocalProcess:
+    """A spawned process; see `search.workers.pool.WorkerProcess`."""
 
-    def __init__(self, slot: int, process: BaseProcess, connection: Connection, log: Path) -> None:
-        super().__init__(slot, heard=time.monotonic())
-        self.log = log
-        self.process = process
+    def __init__(self, process: BaseProcess, connection: Connection, log: Path) -> None:
+        self.heard: float | None = time.monotonic()
+        self.log = str(log)
         self.connection = connection
+        self._process = process
 
-    def _send(self, message: object) -> None:
-        try:
+    def send(self, message: object) -> None:
+        """See `WorkerProcess`."""
+        with suppress(OSError):
             self.connection.send(message)
-        except OSError:
-            return
 
-    def last_words(self) -> str:
-        """See `Worker`."""
-        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        said = [line.strip() for line in lines if line.strip()][-_LOG_LINES:]
-        return f"{' | '.join(said) or 'nothing logged'} (whole log: {self.log})"
+    def read(self) -> Sequence[Message]:
+        """See `WorkerProcess`."""
+        try:
+            message: Message = self.connection.recv()
+        except (EOFError, OSError):
+            self._process.join(5)
+            return [Died(_exit_words(self._process.exitcode))]
+        self.heard = time.monotonic()
+        return [message]
+
+    def last_lines(self) -> str:
+        """See `WorkerProcess`."""
+        log = Path(self.log)
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        shown = [line.strip() for line in lines if line.strip()][-_SHOWN_LINES:]
+        return f"{' | '.join(shown) or 'nothing logged'} (whole log: {log})"
 
     def kill(self) -> None:
-        """See `Worker`."""
-        self.process.kill()
-        self.process.join()
+        """See `WorkerProcess`."""
+        self._process.kill()
+        self._process.join()
         self.connection.close()
 
 
-class LocalWorkers(Workers[LocalWorker]):
-    """A fixed number of spawned processes, one thread each on a CPU, one GPU each on GPUs.
+class LocalBackend:
+    """Spawned processes; on a CPU they share its cores, on GPUs each gets one.
 
     Args:
-        settings: What the workers need before their first trial; handed to `make_trainer`.
-        count: How many; None: one for each GPU, else one for each core.
-        log_dir: Takes one log file for each worker.
-        max_memory_mb: A worker above it is not given another trial; None: no limit.
-        silence_seconds: A worker that says nothing for so long is replaced.
-        make_trainer: Makes what runs the trials of each process.
+        settings: Settings that all trials share.
+        trainer_class: Runs the trials.
+        count: Number of workers; None: one for each GPU, else one for each core.
+        log_dir: Folder for one log file for each worker.
     """
 
     def __init__(
         self,
-        settings: Any,
+        settings: WorkerSettings,
+        trainer_class: type[Trainer],
         *,
         count: int | None,
         log_dir: Path,
-        max_memory_mb: float | None = None,
-        silence_seconds: float = SILENCE_SECONDS,
-        make_trainer: MakeTrainer = KerasTrainer,
     ) -> None:
-        super().__init__(max_memory_mb=max_memory_mb, silence_seconds=silence_seconds)
-        self._make_trainer = make_trainer
         self._settings = settings
-        self._gpus = gpu_count()
-        self._count = count or self._gpus or joblib.cpu_count()
+        self._trainer_class = trainer_class
         self._log_dir = log_dir
+        self._gpus = gpu_count()
+        self.count = count or self._gpus or joblib.cpu_count()
 
-    @property
-    def count(self) -> int:
-        """How many shall run."""
-        return self._count
-
-    def _wait(self, timeout_seconds: float) -> list[LocalWorker]:
-        by_connection = {worker.connection: worker for worker in self._workers.values()}
-        speaking = wait(list(by_connection), timeout_seconds)
-        return [by_connection[connection] for connection in speaking]  # type: ignore[index]
-
-    def _read(self, worker: LocalWorker) -> list[Any]:
-        try:
-            return [worker.connection.recv()]
-        except (EOFError, OSError):
-            worker.process.join(5)
-            return [Died(_exit_words(worker.process.exitcode))]
-
-    def _spawn(self, slot: int) -> LocalWorker:
+    def spawn(self, slot: int) -> LocalProcess:
+        """See `search.workers.pool.Backend`."""
         # Spawned, not forked: a fork of a process that has used TensorFlow or threads can hang.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -104,16 +93,23 @@ class LocalWorkers(Workers[LocalWorker]):
         log = self._log_dir / f"worker-{slot}.log"
         process = context.Process(
             target=run_worker,
-            args=(theirs, self._settings, log, self._make_trainer),
+            args=(theirs, self._settings, log, self._trainer_class),
             name=f"worker-{slot}",
             daemon=True,
         )
-        # Started by the first process otherwise, and it would unblock the signals for it.
+        # Otherwise the first process would start it, and it would unblock the signals.
         resource_tracker.ensure_running()
         with _environment(self._variables(slot)), _signals_blocked():
             process.start()
         theirs.close()
-        return LocalWorker(slot, process, ours, log)
+        return LocalProcess(process, ours, log)
+
+    def wait(
+        self, processes: Sequence[LocalProcess], timeout_seconds: float
+    ) -> Sequence[LocalProcess]:
+        """See `search.workers.pool.Backend`."""
+        readable = wait([process.connection for process in processes], timeout_seconds)
+        return [process for process in processes if process.connection in readable]
 
     def _variables(self, slot: int) -> dict[str, str]:
         if self._gpus:
@@ -137,7 +133,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    # The child inherits the mask: a signal to the whole group is the coordinator's to answer.
+    # The child inherits the mask: only the coordinator reacts to a signal to the whole group.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield

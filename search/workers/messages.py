@@ -1,42 +1,57 @@
-"""What a worker and the coordinator say to each other, over a pipe or over a cluster.
+"""Messages between the coordinator and a worker, over a pipe or a cluster.
 
 A worker starts with `Ready` (or `Unusable`), then waits for `Train`. During a trial it sends
-`Suggest`, `Built` and `Epoch`, and waits for one `Answer` after each; the trial ends with
-`Trained` or `Failed`, without an answer. `Beat` comes at any time, from a thread of its own.
+`Suggest`, `Built` and `Epoch`, and waits for one `Answer` after each. The trial ends with `Trained`
+or `Failed`, which get no answer. A thread sends `Beat` all the time.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 
 
+class Images(StrEnum):
+    """Images that a model is trained on; the values are part of the keys of kept retrainings."""
+
+    TRAINING = "train"  # the training part, with validation after each epoch
+    ALL = "all"  # the training and the validation part together, without validation
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Train:
-    """Coordinator: run this trial.
+    """Coordinator: run this trial or retraining.
 
     Args:
-        number: Of the trial.
-        seed: Of everything random in it.
-        max_epochs: Most epochs of any trial: the length of learning-rate schedules.
-        initial_epoch: So many epochs are in `checkpoint` already.
-        epochs: Stop after this one, counted from the first of the checkpoint's training.
-        checkpoint: `Trained.checkpoint` of the trial that this one goes on with.
-        keep_checkpoint: Whether another trial may go on with this one.
+        number: Number of the trial; None for a retraining, which gets no learning curve.
+        seed: Random seed, 0 or more.
+        max_epochs: Length of the learning-rate schedule.
+        epochs: Last epoch to train; counted from the start of the checkpoint's training.
+        initial_epoch: Epochs that `checkpoint` already contains.
+        checkpoint: `Trained.checkpoint` of the trial to continue.
+        keep_checkpoint: Whether to return a checkpoint.
+        params: Hyperparameter values by name; None: ask for each with `Suggest`.
+        images: Images to train on.
+        keep_model: Whether to return the trained model.
     """
 
-    number: int
+    number: int | None
     seed: int
     max_epochs: int
     epochs: int
     initial_epoch: int = 0
     checkpoint: bytes | None = None
     keep_checkpoint: bool = False
+    params: Mapping[str, Any] | None = None
+    images: Images = Images.TRAINING
+    keep_model: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Coordinator: the value asked for; or, after `Built` and `Epoch`, whether to stop here."""
+    """Coordinator: the suggested value; after `Built` whether to train, after `Epoch` to stop."""
 
     value: Any
 
@@ -48,7 +63,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Worker: no trial can ever run here, because of the space or the data."""
+    """Worker: the space or the data cannot be used, so no trial can run."""
 
     reason: str
 
@@ -63,14 +78,14 @@ class Suggest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """Worker: the model stands.
+    """Worker: the model is built.
 
     Args:
-        parameters: Its weights.
-        summary: Its layers.
-        description: Its configuration in words.
-        fixed: Hyperparameters that the space leaves no choice.
-        space: All that `build` has asked for, as KerasTuner writes it down.
+        parameters: Number of weights.
+        summary: Keras' table of layers.
+        description: The configuration in words.
+        fixed: Hyperparameters for which the space leaves no choice.
+        space: All hyperparameters that `build` asked for, in KerasTuner's serialized form.
     """
 
     parameters: int
@@ -82,7 +97,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """Worker: this epoch (the first is 1) is finished."""
+    """Worker: this epoch, counted from 1, is finished."""
 
     number: int
     metrics: dict[str, float]
@@ -90,24 +105,36 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """Worker: training ended as it should, after all its epochs or because it was told to stop.
+    """Worker: training ended after all its epochs, or because it was told to stop.
 
-    `space` is that of `Built`, with what the training asked for besides.
+    Args:
+        epochs: Number of epochs that this message's trial trained.
+        seconds: Wall time of the trial, from `Train` to here.
+        train_seconds: Wall time in training steps.
+        val_seconds: Wall time in validation.
+        cpu_seconds: Processor time of the training and validation, user and system.
+        images_per_second: Training images per second.
+        curve_png: Picture of the learning curve; empty for a retraining.
+        checkpoint: State for another trial to continue from, if asked for.
+        space: `Built.space` with the hyperparameters that the space's own `fit` asked for.
+        model: The model as a `.keras` file that computes in float32, if asked for.
     """
 
     epochs: int
     seconds: float
     train_seconds: float
     val_seconds: float
+    cpu_seconds: float
     images_per_second: float
-    curve_png: bytes
+    curve_png: bytes = b""
     checkpoint: bytes | None = None
     space: list[dict[str, Any]] = field(default_factory=list)
+    model: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """Worker: the trial cannot be finished, and why."""
+    """Worker: the trial cannot be finished."""
 
     reason: str
     traceback: str = ""
@@ -115,9 +142,23 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """Worker: alive, and using so much memory."""
+    """Worker: heartbeat."""
 
     memory_mb: float
 
 
-Message = Ready | Unusable | Suggest | Built | Epoch | Trained | Failed | Beat
+@dataclass(frozen=True, slots=True)
+class Died:
+    """In place of a message: the worker process is gone.
+
+    Args:
+        reason: Exit code, signal, timeout or the cluster's words.
+        is_own_fault: False if its node was lost or is not used; such deaths do not count as
+            failed starts.
+    """
+
+    reason: str
+    is_own_fault: bool = True
+
+
+Message = Ready | Unusable | Suggest | Built | Epoch | Trained | Failed | Beat | Died

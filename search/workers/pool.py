@@ -1,107 +1,123 @@
-"""What all workers have in common, wherever they run: who is ready, used up, silent or dead."""
+"""The worker pool: start workers, read their messages, replace those that are used up or dead."""
 
 import itertools
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from search.errors import SearchError
-from search.workers.messages import Answer, Beat, Ready, Unusable
+from search.workers.local import LocalBackend
+from search.workers.messages import Answer, Beat, Died, Message, Ready, Train, Unusable
+from search.workers.process import KerasTrainer, Trainer, WorkerSettings
 
-SILENCE_SECONDS = 60.0  # a worker that says nothing for so long is frozen: it beats far more often
-TRIALS_PER_WORKER = 25  # TensorFlow keeps about 9 MB of each trial
-# So many that die at the start, beyond one in each place, mean that none will ever start.
-_STARTS_IN_A_ROW = 2
+if TYPE_CHECKING:
+    from search.workers.ray.cluster import Cluster
 
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """In place of a message: the worker is gone, and why."""
-
-    reason: str
+# Far above the interval of heartbeats: a worker that is silent for so long is frozen.
+SILENCE_SECONDS: Final = 60.0
+TRIALS_PER_WORKER: Final = 25  # TensorFlow keeps about 9 MB of each trial
+_MAX_FAILED_STARTS: Final = 2  # in a row, beyond one for each worker
 
 
-class Worker(ABC):
-    """One worker, and what the coordinator knows of it.
+class WorkerProcess(Protocol):
+    """A process that trains, on this machine or on a node of a cluster.
 
-    Args:
-        slot: Its place among the workers, from 0 on.
-        heard: When it last said something, by `time.monotonic`; None while nobody can tell
-            whether it has started yet.
+    Attributes:
+        heard: `time.monotonic()` of its last message; None while it may still wait for a node.
+        log: Where its output is, in words.
     """
 
-    def __init__(self, slot: int, heard: float | None) -> None:
-        self.slot = slot
-        self.heard = heard
-        self.ready = False
-        self.trials = 0
-        self.memory_mb = 0.0
+    heard: float | None
+    log: str
 
     def send(self, message: object) -> None:
-        """Send a message; a worker that is gone shows up in the next `Workers.poll`."""
-        if not isinstance(message, Answer):
-            self.trials += 1
-        self._send(message)
+        """Send a message; if the process is gone, its next `read` says so."""
 
-    @abstractmethod
-    def _send(self, message: object) -> None: ...
+    def read(self) -> Sequence[Message]:
+        """Return the messages that have arrived, `Died` among them if it is gone."""
 
-    @abstractmethod
-    def last_words(self) -> str:
-        """The end of what it printed, and where the rest is."""
+    def last_lines(self) -> str:
+        """Return the end of its output, and where the rest is."""
 
-    @abstractmethod
     def kill(self) -> None:
-        """End it at once, whatever it does."""
+        """Kill it at once."""
 
 
-AnyWorker = TypeVar("AnyWorker", bound=Worker)
+class Backend(Protocol):
+    """A place that runs worker processes."""
+
+    @property
+    def count(self) -> int:
+        """Number of workers to run; it may change with the nodes of a cluster."""
+
+    def spawn(self, slot: int) -> Any:
+        """Start a `WorkerProcess`; `slot` is the lowest number that is free."""
+
+    def wait(self, processes: Sequence[Any], timeout_seconds: float) -> Sequence[Any]:
+        """Return the processes that can be read, waiting for the first of them."""
 
 
-class Workers(ABC, Generic[AnyWorker]):
-    """A number of workers; those that end, for whatever reason, are replaced.
+@dataclass(slots=True, eq=False)
+class Worker:
+    """A worker process and its state.
 
-    Args:
-        max_memory_mb: A worker above it is not given another trial; None: no limit.
-        silence_seconds: A worker that says nothing for so long is replaced.
+    Attributes:
+        trials: Trials that it has been given.
+        memory_mb: Resident memory at its last heartbeat.
     """
 
-    def __init__(self, *, max_memory_mb: float | None, silence_seconds: float) -> None:
+    slot: int
+    process: WorkerProcess
+    ready: bool = False
+    trials: int = 0
+    memory_mb: float = 0.0
+
+    def send(self, message: Train | Answer) -> None:
+        """Send a message; if the worker is gone, the next `WorkerPool.poll` says so."""
+        self.trials += isinstance(message, Train)
+        self.process.send(message)
+
+
+class WorkerPool:
+    """A fixed number of workers; those that end, for whatever reason, are replaced.
+
+    Args:
+        backend: Runs them.
+        max_memory_mb: A worker above it gets no further trial; None: no limit.
+        silence_seconds: A worker without a heartbeat for so long is killed.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        max_memory_mb: float | None = None,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
+        self._backend = backend
         self._max_memory_mb = max_memory_mb
         self._silence_seconds = silence_seconds
-        self._workers: dict[int, AnyWorker] = {}
+        self._workers: dict[int, Worker] = {}
         self._failed_starts = 0
         self._polled = time.monotonic()
 
     @property
-    @abstractmethod
     def count(self) -> int:
-        """How many shall run."""
-
-    @abstractmethod
-    def _spawn(self, slot: int) -> AnyWorker:
-        """Start one."""
-
-    @abstractmethod
-    def _wait(self, timeout_seconds: float) -> list[AnyWorker]:
-        """Those that have something to say within the time, or are gone."""
-
-    @abstractmethod
-    def _read(self, worker: AnyWorker) -> list[Any]:
-        """What one of these says, without waiting; `Died` if it is gone."""
+        """Number of workers to run."""
+        return self._backend.count
 
     def start(self, most: int) -> None:
-        """Start the workers that are missing; no more than `most` shall run."""
+        """Start missing workers, up to `most` in total."""
         wanted = min(self.count, most)
         free = (slot for slot in itertools.count() if slot not in self._workers)
         while len(self._workers) < wanted:
             slot = next(free)
-            self._workers[slot] = self._spawn(slot)
+            self._workers[slot] = Worker(slot, self._backend.spawn(slot))
 
-    def idle(self, busy: Mapping[AnyWorker, object]) -> list[AnyWorker]:
-        """Workers that can take a trial; those that are used up are replaced on the way."""
+    def idle(self, busy: Mapping[Worker, object]) -> list[Worker]:
+        """Return the workers that can take a trial; replace those that are used up."""
         free = [worker for worker in self._workers.values() if worker not in busy and worker.ready]
         for worker in list(free):
             full = self._max_memory_mb is not None and worker.memory_mb > self._max_memory_mb
@@ -110,61 +126,101 @@ class Workers(ABC, Generic[AnyWorker]):
                 self.replace(worker)
         return free
 
-    def poll(self, timeout_seconds: float) -> Iterator[tuple[AnyWorker, Any]]:
-        """What the workers say within the time; dead and silent ones say `Died`.
+    def poll(self, timeout_seconds: float) -> Iterator[tuple[Worker, Message]]:
+        """Yield the messages of the workers; of dead and silent ones `Died`.
 
         Raises:
             SearchError: The space or the data cannot be used, or no worker starts.
         """
         now = time.monotonic()
+        by_process = {worker.process: worker for worker in self._workers.values()}
         if now - self._polled > self._silence_seconds / 4:
-            # This process stood still (a suspended laptop, Ctrl-Z): the silence was its own.
-            for worker in self._workers.values():
-                worker.heard = None if worker.heard is None else now
-        speaking = self._wait(timeout_seconds)
-        self._polled = time.monotonic()  # what the caller does with a message is no silence
-        for worker in speaking:
+            # This process was suspended (laptop, Ctrl-Z), so silence says nothing about workers.
+            for process in by_process:
+                process.heard = None if process.heard is None else now
+        readable = self._backend.wait(list(by_process), timeout_seconds)
+        self._polled = time.monotonic()  # the caller's time with a message is not silence
+        for process in readable:
+            worker = by_process[process]
             if self._workers.get(worker.slot) is not worker:
                 continue  # replaced by the caller
-            for message in self._read(worker):
-                yield worker, self._heard(worker, message)
+            for message in process.read():
+                yield worker, self._noted(worker, message)
         for worker in list(self._workers.values()):
-            silent = 0.0 if worker.heard is None else self._polled - worker.heard
+            heard = worker.process.heard
+            silent = 0.0 if heard is None else self._polled - heard
             if silent > self._silence_seconds:
                 self.replace(worker)
                 yield worker, Died(f"worker silent for {silent:.0f} s")
 
-    def replace(self, worker: AnyWorker) -> None:
-        """Kill a worker; `start` puts another in its place."""
-        worker.kill()
+    def replace(self, worker: Worker) -> None:
+        """Kill a worker; `start` starts another in its slot."""
+        worker.process.kill()
         self._workers.pop(worker.slot, None)
 
     def close(self) -> None:
-        """End all of them."""
+        """Kill all workers."""
         for worker in list(self._workers.values()):
             self.replace(worker)
 
-    def _heard(self, worker: AnyWorker, message: Any) -> Any:
-        worker.heard = time.monotonic()
+    def _noted(self, worker: Worker, message: Message) -> Message:
         if worker.ready:
-            self._failed_starts = 0  # where one can run, the search goes on
-        if isinstance(message, Beat):
-            worker.memory_mb = message.memory_mb
-        elif isinstance(message, Ready):
-            worker.ready = True
-        elif isinstance(message, Unusable):
-            raise SearchError(message.reason)
-        elif isinstance(message, Died):
-            self._bury(worker, message.reason)
-            return Died(f"worker died ({message.reason})")
+            self._failed_starts = 0
+        match message:
+            case Beat(memory_mb):
+                worker.memory_mb = memory_mb
+            case Ready():
+                worker.ready = True
+            case Unusable(reason):
+                raise SearchError(reason)
+            case Died(reason, is_own_fault):
+                self.replace(worker)
+                if is_own_fault and not worker.ready:
+                    self._count_failed_start(worker, reason)
+                return Died(f"worker died ({reason})")
         return message
 
-    def _bury(self, worker: AnyWorker, reason: str) -> None:
-        self.replace(worker)
-        if worker.ready:
-            return
+    def _count_failed_start(self, worker: Worker, reason: str) -> None:
         self._failed_starts += 1
-        if self._failed_starts >= _STARTS_IN_A_ROW + self.count:
+        if self._failed_starts >= _MAX_FAILED_STARTS + self.count:
             raise SearchError(
-                f"workers die before their first trial ({reason}): {worker.last_words()}"
+                f"workers die before their first trial ({reason}): {worker.process.last_lines()}"
             )
+
+
+def make_pool(
+    settings: WorkerSettings,
+    *,
+    count: int | None,
+    log_dir: Path,
+    cluster: "Cluster | None" = None,
+    note: Callable[[str], None] = lambda text: None,
+    max_memory_mb: float | None = None,
+    silence_seconds: float = SILENCE_SECONDS,
+    trainer_class: type[Trainer] = KerasTrainer,
+) -> WorkerPool:
+    """Make a pool on this machine or on a cluster.
+
+    Args:
+        settings: Settings that all trials share.
+        count: Number of workers; None: one for each GPU, else for each core, or as many as the
+            cluster has room for at the time.
+        log_dir: Folder for one log file for each worker on this machine.
+        cluster: None: this machine.
+        note: Takes what the user must know about a node.
+        max_memory_mb: As for `WorkerPool`.
+        silence_seconds: As for `WorkerPool`.
+        trainer_class: Runs the trials in the workers.
+    """
+    backend: Backend
+    if cluster is None:
+        backend = LocalBackend(settings, trainer_class, count=count, log_dir=log_dir)
+    else:
+        from search.workers.ray.backend import RayBackend
+
+        # Each heartbeat is a call to this process: no more of them than silence needs.
+        beat_seconds = min(10.0, silence_seconds / 6)
+        backend = RayBackend(
+            cluster, settings, trainer_class, count=count, note=note, beat_seconds=beat_seconds
+        )
+    return WorkerPool(backend, max_memory_mb=max_memory_mb, silence_seconds=silence_seconds)

@@ -1,9 +1,10 @@
-"""One worker process: builds and trains the trials that the coordinator sends, in turn."""
+"""A worker process: build and train the trials that the coordinator sends, one after another."""
 
 import contextlib
+import dataclasses
 import os
-import re
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from optuna.distributions import BaseDistribution
 
@@ -23,29 +24,35 @@ from search.workers.messages import (
     Built,
     Epoch,
     Failed,
+    Images,
+    Message,
     Ready,
     Suggest,
     Train,
     Trained,
     Unusable,
 )
+from spaces.errors import SpaceError, one_line
 
 if TYPE_CHECKING:
-    from search.data.split import Split
-    from spaces import Space
+    import keras
 
-BEAT_SECONDS = 2.0
-Outcome = TypeVar("Outcome")
+    from search.data.split import Split
+    from search.training.hyperparameters import Suggest as Suggesting
+    from search.training.hyperparameters import TrialHyperParameters
+    from spaces.training import TrainingConfig
+
+BEAT_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """What every worker of a search needs to know before its first trial.
+    """Settings that all trials of a worker share.
 
     Args:
-        space: Name of the space, for `spaces.load_space`.
-        load_split: Reads the images where the worker runs.
-        precision: Number format of the models.
+        space: Name of the space, as `spaces.load_space` takes it.
+        load_split: Loads the images; called in the worker.
+        precision: Number format in which models train.
     """
 
     space: str
@@ -53,38 +60,39 @@ class WorkerSettings:
     precision: Precision
 
 
-class Line(Protocol):
-    """A line to the coordinator: a pipe, or what a cluster has in its place."""
+class Channel(Protocol):
+    """The worker's end of a pipe, or the queues of a Ray actor."""
 
     def send(self, message: object) -> None:
-        """Hand a message to the coordinator."""
+        """Send a message to the coordinator."""
 
     def recv(self) -> Any:
-        """Wait for what the coordinator says; `EOFError` or `OSError` when it is gone."""
+        """Wait for the coordinator's next message; `EOFError` or `OSError` when it is gone."""
 
 
 class Link:
-    """The worker's end of the line; two threads write to it."""
+    """A channel that two threads may send on."""
 
-    def __init__(self, connection: Line) -> None:
-        self._connection = connection
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self._lock = threading.Lock()
 
-    def send(self, message: object) -> None:
-        """Say something that needs no answer."""
+    def send(self, message: Message) -> None:
+        """Send a message that gets no answer."""
         with self._lock:
-            self._connection.send(message)
+            self._channel.send(message)
 
     def receive(self) -> Any:
-        """Wait for what the coordinator says.
+        """Wait for the coordinator's next message.
 
         Raises:
             EOFError: The coordinator is gone.
+            OSError: Likewise.
         """
-        return self._connection.recv()
+        return self._channel.recv()
 
-    def ask(self, message: object) -> Any:
-        """Say something and wait for its answer."""
+    def ask(self, message: Suggest | Built | Epoch) -> Any:
+        """Send a message and return the value of its answer."""
         self.send(message)
         answer = self.receive()
         assert isinstance(answer, Answer), answer
@@ -92,98 +100,73 @@ class Link:
 
 
 class Trainer(Protocol):
-    """Whoever runs the trials of one worker."""
+    """Runs the trials of one worker; tests and benchmarks replace `KerasTrainer` by their own."""
 
-    def run(self, order: Any) -> object:
-        """Carry out one order to one of its endings, and say what came of it."""
+    def __init__(self, link: Link, settings: Any) -> None: ...
 
-
-MakeTrainer = Callable[[Link, Any], Trainer]
-
-
-def run_worker(connection: Connection, settings: Any, log: Path, make_trainer: MakeTrainer) -> None:
-    """Serve one coordinator until it is gone, as the only task of a process.
-
-    Args:
-        connection: The line to the coordinator.
-        settings: What all trials share.
-        log: File that takes everything that this process prints.
-        make_trainer: As for `serve`.
-    """
-    redirect_output(log)
-    serve(connection, settings, make_trainer)
-
-
-def serve(
-    line: Line, settings: Any, make_trainer: MakeTrainer, *, beat_seconds: float = BEAT_SECONDS
-) -> None:
-    """The life of a worker, whatever its trials are: beat, get ready, run trial after trial.
-
-    Args:
-        line: To the coordinator.
-        settings: What all trials share.
-        make_trainer: Loads it, and gives what runs the trials.
-        beat_seconds: Time between two signs of life.
-    """
-    link = Link(line)
-    threading.Thread(target=_beat, args=(link, beat_seconds), daemon=True).start()
-    try:
-        trainer = make_trainer(link, settings)
-    except Exception as error:
-        traceback.print_exc()
-        link.send(Unusable(" ".join(str(error).split()) or type(error).__name__))
-        return
-    link.send(Ready())
-    # A broken line means that the coordinator is gone, and with it the sense of going on.
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            link.send(trainer.run(link.receive()))
+    def run(self, order: Train) -> Trained | Failed:
+        """Run one trial to its end."""
 
 
 class KerasTrainer:
-    """Runs trials on data that is loaded once."""
+    """Builds and trains Keras models; data and space are loaded once."""
 
     def __init__(self, link: Link, settings: WorkerSettings) -> None:
+        from spaces import load_space
+
         self._link = link
-        self._split, self._space = load_data_and_space(settings)
+        self._split = settings.load_split()
+        self._space = load_space(settings.space)
         self._precision = settings.precision
 
     def run(self, order: Train) -> Trained | Failed:
-        """Run one trial to one of its endings."""
+        """Run one trial to its end; errors of the space and of the training fail the trial."""
+        import keras
+        import tensorflow as tf
+
+        from search.training.loop import set_precision
+
         started = time.monotonic()
-        return in_fresh_session(
-            lambda: self._build_and_train(order, started), self._precision, order.seed
-        )
+        keras.backend.clear_session()
+        set_precision(self._precision)  # clear_session resets it
+        keras.utils.set_random_seed(order.seed)
+        try:
+            return self._build_and_train(order, started)
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            return Failed(reason="out of memory", traceback=traceback.format_exc())
+        except (EOFError, ConnectionError):  # the coordinator is gone
+            raise
+        except SearchError as error:  # its message is complete without type and traceback
+            return Failed(reason=str(error).rstrip("."))
+        except Exception as error:
+            return Failed(reason=one_line(error, typed=True), traceback=traceback.format_exc())
 
     def _build_and_train(self, order: Train, started: float) -> Trained | Failed:
-        from search.training.building import build_for_training
-        from search.training.hyperparameters import TrialHyperParameters
         from search.training.learning_curve import draw_learning_curve
         from search.training.loop import Part, train
         from search.training.own_fit import own_fit
 
-        hp = TrialHyperParameters(self._suggest)
-        model, config = build_for_training(self._space, hp)
-        describe = getattr(self._space, "describe", _list_values)
-        lines: list[str] = []
-        model.summary(print_fn=lines.append, line_length=90)
-        wanted = self._link.ask(
-            Built(
-                parameters=model.count_params(),
-                summary="\n".join(lines),
-                description=describe(hp.values),
-                fixed=hp.fixed,
-                space=hp.get_config()["space"],
+        answers: dict[str, Any] = {}
+
+        def suggest(name: str, distribution: BaseDistribution) -> Any:
+            given = order.params
+            answers[name] = (
+                self._link.ask(Suggest(name, distribution)) if given is None else given[name]
             )
-        )
-        if not wanted:
+            return answers[name]
+
+        model, config, hp = self._build(suggest)
+        if not self._link.ask(self._describe(model, hp)):
             return Failed(reason="rejected")
+        validate = order.images is Images.TRAINING
+        cpu_started = time.process_time()
         result = train(
             model,
             config,
-            self._split,
+            self._split if validate else _merged(self._split),
             max_epochs=order.max_epochs,
             seed=order.seed,
+            validate=validate,
             on_epoch=lambda epoch, metrics: bool(self._link.ask(Epoch(epoch, metrics))),
             part=Part(
                 initial_epoch=order.initial_epoch,
@@ -193,6 +176,7 @@ class KerasTrainer:
             ),
             fit=own_fit(self._space, hp),
         )
+        cpu_seconds = time.process_time() - cpu_started
         if result.ended == "non-finite loss":
             failed_in = order.initial_epoch + result.epochs + 1
             return Failed(reason=f"non-finite loss in epoch {failed_in}")
@@ -201,71 +185,103 @@ class KerasTrainer:
             seconds=time.monotonic() - started,
             train_seconds=result.train_seconds,
             val_seconds=result.val_seconds,
+            cpu_seconds=cpu_seconds,
             images_per_second=result.images_per_second,
-            curve_png=draw_learning_curve(result.history, order.number, order.initial_epoch),
+            curve_png=b""
+            if order.number is None
+            else draw_learning_curve(result.history, order.number, order.initial_epoch),
             checkpoint=result.checkpoint,
+            space=hp.get_config()["space"],
+            model=self._export(model, answers) if order.keep_model else None,
+        )
+
+    def _build(
+        self, suggest: "Suggesting"
+    ) -> tuple["keras.Model", "TrainingConfig", "TrialHyperParameters"]:
+        from search.training.building import build_for_training
+        from search.training.hyperparameters import TrialHyperParameters
+
+        hp = TrialHyperParameters(suggest)
+        return *build_for_training(self._space, hp), hp
+
+    def _describe(self, model: "keras.Model", hp: "TrialHyperParameters") -> Built:
+        describe = getattr(self._space, "describe", _list_values)
+        lines: list[str] = []
+        model.summary(print_fn=lines.append, line_length=90)
+        return Built(
+            parameters=model.count_params(),
+            summary="\n".join(lines),
+            description=describe(hp.values),
+            fixed=hp.fixed,
             space=hp.get_config()["space"],
         )
 
-    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
-        return self._link.ask(Suggest(name, distribution))
+    def _export(self, model: "keras.Model", answers: dict[str, Any]) -> bytes:
+        """Return the model as a `.keras` file in float32, so that it predicts alike everywhere."""
+        from search.training.loop import set_precision
+
+        weights = model.get_weights()  # float32 in every precision
+        set_precision("float32")
+        exported, *_ = self._build(lambda name, distribution: answers[name])
+        exported.set_weights(weights)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.keras"
+            exported.save(file)
+            return file.read_bytes()
 
 
-def load_data_and_space(settings: WorkerSettings) -> tuple["Split", "Space"]:
-    """What all work of one worker shares.
-
-    Raises:
-        DataError: The data cannot be used.
-        SpaceError: The space cannot be used.
-    """
-    from spaces import load_space
-
-    return settings.load_split(), load_space(settings.space)
-
-
-def in_fresh_session(
-    work: Callable[[], Outcome], precision: Precision, seed: int
-) -> Outcome | Failed:
-    """Build and train without a trace of earlier models; what goes wrong with that is an ending.
+def run_worker(
+    connection: Connection, settings: Any, log: Path, trainer_class: type[Trainer]
+) -> None:
+    """Run a worker as the main function of a process.
 
     Args:
-        work: Builds and trains.
-        precision: Number format of the models that it builds.
-        seed: 0 or more; of the weights that they start with.
+        connection: Pipe to the coordinator.
+        settings: Argument of `trainer_class`.
+        log: File for everything that this process prints.
+        trainer_class: Class that runs the trials.
     """
-    import keras
-    import tensorflow as tf
+    redirect_output(log)
+    serve(connection, settings, trainer_class)
 
-    from search.training.loop import set_precision
 
-    keras.backend.clear_session()
-    set_precision(precision)  # clearing the session resets it too
-    keras.utils.set_random_seed(seed)
+def serve(
+    channel: Channel,
+    settings: Any,
+    trainer_class: type[Trainer],
+    *,
+    beat_seconds: float = BEAT_SECONDS,
+) -> None:
+    """Load data and space, then run trials until the coordinator is gone.
+
+    Args:
+        channel: To the coordinator.
+        settings: Argument of `trainer_class`.
+        trainer_class: Class that runs the trials.
+        beat_seconds: Interval of heartbeats.
+    """
+    link = Link(channel)
+    threading.Thread(target=_beat, args=(link, beat_seconds), daemon=True).start()
     try:
-        return work()
-    except (MemoryError, tf.errors.ResourceExhaustedError):
-        return Failed(reason="out of memory", traceback=traceback.format_exc())
-    except (EOFError, ConnectionError):
-        raise
-    except SearchError as error:  # it says all there is to say
-        return Failed(reason=str(error).rstrip("."))
+        trainer = trainer_class(link, settings)
+    except (SearchError, SpaceError) as error:
+        link.send(Unusable(str(error)))
+        return
     except Exception as error:
-        return Failed(reason=_in_one_line(error), traceback=traceback.format_exc())
-
-
-def _list_values(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _in_one_line(error: BaseException) -> str:
-    # Keras says what it was doing, in bold, and on the next line what went wrong.
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    lines = [line.strip().rstrip(".") for line in plain.splitlines() if line.strip()]
-    return ": ".join([type(error).__name__, *lines[:2]])
+        traceback.print_exc()
+        link.send(Unusable(one_line(error, typed=True)))
+        return
+    link.send(Ready())
+    with contextlib.suppress(EOFError, OSError):  # the coordinator is gone
+        while True:
+            ended = trainer.run(link.receive())
+            if isinstance(ended, Failed) and ended.traceback:
+                print(ended.traceback, flush=True)  # noqa: T201 - into the worker's log
+            link.send(ended)
 
 
 def redirect_output(log: Path) -> None:
-    """Send all that this process prints to the end of a file."""
+    """Append everything that this process prints to a file."""
     # At the level of file descriptors, since TensorFlow's C++ part prints past sys.stderr.
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
@@ -282,5 +298,20 @@ def _beat(link: Link, seconds: float) -> None:
         try:
             link.send(Beat(process.memory_info().rss / 1e6))
         except OSError:
-            os._exit(0)  # the coordinator is gone: nobody wants the trial in the main thread
+            os._exit(0)  # the coordinator is gone: end the trial in the main thread too
         time.sleep(seconds)
+
+
+def _merged(split: "Split") -> "Split":
+    """Return a split whose training part holds all images."""
+    import numpy as np
+
+    return dataclasses.replace(
+        split,
+        train_images=np.concatenate([split.train_images, split.val_images]),
+        train_labels=np.concatenate([split.train_labels, split.val_labels]),
+    )
+
+
+def _list_values(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

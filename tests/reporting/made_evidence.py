@@ -23,8 +23,8 @@ from reporting.evidence import (
     flip_averaged,
     make_row,
 )
-from reporting.retraining.order import Retrained
-from reporting.retraining.plan import Plan
+from reporting.plan import Plan
+from reporting.retraining import Retrained
 from reporting.scoring import Scores, TestSplit
 from reporting.settings import ReportSettings
 from reporting.study_tables import read_study
@@ -165,7 +165,7 @@ def made_evidence(
             candidate=candidate,
             runs=[
                 _retrained(record.directory, index, 8, candidate.value - 0.002, validated=True)
-                for index in range(len(candidate.tasks))
+                for index in range(len(candidate.retrainings))
             ]
             if retrained
             else [],
@@ -180,7 +180,7 @@ def made_evidence(
                 _retrained(record.directory, seed, 10, 0.9, validated=False),
                 _scores(labels, 0.94 if index == 0 else 0.86 + 0.01 * index, index, seed),
             )
-            for seed in range(0 if entry.name in gaps else len(entry.tasks))
+            for seed in range(0 if entry.name in gaps else len(entry.retrainings))
         ]
         gap = "failed: out of memory" if entry.name in gaps else ""
         row = make_row(entry, "tuned" if index == 0 else "baseline", scored, labels, gap)

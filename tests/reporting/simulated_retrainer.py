@@ -1,64 +1,68 @@
-"""Real worker processes that keep a retraining without training, and so without TensorFlow."""
+"""Real worker processes that return a model without training, and so without TensorFlow."""
 
+import io
 import os
 import time
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reporting.retraining.order import Retrained
-from reporting.retraining.worker import Kept, Order, Unwritable
-from search.workers.messages import Epoch, Failed
+from search.workers.messages import Built, Epoch, Failed, Images, Train, Trained
 from search.workers.process import Link, WorkerSettings
 
 
-class _Model:
-    def save(self, path: Path) -> None:
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("config.json", "{}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedSettings(WorkerSettings):
+    """Settings with the folder in which the workers note what they have done."""
+
+    folder: Path
 
 
 class SimulatedRetrainer:
-    """In place of `Retrainer`: does what the order's `params` say under `behaviour`."""
+    """In place of `KerasTrainer`: does what the order's `params` say under `behaviour`."""
 
-    def __init__(self, link: Link, settings: WorkerSettings) -> None:
+    def __init__(self, link: Link, settings: SimulatedSettings) -> None:
         self._link = link
+        self._folder = settings.folder
 
-    def run(self, order: Order) -> Kept | Unwritable | Failed:
-        retraining = order.retraining
-        behaviour: Any = retraining.params.get("behaviour", "")
-        marker = order.folder.parent.parent / f"died-{retraining.key}"
+    def run(self, order: Train) -> Trained | Failed:
+        assert order.params is not None and order.keep_model
+        name, behaviour = order.params["name"], order.params.get("behaviour", "")
+        died = self._folder / f"died {name} {order.seed}"
         if behaviour == "fail":
             return Failed(reason="ValueError: simulated")
-        if behaviour == "die" or (behaviour == "die once" and not marker.exists()):
-            marker.write_text("")
+        if behaviour == "die" or (behaviour == "die once" and not died.exists()):
+            died.touch()
             os.kill(os.getpid(), 9)
-        value = float(retraining.params.get("quality", 0.5)) + 0.001 * (retraining.seed % 7)
-        rows = []
-        for epoch in range(1, retraining.epochs + 1):
+        assert self._link.ask(Built(parameters=10, summary="", description=""))
+        value = float(order.params.get("quality", 0.5)) + 0.001 * (order.seed % 7)
+        for epoch in range(1, order.epochs + 1):
             if behaviour == "slow":
                 time.sleep(0.2)
-            rows.append({"accuracy": value})
-            if retraining.part == "train":
-                rows[-1]["val_accuracy"] = value
-            self._link.ask(Epoch(epoch, rows[-1]))
-        log_file = order.folder.parent.parent / "log.txt"
-        if behaviour == "unwritable":
-            for _ in range(600):  # the disk fills up after another was kept
-                if log_file.exists():
-                    break
-                time.sleep(0.05)
-            return Unwritable("No space left on device")
-        Retrained(
-            folder=order.folder,
-            seed=retraining.seed,
-            parameters=10,
-            history=rows,
+            metrics = {"accuracy": value}
+            if order.images is Images.TRAINING:
+                metrics["val_accuracy"] = value
+            self._link.ask(Epoch(epoch, metrics))
+        with (self._folder / "log.txt").open("a") as log:
+            log.write(f"{name} {order.seed}\n")
+        return Trained(
+            epochs=order.epochs,
+            seconds=1.0,
             train_seconds=1.0,
+            val_seconds=0.0,
             cpu_seconds=1.0,
-            val_accuracy=value if retraining.part == "train" else None,
-            origin={},
-        ).save(_Model())
-        with log_file.open("a") as log:
-            log.write(f"{retraining.params.get('name')} {retraining.seed}\n")
-        return Kept()
+            images_per_second=1.0,
+            model=_archive(int(order.params.get("model_bytes", 1))),
+        )
+
+
+def _archive(size: int) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("model.weights.h5", bytes(size))
+    return file.getvalue()
+
+
+def no_images() -> Any:
+    """Nothing is trained."""

@@ -13,8 +13,8 @@ from reporting.chapters import accuracy, facts, limits, tradeoff, verdict
 from reporting.drawing.style import percent, points
 from reporting.evidence import Evidence, Row, differences
 from reporting.page.document import Block, Code, Paragraph, Picture, Table
-from reporting.retraining.order import Retrained
-from reporting.retraining.plan import Plan
+from reporting.plan import Plan
+from reporting.retraining import Retrained
 from search.data.classes import CLASS_NAMES
 from search.data.split import Split
 from search.workers.messages import Failed
@@ -265,7 +265,7 @@ def results(plan: Plan, directory: Path, values: list[list[float | None]]) -> di
     """Validation accuracies by candidate and seed; None: a failed training."""
     found: dict[str, object] = {}
     for candidate, row in zip(plan.candidates, values, strict=False):
-        for task, value in zip(candidate.tasks, row, strict=False):
+        for retraining, value in zip(candidate.retrainings, row, strict=False):
             kept = Retrained(
                 folder=directory,
                 seed=1,
@@ -276,7 +276,7 @@ def results(plan: Plan, directory: Path, values: list[list[float | None]]) -> di
                 val_accuracy=value,
                 origin={},
             )
-            found[task.retraining.key] = Failed(reason="x") if value is None else kept
+            found[retraining.key] = Failed(reason="x") if value is None else kept
     return found
 
 

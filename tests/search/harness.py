@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ from search.study.database import Outages
 from search.study.opening import opened_study
 from search.study.storage import open_storage
 from search.study.study import Artifacts, Checkpoints
-from search.workers.local import LocalWorkers
-from search.workers.pool import Workers
+from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings
-from search.workers.ray.cluster import Resources, connect
+from search.workers.ray.cluster import Cluster, Resources, connect
 from tests.postgres import Postgres
 from tests.search.simulated import SimulatedTrainer, no_images
 
@@ -140,26 +139,25 @@ def workers_at(
     space: str,
     silence_seconds: float,
     note: Callable[[str], None] = print,
-) -> Iterator[Workers[Any]]:
+) -> Iterator[WorkerPool]:
     """Simulated workers on this machine, or, if the place is `cluster`, on the tests' cluster."""
-    needed = WorkerSettings(space=space, load_split=no_images, precision="float32")
-    common: dict[str, Any] = {
-        "count": settings.workers,
-        "max_memory_mb": settings.max_worker_memory_mb,
-        "silence_seconds": silence_seconds,
-        "make_trainer": SimulatedTrainer,
-    }
-    if place != "cluster":
-        yield LocalWorkers(needed, log_dir=directory / "logs", **common)
-        return
-    from tests.search.workers.ray.nodes import shared_cluster
+    connected: AbstractContextManager[Cluster | None] = nullcontext()
+    if place == "cluster":
+        from tests.search.workers.ray.nodes import shared_cluster
 
-    address = shared_cluster().address
-    packages = ("search", "spaces", "tests")
-    with connect(address, Resources(), "cnn", packages) as cluster:
-        from search.workers.ray.pool import ClusterWorkers
-
-        yield ClusterWorkers(cluster, needed, note=note, **common)
+        packages = ("search", "spaces", "tests")
+        connected = connect(shared_cluster().address, Resources(), "cnn", packages)
+    with connected as cluster:
+        yield make_pool(
+            WorkerSettings(space=space, load_split=no_images, precision="float32"),
+            count=settings.workers,
+            log_dir=directory / "logs",
+            cluster=cluster,
+            note=note,
+            max_memory_mb=settings.max_worker_memory_mb,
+            silence_seconds=silence_seconds,
+            trainer_class=SimulatedTrainer,
+        )
 
 
 class Coordinating:

@@ -67,6 +67,7 @@ class SimulatedTrainer:
             seconds=time.monotonic() - began,
             train_seconds=0.0,
             val_seconds=0.0,
+            cpu_seconds=0.0,
             images_per_second=100.0,
             curve_png=PNG,
             checkpoint=b"%d epochs of quality %r" % (epoch, str(quality).encode())

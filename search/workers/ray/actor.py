@@ -1,6 +1,7 @@
-"""A worker on a node of a cluster: the same loop as in a local process, inside a Ray actor.
+"""A worker inside a Ray actor: the same loop as in a local process.
 
-Only the standard library is imported before the node's packages are known to be the right ones.
+The module imports only the standard library and ours that need nothing else: the versions of the
+node's packages are checked first.
 """
 
 import contextlib
@@ -20,20 +21,21 @@ _DATA_SECONDS: Final = 120.0
 
 
 class TrainingActor:
-    """Trains for one coordinator.
+    """Runs the trials of one coordinator.
 
     Args:
         expected: `versions()` of the coordinator.
-        work: Pickled: what makes the trainer, and its settings.
-        images: Holds the reference of the split that the settings' `load_split` shall give.
-        beat_seconds: Time between two signs of life.
+        work: Pickled trainer class and settings; `load_split` of the settings is not used.
+        images: List of one Ray reference, of the split. In a list, so that Ray does not fetch it
+            before the actor starts.
+        beat_seconds: Interval of heartbeats, and the longest wait of `listen`.
     """
 
     def __init__(
         self, expected: dict[str, str], work: bytes, images: list[Any], beat_seconds: float
     ) -> None:
         self._beat_seconds = beat_seconds
-        self._line = _Queues()
+        self._queues = _Queues()
         self._refusal = ""
         if wrong := _differences(expected, versions()):
             self._refuse(wrong)
@@ -41,25 +43,25 @@ class TrainingActor:
             threading.Thread(target=self._live, args=(work, images), daemon=True).start()
 
     def listen(self) -> list[Any]:
-        """What the worker has said since the last call; waits a while for it.
+        """Return the worker's messages since the last call, waiting for the first of them.
 
         Raises:
             NodeError: No trial can run on this node.
         """
-        messages = self._line.collect(self._beat_seconds)
+        messages = self._queues.collect(self._beat_seconds)
         if self._refusal:
             raise NodeError(self._refusal, _node_id())
         return messages
 
     def tell(self, message: object) -> None:
-        """Hand a message to the worker."""
-        self._line.inbox.put(message)
+        """Pass a message to the worker."""
+        self._queues.inbox.put(message)
 
     def _live(self, work: bytes, images: list[Any]) -> None:
         try:
             self._serve(work, images)
         except BaseException:
-            # As a process of its own would end.
+            # End the actor, as an error ends a local process.
             traceback.print_exc()
             os._exit(1)
 
@@ -70,25 +72,25 @@ class TrainingActor:
 
         from search.workers.process import serve
         from search.workers.ray.code import BESIDE
+        from spaces.errors import one_line
 
         sys.path.append(str(Path(__file__).resolve().parents[3] / BESIDE))
-        make_trainer, settings = pickle.loads(work)
+        trainer_class, settings = pickle.loads(work)
         try:
             split = ray.get(images[0], timeout=_DATA_SECONDS)
         except ray.exceptions.RayError as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            self._refuse(f"the images do not reach it ({lines[0]})")
+            self._refuse(f"the images do not reach it ({one_line(error)})")
             return
         settings = dataclasses.replace(settings, load_split=lambda: split)
-        serve(self._line, settings, make_trainer, beat_seconds=self._beat_seconds)
+        serve(self._queues, settings, trainer_class, beat_seconds=self._beat_seconds)
 
     def _refuse(self, reason: str) -> None:
         self._refusal = reason
-        self._line.send(None)  # ends the wait in `listen`
+        self._queues.send(None)  # ends the wait in `listen`
 
 
 class _Queues:
-    """The worker's line to the coordinator."""
+    """The worker's channel to the coordinator."""
 
     def __init__(self) -> None:
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -98,7 +100,7 @@ class _Queues:
         self._outbox.put(message)
 
     def recv(self) -> Any:
-        # The actor ends with its coordinator, so that nobody waits here for ever.
+        # Ray ends the actor with its coordinator, so this cannot wait for ever.
         return self.inbox.get()
 
     def collect(self, timeout_seconds: float) -> list[Any]:
@@ -111,7 +113,7 @@ class _Queues:
 
 
 def _differences(expected: dict[str, str], found: dict[str, str]) -> str:
-    """Packages of other versions than the coordinator's, in words; empty if there are none."""
+    """Return the packages whose versions differ from the coordinator's; empty if none does."""
     return ", ".join(
         f"{package} {found.get(package)} in place of {version}"
         for package, version in expected.items()

@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster, and what it has to offer."""
+"""Connect to a Ray cluster, and watch its head, its nodes and their resources."""
 
 import logging
 import os
@@ -13,19 +13,20 @@ from typing import Any, Final
 
 import joblib
 
-from search.errors import ClusterError, first_line
+from search.errors import ClusterError
 from search.training.hardware import Precision, best_precision, training_variables
 from search.workers.ray.code import collect_code
+from spaces.errors import one_line
 
-_ASK_SECONDS: Final = 300.0
-_LOOK_SECONDS: Final = 5.0
-_REACH_SECONDS: Final = 10.0
-_ATTEMPTS: Final = 10
+_PLACEMENT_SECONDS: Final = 300.0
+_REFRESH_SECONDS: Final = 5.0
+_CONNECT_SECONDS: Final = 10.0
+_HEAD_ATTEMPTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one worker holds for itself.
+    """Resources of one worker.
 
     Args:
         cpus: Cores, above 0; fractions share one. TensorFlow gets as many threads, at least 1.
@@ -36,10 +37,10 @@ class Resources:
     gpus: float = 0.0
 
     def fit_into(self, node: dict[str, float]) -> int:
-        """How many workers a node with these resources can hold."""
+        """Return the number of workers that fit on a node with these resources."""
         # 0.9 / 0.3 is a little less than 3.
         fitting = [int(node.get("CPU", 0.0) / self.cpus + 1e-9)]
-        if 0 < self.gpus < 1:  # a fraction is one of one GPU
+        if 0 < self.gpus < 1:  # a fraction cannot span two GPUs
             fitting.append(int(node.get("GPU", 0.0)) * int(1 / self.gpus + 1e-9))
         elif self.gpus:
             fitting.append(int(node.get("GPU", 0.0) / self.gpus))
@@ -50,26 +51,26 @@ class Cluster:
     """A Ray cluster that this process is connected to.
 
     Args:
-        resources: What one worker holds.
-        head: Host and port of its head, which is asked for a sign of life; None: calls to it fail
-            by themselves once it is gone.
+        resources: Resources of one worker.
+        head: Host and port of the head, to check that it is alive; None if Ray's own calls fail
+            once it is gone, as they do over `ray://`.
     """
 
     def __init__(self, resources: Resources, head: tuple[str, int] | None) -> None:
         self.resources = resources
         self.is_lost = False
         self._head = head
-        self._asked = time.monotonic()
-        self._looked = -_LOOK_SECONDS
+        self._checked = time.monotonic()
+        self._refreshed = -_REFRESH_SECONDS
         self._nodes: dict[str, dict[str, float]] = {}
 
     def nodes(self) -> dict[str, dict[str, float]]:
-        """Resources of each node that is alive, by its id; looked up every few seconds."""
+        """Return the resources of each node that is alive, by id; refreshed every few seconds."""
         import ray
 
         now = time.monotonic()
-        if now - self._looked > _LOOK_SECONDS:
-            self._looked = now
+        if now - self._refreshed > _REFRESH_SECONDS:
+            self._refreshed = now
             self.check(at_once=True)
             with self.calls():
                 found = ray.nodes()
@@ -79,33 +80,33 @@ class Cluster:
         return self._nodes
 
     def check(self, *, at_once: bool = False) -> None:
-        """See that the head answers; Ray's own calls would block, and end this process in a minute.
+        """Check that the head answers; without it, Ray's calls block, then end this process.
 
         Args:
-            at_once: Even if it was seen to answer a moment ago.
+            at_once: Check even if it answered a few seconds ago.
 
         Raises:
-            ClusterError: It does not, however often it is asked.
+            ClusterError: It does not answer, after several attempts.
         """
         now = time.monotonic()
-        if self._head is None or (now - self._asked < _LOOK_SECONDS and not at_once):
+        if self._head is None or (now - self._checked < _REFRESH_SECONDS and not at_once):
             return
-        for _ in range(_ATTEMPTS):
+        for _ in range(_HEAD_ATTEMPTS):
             try:
                 socket.create_connection(self._head, timeout=1.0).close()
             except OSError:
                 time.sleep(1.0)
             else:
-                self._asked = time.monotonic()
+                self._checked = time.monotonic()
                 return
         raise self._lost()
 
     @contextmanager
     def calls(self) -> Iterator[None]:
-        """Inside, calls to Ray may find that the connection is gone.
+        """Turn a lost connection in Ray's calls inside into an error.
 
         Raises:
-            ClusterError: They have.
+            ClusterError: The connection is lost.
         """
         from ray.exceptions import RaySystemError
 
@@ -121,30 +122,27 @@ class Cluster:
             "the same command again."
         )
 
-    def precision(self, ask_seconds: float = _ASK_SECONDS) -> Precision:
-        """The fastest number format where the workers will run, asked of one such place.
-
-        Args:
-            ask_seconds: How long to wait for one.
+    def precision(self, timeout_seconds: float = _PLACEMENT_SECONDS) -> Precision:
+        """Return the fastest number format on a node with room for a worker.
 
         Raises:
-            ClusterError: The cluster has no such place.
+            ClusterError: No node had room within the timeout, or this project's code fails there.
         """
         import ray
 
         options = {"num_cpus": self.resources.cpus, "num_gpus": self.resources.gpus}
         asked = ray.remote(best_precision).options(**options).remote()
         try:
-            found: Precision = ray.get(asked, timeout=ask_seconds)
+            found: Precision = ray.get(asked, timeout=timeout_seconds)
         except ray.exceptions.GetTimeoutError as error:
             raise ClusterError(
                 f"no node of the cluster had {self.resources.cpus:g} CPUs and "
-                f"{self.resources.gpus:g} GPUs free for {ask_seconds:.0f} s; ask for less by "
+                f"{self.resources.gpus:g} GPUs free for {timeout_seconds:.0f} s; ask for less with "
                 "--cpus-per-trial and --gpus-per-trial, or add nodes."
             ) from error
         except ray.exceptions.RayError as error:
             raise ClusterError(
-                f"the cluster cannot run this project's code: {first_line(error)}. Nodes need the "
+                f"the cluster cannot run this project's code: {one_line(error)}. Nodes need the "
                 "packages of requirements.txt and requirements-distributed.txt."
             ) from error
         return found
@@ -154,20 +152,20 @@ class Cluster:
 def connect(
     address: str, resources: Resources, space: str, packages: Sequence[str] | None = None
 ) -> Iterator[Cluster]:
-    """Be connected to a cluster, which gets the code that the workers need.
+    """Connect to a cluster, and send it the code that workers need.
 
     Args:
         address: `local` (started here, for this search), `auto` (the one that this machine
             belongs to), `host:port`, or `ray://host:port`.
-        resources: What one worker holds.
-        space: The space whose module shall travel too.
-        packages: Of this project; None: what a search needs.
+        resources: Resources of one worker.
+        space: Name of the space, whose module is sent too.
+        packages: Packages of this project to send; None: those that a search needs.
 
     Raises:
-        ClusterError: Ray is not installed, or nobody answers there.
+        ClusterError: Ray is not installed, or no cluster answers at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # A call after the connection is lost shall fail, not start a cluster here.
+    # After the connection is lost a call must fail, not start a cluster here.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     try:
         import ray
@@ -180,7 +178,7 @@ def connect(
         collect_code(space, Path(code), *([packages] if packages else []))
         started: dict[str, Any] = {"num_cpus": joblib.cpu_count()} if address == "local" else {}
         try:
-            _see_that_somebody_listens(address)
+            _check_port(address)
             ray.init(
                 address,
                 runtime_env={"working_dir": code, "env_vars": _variables(resources)},
@@ -188,24 +186,24 @@ def connect(
                 logging_level=logging.ERROR,
                 **started,
             )
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as e:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise ClusterError(
-                f"--cluster {address} cannot be reached: {first_line(e)}. Check that the cluster "
-                "runs, that its Ray and Python versions are these, and its token (RAY_AUTH_MODE, "
-                "RAY_AUTH_TOKEN)."
-            ) from e
+                f"--cluster {address} cannot be reached: {one_line(error)}. Check that the cluster "
+                "runs, that its versions of Ray and Python are those of this machine, and its "
+                "token (RAY_AUTH_MODE, RAY_AUTH_TOKEN)."
+            ) from error
     try:
         yield Cluster(resources, _head(address))
     finally:
         ray.shutdown()
 
 
-def _see_that_somebody_listens(address: str) -> None:
+def _check_port(address: str) -> None:
     # Ray itself tries for minutes where packets are lost. (It would also wait for a head that is
     # just starting, and go through a proxy.)
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
 
 
 def _head(address: str) -> tuple[str, int] | None:
@@ -219,5 +217,5 @@ def _head(address: str) -> tuple[str, int] | None:
 
 def _variables(resources: Resources) -> dict[str, str]:
     variables = training_variables(threads=max(1, int(resources.cpus)))
-    # Ray leaves all GPUs visible to those that asked for none.
+    # Ray leaves all GPUs visible to actors that asked for none.
     return variables if resources.gpus else variables | {"CUDA_VISIBLE_DEVICES": "-1"}

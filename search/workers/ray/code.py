@@ -1,4 +1,4 @@
-"""The code that a job brings to the nodes of a cluster."""
+"""Collect the code that the nodes of a cluster need."""
 
 import importlib.util
 import os
@@ -12,21 +12,22 @@ from spaces import SPACES, SpaceError, look_in_current_directory
 
 _ROOT = Path(__file__).resolve().parents[3]
 _PACKAGES = ("search", "spaces")
-BESIDE = "beside"  # comes last on the path, as the current directory does where it is searched
+BESIDE = "beside"  # added last to the path, so that its modules hide none of the node's
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*", "results")
 
 
 def collect_code(space: str, folder: Path, packages: Sequence[str] = _PACKAGES) -> None:
-    """Copy what a worker imports, and no more: this project and the space's own module.
+    """Copy the packages of this project that a worker imports, and the user's space.
 
     Args:
-        space: Name of the space. Of a module that is no package, all Python files beside it come
-            along, since it may import them; one that is installed is left to the nodes.
-        folder: Takes the copies.
-        packages: Of this project.
+        space: Name of the space. A package is copied whole; a single module together with the
+            Python files beside it, which it may import. Installed packages are not copied: the
+            nodes must have them.
+        folder: Destination.
+        packages: Packages of this project.
 
     Raises:
-        SpaceError: There is no such module.
+        SpaceError: The space's module does not exist.
     """
     for package in packages:
         shutil.copytree(_ROOT / package, folder / package, ignore=_LEFT_OUT)

@@ -8,7 +8,7 @@ from reporting.chapters import winner
 from reporting.evidence import Evidence
 from reporting.keras_code import keras_code
 from reporting.page.document import Code
-from reporting.retraining.order import MODEL_FILE
+from reporting.retraining import MODEL_FILE
 from spaces.cnn import CnnConfig, ConvBlock
 from spaces.cnn_model import build_model
 from tests.reporting.written import pictures, tables, words

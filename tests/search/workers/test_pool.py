@@ -1,17 +1,17 @@
-"""What the workers' room knows of its machine, and what it says when no worker can start."""
+"""The worker pool: how many workers, and which of them are replaced."""
 
 import builtins
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from search.errors import SearchError
-from search.workers.local import LocalWorkers
-from search.workers.pool import Worker, Workers
-from search.workers.process import Link, Trainer, WorkerSettings
+from search.workers.messages import Beat, Died, Failed, Message, Ready, Train
+from search.workers.pool import WorkerPool, make_pool
+from search.workers.process import Link, WorkerSettings
 from tests.search.simulated import no_images
 
 
@@ -33,63 +33,117 @@ def test_as_many_workers_as_affinity_and_a_container_quota_leave_cores(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
     affinity = os.sched_getaffinity(0)
-    workers = LocalWorkers(settings, count=None, log_dir=tmp_path)
-    assert workers.count == (cores or len(affinity))
+    assert make_pool(settings, count=None, log_dir=tmp_path).count == (cores or len(affinity))
     os.sched_setaffinity(0, {min(affinity)})
     try:
-        assert LocalWorkers(settings, count=None, log_dir=tmp_path).count == 1
+        assert make_pool(settings, count=None, log_dir=tmp_path).count == 1
     finally:
         os.sched_setaffinity(0, affinity)
 
 
-def _die(link: Link, settings: WorkerSettings) -> Trainer:
-    sys.stdout.write("a first line\nImportError: no such library\n")
-    sys.exit(7)
+class Dying:
+    """A trainer that ends its process."""
+
+    def __init__(self, link: Link, settings: WorkerSettings) -> None:
+        sys.stdout.write("a first line\nImportError: no such library\n")
+        sys.exit(7)
+
+    def run(self, order: Train) -> Failed:
+        raise AssertionError
 
 
 def test_workers_that_die_before_their_first_trial_end_the_search(tmp_path: Path) -> None:
     settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
-    workers = LocalWorkers(settings, count=1, log_dir=tmp_path / "logs", make_trainer=_die)
-    message = r"workers die before their first trial \(exit code 7\): .*no such library"
+    pool = make_pool(settings, count=1, log_dir=tmp_path / "logs", trainer_class=Dying)
+    message = (
+        r"workers die before their first trial \(exit code 7\): .*no such library "
+        r"\(whole log: .*/logs/worker-0.log\)$"
+    )
     with pytest.raises(SearchError, match=message):
         for _ in range(200):
-            workers.start(1)
-            list(workers.poll(0.1))
+            pool.start(1)
+            list(pool.poll(0.1))
 
 
-class _Imagined(Worker):
-    def _send(self, message: object) -> None: ...
+class Process:
+    """A worker process without a process."""
 
-    def last_words(self) -> str:
-        return ""
+    log = "nowhere"
+
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
+        self.heard: float | None = None
+        self.messages: list[Message] = []
+
+    def send(self, message: object) -> None: ...
+
+    def read(self) -> list[Message]:
+        messages, self.messages = self.messages, []
+        return messages
+
+    def last_lines(self) -> str:
+        return "nothing logged"
 
     def kill(self) -> None: ...
 
 
-class _Shrinking(Workers[_Imagined]):
-    """As many as a cluster has room for, which may become fewer."""
+class Shrinking:
+    """A backend with as many workers as a cluster has room for, which may become fewer."""
 
-    count = 4
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.spawned: list[Process] = []
 
-    def _spawn(self, slot: int) -> _Imagined:
-        return _Imagined(slot, heard=None)
+    def spawn(self, slot: int) -> Process:
+        self.spawned.append(Process(slot))
+        return self.spawned[-1]
 
-    def _wait(self, timeout_seconds: float) -> list[_Imagined]:
-        return []
-
-    def _read(self, worker: _Imagined) -> list[Any]:
-        return []
+    def wait(self, processes: Sequence[Process], timeout_seconds: float) -> list[Process]:
+        return [process for process in processes if process.messages]
 
 
 def test_no_more_run_than_there_is_room_for_when_some_are_lost() -> None:
-    workers = _Shrinking(max_memory_mb=None, silence_seconds=60)
-    workers.start(9)
-    first, second, *left = list(workers._workers.values())
-    for lost in (first, second):
-        workers.replace(lost)
-    workers.count = 2
-    workers.start(9)
-    assert list(workers._workers.values()) == left
-    workers.count = 3
-    workers.start(9)
-    assert [worker.slot for worker in list(workers._workers.values())] == [2, 3, 0]
+    backend = Shrinking(4)
+    pool = WorkerPool(backend)
+    pool.start(9)
+    assert [process.slot for process in backend.spawned] == [0, 1, 2, 3]
+    for process in backend.spawned[:2]:
+        process.messages = [Died("node lost", is_own_fault=False)]
+    assert [message for _, message in pool.poll(0)] == [Died("worker died (node lost)")] * 2
+    backend.count = 2
+    pool.start(9)
+    assert len(backend.spawned) == 4
+    backend.count = 3
+    pool.start(9)
+    assert [process.slot for process in backend.spawned] == [0, 1, 2, 3, 0]
+
+
+@pytest.mark.parametrize(("is_own_fault", "ends"), [(True, True), (False, False)])
+def test_lost_nodes_do_not_count_as_failed_starts(is_own_fault: bool, ends: bool) -> None:
+    backend = Shrinking(1)
+    pool = WorkerPool(backend)
+    ended = False
+    try:
+        for _ in range(9):
+            pool.start(1)
+            backend.spawned[-1].messages = [Died("gone", is_own_fault=is_own_fault)]
+            list(pool.poll(0))
+    except SearchError as error:
+        assert "workers die before their first trial (gone): nothing logged" in str(error)
+        ended = True
+    assert ended == ends
+
+
+def test_a_worker_that_is_used_up_or_too_large_is_replaced() -> None:
+    backend = Shrinking(1)
+    pool = WorkerPool(backend, max_memory_mb=100)
+    order = Train(number=0, seed=0, max_epochs=1, epochs=1)
+    for trials, memory_mb, left in ((0, 500, 1), (1, 50, 1), (1, 500, 0), (25, 50, 0)):
+        pool.start(1)
+        backend.spawned[-1].messages = [Ready(), Beat(memory_mb)]
+        (worker, _), _ = list(pool.poll(0))
+        for _ in range(trials):
+            worker.send(order)
+        assert len(pool.idle({worker: None})) == 0
+        assert len(pool.idle({})) == left
+        pool.close()

@@ -1,1 +1,0 @@
-"""Train again what a report needs: which trainings, on which workers, kept for good."""

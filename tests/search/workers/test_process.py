@@ -1,0 +1,109 @@
+"""Trials inside a worker: real small trainings, and models that stock Keras loads."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from predicting.model import Model, load_model
+from search.data.split import SplitSizes, load_split
+from search.training.hardware import Precision
+from search.workers.messages import Built, Epoch, Failed, Images, Train, Trained
+from search.workers.process import KerasTrainer, WorkerSettings
+from spaces.mlp import MlpSpace
+
+
+class Recorder:
+    """In place of the link to a coordinator."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def ask(self, message: Any) -> bool:
+        self.asked.append(message)
+        return isinstance(message, Built)
+
+
+@pytest.fixture(scope="module")
+def make_trainer(small_data: Path) -> Callable[..., KerasTrainer]:
+    def make(precision: Precision = "float32") -> KerasTrainer:
+        settings = WorkerSettings(
+            space="mlp",
+            load_split=partial(load_split, small_data, SplitSizes(val=100)),
+            precision=precision,
+        )
+        return KerasTrainer(Recorder(), settings)  # type: ignore[arg-type]
+
+    return make
+
+
+def order(**changes: Any) -> Train:
+    given: dict[str, Any] = {
+        "number": None,
+        "seed": 3,
+        "max_epochs": 2,
+        "epochs": 2,
+        "params": MlpSpace().default.params(),
+        "keep_model": True,
+    }
+    return Train(**(given | changes))
+
+
+def saved(trained: Trained | Failed, folder: Path) -> Model:
+    assert isinstance(trained, Trained) and trained.model is not None, trained
+    (folder / "model.keras").write_bytes(trained.model)
+    return load_model(folder / "model.keras")
+
+
+def test_a_kept_model_predicts_as_it_was_validated(
+    make_trainer: Callable[..., KerasTrainer], small_data: Path, tmp_path: Path
+) -> None:
+    trainer = make_trainer()
+    trained = trainer.run(order())
+    built, *epochs = trainer._link.asked  # type: ignore[attr-defined]
+    split = load_split(small_data, SplitSizes(val=100))
+    probabilities = saved(trained, tmp_path).probabilities(split.val_images)
+    accuracy = np.mean(probabilities.argmax(axis=1) == split.val_labels)
+    assert epochs[-1].metrics["val_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert [epoch.number for epoch in epochs] == [1, 2]
+    assert built.parameters > 0
+    assert isinstance(trained, Trained)
+    assert trained.cpu_seconds > 0
+    assert trained.curve_png == b""
+
+
+def test_a_trial_has_a_learning_curve_and_no_model(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    trained = make_trainer().run(order(number=7, keep_model=False))
+    assert isinstance(trained, Trained)
+    assert trained.curve_png.startswith(b"\x89PNG")
+    assert trained.model is None
+
+
+def test_training_on_all_images_leaves_none_to_validate_on(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    trainer = make_trainer()
+    assert isinstance(trainer.run(order(images=Images.ALL)), Trained)
+    epochs = [one for one in trainer._link.asked if isinstance(one, Epoch)]  # type: ignore[attr-defined]
+    assert all("val_accuracy" not in epoch.metrics for epoch in epochs)
+
+
+def test_a_model_trained_in_bfloat16_is_kept_in_float32(
+    make_trainer: Callable[..., KerasTrainer], tmp_path: Path
+) -> None:
+    model = saved(make_trainer("bfloat16").run(order()), tmp_path).keras_model
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+
+
+def test_a_configuration_that_cannot_be_built_fails_with_its_reason(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    failed = make_trainer().run(order(params={}))
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("KeyError: ")
+    assert "Traceback" in failed.traceback
