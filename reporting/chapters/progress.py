@@ -102,10 +102,6 @@ def _summary(ended: pd.DataFrame, levels: dict[str, float]) -> str:
 def _over_trials(ended: pd.DataFrame, levels: dict[str, float]) -> Picture:
     steps = ended[ended["better"]]
     found, total = int(steps["count"].iloc[-1]), int(ended["count"].iloc[-1])
-    later = total - found
-    finding = f"The best trial, {steps.index[-1]}, was finished trial {found} of {total}"
-    if later:
-        finding += f"; the {later:,} after it did not beat it"
     figure, axes = new_figure(4.0)
     below = _draw(axes, ended, ended["count"].to_numpy(float), levels)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -113,7 +109,8 @@ def _over_trials(ended: pd.DataFrame, levels: dict[str, float]) -> Picture:
     figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=8)
     return Picture(
         name="progress-trials",
-        finding=finding,
+        finding=f"The best trial, {steps.index[-1]}, was number {found:,} of {total:,} finished "
+        "trials",
         caption=_READING + below_words(below),
         figure=figure,
     )

@@ -234,10 +234,8 @@ def _timeline(record: Record, costs: pd.DataFrame) -> Block:
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)
     return Picture(
         name="budget-timeline",
-        finding=f"At most {count} trials ran in parallel; {percent(min(busy, 1.0), 0)} of the "
-        f"capacity was used in {duration(span)}"
-        if count > 1
-        else f"One trial ran at a time, {percent(min(busy, 1.0), 0)} of {duration(span)}",
+        finding=f"{'One trial' if count == 1 else f'Up to {count} trials'} ran at a time; workers "
+        f"were busy {percent(min(busy, 1.0), 0)} of {duration(span)}",
         caption=f"{len(times):,} ended trials: tall bars complete, half as tall pruned, low "
         "failed. Lanes are reconstructed from start and end times; gaps are idle time or an "
         "interrupted search.",

@@ -26,7 +26,7 @@ def test_progress_names_the_best_trial_and_when_it_came(searched: Any) -> None:
     )
     found = pictures(section)
     assert found["progress-trials"].finding == (
-        "The best trial, 3, was finished trial 3 of 4; the 1 after it did not beat it"
+        "The best trial, 3, was number 3 of 4 finished trials"
     )
     assert (
         found["progress-time"].finding == "The best trial, 3, ended after 31 min 00 s of 1 h 00 min"

@@ -64,7 +64,7 @@ def test_budget_rebuilds_lanes_of_workers(searched: Any) -> None:
     )
     timeline = pictures(section)["budget-timeline"]
     assert timeline.finding == (
-        "At most 2 trials ran in parallel; 100 % of the capacity was used in 10 min 00 s"
+        "Up to 2 trials ran at a time; workers were busy 100 % of 10 min 00 s"
     )
     heights = {
         round(float(np.ptp(path.vertices[:, 1])), 3)
