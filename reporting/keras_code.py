@@ -19,15 +19,14 @@ _TAKEN_NAMES: Final = ("keras", "layers", "model", "x")
 
 
 def keras_code(model: keras.Model) -> str:
-    """Python source that builds the same layers again, with fresh weights.
+    """Return Python source that builds the same layers with new weights.
 
     Args:
-        model: Functional or Sequential, and built. In place of a layer that is not stock Keras
-            stands a comment that says so, and the layer's name.
+        model: A built functional or Sequential model. A comment replaces each layer that is not
+            stock Keras.
 
     Returns:
-        Lines that import Keras and end with `model = ...`; for a model that cannot be written as
-        such lines, one comment.
+        Lines that import Keras and end with `model = ...`; one comment for any other model.
     """
     config = model.get_config()
     if isinstance(model, keras.Sequential):
@@ -69,11 +68,11 @@ def _functional(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _made(layer: Mapping[str, Any], *, taken: int) -> tuple[list[str], str]:
-    """Comment lines, and the call that makes a layer.
+    """Return comment lines, and the call that makes a layer.
 
     Args:
-        layer: Its part of the model's configuration.
-        taken: Characters that stand around the call.
+        layer: Configuration of the layer.
+        taken: Characters around the call on its line.
     """
     config = layer["config"]
     if layer["class_name"] == "InputLayer":
@@ -96,7 +95,7 @@ def _made(layer: Mapping[str, Any], *, taken: int) -> tuple[list[str], str]:
 def _inputs(nodes: Sequence[Mapping[str, Any]], variables: Mapping[str, str]) -> str:
     if not nodes:
         return ""
-    # Keras stores what it worked out for `training` and `mask` as if it had been given.
+    # Keras stores the `training` and `mask` that it inferred as if they had been given.
     given = {
         name: value
         for name, value in nodes[0]["kwargs"].items()
@@ -108,7 +107,7 @@ def _inputs(nodes: Sequence[Mapping[str, Any]], variables: Mapping[str, str]) ->
 
 
 def _tensors(part: Any, variables: Mapping[str, str]) -> str:
-    """What a layer is called with: tensors by the names of their variables, others as they are."""
+    """Return the arguments of a call: tensors by the names of their variables, others by value."""
     source = _source(part)
     if source is not None:
         return variables[source]
@@ -121,7 +120,7 @@ def _tensors(part: Any, variables: Mapping[str, str]) -> str:
 
 
 def _variables(config: Mapping[str, Any]) -> dict[str, str]:
-    """Names the output of each layer: `x` where only the next layer uses it, else the layer's."""
+    """Name the output of each layer: `x` if only the next layer uses it, else the layer's name."""
     users: dict[str, list[int]] = defaultdict(list)
     for index, layer in enumerate(config["layers"]):
         for name in _sources(layer["inbound_nodes"]):
@@ -142,7 +141,7 @@ def _identifier(name: str) -> str:
 
 
 def _sources(part: Any) -> Iterator[str]:
-    """Names of the layers whose outputs occur anywhere in a part of a model's configuration."""
+    """Yield the names of the layers whose outputs a part of a configuration refers to."""
     name = _source(part)
     if name is not None:
         yield name
@@ -155,27 +154,21 @@ def _sources(part: Any) -> Iterator[str]:
 
 
 def _source(part: Any) -> str | None:
-    """The layer that a Keras tensor comes from; None for anything else."""
+    """Return the layer that a Keras tensor comes from; None for anything else."""
     if isinstance(part, Mapping) and part.get("class_name") == "__keras_tensor__":
         return str(part["config"]["keras_history"][0])
-    # So the ends of a model are written.
+    # The form of a model's inputs and outputs.
     if isinstance(part, list | tuple) and [type(item) for item in part] == [str, int, int]:
         return str(part[0])
     return None
 
 
 class _NotStockError(Exception):
-    """Something that stock Keras alone cannot make; the message says what."""
+    """A model uses an object that is not part of Keras; the message names it."""
 
 
 def _write_call(function: str, arguments: Sequence[str], *, taken: int) -> str:
-    """A call, on one line if it fits there, else on several.
-
-    Args:
-        function: Its name.
-        arguments: As they are written.
-        taken: Characters that stand around the call on its line.
-    """
+    """Return a call, on several lines if `taken` other characters leave too little room."""
     inner = ", ".join(arguments)
     if len(function) + len(inner) + 2 + taken <= _LINE:
         return f"{function}({inner})"
@@ -185,14 +178,10 @@ def _write_call(function: str, arguments: Sequence[str], *, taken: int) -> str:
 
 
 def _write_arguments(made: type, config: Mapping[str, Any]) -> list[str]:
-    """The arguments that make an object of this configuration, without those at their default.
-
-    Args:
-        made: Its class.
-        config: As its `get_config` gives it.
+    """Return the arguments that make an object of a configuration, without defaults.
 
     Raises:
-        _NotStockError: An argument holds something that is not of stock Keras.
+        _NotStockError: An argument is of a class that is not stock Keras.
     """
     signature = inspect.signature(made).parameters
     required = [
@@ -215,23 +204,23 @@ def _write_arguments(made: type, config: Mapping[str, Any]) -> list[str]:
 
 
 def _defaults(made: type, required: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of an object made of required arguments alone; empty if that fails.
+    """Return the configuration of an object made with required arguments; empty if that fails.
 
-    Defaults are read from an object, since signatures do not have them in serialised form.
+    Signatures do not have the defaults in serialised form.
     """
     try:
         defaults: dict[str, Any] = made(**required).get_config()
     except (AttributeError, TypeError, ValueError):  # an argument may have to be an object itself
         return {}
-    # Whoever copies the code has Keras' own default policy, whatever it is here.
+    # The copied code runs with the default policy of Keras, whatever it is here.
     return defaults | {"dtype": _FLOAT32}
 
 
 def _write_value(value: Any) -> str:
-    """A value of a configuration.
+    """Return a value of a configuration as source.
 
     Raises:
-        _NotStockError: It is of a class that is not of stock Keras.
+        _NotStockError: The value is of a class that is not stock Keras.
     """
     if isinstance(value, str):
         return json.dumps(value)
@@ -247,7 +236,7 @@ def _write_value(value: Any) -> str:
 
 
 def _write_object(value: Mapping[str, Any]) -> str:
-    """An initializer, a regularizer, a policy."""
+    """Return an initializer, a regularizer or a policy as source."""
     if value["class_name"] == "DTypePolicy":
         return _write_value(value["config"]["name"])
     module = str(value.get("module"))

@@ -1,4 +1,4 @@
-"""Axes: of validation accuracies, of time, and names of points beside them."""
+"""Axes of accuracies and of time, and labels of points beside an axis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from reporting.drawing.style import GREY
 
 _LOW_QUANTILE: Final = 0.25
-# Beyond so many points a figure is drawn as pixels: as shapes its file would be megabytes.
+# From here on points are drawn as pixels: as shapes they would make megabytes of SVG.
 MANY_POINTS: Final = 1_000
 _UNITS: Final = (
     (2 * 86_400.0, 86_400.0, "days"),
@@ -25,15 +25,15 @@ _UNITS: Final = (
 def lower_end(
     values: pd.Series | npt.NDArray[np.float64], keep: float = np.inf, reach: float = 1.5
 ) -> float:
-    """Where the axis may begin: most values lie above.
+    """Return where an axis begins, so that a few hopeless trials do not flatten the others.
 
     Args:
-        values: Accuracies.
-        keep: One that must be on the axis.
-        reach: How far below the lower quartile it may be, in distances of that from the highest.
+        values: Accuracies in [0, 1].
+        keep: An accuracy that must be on the axis.
+        reach: Largest distance below the lower quartile, in distances from there to the highest.
 
     Returns:
-        The lowest value where it is not far off, else somewhat below the lower quartile.
+        The lowest value within reach.
     """
     known = np.asarray(values, np.float64)
     known = known[np.isfinite(known)]
@@ -43,7 +43,7 @@ def lower_end(
 
 
 def set_accuracy_axis(axes: Axes, low: float, high: float) -> None:
-    """Let the vertical axis run from `low` to `high`, in percent, with room at both ends."""
+    """Set the vertical axis to percent, from `low` to `high` with room at both ends."""
     room = max(0.06 * (high - low), 0.002)
     axes.set_ylim(low - room, high + room)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
@@ -56,10 +56,10 @@ def scatter_accuracies(
     low: float,
     **look: Any,
 ) -> int:
-    """Points of accuracies; those below `low` as grey triangles on the axis' lower end.
+    """Draw accuracies as points, and those below `low` as grey triangles at the lower end.
 
     Returns:
-        How many are below.
+        Number of points below.
     """
     many = len(values) > MANY_POINTS
     size = 6 if many else 22
@@ -78,7 +78,7 @@ def scatter_accuracies(
 
 
 def below_words(count: int) -> str:
-    """What a caption says of the points below the axis; nothing if there are none."""
+    """Return the sentence of a caption on points below the axis; empty for none."""
     if not count:
         return ""
     what = "1 point is" if count == 1 else f"{count} points are"
@@ -86,7 +86,7 @@ def below_words(count: int) -> str:
 
 
 def time_unit(seconds: float) -> tuple[float, str]:
-    """Seconds of the unit in which an axis of that length reads best, and the unit's name."""
+    """Return the length of the unit for an axis of this length, and the unit's name."""
     for least, length, name in _UNITS:
         if seconds >= least:
             return length, name
@@ -95,14 +95,7 @@ def time_unit(seconds: float) -> tuple[float, str]:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The name of a point.
-
-    Args:
-        text: One line.
-        x: Of the point, in data coordinates.
-        y: Likewise.
-        bold: Whether it stands out.
-    """
+    """The name of a point, and the point in data coordinates."""
 
     text: str
     x: float
@@ -111,12 +104,12 @@ class Label:
 
 
 def label_beside(axes: Axes, labels: Sequence[Label], *, gap: float) -> None:
-    """Write names right of the axes, the highest point first, each with a line to its point.
+    """Write labels to the right of the axes, in the order of their points, without overlap.
 
     Args:
-        axes: With their final limits.
-        labels: Any number that fits at this gap.
-        gap: Smallest distance of two lines of text, as a share of the axes' height.
+        axes: Axes with their final limits.
+        labels: As many as fit at this gap.
+        gap: Smallest distance between labels, as a share of the height of the axes.
     """
     low, high = axes.get_ylim()
     ordered = sorted(labels, key=lambda label: -label.y)
@@ -142,7 +135,7 @@ def label_beside(axes: Axes, labels: Sequence[Label], *, gap: float) -> None:
 
 
 def _apart(wanted: Sequence[float], gap: float) -> list[float]:
-    """Falling heights as near to those wanted as fits at that distance, none below 0."""
+    """Return falling heights, none below 0, as close to those wanted as the gap allows."""
     heights: list[float] = []
     for height in wanted:
         heights.append(min(height, heights[-1] - gap) if heights else height)

@@ -1,11 +1,10 @@
-"""How figures look, and how numbers are written, everywhere in a report."""
+"""The look of all figures, and the format of all numbers."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reporting.page.document import MISSING as MISSING
@@ -16,10 +15,7 @@ BLUE: Final = "#0072B2"
 ORANGE: Final = "#E69F00"
 GREEN: Final = "#009E73"
 VERMILION: Final = "#D55E00"
-PURPLE: Final = "#CC79A7"
-SKY: Final = "#56B4E9"
 GREY: Final = "#7F7F7F"
-CYCLE: Final = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
 STATES: Final = {"COMPLETE": BLUE, "PRUNED": ORANGE, "FAIL": VERMILION, "RUNNING": GREY}
 # For accuracies, the highest dark: readable in grey and to colour-blind readers.
 ACCURACIES: Final = colormaps["cividis_r"]
@@ -27,35 +23,30 @@ WIDTH_INCHES: Final = 8.0
 
 
 def new_figure(height_inches: float = 3.6, **subplots: Any) -> tuple[Figure, Any]:
-    """A figure of the page's width, and its axes as `Figure.subplots` gives them."""
+    """Return a figure as wide as the page, and its axes as from `Figure.subplots`."""
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
     axes = figure.subplots(**subplots)
     for axis in np.ravel(np.asarray(axes, dtype=object)):
-        plain(axis)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+        axis.set_axisbelow(True)
     return figure, axes
 
 
-def plain(axes: Axes) -> None:
-    """Take away the frame's upper and right side, and put a faint grid behind everything."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    axes.set_axisbelow(True)
-
-
 def percent(value: float | None, digits: int = 2) -> str:
-    """0.9412 as `94.12 %`; a dash for a value that is missing."""
+    """Return 0.9412 as `94.12 %`, and a missing value as a dash."""
     if value is None or not np.isfinite(value):
         return MISSING
     return f"{100 * value:.{digits}f} %"
 
 
 def points(value: float, digits: int = 2) -> str:
-    """A difference of two accuracies, 0.021 as `+2.10`."""
+    """Return a difference of two accuracies, 0.021 as `+2.10`."""
     return f"{100 * value:+.{digits}f}"
 
 
 def spread(interval: Interval | None) -> str:
-    """`94.12 % ± 0.10` (standard deviation over seeds), or the mean alone for one seed."""
+    """Return `94.12 % ± 0.10` (standard deviation over seeds), or the mean alone for one seed."""
     if interval is None:
         return MISSING
     if interval.sd is None:
@@ -64,14 +55,14 @@ def spread(interval: Interval | None) -> str:
 
 
 def bounds(interval: Interval | None) -> str:
-    """`93.90 to 94.34 %`, the 95 % interval of a mean; a dash for one seed."""
+    """Return the 95 % interval of a mean, `93.90 to 94.34 %`; a dash for one seed."""
     if interval is None or interval.low is None or interval.high is None:
         return MISSING
     return f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"
 
 
 def listed(words: Sequence[str]) -> str:
-    """`a, b and c`."""
+    """Return `a, b and c`."""
     *others, last = words
     return f"{', '.join(others)} and {last}" if others else last
 
