@@ -13,8 +13,6 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("spaces", "search", "reporting", "predicting", "tests", "pyproject.toml", "report.py")
 RECIPE = re.compile(r"^## (.+?)\n.*?```diff\n(.*?)```.*?```sh\n(.*?)\n```", re.M | re.S)
-    r"^## (.+?)\n.*?```diff\n(.*?)```.*?```sh\n(.*?)\n```", re.MULTILINE | re.DOTALL
-)
 RECIPES = {
     title: (diff, command)
     for title, diff, command in RECIPE.findall((ROOT / "docs" / "extending.md").read_text())
