@@ -1,7 +1,7 @@
 """The parts of a report, whatever file it is written to."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,8 +16,8 @@ class Paragraph:
     """Plain text.
 
     Args:
-        text: Without markup.
-        strong: Whether it is what a reader in a hurry should read.
+        text: Text without markup.
+        strong: Whether to highlight it.
     """
 
     text: str
@@ -72,39 +72,63 @@ class Table:
     name: str
     caption: str
     note: str = ""
-    columns: Sequence[Column] = ()
-    items: Sequence[Any] | pd.DataFrame = ()
+    columns: Sequence[Column]
+    items: Sequence[Any] | pd.DataFrame
     most: int | None = None
     fold: bool = False
-    # The former way to describe a table, until all chapters use columns.
-    shown: pd.DataFrame = field(default_factory=pd.DataFrame)
-    values: pd.DataFrame | None = None
-    left: Sequence[bool] = ()
 
-    def __post_init__(self) -> None:
-        if not self.columns:
-            return
-        items = self.items
-        if isinstance(items, pd.DataFrame):
-            items = items.to_dict("records")
-        rows = [[column.value_of(item) for column in self.columns] for item in items]
-        written = [i for i, column in enumerate(self.columns) if column.name is not None]
-        shown = [i for i, column in enumerate(self.columns) if column.heading is not None]
-        values = pd.DataFrame({self.columns[i].name: [row[i] for row in rows] for i in written})
-        texts = pd.DataFrame(
+    @property
+    def values(self) -> pd.DataFrame:
+        """All values, as the CSV file has them; no columns if there is no file."""
+        items = self._all_items()
+        return pd.DataFrame(
             {
-                self.columns[i].heading: [
-                    self.columns[i].text_of(row[i]) for row in rows[: self.most]
-                ]
-                for i in shown
+                column.name: [column.value_of(item) for item in items]
+                for column in self.columns
+                if column.name is not None
             }
         )
-        left = [any(isinstance(row[i], str | bool) for row in rows) for i in shown]
-        for name, found in (("values", values), ("shown", texts), ("left", left)):
-            object.__setattr__(self, name, found)
-        if len(texts) < len(rows):
-            caption = f"{self.caption} (the first {len(texts)} of {len(rows):,}; the CSV has all)"
-            object.__setattr__(self, "caption", caption)
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The texts on the page, by heading."""
+        return pd.DataFrame(
+            {
+                column.heading: [column.text_of(value) for value in values]
+                for column, values in self._shown_values()
+            }
+        )
+
+    @property
+    def left(self) -> list[bool]:
+        """Whether each shown column is aligned left, because it holds words."""
+        return [
+            any(isinstance(value, str | bool) for value in values)
+            for _, values in self._shown_values()
+        ]
+
+    @property
+    def below(self) -> str:
+        """The text below the table: its note, and how many rows the page leaves out."""
+        count = len(self.items)
+        if self.most is None or count <= self.most:
+            return self.note
+        cut = f"The first {self.most} of {count:,} rows; the CSV has all."
+        return f"{self.note} {cut}" if self.note else cut
+
+    def _all_items(self) -> Sequence[Any]:
+        if not isinstance(self.items, pd.DataFrame):
+            return self.items
+        records: list[Any] = self.items.to_dict("records")
+        return records
+
+    def _shown_values(self) -> list[tuple[Column, list[Any]]]:
+        items = self._all_items()[: self.most]
+        return [
+            (column, [column.value_of(item) for item in items])
+            for column in self.columns
+            if column.heading is not None
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +137,9 @@ class Picture:
 
     Args:
         name: File name without its ending; unique in the report.
-        finding: What it shows, in words, as its heading.
-        caption: One line on how to read it.
-        figure: At the size in inches at which it is shown (8 wide).
+        finding: Heading: what the figure shows, in words.
+        caption: How to read it.
+        figure: The figure, 8 inches wide.
     """
 
     name: str
@@ -129,7 +153,7 @@ class Code:
     """Text to copy.
 
     Args:
-        text: Its lines.
+        text: The lines.
         language: `python` or `console`.
     """
 
@@ -152,12 +176,12 @@ class Section:
     Args:
         name: Anchor in the page; unique, lower case with hyphens.
         title: Heading.
-        blocks: What it holds, in order.
+        blocks: Content, in order.
     """
 
     name: str
     title: str
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[Block]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,9 +190,9 @@ class Document:
 
     Args:
         title: Heading of the page.
-        subtitle: One line below.
-        warning: Shown on top of every part of a preview; empty for a full report.
-        sections: In reading order.
+        subtitle: Line below the heading.
+        warning: Banner that stays in view; empty for a full report.
+        sections: Chapters, in reading order.
     """
 
     title: str

@@ -1,32 +1,26 @@
-"""Write a document as one HTML file, as Markdown, and as loose tables and figures."""
+"""Write a document as HTML, as Markdown, and as separate tables and figures."""
 
 import base64
-import math
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
-import pandas as pd
 
 from reporting.page.document import Block, Code, Document, Paragraph, Picture, Table
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _DPI: Final = 150
 _LONG_CELL: Final = 48
-_WORD: Final = re.compile("[A-Za-z_]{3}")
 
 
 def write_document(document: Document, directory: Path) -> None:
     """Write `report.html`, `report.md`, `tables/*.csv` and `figures/*.png` and `.svg`.
 
-    The HTML file holds all it needs, pictures too; the Markdown file links to the pictures.
+    The HTML file contains its figures; the Markdown file links to them.
 
     Args:
-        document: What to write.
-        directory: Made if it is not there.
+        document: The document.
+        directory: Folder to write to; created if it does not exist.
 
     Raises:
         OSError: The folder cannot be written.
@@ -72,64 +66,42 @@ def _written(block: Block, directory: Path) -> dict[str, Any]:
 
 
 def _write_table(table: Table, folder: Path) -> dict[str, Any]:
-    values = table.shown if table.values is None else table.values
-    if len(values.columns):
+    values = table.values
+    has_file = len(values.columns) > 0
+    if has_file:
         values.to_csv(folder / f"{table.name}.csv", index=False)
-    columns = (
-        [
-            _Column(str(name), left)
-            for name, left in zip(table.shown.columns, table.left, strict=True)
-        ]
-        if table.columns
-        else [_Column.of(table.shown, name) for name in table.shown.columns]
-    )
+    shown, left = table.shown, table.left
     return {
         "kind": "table",
         "name": table.name,
         "caption": table.caption,
-        "note": table.note,
+        "note": table.below,
         "fold": table.fold,
-        "csv": len(values.columns) > 0,
-        "columns": columns,
-        "rows": list(_rows(table.shown, columns)),
+        "csv": has_file,
+        "columns": [
+            {"heading": heading, "css": "text" if words else ""}
+            for heading, words in zip(shown.columns, left, strict=True)
+        ],
+        "rows": [
+            [
+                {"text": text, "css": _css(text, words=words)}
+                for text, words in zip(row, left, strict=True)
+            ]
+            for row in shown.itertuples(index=False, name=None)
+        ],
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    name: str
-    text: bool
-
-    @classmethod
-    def of(cls, frame: pd.DataFrame, name: str) -> "_Column":
-        # Numbers stand right, words left; to pandas, formatted numbers are words too.
-        return cls(str(name), any(_WORD.search(str(cell)) for cell in frame[name]))
-
-
-def _rows(frame: pd.DataFrame, columns: list[_Column]) -> Iterator[list[dict[str, str]]]:
-    for values in frame.itertuples(index=False, name=None):
-        yield [
-            {"text": text, "css": _css(text, column)}
-            for text, column in zip(map(_cell, values), columns, strict=True)
-        ]
-
-
-def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "-"
-    return str(value)
-
-
-def _css(text: str, column: _Column) -> str:
+def _css(text: str, *, words: bool) -> str:
     if len(text) > _LONG_CELL:
         return "text long"
-    return "text" if column.text else ""
+    return "text" if words else ""
 
 
 def _write_picture(picture: Picture, folder: Path) -> dict[str, Any]:
     png = folder / f"{picture.name}.png"
     picture.figure.savefig(png, dpi=_DPI, facecolor="white")
-    # Without a date, so that the same report is the same file.
+    # Without a date, so that the same report gives the same file.
     picture.figure.savefig(png.with_suffix(".svg"), facecolor="white", metadata={"Date": None})
     width, height = picture.figure.get_size_inches()
     return {

@@ -83,8 +83,7 @@ def test_a_long_table_is_cut_on_the_page_only() -> None:
     frame = pd.DataFrame({"n": range(1, 2001)})
     table = Table(name="n", caption="Numbers", columns=[Column("n", "n")], items=frame, most=20)
     assert len(table.shown) == 20
-    assert table.caption == "Numbers (the first 20 of 2,000; the CSV has all)"
-    assert table.values is not None
+    assert table.below == "The first 20 of 2,000 rows; the CSV has all."
     assert len(table.values) == 2000
 
 

@@ -162,7 +162,6 @@ def test_the_main_table_has_few_columns_and_its_file_has_all(evidence: Evidence)
         "training CPU s",
     ]
     assert list(main.shown["network"]) == [row.name for row in evidence.rows]
-    assert main.values is not None
     for row, (_, line) in zip(evidence.rows, main.values.iterrows(), strict=True):
         assert line["test_accuracy"] == pytest.approx(row.correct.mean())
         each = line[[f"seed {seed + 1}" for seed in range(len(row.correct))]]
@@ -190,7 +189,6 @@ def test_the_details_have_what_the_main_table_leaves_out(evidence: Evidence) -> 
 
 def test_an_ensemble_costs_what_all_its_models_cost(evidence: Evidence) -> None:
     main = table(accuracy.blocks(evidence), "accuracy")
-    assert main.values is not None
     costs = main.values.set_index("network")
     one, flipped, three = ("tuned", "tuned, flip averaged", "tuned, ensemble of 3")
     assert [row.models for row in evidence.rows[:3]] == [1, 1, 3]

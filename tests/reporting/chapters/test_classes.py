@@ -18,7 +18,6 @@ def test_scores_of_each_class(evidence: Evidence) -> None:
     row = evidence.tuned
     assert row is not None
     values = tables(classes.blocks(evidence))["classes-scores"].values
-    assert values is not None
     given = row.probabilities.argmax(axis=2)
     for label, name in enumerate(CLASS_NAMES):
         line = values.set_index("class").loc[name]

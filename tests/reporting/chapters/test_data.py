@@ -50,7 +50,6 @@ def test_duplicates_and_their_effect(evidence: Evidence) -> None:
         )
     )
     values = tables(section)["data-duplicates"].values
-    assert values is not None
     assert values.set_index("where").T.to_dict("list") == {
         "training and validation": [3, 1, 3],
         "test": [2, 1, 0],

@@ -33,7 +33,6 @@ def test_progress_names_the_best_trial_and_when_it_came(searched: Any) -> None:
     )
     assert "Trial 3, finished trial 3, was the first to beat bn-cnn (90.00 %)" in words(section)
     steps = tables(section)["progress"].values
-    assert steps is not None
     assert steps["trial"].tolist() == [0, 3]
     assert steps["gain"].iloc[1] == pytest.approx(0.03)
 

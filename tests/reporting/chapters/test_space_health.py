@@ -66,7 +66,6 @@ def test_choices_that_never_won_are_named(searched: Any) -> None:
         for i in range(20)
     ]
     choices = tables(space_health.blocks(searched(made)))["space-choices"].values
-    assert choices is not None
     rows = choices.set_index("choice")
     assert rows["tried"].to_dict() == {16: 0, 32: 14, 64: 6}
     assert rows["best"].to_dict() == {16: 0, 32: 0, 64: 5}

@@ -26,7 +26,6 @@ def test_budget_counts_states_and_estimates_what_pruning_saved(searched: Any) ->
         )
     )
     rows = tables(section)["budget"].values
-    assert rows is not None
     assert dict(zip(rows["ending"], rows["trials"], strict=True)) == {
         "complete": 1,
         "pruned": 1,
@@ -40,7 +39,6 @@ def test_budget_counts_states_and_estimates_what_pruning_saved(searched: Any) ->
     assert "saved about 1 min 30 s of worker time" in text
     assert "Refused before training: 1 duplicate proposal, at" in text
     failures = tables(section)["budget-failures"].values
-    assert failures is not None
     assert failures.to_dict("records") == [
         {
             "reason": "non-finite loss in epoch N",
@@ -76,7 +74,7 @@ def test_budget_rebuilds_lanes_of_workers(searched: Any) -> None:
 
 def test_all_trials_are_sorted_with_their_hyperparameters(evidence: Evidence) -> None:
     table = tables(trials.blocks(evidence))["trials"]
-    assert table.fold and table.values is not None
+    assert table.fold
     assert len(table.values) == len(table.shown) == 30
     states = table.shown["state"].tolist()
     assert states == sorted(states, key=["complete", "pruned", "failed"].index)
@@ -90,9 +88,8 @@ def test_all_trials_are_sorted_with_their_hyperparameters(evidence: Evidence) ->
 def test_long_tables_of_trials_are_cut_and_say_so(searched: Any) -> None:
     section = trials.blocks(searched(random_trials(203)))
     table = tables(section)["trials"]
-    assert table.values is not None
     assert (len(table.shown), len(table.values)) == (200, 203)
-    assert "(the first 200 of 203; the CSV has all)" in table.caption
+    assert "The first 200 of 203 rows; the CSV has all." in table.below
 
 
 def test_failures_are_listed_with_their_reasons_and_duplicates_apart(searched: Any) -> None:

@@ -22,7 +22,6 @@ def test_the_winner_in_words(evidence: Evidence) -> None:
     )
     assert ", activation " in words(section)  # CnnSpace.describe
     shown = tables(section)["winner-hyperparameters"]
-    assert shown.values is not None
     params = dict(zip(shown.values["hyperparameter"], shown.values["value"], strict=True))
     assert params == evidence.record.trial_params(best)
     assert "Layers are not listed: model" in words(section)
@@ -49,7 +48,6 @@ def test_the_winners_layers(evidence: Evidence) -> None:
     section = winner.blocks(evidence)
     path.unlink()
     layers = tables(section)["winner-layers"]
-    assert layers.values is not None
     assert layers.values["parameters"].sum() == model.count_params()
     assert list(layers.shown["layer"]) == [layer.name for layer in model.layers]
     assert list(layers.shown["output shape"])[1] == "28 x 28 x 6"
