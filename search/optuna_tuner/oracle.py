@@ -182,12 +182,9 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]
             ValueError: The study belongs to another project.
         """
         if self._record is None:
-            self._lock = self._project.lock()
-            try:
+            with self._project.lock() as lock:
                 self._record = self._continue()
-            except BaseException:
-                self._lock.close()
-                raise
+                self._lock = lock.pop_all()
         return self._record
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:

@@ -236,7 +236,7 @@ def _tried(trials: list[FrozenTrial], space: Sequence[Any]) -> Iterator[dict[str
         elif trial.state == TrialState.RUNNING or (trial.state == TrialState.FAIL and trial.params):
             # A failed trial may have read only a part of its configuration: that excludes nothing.
             params = _wanted(trial)
-            if is_whole(params, space):
+            if params and is_whole(params, space):
                 yield params
 
 

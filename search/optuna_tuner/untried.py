@@ -37,7 +37,7 @@ def is_whole(params: Params, space: Sequence[Any]) -> bool:
         space: KerasTuner's hyperparameters, parents before children.
     """
     values = to_values(params, space)
-    return bool(params) and all(
+    return all(
         each.name in values
         or not all(condition.is_active(values) for condition in each.conditions)
         or _is_continuous(_in_optunas_terms(each)[1])

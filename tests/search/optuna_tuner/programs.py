@@ -1,4 +1,4 @@
-"""What users of KerasTuner write: tuners, build functions and data, all of them tiny."""
+"""Tiny programs for KerasTuner: tuners, build functions and data."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ FIT: dict[str, Any] = {"validation_data": (X, Y), "batch_size": 16, "verbose": 0
 
 
 class FunctionTuner(BaseTuner):
-    """Runs `function(hp)`, or `function(hp, trial, oracle)`, in place of a training."""
+    """Runs `function(hp)` or `function(hp, trial, oracle)` instead of a training."""
 
     def __init__(
         self, oracle: OptunaOracle, function: Callable[..., Any], folder: Path, **kwargs: Any
@@ -39,7 +39,7 @@ class FunctionTuner(BaseTuner):
 
 
 def search(function: Callable[..., Any], folder: Path, **kwargs: Any) -> FunctionTuner:
-    """Search a function to be maximized, and give the tuner."""
+    """Maximize a function, and return the tuner."""
     kwargs.setdefault("objective", keras_tuner.Objective("score", "max"))
     kwargs.setdefault("seed", 0)
     tuner = FunctionTuner(OptunaOracle(**kwargs), function, folder)
@@ -63,12 +63,12 @@ class StopsAt(BasePruner):
 
 
 def layers_and_units(hp: Any) -> float:
-    """A net whose second layer is there only if `layers` is 2."""
+    """A network that has a second layer only if `layers` is 2."""
     return float(sum(hp.Choice(f"units_{i}", [1, 2]) for i in range(hp.Int("layers", 1, 2))))
 
 
 def build(hp: Any) -> keras.Model:
-    """A dense net of one or two layers."""
+    """A dense network of one or two layers."""
     model = keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten()])
     for index in range(hp.Int("layers", 1, 2)):
         model.add(keras.layers.Dense(hp.Int(f"units_{index}", 2, 6, step=2), activation="relu"))

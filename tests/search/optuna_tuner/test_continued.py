@@ -1,4 +1,4 @@
-"""Searches that are interrupted, killed, continued, begun anew, or mistaken for one another."""
+"""Searches that are interrupted, killed, continued, overwritten or confused with another."""
 
 import contextlib
 import os
@@ -120,7 +120,7 @@ def test_a_trial_that_kills_its_process_three_times_has_failed(tmp_path: Path) -
     for kill in range(3):
         oracle = OptunaOracle(SCORE, 3, seed=0)
         tuner = FunctionTuner(oracle, run, tmp_path)
-        with pytest.raises(KeyboardInterrupt):  # which this tuner tells nobody
+        with pytest.raises(KeyboardInterrupt):  # which FunctionTuner does not pass on
             tuner.search(verbose=0)
         assert states(oracle.study) == ["COMPLETE", *["FAIL"] * kill, "RUNNING"]
         oracle._lock.close()  # as the end of the process does
@@ -171,7 +171,7 @@ def test_a_project_survives_a_kill_at_every_moment(
             tuner = FunctionTuner(oracle, two_values, folder)
             with monkeypatch.context() as patch, contextlib.suppress(Gone):
                 patch.setattr(kind, method, gone)
-                # A process that is gone tells nobody.
+                # A killed process tells the study nothing.
                 patch.setattr(OptunaOracle, "interrupt", lambda *_: None)
                 tuner.search(verbose=0)
             oracle._lock.close()  # as its end does
@@ -186,7 +186,7 @@ def test_a_project_survives_a_kill_at_every_moment(
                     assert trial.value == oracle.get_trial(trial.user_attrs["trial_id"]).score
 
 
-def test_trials_keep_their_order_when_more_are_asked_for(tmp_path: Path) -> None:
+def test_trials_keep_their_order_when_max_trials_grows(tmp_path: Path) -> None:
     search(two_values, tmp_path, max_trials=2)
     search(two_values, tmp_path, max_trials=11)
     later = FunctionTuner(OptunaOracle(SCORE, 11), two_values, tmp_path).oracle
@@ -251,7 +251,7 @@ def test_another_tuners_project_is_refused(tmp_path: Path) -> None:
         FunctionTuner(OptunaOracle(SCORE, 1), two_values, tmp_path)
 
 
-def test_overwriting_begins_anew_in_the_same_storage(tmp_path: Path) -> None:
+def test_overwriting_starts_again_in_the_same_storage(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
     search(two_values, tmp_path, max_trials=2, storage=url)
     oracle = OptunaOracle(SCORE, 3, storage=url)
@@ -260,7 +260,7 @@ def test_overwriting_begins_anew_in_the_same_storage(tmp_path: Path) -> None:
     assert len(optuna.get_all_study_names(url)) == 1
 
 
-def test_trials_that_others_added_are_not_repeated(tmp_path: Path) -> None:
+def test_trials_that_other_programs_added_are_not_repeated(tmp_path: Path) -> None:
     oracle = OptunaOracle(SCORE, 5, storage=InMemoryStorage())
     tuner = FunctionTuner(oracle, lambda hp: float(hp.Int("a", 1, 2)), tmp_path)
     oracle.study.add_trial(
@@ -280,7 +280,7 @@ def enqueue(study: optuna.Study) -> None:
     study.enqueue_trial({"x": 0.5, "n": 7})
 
 
-def test_overwriting_deletes_no_study_of_others(tmp_path: Path) -> None:
+def test_overwriting_keeps_the_study_of_another_project(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
     search(two_values, tmp_path / "one", max_trials=2, storage=url)
     search(two_values, tmp_path / "two", max_trials=2)
@@ -304,7 +304,7 @@ def test_overwriting_keeps_what_was_enqueued_after_it(storage: bool, tmp_path: P
     assert states(oracle.study) == ["COMPLETE"] * 2
 
 
-def test_a_tuner_takes_up_what_another_one_did_after_it_was_made(tmp_path: Path) -> None:
+def test_a_tuner_continues_what_another_one_did_after_it_was_made(tmp_path: Path) -> None:
     search(two_values, tmp_path, max_trials=2)
     early = FunctionTuner(OptunaOracle(SCORE, 5, seed=0), two_values, tmp_path)
     assert len(early.oracle.study.trials) == 2
@@ -316,7 +316,7 @@ def test_a_tuner_takes_up_what_another_one_did_after_it_was_made(tmp_path: Path)
         assert early.oracle.get_trial(trial_id).score == trial.score
 
 
-def test_a_project_is_taken_by_one_oracle_at_a_time(tmp_path: Path) -> None:
+def test_one_oracle_at_a_time_searches_a_project(tmp_path: Path) -> None:
     first, second = OptunaOracle(SCORE, 2), OptunaOracle(SCORE, 2)
     tuner = FunctionTuner(first, two_values, tmp_path)
     FunctionTuner(second, two_values, tmp_path)

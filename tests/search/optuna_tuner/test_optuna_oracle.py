@@ -76,7 +76,7 @@ def test_every_kind_of_objective_becomes_one_value(
 
 
 @pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed")
-def test_a_missing_package_is_named_by_optuna(tmp_path: Path) -> None:
+def test_optuna_names_a_missing_package(tmp_path: Path) -> None:
     oracle = OptunaOracle(
         keras_tuner.Objective("score", "max"), 20, sampler=samplers.GPSampler(n_startup_trials=1)
     )
@@ -184,7 +184,7 @@ def test_a_trial_can_be_ended_by_its_id(tmp_path: Path) -> None:
     assert oracle.get_trial("0").score == oracle.study.best_value == 1.0
 
 
-def test_a_tuner_gets_its_running_trial_again(tmp_path: Path) -> None:
+def test_a_tuner_is_given_its_running_trial_again(tmp_path: Path) -> None:
     oracle = OptunaOracle(keras_tuner.Objective("score", "max"), 9)
     FunctionTuner(oracle, six_points, tmp_path)
     assert oracle.create_trial("one") is oracle.create_trial("one")

@@ -35,7 +35,7 @@ def summary(call: Any) -> str:
     return printed.getvalue()
 
 
-def test_it_serves_programs_written_for_random_search(tmp_path: Path) -> None:
+def test_a_program_written_for_random_search_runs(tmp_path: Path) -> None:
     tuner = make(tmp_path)
     assert "units_1" not in summary(tuner.search_space_summary)
     tuner.search(X, Y, epochs=2, callbacks=[keras.callbacks.TerminateOnNaN()], **FIT)
@@ -101,7 +101,9 @@ def test_nothing_is_pruned_after_its_last_epoch(tmp_path: Path) -> None:
     assert states(tuner.study) == ["COMPLETE"] * 2
 
 
-def test_executions_report_once_and_a_pruned_trial_has_one(tmp_path: Path, capfd: Any) -> None:
+def test_the_first_execution_reports_and_a_pruned_trial_has_no_other(
+    tmp_path: Path, capfd: Any
+) -> None:
     tuner = make(tmp_path, pruner=StopsAt(2), executions_per_trial=2)
     tuner.search(X, Y, epochs=2, **FIT)
     assert "Traceback" not in "".join(capfd.readouterr())
@@ -113,7 +115,7 @@ def test_executions_report_once_and_a_pruned_trial_has_one(tmp_path: Path, capfd
 
 
 class OwnLoop(keras_tuner.HyperModel):
-    """Trains as KerasTuner's guide to custom training does: nobody looks at `stop_training`."""
+    """Trains like KerasTuner's guide to custom training, without a look at `stop_training`."""
 
     def __init__(self, as_list: bool) -> None:
         super().__init__()
@@ -140,7 +142,7 @@ class OwnLoop(keras_tuner.HyperModel):
 
 
 @pytest.mark.parametrize("as_list", [False, True])
-def test_a_training_loop_of_ones_own_is_really_stopped(as_list: bool, tmp_path: Path) -> None:
+def test_your_own_training_loop_is_stopped(as_list: bool, tmp_path: Path) -> None:
     hypermodel = OwnLoop(as_list)
     tuner = make(
         tmp_path,
@@ -150,7 +152,7 @@ def test_a_training_loop_of_ones_own_is_really_stopped(as_list: bool, tmp_path: 
     )
     tuner.search(**FIT)
     assert tuner.study.direction.name == "MINIMIZE"
-    # A list with parameters looks like that of Model.fit until it goes on.
+    # A CallbackList with parameters looks like that of Model.fit until it goes on.
     assert hypermodel.epochs == [0, 1, 2, 3, 4, 0, 1, *([2] if as_list else [])]
     assert states(tuner.study) == ["COMPLETE", "PRUNED"]
     pruned = tuner.study.trials[1]
@@ -185,7 +187,7 @@ def test_your_own_run_trial_is_stopped(tmp_path: Path, capfd: Any) -> None:
 
 
 class ReturnsFloat(keras_tuner.HyperModel):
-    """Gives one number to be minimized."""
+    """Returns one number to minimize."""
 
     def build(self, hp: Any) -> keras.Model:
         return build(hp)
@@ -260,7 +262,7 @@ def two_conditions(hp: Any) -> keras.Model:
     return build(hp)
 
 
-def test_tensorboard_does_not_use_what_it_shows(tmp_path: Path) -> None:
+def test_showing_values_in_tensorboard_does_not_read_them(tmp_path: Path) -> None:
     space = keras_tuner.HyperParameters()
     space.Int("unread", 1, 9)
     tuner = make(tmp_path, hyperparameters=space, max_trials=1)
@@ -372,7 +374,7 @@ def test_a_project_is_searched_once_at_a_time(tmp_path: Path) -> None:
     assert states(first.study) == ["COMPLETE"]
 
 
-def test_a_tuner_of_keras_tuners_prunes_by_the_oracle(tmp_path: Path) -> None:
+def test_keras_tuners_own_tuner_prunes_through_the_oracle(tmp_path: Path) -> None:
     class Own(keras_tuner.Tuner):  # type: ignore[misc]
         def on_epoch_end(self, trial: Any, model: Any, epoch: int, logs: Any = None) -> None:
             if self.oracle.report(trial.trial_id, logs["val_accuracy"], epoch + 1):

@@ -1,4 +1,4 @@
-"""How a trial ends: complete, pruned, failed, tried again; and what ends a search."""
+"""How trials end (complete, pruned, failed, retried), and what ends a search."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ SCORE = keras_tuner.Objective("score", "max")
 
 
 def one_of(results: list[Any]) -> Any:
-    """A function that gives or raises these, one after the other."""
+    """A function that returns or raises these results, one after the other."""
     left: Iterator[Any] = iter(results)
 
     def run(hp: Any) -> Any:
@@ -169,7 +169,7 @@ def test_trials_that_did_not_end_well_follow_the_best_ones(tmp_path: Path) -> No
     assert [trial.trial_id for trial in oracle.get_best_trials(9)] == ["3", "1", "0", "2"]
 
 
-def test_a_score_of_ones_own_leaves_pruned_trials_pruned(tmp_path: Path) -> None:
+def test_pruned_trials_stay_pruned_under_your_own_score(tmp_path: Path) -> None:
     class Own(OptunaOracle):
         def score_trial(self, trial: Any) -> None:
             trial.score, trial.best_step = 5.0, 1
@@ -187,7 +187,7 @@ def test_a_score_of_ones_own_leaves_pruned_trials_pruned(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("call", ["set_trial_param", "set_trial_intermediate_value", "sample"])
-def test_a_failure_of_optunas_is_not_the_models(
+def test_an_error_in_optuna_ends_the_search_and_not_the_trial(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(hp: Any, trial: Any, oracle: Any) -> float:
@@ -213,7 +213,7 @@ def test_a_failure_of_optunas_is_not_the_models(
     assert [trial.status for trial in oracle.trials.values()] == ["COMPLETED"] * 2
 
 
-def test_a_program_may_prune_on_its_own_judgement(tmp_path: Path) -> None:
+def test_a_program_may_prune_by_itself(tmp_path: Path) -> None:
     def run(hp: Any, trial: Any, oracle: Any) -> float:
         hp.Int("a", 1, 1000)
         if trial.trial_id != "0":

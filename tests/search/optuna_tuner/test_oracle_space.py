@@ -1,4 +1,4 @@
-"""Which hyperparameters the study is told of, and that no configuration is tried twice."""
+"""Which hyperparameters the study holds, and that no configuration is tried twice."""
 
 import copy
 import pickle
@@ -25,7 +25,7 @@ def six_points(hp: Any) -> float:
     return float(hp.Int("a", 1, 3) * (10 if hp.Boolean("b") else 1))
 
 
-def test_parameters_that_a_trial_does_not_read_are_not_told(tmp_path: Path) -> None:
+def test_parameters_that_a_trial_does_not_read_are_not_in_the_study(tmp_path: Path) -> None:
     tuner = search(layers_and_units, tmp_path, sampler=samplers.RandomSampler(), max_trials=5)
     for trial in tuner.oracle.study.trials:
         names = {"layers", "units_0", "units_1"} if trial.params["layers"] == 2 else None
@@ -35,7 +35,7 @@ def test_parameters_that_a_trial_does_not_read_are_not_told(tmp_path: Path) -> N
     assert {trial.params["layers"] for trial in tuner.oracle.study.trials} == {1, 2}
 
 
-def test_inactive_parameters_are_not_told(tmp_path: Path) -> None:
+def test_inactive_parameters_are_not_in_the_study(tmp_path: Path) -> None:
     def run(hp: Any) -> float:
         hp.Choice("kind", ["sgd", "adam"])
         with hp.conditional_scope("kind", ["sgd"]):
@@ -49,7 +49,7 @@ def test_inactive_parameters_are_not_told(tmp_path: Path) -> None:
     assert {tuple(trial.params) for trial in trials} == {("kind", "momentum"), ("kind", "beta")}
 
 
-def test_values_read_all_at_once_are_told(tmp_path: Path) -> None:
+def test_values_read_all_at_once_are_in_the_study(tmp_path: Path) -> None:
     space = keras_tuner.HyperParameters()
     space.Int("a", 1, 9)
     space.Int("b", 1, 9)
@@ -80,7 +80,7 @@ def test_values_read_all_at_once_are_told(tmp_path: Path) -> None:
     ],
     ids=["items", "dict", "merge", "call", "values", "or", "pop", "copy", "deepcopy", "plain"],
 )
-def test_values_read_at_once_after_one_was_read_singly_are_told(
+def test_values_read_at_once_after_one_was_read_singly_are_in_the_study(
     read_rest: Any, tmp_path: Path
 ) -> None:
     space = keras_tuner.HyperParameters()
@@ -101,7 +101,7 @@ def test_values_read_at_once_after_one_was_read_singly_are_told(
         assert trial.value == trial.params["n"] + trial.params["r"]
 
 
-def test_to_show_or_to_save_values_is_not_to_read_them(tmp_path: Path) -> None:
+def test_showing_or_saving_values_does_not_read_them(tmp_path: Path) -> None:
     space = keras_tuner.HyperParameters()
     for name in ("read", "unread"):
         space.Int(name, 1, 9)
@@ -120,7 +120,7 @@ def test_to_show_or_to_save_values_is_not_to_read_them(tmp_path: Path) -> None:
     assert [list(trial.params) for trial in oracle.study.trials[1:]] == [["read"]] * 2
 
 
-def test_values_read_from_the_dictionary_or_by_get_are_told(tmp_path: Path) -> None:
+def test_values_read_from_the_dictionary_or_by_get_are_in_the_study(tmp_path: Path) -> None:
     space = keras_tuner.HyperParameters()
     for name in ("a", "b", "c", "unread"):
         space.Int(name, 1, 9)
@@ -235,7 +235,7 @@ def test_overrides_and_fixed_values_win(tmp_path: Path) -> None:
     assert oracle.study.trials[0].user_attrs["fixed"] == {"a": 3}
 
 
-def test_entries_that_are_not_to_be_tuned_take_their_defaults(tmp_path: Path) -> None:
+def test_entries_that_are_not_tuned_take_their_defaults(tmp_path: Path) -> None:
     space = keras_tuner.HyperParameters()
     space.Boolean("b")
     oracle = search(
@@ -279,7 +279,7 @@ def test_one_name_under_two_conditions_is_refused(tmp_path: Path) -> None:
     oracle = OptunaOracle(keras_tuner.Objective("score", "max"), 9, seed=0)
     with pytest.raises(FatalValueError, match=message):
         FunctionTuner(oracle, two_conditions, tmp_path).search(verbose=0)
-    assert "RUNNING" in states(oracle.study)  # it is KerasTuner's own tuner that was left
+    assert "RUNNING" in states(oracle.study)  # KerasTuner's own tuner does not interrupt the oracle
     oracle.interrupt(ValueError("two"))
     assert states(oracle.study)[-1] == "FAIL"
 

@@ -1,15 +1,12 @@
-"""Finding what is left of a space, against listing all of it."""
+"""Finding an untried configuration, compared with a list of all of them."""
 
 import itertools
 import random
 from typing import Any
 
 import keras_tuner
-import optuna
 import pytest
-from optuna import samplers
 
-from search.optuna_tuner.record import own_seed, reseed
 from search.optuna_tuner.untried import find_untried, is_tried
 
 
@@ -66,25 +63,3 @@ def test_values_that_differ_by_rounding_are_the_same() -> None:
     assert not is_tried({"x": 0.31}, [{"x": 0.3}])
     assert not is_tried({}, [{"x": 0.3}])
     assert is_tried({"x": 1}, [{}])
-
-
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-@pytest.mark.parametrize("kind", ["TPESampler", "RandomSampler", "CmaEsSampler", "NSGAIISampler"])
-def test_a_reseeded_sampler_repeats_one_trial_and_no_other(kind: str) -> None:
-    def draw(sampler: Any, number: int) -> float:
-        study = optuna.create_study(sampler=sampler)
-        reseed(sampler, 5, number)
-        return study.ask().suggest_float("x", 0.0, 1.0)
-
-    make = getattr(samplers, kind)
-    sampler = make()
-    values = [draw(sampler, number) for number in range(5)]
-    assert len(set(values)) == 5
-    assert [draw(make(seed=1), number) for number in range(5)] == values
-
-
-def test_a_sampler_made_with_a_seed_keeps_to_it() -> None:
-    assert own_seed(samplers.RandomSampler()) is None
-    assert own_seed(samplers.TPESampler()) is None
-    assert own_seed(samplers.TPESampler(seed=3)) == own_seed(samplers.TPESampler(seed=3))
-    assert own_seed(samplers.TPESampler(seed=3)) != own_seed(samplers.TPESampler(seed=4))
