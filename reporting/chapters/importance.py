@@ -30,7 +30,6 @@ _MOST_ROWS: Final = 15
 _SLICES: Final = 4
 _LONGEST_NAME: Final = 30
 
-_LEAST_TRIALS: Final = 4
 _MOST_TRIALS: Final = 2_000
 _MOST_DRAWS: Final = 40
 _LEAST_DRAWS: Final = 5
@@ -53,8 +52,8 @@ def blocks(evidence: Evidence) -> list[Block]:
     if found is None:
         return [
             Paragraph(
-                f"Importance cannot be computed: it needs {_LEAST_TRIALS} complete trials that "
-                "differ in accuracy and in some hyperparameter."
+                "Importance cannot be computed: it needs complete trials that differ in accuracy "
+                "and in some hyperparameter."
             )
         ]
     written: list[Block] = []
@@ -106,7 +105,7 @@ def importances(record: Record) -> Importances | None:
     Conditional hyperparameters are compared among the trials that have them.
 
     Returns:
-        None for fewer than four complete trials, and where all are equally good or alike.
+        None where all trials are equally good, or do not differ in any hyperparameter.
     """
     complete = [
         trial
@@ -120,7 +119,7 @@ def importances(record: Record) -> Importances | None:
     if len(complete) > _MOST_TRIALS:
         chosen = sorted(rng.choice(len(complete), _MOST_TRIALS, replace=False))
         used = [complete[index] for index in chosen]
-    if len(used) < _LEAST_TRIALS or len({trial.value for trial in used}) < 2:
+    if len({trial.value for trial in used}) < 2:
         return None
     top = max(math.ceil(_QUANTILE * len(used)), min(_LEAST_TOP, len(used) // 2))
     shares = _shares(used, top)
