@@ -25,7 +25,7 @@ from pathlib import Path
 import optuna
 import search.run
 from search.engines.optuna_engine import OptunaEngine
-from search.study.notes import save_trial_note
+from optuna_dashboard import save_note
 from search.study.storage import open_storage
 
 began = time.process_time()
@@ -50,7 +50,7 @@ for name in ("first", "ask"):  # the first one reads what the later ones know
         engine.report(trial, epoch, 0.9 + 0.01 * epoch)
     seconds["epoch"] = (time.process_time() - began) / 3
     began = time.process_time()
-    save_trial_note(study, trial._trial_id, "x" * 1000, before="")
+    save_note(trial, "x" * 1000)
     engine.complete(trial, 0.93)
     seconds["end"] = time.process_time() - began
 """

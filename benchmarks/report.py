@@ -23,9 +23,8 @@ from rich.table import Table
 
 from search.data.files import find_data, fingerprint
 from search.data.split import SplitSizes
-from search.study.notes import NOTED_TRIALS, save_trial_note, trial_note
 from search.study.storage import open_storage
-from search.study.study import split_words
+from search.study.study import split_fact
 from search.training.hardware import machine
 from search.training.hyperparameters import TrialHyperParameters
 from spaces.cnn import CnnConfig
@@ -47,7 +46,7 @@ def make_study(directory: Path, trials: int, val_size: int, seed: int = 0) -> No
     facts = {
         "space": "cnn",
         "data": fingerprint(find_data()),
-        "split": split_words(SplitSizes(val=val_size)),
+        "split": split_fact(SplitSizes(val=val_size)),
         "epochs": EPOCHS,
         "precision": "float32",
         "engine": "optuna",
@@ -60,17 +59,7 @@ def make_study(directory: Path, trials: int, val_size: int, seed: int = 0) -> No
     configurations = [_configuration(draw) for _ in range(min(DRAWN, trials))]
     start = datetime.datetime(2026, 1, 1)
     for number in range(trials):
-        trial = _trial(number, *configurations[number % len(configurations)], draw, start)
-        study.add_trial(trial)
-        if number >= NOTED_TRIALS:
-            continue
-        note = trial_note(
-            description="made up",
-            baseline=None,
-            ended=trial.user_attrs["ended"],
-            attrs=trial.user_attrs,
-        )
-        save_trial_note(study, number, note, before="")
+        study.add_trial(_trial(number, *configurations[number % len(configurations)], draw, start))
 
 
 def _configuration(

@@ -19,21 +19,24 @@ from rich.table import Table
 
 from benchmarks.sleeping import SleepingTrainer, SleepSettings, no_images
 from search.coordinator import Coordinator
+from search.data.split import SplitSizes
 from search.display import Progress
 from search.engines.samplers import SAMPLERS
 from search.run import make_engine
 from search.settings import SearchSettings
+from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
-from search.study.opening import opened_study
 from search.study.storage import mask_password
-from search.study.study import COMPARABLE, FINISHED, Artifacts, Checkpoints
+from search.study.study import COMPARABLE, FINISHED, opened_study, split_fact
 from search.training.hardware import machine
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.ray.cluster import Cluster, Resources, connect
 
 _PLANNED_EPOCH_SECONDS = 10.0
 _BUSY = 0.9  # of many there is always one between two trials
-_FACTS = dict.fromkeys((*COMPARABLE, "command"), "scaling")
+_FACTS = dict.fromkeys((*COMPARABLE, "command"), "scaling") | {
+    "split": split_fact(SplitSizes(val=1))
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Plan:
     def __init__(self, settings: ReportSettings, record: Record) -> None:
         self._settings = settings
         self._record = record
-        self._sizes = split_sizes(str(record.facts["split"]))
+        self._sizes = split_sizes(record.facts["split"])
         self.candidates = [
             Candidate(
                 number=int(number),

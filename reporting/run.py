@@ -150,7 +150,7 @@ def _retrain(
     directory: Path,
     progress: Progress,
 ) -> Results:
-    sizes = split_sizes(str(record.facts["split"]))
+    sizes = split_sizes(record.facts["split"])
     stopped: list[str] = []
     with stop_by_signal(stopped.append):
         pool = make_pool(
@@ -228,7 +228,7 @@ def _gather(
         winner=winner,
         rows=rows,
         differences=evidences.differences(rows),
-        split=load_split(data_dir, split_sizes(str(record.facts["split"]))),
+        split=load_split(data_dir, split_sizes(record.facts["split"])),
         test=test,
         command=command_line(arguments),
         machine=machine(),

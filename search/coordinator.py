@@ -13,20 +13,14 @@ from typing import Any, Final
 import optuna
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
 from optuna.trial import TrialState
+from optuna_dashboard import save_note
 
 from search.display import Display, Progress, RunningTrial
 from search.engines.optuna_engine import Budget, OptunaEngine
 from search.errors import SearchError, StorageError
 from search.settings import SearchSettings
-from search.study.notes import NOTED_TRIALS, save_trial_note, trial_note
-from search.study.study import (
-    FINISHED,
-    Artifacts,
-    Checkpoints,
-    best_trial,
-    count_states,
-    trial_seed,
-)
+from search.study.artifacts import NOTED_TRIALS, Artifacts, Checkpoints, trial_note
+from search.study.study import FINISHED, best_trial, count_states, trial_seed
 from search.workers.messages import (
     Answer,
     Built,
@@ -58,7 +52,6 @@ class _Run:
     attrs: dict[str, Any] = field(default_factory=dict)
     description: str = ""
     summary: str = ""
-    note: str | None = ""
     history: list[dict[str, float]] = field(default_factory=list)
     rejected: str = ""
     pruned: bool = False
@@ -189,8 +182,6 @@ class Coordinator:
                 attempts=list(trial.user_attrs.get("attempts", [])),
                 baseline=trial.user_attrs.get("baseline"),
                 attrs={"seed": seed},
-                # One that has hyperparameters already was cut off, and may have left a note.
-                note=None if trial.params else "",
             )
             order = Train(
                 number=trial.number,
@@ -387,8 +378,7 @@ class Coordinator:
         note = trial_note(
             description=run.description, baseline=run.baseline, ended=ended, attrs=run.attrs
         )
-        save_trial_note(self._study, run.trial._trial_id, note, before=run.note)
-        run.note = note
+        save_note(run.trial, note)
 
     def _enforce_limits(self, worker: Worker) -> None:
         run = self._runs[worker]

@@ -62,11 +62,3 @@ class NodeError(SearchError):
         super().__init__(reason, node)
         self.reason = reason
         self.node = node
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, on one line without a full stop; its type if it says nothing."""
-    # SQLAlchemy and Optuna wrap the database's own words.
-    cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
-    lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    return lines[0].rstrip(".")

@@ -22,19 +22,12 @@ from search.engines.optuna_engine import OptunaEngine
 from search.engines.tuners import TUNERS
 from search.errors import StorageError
 from search.settings import SearchSettings
+from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import dashboard_command, serve_dashboard
 from search.study.database import Outages
-from search.study.notes import study_note
-from search.study.opening import opened_study
 from search.study.provenance import command_line, commit
 from search.study.storage import mask_password, storage_errors
-from search.study.study import (
-    Artifacts,
-    Checkpoints,
-    best_trial,
-    count_states,
-    split_words,
-)
+from search.study.study import best_trial, count_states, opened_study, split_fact
 from search.training.hardware import Precision, best_precision, machine, start_tensorflow, versions
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings
@@ -216,7 +209,7 @@ def _facts(
     return {
         "space": settings.space,
         "data": fingerprint(data_dir),
-        "split": split_words(settings.split),
+        "split": split_fact(settings.split),
         "epochs": settings.max_epochs,
         "precision": precision,
         "engine": settings.engine,

@@ -91,7 +91,7 @@ def test_the_study_records_where_its_numbers_come_from(tmp_path: Path, small_dat
     assert attrs["seed"] == 0
     assert attrs["space"] == "mlp"
     assert attrs["versions"]["optuna"]
-    assert "100 validation images" in attrs["split"]
+    assert attrs["split"] == {"train": None, "val": 100}
     assert "--trials 1" in attrs["command"]
     trial = recorded.trials[0]
     assert trial.user_attrs["baseline"] == "mlp"

@@ -14,8 +14,9 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from search.errors import StorageError, first_line
+from search.errors import StorageError
 from search.study.database import connect_options, one_at_a_time
+from spaces.errors import one_line
 
 _BLOCK = 1 << 16
 
@@ -80,7 +81,7 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
             "mysql+pymysql://."
         ) from error
     except (SQLAlchemyError, OSError, OptunaError, RuntimeError) as error:
-        reason = first_line(error).replace(url, shown)
+        reason = one_line(error).replace(url, shown)
         raise StorageError(
             f"--storage {shown} cannot be opened: {reason}. Check address, user, password and "
             "database, and that the server runs; the same command continues then."
@@ -110,7 +111,7 @@ def storage_errors(what: str) -> Iterator[None]:
         raise _no_journal(what, error) from error
     except (OSError, OptunaError, SQLAlchemyError) as error:
         raise StorageError(
-            f"{what} cannot be read or written: {first_line(error)}. Nothing that it holds is "
+            f"{what} cannot be read or written: {one_line(error)}. Nothing that it holds is "
             "lost; free space or restore the connection, then run the same command again."
         ) from error
 

@@ -1,29 +1,31 @@
-"""The study, the single record of a search: opened, checked against this run, and written to."""
+"""A study, the single record of a search: held, checked against this run, and read."""
 
 import re
-import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
 
 from search.data.split import SplitSizes
 from search.errors import StudyError
+from search.files import locked
+from search.study.database import Outages, held_storage
+from search.study.storage import is_server, open_storage, repair_journal
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 # Versions that let several coordinators share a study left this attribute on failed trials that
 # they began for one place; such a trial counts nowhere.
-SURPLUS = "surplus"
-# Facts that make trials comparable; a study never mixes two values of one of them.
-COMPARABLE = ("space", "data", "split", "epochs", "precision", "engine")
-_FLAGS = {
+SURPLUS: Final = "surplus"
+# Facts that make trials comparable, with the flags that set them; a study never mixes two values.
+_FLAGS: Final = {
     "space": "--space",
     "data": "--data-dir",
     "split": "--train-size and --val-size",
@@ -31,6 +33,7 @@ _FLAGS = {
     "precision": "--precision",
     "engine": "--engine",
 }
+COMPARABLE: Final = tuple(_FLAGS)
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -38,57 +41,126 @@ def trial_seed(seed: int, number: int) -> int:
     return (seed * 1_000_003 + number) % 2**32
 
 
-def split_words(sizes: SplitSizes) -> str:
-    """How the training images are parted, as the study stores it; `split_sizes` reads it."""
-    train = "all other" if sizes.train is None else f"{sizes.train:,}"
-    return f"stratified, fixed: {sizes.val:,} validation images, {train} for training"
+def split_fact(sizes: SplitSizes) -> dict[str, int | None]:
+    """Return the sizes as a study stores them, under `split`."""
+    return {"train": sizes.train, "val": sizes.val}
 
 
-def split_sizes(words: str) -> SplitSizes:
-    """Return the sizes that `split_words` wrote.
-
-    Raises:
-        StudyError: `split_words` has not written this.
-    """
-    match = re.search(r"([\d,]+) validation images, (all other|[\d,]+) for training$", words)
-    if match is None:
-        raise StudyError(f"the study's split is {words!r}; this version cannot read it.")
-    val, train = (part.replace(",", "") for part in match.groups())
-    return SplitSizes(train=None if train == "all other" else int(train), val=int(val))
-
-
-def open_study(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> optuna.Study:
-    """Create the study, or continue it if its trials are comparable with those to come.
+def split_sizes(stored: Any) -> SplitSizes:
+    """Read the sizes that a study stores under `split`.
 
     Args:
-        storage: Where it lives.
-        name: Its name.
-        facts: What is stored on the study; the `COMPARABLE` ones must not differ, the others are
-            kept for each run.
+        stored: From `split_fact`, or the sentence of earlier versions.
 
     Raises:
-        StudyError: It holds trials that cannot be compared, or were made by another program.
+        StudyError: It is neither.
+    """
+    if isinstance(stored, Mapping):
+        return SplitSizes(train=stored["train"], val=stored["val"])
+    sentence = r"([\d,]+) validation images, (all other|[\d,]+) for training$"
+    if match := re.search(sentence, str(stored)):
+        val, train = (part.replace(",", "") for part in match.groups())
+        return SplitSizes(train=None if train == "all other" else int(train), val=int(val))
+    raise StudyError(f"the study's split is {stored!r}; this version cannot read it.")
+
+
+def split_words(sizes: SplitSizes) -> str:
+    """Return the sizes in words, for a person."""
+    train = "all other" if sizes.train is None else f"{sizes.train:,}"
+    return f"{sizes.val:,} validation images, {train} for training"
+
+
+@contextmanager
+def opened_study(
+    name: str,
+    url: str | None,
+    directory: Path,
+    facts: Mapping[str, Any],
+    first: Mapping[str, Mapping[str, Any]],
+    say: Callable[[str], None],
+    outages: Outages,
+) -> Iterator[optuna.Study]:
+    """Hold a study for this process, created or continued.
+
+    Args:
+        name: Name of the study.
+        url: Database; None for a journal file in `directory`.
+        directory: Folder of the study.
+        facts: What the study stores (see `create_or_continue`).
+        first: Configurations of the first trials, by name.
+        say: Takes a line for the user.
+        outages: Waits while a database server is away.
+
+    Raises:
+        StudyError: Another process searches it, or its trials are not comparable.
+        StorageError: It cannot be opened.
+    """
+    with _held_storage(name, url, directory, say, outages) as storage:
+        study = create_or_continue(storage, name, facts)
+        if requeued := _requeue_abandoned(study):
+            say(f"{requeued} trials that were cut off will be run again")
+        enqueue_first(study, first)
+        yield study
+
+
+@contextmanager
+def _held_storage(
+    name: str, url: str | None, directory: Path, say: Callable[[str], None], outages: Outages
+) -> Iterator[BaseStorage]:
+    journal = directory / "study.journal"
+    if is_server(url):
+        storage = open_storage(journal, url)
+        assert isinstance(storage, RDBStorage)
+        with held_storage(storage, name, outages) as held:
+            yield held
+        return
+    file = _lock_file(directory, name, url)
+    refusal = StudyError(
+        f"study {name!r} is being searched by another process (it holds {file}). Wait for it or "
+        "stop it, or start another study with --study NAME."
+    )
+    with locked(file, refusal):
+        if url is None and (cut := repair_journal(journal)):
+            say(f"{journal}: cut off {cut} bytes of an unfinished last line")
+        yield open_storage(journal, url)
+
+
+def _lock_file(directory: Path, name: str, url: str | None) -> Path:
+    if url is not None and "://" in url and (file := make_url(url).database):
+        # Beside the SQLite file, which two results folders may share.
+        beside = Path(f"{file}.{name}.lock").resolve()
+        if beside.parent.is_dir():
+            return beside
+    return directory / "search.lock"
+
+
+def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> optuna.Study:
+    """Create a study, or continue it if its trials are comparable with those to come.
+
+    Args:
+        storage: Holds the study.
+        name: Name of the study.
+        facts: Stored as attributes of the study. Those in `COMPARABLE` must not differ from the
+            stored ones; the others are kept for each run, under `runs`.
+
+    Raises:
+        StudyError: It holds trials that are not comparable, or of another program.
     """
     study = optuna.create_study(
         study_name=name, storage=storage, direction="maximize", load_if_exists=True
     )
     stored = study.user_attrs
-    trials = study.get_trials(deepcopy=False)
-    if not trials:
+    if not study.get_trials(deepcopy=False):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names(["val_accuracy"])  # the dashboard's axes are labelled so
-    if trials and "space" not in stored:
+            study.set_metric_names(["val_accuracy"])  # labels of the dashboard's axes
+    elif "space" not in stored:
         raise StudyError(
             f"study {name!r} holds trials of another program; start another with --study NAME."
         )
-    for key in COMPARABLE:
-        if key in stored and stored[key] != facts[key]:
-            raise StudyError(
-                f"study {name!r} has trials with {key} {stored[key]!r}; this run asks for "
-                f"{facts[key]!r}, and the two cannot be compared. Continue it with its own "
-                f"{_FLAGS[key]}, or start another with --study NAME."
-            )
+    for key, flag in _FLAGS.items():
+        if key in stored:
+            _check_comparable(name, key, flag, stored[key], facts[key])
     for key, value in facts.items():
         if key not in stored:
             study.set_user_attr(key, value)
@@ -99,14 +171,34 @@ def open_study(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> opt
     return study
 
 
+def _check_comparable(name: str, key: str, flag: str, stored: Any, wanted: Any) -> None:
+    if key == "split":
+        stored, wanted = (split_words(split_sizes(fact)) for fact in (stored, wanted))
+    if stored != wanted:
+        raise StudyError(
+            f"study {name!r} has trials with {key} {stored!r}; this run asks for {wanted!r}, and "
+            f"the two cannot be compared. Continue it with its own {flag}, or start another with "
+            "--study NAME."
+        )
+
+
+def _requeue_abandoned(study: optuna.Study) -> int:
+    """Queue the trials again that a killed coordinator left running; return their number."""
+    abandoned = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in abandoned:
+        # Optuna has no public way to queue a trial again under its number.
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    return len(abandoned)
+
+
 def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -> None:
-    """Let these configurations wait to be the first trials; those already there are passed over.
+    """Queue configurations as the first trials, except those that the study already has.
 
     Args:
         study: The study.
-        first: Hyperparameter values by name of the configuration, in order.
+        first: Hyperparameters by name of the configuration, in order.
     """
-    # One that failed is given another chance: the cause may have been mended.
+    # A failed one is tried again: its cause may have been fixed.
     known = {
         trial.user_attrs.get("baseline")
         for trial in study.get_trials(deepcopy=False)
@@ -117,19 +209,6 @@ def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -
             study.enqueue_trial(dict(params), user_attrs={"baseline": name})
 
 
-def requeue_abandoned(study: optuna.Study) -> int:
-    """Queue the trials again that a killed coordinator left running; only while none is alive.
-
-    Returns:
-        Number of queued trials.
-    """
-    abandoned = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in abandoned:
-        # Optuna has no public way to queue a trial again under its number.
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-    return len(abandoned)
-
-
 def count_states(study: optuna.Study) -> Counter[TrialState]:
     """Count the trials in each state, without those marked as `SURPLUS`."""
     trials = study.get_trials(deepcopy=False)
@@ -137,58 +216,6 @@ def count_states(study: optuna.Study) -> Counter[TrialState]:
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The complete trial of the highest value; None if there is none."""
+    """Return the complete trial with the highest value, the first of several; None without one."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
-
-
-class Artifacts:
-    """The files that the dashboard shows beside a trial.
-
-    Args:
-        directory: Holds them; made if it is not there.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self.directory = directory
-        self._store = FileSystemArtifactStore(str(directory))
-
-    def add(self, trial: optuna.Trial, name: str, content: bytes) -> None:
-        """Attach a file to a trial that has not ended yet."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / name
-            file.write_bytes(content)
-            upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=trial)
-
-
-class Checkpoints:
-    """Trainings that ended at an early budget, for trials that go on with them.
-
-    Args:
-        directory: Holds a file for each; made when the first comes.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def save(self, number: int, checkpoint: bytes) -> None:
-        """Keep the checkpoint of a trial."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        partial = self._directory / f"{number}.partial"
-        partial.write_bytes(checkpoint)
-        partial.replace(self._file(number))
-
-    def load(self, number: int) -> bytes | None:
-        """The checkpoint of a trial; None if there is none."""
-        file = self._file(number)
-        return file.read_bytes() if file.exists() else None
-
-    def keep_only(self, numbers: Container[int]) -> None:
-        """Remove the checkpoints of all other trials."""
-        for file in self._directory.glob("*.npz"):
-            if int(file.stem) not in numbers:
-                file.unlink(missing_ok=True)
-
-    def _file(self, number: int) -> Path:
-        return self._directory / f"{number}.npz"

@@ -30,7 +30,7 @@ from reporting.settings import ReportSettings
 from reporting.study_tables import read_study
 from search.data.split import Split, SplitSizes
 from search.study.storage import open_storage
-from search.study.study import split_words
+from search.study.study import split_fact
 from search.training.hyperparameters import TrialHyperParameters
 from spaces import first_configurations
 from spaces.cnn import CnnConfig
@@ -39,7 +39,7 @@ from tests.spaces.random_params import random_params
 FACTS = {
     "space": "cnn",
     "data": "0" * 32,
-    "split": split_words(SplitSizes(val=10_000)),
+    "split": split_fact(SplitSizes(val=10_000)),
     "epochs": 8,
     "precision": "float32",
     "engine": "optuna",

@@ -14,10 +14,10 @@ from search.engines.optuna_engine import OptunaEngine
 from search.errors import SearchError
 from search.run import make_engine
 from search.settings import SearchSettings
+from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
-from search.study.opening import opened_study
 from search.study.storage import open_storage
-from search.study.study import Artifacts, Checkpoints
+from search.study.study import opened_study
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings
 from search.workers.ray.cluster import Cluster, Resources, connect
@@ -27,7 +27,7 @@ from tests.search.simulated import SimulatedTrainer, no_images
 FACTS = {
     "space": "simulated",
     "data": "none",
-    "split": "none",
+    "split": {"train": None, "val": 1},
     "epochs": 9,
     "precision": "float32",
     "engine": "optuna",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from search.study.artifacts import Artifacts
 from search.study.dashboard import dashboard_command, serve_dashboard
-from search.study.study import Artifacts
 from tests.search.harness import search
 
 CHROMIUM = shutil.which("chromium")

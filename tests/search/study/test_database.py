@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 from sqlalchemy import NullPool, create_engine, event, text
 
 from search.errors import StoppedError, StorageError, StudyError
-from search.study import database, opening
+from search.study import database
+from search.study import study as study_module
 from search.study.database import Outages, held_storage
 from search.study.storage import open_storage
 from search.study.study import FINISHED
@@ -208,7 +209,7 @@ def test_answers_that_are_lost_cost_no_trial(
         lose_answers(monkeypatch, storage, every)
         return held_storage(storage, *args)
 
-    monkeypatch.setattr(opening, "held_storage", hold_and_lose)
+    monkeypatch.setattr(study_module, "held_storage", hold_and_lose)
     study, reason = search(
         tmp_path,
         space="conditional",

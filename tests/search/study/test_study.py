@@ -6,10 +6,17 @@ from pathlib import Path
 import optuna
 import pytest
 
+from search.data.split import SplitSizes
 from search.errors import StudyError
 from search.study.database import Outages
-from search.study.opening import opened_study
-from search.study.study import COMPARABLE, enqueue_first, open_study
+from search.study.study import (
+    COMPARABLE,
+    create_or_continue,
+    enqueue_first,
+    opened_study,
+    split_fact,
+    split_sizes,
+)
 from tests.search.harness import FACTS
 
 
@@ -32,28 +39,59 @@ def test_only_one_process_holds_a_study(tmp_path: Path, url: str | None) -> None
 @pytest.mark.parametrize("fact", COMPARABLE)
 def test_trials_that_cannot_be_compared_are_not_mixed(fact: str) -> None:
     storage = optuna.storages.InMemoryStorage()
-    open_study(storage, "mine", FACTS)
-    open_study(storage, "mine", FACTS | {"command": "another"})
+    create_or_continue(storage, "mine", FACTS)
+    create_or_continue(storage, "mine", FACTS | {"command": "another"})
+    other = split_fact(SplitSizes(train=5, val=1)) if fact == "split" else "other"
     with pytest.raises(StudyError, match=f"'mine' has trials with {fact} .* start another with"):
-        open_study(storage, "mine", FACTS | {fact: "other"})
+        create_or_continue(storage, "mine", FACTS | {fact: other})
+
+
+@pytest.mark.parametrize(
+    ("sentence", "sizes"),
+    [
+        (
+            "stratified, fixed: 10,000 validation images, all other for training",
+            SplitSizes(val=10_000),
+        ),
+        (
+            "stratified, fixed: 500 validation images, 2,000 for training",
+            SplitSizes(train=2_000, val=500),
+        ),
+    ],
+)
+def test_a_study_that_stores_its_split_in_words_is_continued(
+    sentence: str, sizes: SplitSizes
+) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    create_or_continue(storage, "mine", FACTS | {"split": sentence})
+    study = create_or_continue(storage, "mine", FACTS | {"split": split_fact(sizes)})
+    assert split_sizes(study.user_attrs["split"]) == sizes
+    message = f"has trials with split '{sentence.removeprefix('stratified, fixed: ')}'; this run"
+    with pytest.raises(StudyError, match=message):
+        create_or_continue(storage, "mine", FACTS | {"split": split_fact(SplitSizes(val=7))})
+
+
+def test_a_split_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(StudyError, match=r"split is 'half'; this version cannot read it"):
+        split_sizes("half")
 
 
 def test_a_study_of_another_program_is_refused() -> None:
     storage = optuna.storages.InMemoryStorage()
     optuna.create_study(study_name="mine", storage=storage, direction="maximize").ask()
     with pytest.raises(StudyError, match="'mine' holds trials of another program; start another"):
-        open_study(storage, "mine", FACTS)
+        create_or_continue(storage, "mine", FACTS)
 
 
 def test_every_run_is_recorded() -> None:
     storage = optuna.storages.InMemoryStorage()
     for command in ("first", "second", "second"):
-        study = open_study(storage, "mine", FACTS | {"command": command})
+        study = create_or_continue(storage, "mine", FACTS | {"command": command})
     assert [run["command"] for run in study.user_attrs["runs"]] == ["first", "second"]
 
 
 def test_first_configurations_are_enqueued_once() -> None:
-    study = open_study(optuna.storages.InMemoryStorage(), "mine", FACTS)
+    study = create_or_continue(optuna.storages.InMemoryStorage(), "mine", FACTS)
     for _ in range(2):
         enqueue_first(study, {"a": {"x": 1}, "b": {"x": 2}})
     assert [trial.user_attrs["baseline"] for trial in study.trials] == ["a", "b"]

@@ -1,0 +1,131 @@
+"""Kept beside the trials: notes and files for the dashboard, checkpoints for later trials."""
+
+import re
+import tempfile
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+
+from search.files import write_atomically
+from search.study.study import split_sizes, split_words
+
+# The dashboard reads all notes for each trial of a page: 10,000 of both take minutes. What a note
+# says is among the attributes of every trial.
+NOTED_TRIALS: Final = 1_000
+
+
+def study_note(facts: Mapping[str, Any]) -> str:
+    """Return the note of a study, in Markdown: data, settings, versions, commit and command.
+
+    Args:
+        facts: What the study stores.
+    """
+    settings = ", ".join(f"{name} {value}" for name, value in facts["settings"].items())
+    versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
+    rows = {
+        "Objective": "validation accuracy after the last epoch (higher is better)",
+        "Space": f"`{facts['space']}`",
+        "Data": f"training files of Fashion-MNIST format, MD5 {facts['data']}; test files unopened",
+        "Split": f"stratified, fixed: {split_words(split_sizes(facts['split']))}",
+        "Engine": facts["engine"],
+        "Maximum epochs of a trial": facts["epochs"],
+        "Precision": facts["precision"],
+        "Settings": settings,
+        "Machine": facts["machine"],
+        "Versions": versions,
+        "Commit": f"`{facts['commit']}`",
+        "Command": f"`{facts['command']}`",
+    }
+    return _table(rows)
+
+
+def trial_note(
+    *, description: str, baseline: str | None, ended: str, attrs: Mapping[str, Any]
+) -> str:
+    """Return the note of a trial, in Markdown: configuration, size, cost and ending.
+
+    Args:
+        description: The configuration in words.
+        baseline: Name, if it is a published baseline.
+        ended: How it ended.
+        attrs: Attributes of the trial that are known so far.
+    """
+    rows: dict[str, Any] = {"Ended": ended}
+    if baseline is not None:
+        rows["Known as"] = baseline
+    formats = {
+        "parameters": ("Parameters", "{:,}"),
+        "epochs": ("Epochs", "{}"),
+        "seconds": ("Seconds", "{:.1f}"),
+        "images_per_second": ("Images/s in training steps", "{:,.0f}"),
+        "seed": ("Seed", "{}"),
+        "attempts": ("Earlier attempts", "{}"),
+    }
+    for key, (label, form) in formats.items():
+        if key in attrs:
+            value = attrs[key]
+            shown = "; ".join(value) if isinstance(value, list) else form.format(value)
+            rows[label] = shown
+    # The dashboard breaks no lines.
+    parts = re.split(r"; | \| ", description) if description else []
+    note = "".join(f"- {part}\n" for part in parts) + f"\n{_table(rows)}"
+    traceback = attrs.get("traceback")
+    return f"{note}\n```\n{traceback}\n```\n" if traceback else note
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    lines = ["| | |", "|-|-|", *(f"| {name} | {value} |" for name, value in rows.items())]
+    return "\n".join(lines) + "\n"
+
+
+class Artifacts:
+    """Files that the dashboard shows beside a trial.
+
+    Args:
+        directory: Created if it does not exist.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self._store = FileSystemArtifactStore(str(directory))
+
+    def add(self, trial: optuna.Trial, name: str, content: bytes) -> None:
+        """Attach a file to a trial that has not ended yet."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / name
+            file.write_bytes(content)
+            upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=trial)
+
+
+class Checkpoints:
+    """States of trainings that ended at an early budget, for trials that continue them.
+
+    Args:
+        directory: Holds one file for each; created with the first.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def save(self, number: int, checkpoint: bytes) -> None:
+        """Keep the checkpoint of a trial."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._file(number), checkpoint)
+
+    def load(self, number: int) -> bytes | None:
+        """Return the checkpoint of a trial; None if there is none."""
+        file = self._file(number)
+        return file.read_bytes() if file.exists() else None
+
+    def keep_only(self, numbers: Container[int]) -> None:
+        """Remove the checkpoints of all other trials."""
+        for file in self._directory.glob("*.npz"):
+            if int(file.stem) not in numbers:
+                file.unlink(missing_ok=True)
+
+    def _file(self, number: int) -> Path:
+        return self._directory / f"{number}.npz"
