@@ -1,0 +1,64 @@
+"""Write docs/cli.md from the flags of the commands: `python -m docs.cli`."""
+
+from collections.abc import Iterator
+from dataclasses import Field
+from pathlib import Path
+from typing import Any, Final
+
+import predict
+import report
+import run_search
+from reporting.settings import ReportSettings
+from search.command_line import Flag, Parser, flags_of, help_text
+from search.settings import SearchSettings
+
+PAGE: Final = Path(__file__).with_name("cli.md")
+_EXIT_CODES: Final = """\
+| exit code | meaning |
+|-|-|
+| 0 | finished as asked |
+| 1 | `report.py`: trainings failed, the report has gaps (it says which, and why) |
+| 2 | an error; one line says what to do. `predict.py`: an image could not be read |
+| 129, 130, 143 | stopped by SIGHUP, Ctrl-C or SIGTERM; the same command continues |
+"""
+
+
+def page() -> str:
+    """Return the text of docs/cli.md."""
+    parts = [
+        "# Command line",
+        "Generated from the flags by `python -m docs.cli`; `--help` of each command says the same.",
+        "Progress goes to standard error, the outcome to standard output. Under `nohup` a hangup "
+        "stops nothing.",
+        _EXIT_CODES.rstrip(),
+    ]
+    for parser, settings in (
+        (run_search.make_parser(), SearchSettings),
+        (report.make_parser(), ReportSettings),
+        (predict.make_parser(), predict.PredictSettings),
+    ):
+        parts += _command(parser, settings)
+    return "\n\n".join(parts) + "\n"
+
+
+def _command(parser: Parser, settings: type[Any]) -> Iterator[str]:
+    yield f"## python {parser.prog}"
+    yield str(parser.description)
+    rows = ["| flag | meaning |", "|-|-|"]
+    for part, declared in flags_of(settings):
+        if declared.group is not None:
+            rows.append(f"| **{declared.group}** | |")
+        rows.append(_row(part, declared))
+    yield "\n".join(rows)
+    if parser.epilog:
+        yield str(parser.epilog)
+
+
+def _row(part: Field[Any], declared: Flag) -> str:
+    name = declared.name if declared.metavar is None else f"{declared.name} {declared.metavar}"
+    text = f"| `{name}` | {help_text(part, declared)} |"
+    return text.replace("auto|N", "auto\\|N")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
