@@ -1,8 +1,9 @@
-"""Feed whole epochs of uint8 images from NumPy into TensorFlow, batched and cast in its graph."""
+"""Images and labels in the form that a model takes: batches of augmented epochs, or arrays."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -11,6 +12,8 @@ from search.data.split import Split
 from search.training.augmentation import augment
 
 _VALIDATION_BATCH: Final = 500
+# Base classes of Keras' losses, which do not say what labels a loss takes.
+_LOSS_BASES: Final = ("loss", "lossfunctionwrapper", "kerassaveable")
 
 
 def training_batches(
@@ -20,25 +23,26 @@ def training_batches(
     rng: np.random.Generator,
     classes: int | None = None,
 ) -> Any:
-    """Give batches of one epoch; each pass over the result is another epoch.
+    """Return the batches of an epoch; each pass over them is another epoch.
 
-    The images left over when the batches are full sit out that epoch; each epoch's order is drawn
-    anew, so they are others each time.
+    An epoch leaves out the images that do not fill a batch. Each epoch is shuffled again, so these
+    are different images each time. A whole epoch travels from NumPy to TensorFlow as uint8, and is
+    batched and cast there.
 
     Args:
         split: Its training part is used.
         batch_size: At most the number of training images.
-        augmentation: As `augment` takes it.
-        rng: Source of all that is random.
-        classes: Number of them, for one-hot labels; None: whole numbers.
+        augmentation: One of `spaces.training.AUGMENTATIONS`.
+        rng: Source of everything random.
+        classes: Number of classes, for one-hot labels; None: integer labels.
 
     Returns:
         A `tf.data.Dataset` of (batch, 28, 28, 1) float32 in [0, 1] and (batch,) int32 or (batch,
         classes) float32.
     """
     steps = len(split.train_labels) // batch_size
-    # Each image is mirrored in every other epoch: any two epochs in a row show it both ways, where
-    # tossing a coin each time would show half of the images the same way twice.
+    # Each image is mirrored in every other epoch: any two consecutive epochs show it both ways,
+    # while independent draws would show half of the images the same way twice.
     # Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU".
     mirrored = rng.random(len(split.train_labels)) < 0.5
 
@@ -65,7 +69,7 @@ def training_batches(
 
 
 def validation_batches(split: Split, classes: int | None = None) -> Any:
-    """Give the validation part in its own order, as `training_batches` gives its batches."""
+    """Return the validation part in its own order, in batches like those of `training_batches`."""
     return (
         tf.data.Dataset.from_tensor_slices((split.val_images[..., None], split.val_labels))
         .batch(_VALIDATION_BATCH)
@@ -76,8 +80,32 @@ def validation_batches(split: Split, classes: int | None = None) -> Any:
 
 def _to_model_input(classes: int | None) -> Callable[[Any, Any], tuple[Any, Any]]:
     def convert(images: Any, labels: Any) -> tuple[Any, Any]:
-        whole = tf.cast(labels, tf.int32)
-        wanted = whole if classes is None else tf.one_hot(whole, classes)
-        return tf.cast(images, tf.float32) * (1 / 255), wanted
+        integers = tf.cast(labels, tf.int32)
+        targets = integers if classes is None else tf.one_hot(integers, classes)
+        return tf.cast(images, tf.float32) * (1 / 255), targets
 
     return convert
+
+
+def model_images(images: Bytes) -> Any:
+    """Convert (n, 28, 28) uint8 images to (n, 28, 28, 1) float32 in [0, 1]."""
+    return images[..., np.newaxis].astype(np.float32) / 255
+
+
+def labels_for(model: keras.Model, labels: Bytes) -> Any:
+    """Convert labels to the form that the model's loss takes: int32, or one-hot float32."""
+    if not takes_one_hot(model):
+        return labels.astype(np.int32)
+    return keras.utils.to_categorical(labels, model.output_shape[-1])
+
+
+def takes_one_hot(model: keras.Model) -> bool:
+    """Tell whether a model is compiled with one of Keras' losses that take one-hot labels."""
+    loss: Any = getattr(model, "loss", None) if model.compiled else None
+    if isinstance(loss, str):
+        return "sparse" not in loss.lower()
+    # A loss is a function, or an object whose class may be derived from one of Keras'.
+    kinds = [loss] if hasattr(loss, "__name__") else type(loss).__mro__
+    names = [kind.__name__.lower() for kind in kinds if kind.__module__.startswith("keras.")]
+    losses = [name for name in names if name not in _LOSS_BASES]
+    return bool(losses) and "sparse" not in losses[0]

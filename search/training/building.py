@@ -1,8 +1,11 @@
-"""Build the model that hyperparameters describe, in a space of ours or of a user's."""
+"""Build the model of a trial, in any space, and find out how the space wants it trained."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import keras
+import keras_tuner
 
 from search.training.hyperparameters import TrialHyperParameters
 from spaces import Space
@@ -14,11 +17,7 @@ IMAGE_SHAPE: Final = (28, 28, 1)
 def build_for_training(
     space: Space, hp: TrialHyperParameters
 ) -> tuple[keras.Model, TrainingConfig]:
-    """Ask the space for its model, with its weights made, and for how to train it.
-
-    Args:
-        space: Any space.
-        hp: Answers its questions.
+    """Build a trial's model with its weights, and its training configuration.
 
     Raises:
         TypeError: `build` returned something that is not a model.
@@ -26,20 +25,22 @@ def build_for_training(
     model, config = ask_space(space, hp)
     if not model.built:
         model.build((None, *IMAGE_SHAPE))
-    if config is not None:
-        return model, config
-    return model, TrainingConfig.from_values(_obeyed(hp.values, compiled=model.compiled))
+    if config is None:
+        # A compiled model may use the other names for hyperparameters with another meaning.
+        used = {"batch_size"} & set(hp.values) if model.compiled else set(hp.values)
+        config = TrainingConfig.from_values({name: hp.values[name] for name in used})
+    return model, config
 
 
 def ask_space(space: Space, hp: Any) -> tuple[keras.Model, TrainingConfig | None]:
-    """Let the space ask all its questions.
+    """Let a space ask for all its hyperparameters.
 
     Args:
         space: Any space.
-        hp: KerasTuner's `HyperParameters`, or like them.
+        hp: KerasTuner's `HyperParameters`, or an object with its interface.
 
     Returns:
-        Its model, and how to train it if it says that by itself.
+        The model, and its training configuration if the space defines one.
 
     Raises:
         TypeError: `build` returned something that is not a model.
@@ -52,6 +53,18 @@ def ask_space(space: Space, hp: Any) -> tuple[keras.Model, TrainingConfig | None
     return model, space.training(hp) if hasattr(space, "training") else None
 
 
-def _obeyed(values: dict[str, Any], *, compiled: bool) -> dict[str, Any]:
-    # A model that its space compiles may use the other names for things of its own.
-    return {name: values[name] for name in values if not compiled or name == "batch_size"}
+def own_fit(space: Space, hp: Any) -> Callable[..., Any] | None:
+    """Return the training that a space defines itself: an overridden `HyperModel.fit`.
+
+    Args:
+        space: Any space.
+        hp: The trial's hyperparameters; `fit` may ask for more.
+
+    Returns:
+        A function of the model and of the arguments of `keras.Model.fit`; None without such a
+        method.
+    """
+    fit = getattr(space, "fit", None)
+    if fit is None or getattr(type(space), "fit", None) is keras_tuner.HyperModel.fit:
+        return None
+    return partial(fit, hp)

@@ -1,31 +1,53 @@
-"""Train one model on one split: fast on the CPU, repeatable, and stoppable after any epoch."""
+"""Train one model on one split: fast, reproducible, and stoppable after any epoch."""
 
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from enum import Enum
+from typing import Any, Final, NoReturn
 
 import keras
 import numpy as np
 
 from search.data.split import Split
-from search.training.batches import training_batches, validation_batches
+from search.errors import SearchError
+from search.training.batches import (
+    labels_for,
+    model_images,
+    takes_one_hot,
+    training_batches,
+    validation_batches,
+)
 from search.training.fast_layers import fast_layers
 from search.training.hardware import Precision
 from search.training.optimizers import compile_model
-from search.training.own_fit import Fit, run_own_fit, takes_one_hot
-from search.training.watching import Ending, EndTraining, EpochWatcher, OnEpoch
 from search.training.weights import WeightAverage, pack_checkpoint, unpack_checkpoint
 from spaces.training import TrainingConfig
+
+OnEpoch = Callable[[int, dict[str, float]], bool]
+Fit = Callable[..., Any]
+_MUST_BE_FINITE: Final = ("loss", "val_loss", "val_accuracy")
+
+
+class Ending(Enum):
+    """How a training ended."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped by on_epoch"
+    NON_FINITE_LOSS = "non-finite loss"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of a training; the default is all of it.
+    """A part of a training; by default all of it.
 
     Args:
-        initial_epoch: So many epochs are in `checkpoint` already; 0 without one.
-        epochs: It ends after this one, counted from the very first; None: after `max_epochs`.
-        checkpoint: What the part before it left; None: it is the first.
-        keep_checkpoint: Whether another part follows.
+        initial_epoch: Epochs that `checkpoint` has been trained for; 0 without one.
+        epochs: Last epoch of this part, counted from the start of the training; None:
+            `max_epochs`.
+        checkpoint: Of the previous part; None for the first part.
+        keep_checkpoint: Whether to return a checkpoint for another part.
     """
 
     initial_epoch: int = 0
@@ -39,17 +61,17 @@ WHOLE: Final = Part()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """What came of one training.
+    """Result of one training.
 
     Args:
         history: One entry for each finished epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`,
-            `seconds` (the whole epoch) and `learning_rate` (at its end).
-        train_seconds: Time in training steps, the data pipeline included.
-        val_seconds: Time in validation.
-        images_per_second: Training images a second; the first epoch, in which TensorFlow compiles
-            the step, does not count when there are more.
-        ended: `complete`: all epochs are done; `stopped`: `on_epoch` said so; `non-finite loss`.
-        checkpoint: For another training to go on with, if it was asked for and nothing failed.
+            `seconds` (whole epoch) and `learning_rate` (at its end).
+        train_seconds: Wall time of training steps, data pipeline included.
+        val_seconds: Wall time of validation.
+        images_per_second: Training images per second, without the first epoch if there are more:
+            TensorFlow compiles the step in it.
+        ended: Why there are no more epochs.
+        checkpoint: For the next part; None unless it was asked for and the training is complete.
     """
 
     history: list[dict[str, float]]
@@ -61,14 +83,14 @@ class TrainingResult:
 
     @property
     def epochs(self) -> int:
-        """Number of epochs that this training finished."""
+        """Number of epochs in the history."""
         return len(self.history)
 
 
 def set_precision(precision: Precision) -> None:
-    """Choose the number format of all models built from now on; weights stay float32.
+    """Set the number format of models that are built from now on; weights stay float32.
 
-    `keras.backend.clear_session` forgets the choice: call this after it.
+    `keras.backend.clear_session` resets it: call this function afterwards.
     """
     keras.mixed_precision.set_global_policy(
         "mixed_bfloat16" if precision == "bfloat16" else "float32"
@@ -87,37 +109,36 @@ def train(
     part: Part = WHOLE,
     fit: Fit | None = None,
 ) -> TrainingResult:
-    """Train `model` in place.
+    """Train a model in place.
 
-    A model that is compiled already keeps its own loss, optimizer and metrics; it gets the labels
-    that its loss takes. Any other is trained as `config` says and is left uncompiled, so that
-    saving it gives a file that stock Keras loads. All that is random follows from `seed`, except
-    what the model drew when it was built: call `keras.utils.set_random_seed` before building.
+    A compiled model keeps its loss, optimizer and metrics, and gets labels in the form that its
+    loss needs. Other models are trained as `config` says and returned uncompiled, so that stock
+    Keras loads the files that they are saved to. Everything random follows from `seed`, except the
+    initial weights: call `keras.utils.set_random_seed` before you build the model.
 
     Args:
-        model: Built; takes (batch, 28, 28, 1) float32 in [0, 1], gives (batch, classes) logits.
-        config: Batch size and augmentation; for an uncompiled model also all the rest.
-        split: The images to train and to validate on.
-        max_epochs: Length of the learning-rate schedule, and of the training if nothing stops it.
+        model: Built; maps (batch, 28, 28, 1) float32 in [0, 1] to (batch, classes) logits.
+        config: Batch size and augmentation; everything else only for a model that is not compiled.
+        split: Images to train and to validate on.
+        max_epochs: Length of the learning-rate schedule, and of the training unless it is stopped.
         seed: 0 or more.
-        validate: Whether to score the validation part after each epoch; if not, the entries of the
-            history have no `val_...`.
+        on_epoch: Called after each epoch with its number (from 1) and its entry of the history;
+            returns whether to stop.
+        validate: Whether to validate after each epoch; without it the history has no `val_...`.
         part: Which epochs to train.
-        fit: The space's own training, from `own_fit`; the model stays as `build` made it, and of
-            `config` nothing counts.
-        on_epoch: Called after each epoch with its number from 1 and its entry of the history; True
-            stops the training.
+        fit: The training that the space itself defines, from `search.training.building.own_fit`;
+            `config` is then unused, and the model stays as `build` returned it.
 
     Raises:
-        SearchError: The training gives no validation accuracy.
-        ValueError: `max_epochs` is below 1.
+        SearchError: The training reports no validation accuracy.
+        ValueError: `max_epochs` is below 1, or the checkpoint is from a different model.
     """
     if max_epochs < 1:
         raise ValueError(f"train got max_epochs={max_epochs}; use 1 or more.")
     keras.utils.set_random_seed(seed)
-    rng = np.random.default_rng(seed)
     batch_size = min(config.batch_size, len(split.train_labels))
     steps = len(split.train_labels) // batch_size
+    last_epoch = part.epochs or max_epochs
     compiled_here = not model.compiled and fit is None
     if compiled_here:
         compile_model(model, config, total_steps=max_epochs * steps)
@@ -125,41 +146,34 @@ def train(
         on_epoch,
         validate=validate,
         initial_epoch=part.initial_epoch,
-        last_epoch=None if fit is None else part.epochs or max_epochs,
+        last_epoch=None if fit is None else last_epoch,
     )
     average = WeightAverage() if config.weight_averaging and fit is None else None
     if part.checkpoint is not None:
         unpack_checkpoint(part.checkpoint, model, average)
-    ended: Ending = "complete"
-    with fast_layers():
-        try:
+    ended = Ending.COMPLETE
+    try:
+        with fast_layers():
             if fit is not None:
-                run_own_fit(
-                    fit,
-                    model,
-                    split,
-                    watcher,
-                    initial_epoch=part.initial_epoch,
-                    epochs=part.epochs or max_epochs,
-                )
+                _run_own_fit(fit, model, split, watcher, part.initial_epoch, last_epoch)
             else:
                 classes = model.output_shape[-1] if takes_one_hot(model) else None
-                batches = training_batches(split, batch_size, config.augmentation, rng, classes)
+                rng = np.random.default_rng(seed)
                 model.fit(
-                    batches,
+                    training_batches(split, batch_size, config.augmentation, rng, classes),
                     initial_epoch=part.initial_epoch,
-                    epochs=part.epochs or max_epochs,
+                    epochs=last_epoch,
                     validation_data=validation_batches(split, classes) if validate else None,
                     callbacks=[watcher] if average is None else [average, watcher],
-                    shuffle=False,  # the batches come shuffled
+                    shuffle=False,  # the batches are shuffled already
                     verbose=0,
                 )
-        except EndTraining as end:
-            ended = end.reason
-        finally:
-            if compiled_here:
-                model.compiled = False
-    kept = part.keep_checkpoint and ended == "complete"
+    except EndTraining as end:
+        ended = end.reason
+    finally:
+        if compiled_here:
+            model.compiled = False
+    kept = part.keep_checkpoint and ended is Ending.COMPLETE
     checkpoint = pack_checkpoint(model, average) if kept else None
     if average is not None:
         average.apply()
@@ -172,3 +186,155 @@ def train(
         ended=ended,
         checkpoint=checkpoint,
     )
+
+
+def _run_own_fit(
+    fit: Fit,
+    model: keras.Model,
+    split: Split,
+    watcher: "EpochWatcher",
+    initial_epoch: int,
+    epochs: int,
+) -> None:
+    """Call a space's `fit` with the arguments that KerasTuner passes.
+
+    Raises:
+        SearchError: It neither called its callbacks nor returned its validation accuracy.
+        EndTraining: The watcher ended the training.
+    """
+    outcome = fit(
+        model,
+        model_images(split.train_images),
+        labels_for(model, split.train_labels),
+        validation_data=(model_images(split.val_images), labels_for(model, split.val_labels)),
+        epochs=epochs,
+        callbacks=[watcher],
+        verbose=0,
+        **({"initial_epoch": initial_epoch} if initial_epoch else {}),
+    )
+    if watcher.ending is not None:  # fit() caught the exception that ended it
+        raise EndTraining(watcher.ending)
+    if watcher.history:
+        return
+    logs: Any = outcome.history if isinstance(outcome, keras.callbacks.History) else outcome
+    values = np.ravel(logs.get("val_accuracy", [])) if isinstance(logs, Mapping) else np.empty(0)
+    if not values.size:
+        found = type(outcome).__name__
+        if isinstance(logs, Mapping):
+            found += f" with {', '.join(map(str, logs)) or 'nothing'}"
+        raise SearchError(
+            f"fit() called no callback's on_epoch_end and returned {found}. Call on_epoch_end "
+            "after each epoch with val_accuracy in its logs, or return {'val_accuracy': ...}."
+        )
+    watcher.record_late(values.tolist(), epochs)
+
+
+class EndTraining(BaseException):
+    """Ends a training from inside a callback.
+
+    `model.stop_training` is only a request, which training loops of users may ignore. The class is
+    not an `Exception`, so that code which handles errors does not catch it.
+    """
+
+    def __init__(self, reason: Ending) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
+    """Records and times each epoch, asks whether to stop after it, and ends a diverged training.
+
+    It also works in a training loop that calls nothing but `on_epoch_end`. A loop that continues
+    after it was ended is ended again at its next call.
+
+    Args:
+        on_epoch: See `train`.
+        validate: Whether each epoch must have a validation accuracy.
+        initial_epoch: Epochs that were done before.
+        last_epoch: End the training after this epoch; None: it ends without help.
+    """
+
+    def __init__(
+        self, on_epoch: OnEpoch, *, validate: bool, initial_epoch: int, last_epoch: int | None
+    ) -> None:
+        super().__init__()
+        self.history: list[dict[str, float]] = []
+        self.train_seconds: list[float] = []
+        self.val_seconds: list[float] = []
+        self.ending: Ending | None = None
+        self._on_epoch = on_epoch
+        self._validate = validate
+        self._initial_epoch = initial_epoch
+        self._last_epoch = last_epoch
+        self._began = time.perf_counter()
+        self._validation_began: float | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start the clock."""
+        self._stay_ended()
+        self._began = time.perf_counter()
+        self._validation_began = None
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """End a diverged training."""
+        self._stay_ended()
+        # The logged loss is the epoch's running mean, so it also covers the steps between calls.
+        if not math.isfinite(float((logs or {}).get("loss", 0.0))):
+            self._end(Ending.NON_FINITE_LOSS)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Note when training ended and validation began."""
+        if self._validation_began is None:
+            self._validation_began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Record the epoch; its number is counted here, since users' loops may count differently.
+
+        Raises:
+            SearchError: The logs contain no validation accuracy.
+            EndTraining: The training must not continue.
+        """
+        self._stay_ended()
+        now = time.perf_counter()
+        trained = self._validation_began or now
+        self.train_seconds.append(trained - self._began)
+        self.val_seconds.append(now - trained)
+        entry = {name: float(value) for name, value in (logs or {}).items()}
+        if self._validate and "val_accuracy" not in entry:
+            raise SearchError(
+                f"the training logs {', '.join(sorted(entry)) or 'nothing'}, but val_accuracy is "
+                "needed. Compile the model with metrics=['accuracy'], or leave it uncompiled; if "
+                "the space has a fit(), pass val_accuracy to its callbacks' on_epoch_end."
+            )
+        if not all(math.isfinite(entry.get(name, 0.0)) for name in _MUST_BE_FINITE):
+            self._end(Ending.NON_FINITE_LOSS)
+        entry["seconds"] = now - self._began
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is not None:
+            entry["learning_rate"] = float(optimizer.learning_rate)
+        self.history.append(entry)
+        self._began, self._validation_began = now, None
+        reached = self._initial_epoch + len(self.history)
+        if self._on_epoch(reached, dict(entry)):
+            self._end(Ending.STOPPED)
+        if reached == self._last_epoch:
+            self._end(Ending.COMPLETE)
+
+    def record_late(self, values: Sequence[float], epochs: int) -> None:
+        """Record a training that reported its validation accuracies only at its end.
+
+        Args:
+            values: Of the last epochs.
+            epochs: Number of the last epoch.
+        """
+        self._initial_epoch = max(self._initial_epoch, epochs - len(values))
+        for value in values[-epochs:]:
+            self.on_epoch_end(0, {"val_accuracy": value})
+
+    def _end(self, reason: Ending) -> NoReturn:
+        self.ending = reason
+        raise EndTraining(reason)
+
+    def _stay_ended(self) -> None:
+        if self.ending is not None:
+            raise EndTraining(self.ending)

@@ -142,9 +142,9 @@ class KerasTrainer:
             return Failed(reason=one_line(error, typed=True), traceback=traceback.format_exc())
 
     def _build_and_train(self, order: Train, started: float) -> Trained | Failed:
+        from search.training.building import own_fit
         from search.training.learning_curve import draw_learning_curve
-        from search.training.loop import Part, train
-        from search.training.own_fit import own_fit
+        from search.training.loop import Ending, Part, train
 
         answers: dict[str, Any] = {}
 
@@ -177,9 +177,9 @@ class KerasTrainer:
             fit=own_fit(self._space, hp),
         )
         cpu_seconds = time.process_time() - cpu_started
-        if result.ended == "non-finite loss":
+        if result.ended is Ending.NON_FINITE_LOSS:
             failed_in = order.initial_epoch + result.epochs + 1
-            return Failed(reason=f"non-finite loss in epoch {failed_in}")
+            return Failed(reason=f"{result.ended.value} in epoch {failed_in}")
         return Trained(
             epochs=result.epochs,
             seconds=time.monotonic() - started,

@@ -63,7 +63,7 @@ def test_a_fit_that_says_nothing_is_told_what_is_wanted(tmp_path: Path, small_da
     ran = run(tmp_path, small_data, *QUICK, *flags)
     assert ran.returncode == 2
     said = ran.stderr.splitlines()[-1]
-    assert "fit() called no callback's on_epoch_end and returned float; call it after each" in said
+    assert "fit() called no callback's on_epoch_end and returned float. Call on_epoch_end" in said
 
 
 def test_models_that_their_space_refuses_are_failed_trials(

@@ -14,7 +14,7 @@ import pytest
 from search.data.files import find_data
 from search.data.split import SplitSizes, load_split
 from search.errors import DataError, SearchError
-from search.training.loop import set_precision, train
+from search.training.loop import Ending, set_precision, train
 from spaces.training import TrainingConfig
 
 CONFIG = TrainingConfig(learning_rate=0.01, batch_size=32)
@@ -61,7 +61,7 @@ def values(result):
 def test_a_small_model_learns(split, precision):
     set_precision(precision)
     result = train(build(), CONFIG, split, max_epochs=4, seed=1, on_epoch=go_on)
-    assert result.ended == "complete"
+    assert result.ended is Ending.COMPLETE
     assert result.epochs == 4
     assert result.history[-1]["val_accuracy"] > 0.9
     assert set(result.history[0]) == {
@@ -134,7 +134,7 @@ def test_the_callback_stops_the_training_and_sees_every_epoch(split):
         return epoch == 2
 
     result = train(build(), CONFIG, split, max_epochs=9, seed=1, on_epoch=stop_after_two)
-    assert result.ended == "stopped"
+    assert result.ended is Ending.STOPPED
     assert seen == [(n, entry["val_accuracy"]) for n, entry in enumerate(result.history, 1)]
     assert len(seen) == 2
 
@@ -153,7 +153,7 @@ def test_a_diverging_training_ends_early(split):
     result = train(
         build(), config, split, max_epochs=3, seed=1, on_epoch=lambda *_: bool(asked.append(1))
     )
-    assert result.ended == "non-finite loss"
+    assert result.ended is Ending.NON_FINITE_LOSS
     assert result.history == []
     assert not asked
 
@@ -165,7 +165,7 @@ def test_a_diverged_validation_ends_early(split):
 
     model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10), Overflow()])
     result = train(model, CONFIG, split, max_epochs=3, seed=1, on_epoch=go_on)
-    assert result.ended == "non-finite loss"
+    assert result.ended is Ending.NON_FINITE_LOSS
 
 
 def test_a_compiled_model_keeps_its_own_compilation(split):
@@ -186,7 +186,7 @@ def test_a_compiled_model_keeps_its_own_compilation(split):
 def test_a_compiled_model_needs_an_accuracy_metric(split):
     model = build()
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    with pytest.raises(SearchError, match=r"logs loss, val_loss; val_accuracy is needed.*metrics="):
+    with pytest.raises(SearchError, match=r"logs loss, val_loss, but val_accuracy.*metrics="):
         train(model, CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on)
 
 
@@ -239,7 +239,7 @@ def test_real_images_are_learnt():
 
 def test_without_validation_nothing_of_it_is_recorded(split):
     result = train(build(), CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on, validate=False)
-    assert result.ended == "complete"
+    assert result.ended is Ending.COMPLETE
     assert set(result.history[0]) == {"loss", "accuracy", "seconds", "learning_rate"}
     with_it = train(build(), CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on)
     for entry, other in zip(values(result), values(with_it), strict=True):
