@@ -21,7 +21,7 @@ def training_batches(
     batch_size: int,
     augmentation: str,
     rng: np.random.Generator,
-    classes: int | None = None,
+    classes: int | None,
 ) -> Any:
     """Return the batches of an epoch; each pass over them is another epoch.
 
@@ -34,7 +34,8 @@ def training_batches(
         batch_size: At most the number of training images.
         augmentation: One of `spaces.training.AUGMENTATIONS`.
         rng: Source of everything random.
-        classes: Number of classes, for one-hot labels; None: integer labels.
+        classes: From `one_hot_classes`: number of classes, for one-hot labels; None: integer
+            labels.
 
     Returns:
         A `tf.data.Dataset` of (batch, 28, 28, 1) float32 in [0, 1] and (batch,) int32 or (batch,
@@ -68,7 +69,7 @@ def training_batches(
     )
 
 
-def validation_batches(split: Split, classes: int | None = None) -> Any:
+def validation_batches(split: Split, classes: int | None) -> Any:
     """Return the validation part in its own order, in batches like those of `training_batches`."""
     return (
         tf.data.Dataset.from_tensor_slices((split.val_images[..., None], split.val_labels))
@@ -94,13 +95,21 @@ def model_images(images: Bytes) -> Any:
 
 def labels_for(model: keras.Model, labels: Bytes) -> Any:
     """Convert labels to the form that the model's loss takes: int32, or one-hot float32."""
-    if not takes_one_hot(model):
-        return labels.astype(np.int32)
-    return keras.utils.to_categorical(labels, model.output_shape[-1])
+    classes = one_hot_classes(model)
+    return (
+        labels.astype(np.int32) if classes is None else keras.utils.to_categorical(labels, classes)
+    )
 
 
-def takes_one_hot(model: keras.Model) -> bool:
-    """Tell whether a model is compiled with one of Keras' losses that take one-hot labels."""
+def one_hot_classes(model: keras.Model) -> int | None:
+    """Return the width of a built model's output if its loss takes one-hot labels, else None."""
+    if not _takes_one_hot(model):
+        return None
+    # Not model.output_shape: subclassed models have none.
+    return int(model.compute_output_spec(keras.KerasTensor((None, 28, 28, 1))).shape[-1])
+
+
+def _takes_one_hot(model: keras.Model) -> bool:
     loss: Any = getattr(model, "loss", None) if model.compiled else None
     if isinstance(loss, str):
         return "sparse" not in loss.lower()

@@ -15,7 +15,7 @@ from search.errors import SearchError
 from search.training.batches import (
     labels_for,
     model_images,
-    takes_one_hot,
+    one_hot_classes,
     training_batches,
     validation_batches,
 )
@@ -157,7 +157,7 @@ def train(
             if fit is not None:
                 _run_own_fit(fit, model, split, watcher, part.initial_epoch, last_epoch)
             else:
-                classes = model.output_shape[-1] if takes_one_hot(model) else None
+                classes = one_hot_classes(model)
                 rng = np.random.default_rng(seed)
                 model.fit(
                     training_batches(split, batch_size, config.augmentation, rng, classes),

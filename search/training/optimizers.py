@@ -13,7 +13,7 @@ _STEPS_PER_EXECUTION: Final = 32
 
 
 def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: int) -> None:
-    """Compile a built model for integer labels and logits.
+    """Compile a built model for one-hot labels and logits.
 
     Args:
         model: Compiled in place.
@@ -28,7 +28,9 @@ def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: in
     )
     model.compile(
         optimizer=optimizer,
-        loss=SmoothedCrossEntropy(config.label_smoothing),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=config.label_smoothing
+        ),
         metrics=["accuracy"],
         steps_per_execution=_STEPS_PER_EXECUTION,
     )
@@ -61,30 +63,6 @@ def _learning_rate(config: TrainingConfig, total_steps: int) -> Any:
             return OneCycle(config.learning_rate, total_steps)
         case _:
             return config.learning_rate
-
-
-class SmoothedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
-    """Cross-entropy from logits (batch, classes) and integer labels (batch,) or (batch, 1).
-
-    Args:
-        smoothing: Share of the target that is spread over all classes; in [0, 1).
-
-    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7.
-    """
-
-    def __init__(self, smoothing: float) -> None:
-        super().__init__(name="cross_entropy")
-        self.smoothing = smoothing
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        labels = keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32")
-        loss = keras.ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
-        if self.smoothing:
-            uniform = keras.ops.mean(
-                keras.ops.logsumexp(y_pred, axis=-1, keepdims=True) - y_pred, axis=-1
-            )
-            loss = (1 - self.smoothing) * loss + self.smoothing * uniform
-        return loss
 
 
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]

@@ -33,7 +33,7 @@ def test_two_epochs_in_a_row_show_each_image_both_ways(images):
     split = Split(
         train_images=images, train_labels=labels, val_images=images[:1], val_labels=labels[:1]
     )
-    batches = training_batches(split, 100, "flip", np.random.default_rng(1))
+    batches = training_batches(split, 100, "flip", np.random.default_rng(1), None)
     shown = [
         {
             np.round(image * 255).astype(np.uint8).tobytes()

@@ -163,7 +163,14 @@ def test_a_diverged_validation_ends_early(split):
         def call(self, inputs, training=False):
             return inputs if training else inputs * float("nan")
 
-    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10), Overflow()])
+    model = keras.Sequential(
+        [
+            keras.layers.Input((28, 28, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10),
+            Overflow(),
+        ]
+    )
     result = train(model, CONFIG, split, max_epochs=3, seed=1, on_epoch=go_on)
     assert result.ended is Ending.NON_FINITE_LOSS
 
@@ -181,6 +188,25 @@ def test_a_compiled_model_keeps_its_own_compilation(split):
     assert model.compiled
     assert result.history[-1]["learning_rate"] == pytest.approx(0.003)
     assert int(optimizer.iterations) == 2 * (500 // 32)
+
+
+@pytest.mark.parametrize("loss", [None, "categorical_crossentropy"])
+def test_a_subclassed_model_is_trained(split, loss):
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+
+        def call(self, inputs):
+            logits = self.network(inputs)
+            return keras.ops.softmax(logits) if loss else logits
+
+    model = Subclassed()
+    model.build((None, 28, 28, 1))
+    if loss:
+        model.compile(loss=loss, metrics=["accuracy"])
+    result = train(model, CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on)
+    assert result.history[0]["val_accuracy"] > 0.2
 
 
 def test_a_compiled_model_needs_an_accuracy_metric(split):
