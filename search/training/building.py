@@ -24,7 +24,7 @@ def build_for_training(
     """
     model, config = ask_space(space, hp)
     if not model.built:
-        model.build((None, *IMAGE_SHAPE))
+        model(keras.Input(IMAGE_SHAPE))  # model.build() leaves a subclassed model without weights
     if config is None:
         # A compiled model may use the other names for hyperparameters with another meaning.
         used = {"batch_size"} & set(hp.values) if model.compiled else set(hp.values)
