@@ -1,1 +1,1 @@
-"""The images: files, formats, and the split into training and validation parts."""
+"""Read the images: files, formats, and the split into training and validation parts."""

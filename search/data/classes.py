@@ -1,4 +1,4 @@
-"""What the ten labels of Fashion-MNIST stand for."""
+"""The classes of Fashion-MNIST."""
 
 from typing import Final
 
@@ -15,5 +15,5 @@ CLASS_NAMES: Final = (
     "Bag",
     "Ankle boot",
 )
-# What `search.data.files.fingerprint` says of the official training files.
+# `search.data.files.fingerprint` of the official training files.
 FASHION_MNIST: Final = "3e570ece69df61ebe2cddb32173b58e9"

@@ -1,4 +1,4 @@
-"""Find, download, check and read files in MNIST format; a search names the training files only."""
+"""Find, download, check and read files in MNIST format; a search opens the training files only."""
 
 import gzip
 import hashlib
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search.errors import DataError
+from search.files import write_atomically
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -29,21 +30,21 @@ _IDX_MAGIC: Final = {1: 2049, 3: 2051}
 
 
 def find_data(data_dir: Path | None = None) -> Path:
-    """Find the folder with the training files; download them where there is none.
+    """Return the folder of the training files, downloading them if there are none.
 
-    Looks at `data_dir`, else the environment variable FASHION_MNIST_DIR, else
-    `../shared/fashion-mnist` beside the checkout, else the Keras cache. The first two are a choice
-    and never replaced by another place.
+    The folder is `data_dir`, the environment variable FASHION_MNIST_DIR, `../shared/fashion-mnist`
+    beside the checkout or the Keras cache, in this order. One of the first two that is given must
+    hold the files: there is no fallback.
 
     Raises:
-        DataError: The chosen folder lacks a file, or there is no data and no way to download it.
+        DataError: The given folder lacks a file, or there are no files and the download failed.
     """
-    for chosen, origin in (
+    for given, origin in (
         (data_dir, "the data folder"),
         (os.environ.get("FASHION_MNIST_DIR"), "FASHION_MNIST_DIR"),
     ):
-        if chosen:
-            folder = Path(chosen).expanduser()
+        if given:
+            folder = Path(given).expanduser()
             if missing := _missing(folder):
                 raise DataError(
                     f"{origin} {folder} has no {missing[0]}. "
@@ -58,21 +59,11 @@ def find_data(data_dir: Path | None = None) -> Path:
             download(name, cache)
     except OSError as error:
         raise DataError(
-            f"no Fashion-MNIST in {SHARED_FOLDER} nor {cache}, and downloading {DOWNLOAD_URL} "
-            f"failed ({error}). Set FASHION_MNIST_DIR to a folder with {IMAGES_FILE} and "
-            f"{LABELS_FILE}."
+            f"Fashion-MNIST is neither in {SHARED_FOLDER} nor in {cache}, and the download from "
+            f"{DOWNLOAD_URL} failed ({error}). Set FASHION_MNIST_DIR to a folder with "
+            f"{IMAGES_FILE} and {LABELS_FILE}."
         ) from error
     return cache
-
-
-def fingerprint(directory: Path) -> str:
-    """Name the data by content: the MD5 over the two training files' MD5s.
-
-    Raises:
-        DataError: A file is missing or is not what it should be.
-    """
-    sums = "".join(_checked(directory, name)[1] for name in (IMAGES_FILE, LABELS_FILE))
-    return hashlib.md5(sums.encode()).hexdigest()
 
 
 def _missing(folder: Path) -> list[str]:
@@ -80,24 +71,79 @@ def _missing(folder: Path) -> list[str]:
 
 
 def keras_cache() -> Path:
-    """The folder in which Keras keeps this data set."""
+    """Return the folder in which Keras caches Fashion-MNIST."""
     keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     return keras_home / "datasets" / "fashion-mnist"
 
 
 def download(name: str, folder: Path) -> None:
-    """Fetch an official file.
+    """Download an official file.
 
     Raises:
         OSError: There is no network, or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with urllib.request.urlopen(DOWNLOAD_URL + name, timeout=60) as response:
-        content = response.read()
-    partial = folder / f".{name}.{os.getpid()}"
-    partial.write_bytes(content)
-    # Whoever sees the file sees all of it, also when two searches start at once.
-    partial.replace(folder / name)
+        write_atomically(folder / name, response.read())
+
+
+def fingerprint(directory: Path) -> str:
+    """Return an identifier of the data: the MD5 over the MD5s of the two training files.
+
+    Raises:
+        DataError: A file is missing, or its MD5 is not the expected one.
+    """
+    sums = "".join(_checked(directory, name)[1] for name in (IMAGES_FILE, LABELS_FILE))
+    return hashlib.md5(sums.encode()).hexdigest()
+
+
+def read_idx(directory: Path, name: str, *, dimensions: int) -> Bytes:
+    """Read a gzipped IDX file of unsigned bytes after checking its MD5.
+
+    Args:
+        directory: Folder of the file.
+        name: File name.
+        dimensions: 3 for images, 1 for labels.
+
+    Raises:
+        DataError: The file is missing, its MD5 is not the expected one, or its format is wrong.
+
+    Source: the description of the format on yann.lecun.com/exdb/mnist.
+    """
+    path, header = directory / name, 4 * (1 + dimensions)
+    packed, _ = _checked(directory, name)
+    try:
+        content = gzip.decompress(packed)
+        magic, *shape = struct.unpack(f">{1 + dimensions}I", content[:header])
+    except (OSError, EOFError, struct.error) as error:
+        raise DataError(
+            f"{path} is not a gzipped IDX file ({error}). Download it again."
+        ) from error
+    size = int(np.prod(shape, dtype=np.int64))
+    if magic != _IDX_MAGIC[dimensions] or size != len(content) - header:
+        raise DataError(
+            f"{path} has IDX magic {magic}, shape {tuple(shape)} and {len(content) - header} bytes "
+            f"of data; expected magic {_IDX_MAGIC[dimensions]} and one byte for each pixel or "
+            "label. Download it again."
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _checked(directory: Path, name: str) -> tuple[bytes, str]:
+    """Return the content and the MD5 of a file, whose MD5 is the expected one."""
+    path = directory / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path} ({error.strerror}). Download it again.") from error
+    found, expected = hashlib.md5(content).hexdigest(), _expected_md5(directory, name)
+    if found != expected:
+        raise DataError(
+            f"{path} has MD5 {found}; expected {expected}. If it is damaged, delete it and "
+            "download it again; if it is another data set in MNIST format, put an MD5SUMS file "
+            "beside it."
+        )
+    return content, found
 
 
 def _expected_md5(directory: Path, name: str) -> str:
@@ -109,54 +155,6 @@ def _expected_md5(directory: Path, name: str) -> str:
         if listed.lstrip(" *") == name:
             return md5.lower()
     raise DataError(
-        f"{sums} has no line for {name}. Add one (md5sum {name} >> MD5SUMS) or delete MD5SUMS to "
+        f"{sums} has no line for {name}. Add one (md5sum {name} >> MD5SUMS), or delete MD5SUMS to "
         "check against the official Fashion-MNIST."
     )
-
-
-def _checked(directory: Path, name: str) -> tuple[bytes, str]:
-    """Read a file; return its content and MD5, having compared it with the expected one."""
-    path = directory / name
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path} ({error.strerror}). Fetch the file again.") from error
-    found, expected = hashlib.md5(content).hexdigest(), _expected_md5(directory, name)
-    if found != expected:
-        raise DataError(
-            f"{path} has MD5 {found}; expected {expected}. It is damaged or another data set: "
-            "delete it and fetch it again, or put an MD5SUMS file beside another MNIST-format set."
-        )
-    return content, found
-
-
-def read_idx(directory: Path, name: str, *, dimensions: int) -> Bytes:
-    """Read a gzipped IDX file of unsigned bytes, once its MD5 is found right.
-
-    Args:
-        directory: Folder of the file.
-        name: Of the file.
-        dimensions: 3 for images, 1 for labels.
-
-    Raises:
-        DataError: The file is missing, damaged, wrong, or not in this format.
-
-    Source: the format's description on yann.lecun.com/exdb/mnist.
-    """
-    path, header = directory / name, 4 * (1 + dimensions)
-    packed, _ = _checked(directory, name)
-    try:
-        content = gzip.decompress(packed)
-        magic, *shape = struct.unpack(f">{1 + dimensions}I", content[:header])
-    except (OSError, EOFError, struct.error) as error:
-        raise DataError(
-            f"{path} is no gzipped IDX file ({error}). Fetch the file again."
-        ) from error
-    size = int(np.prod(shape, dtype=np.int64))
-    if magic != _IDX_MAGIC[dimensions] or size != len(content) - header:
-        raise DataError(
-            f"{path} has IDX magic {magic} and shape {tuple(shape)} over {len(content) - header} "
-            f"bytes; expected magic {_IDX_MAGIC[dimensions]} and as many bytes as the shape holds. "
-            "Fetch the file again."
-        )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

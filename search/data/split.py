@@ -62,7 +62,7 @@ class Split:
             ):
                 raise DataError(
                     f"Split.{part}_images is {images.dtype}{images.shape} with labels "
-                    f"{labels.dtype}{labels.shape}; use uint8 (n, 28, 28) and (n,), n at least 1."
+                    f"{labels.dtype}{labels.shape}; expected uint8 (n, 28, 28) and (n,), n >= 1."
                 )
 
 
@@ -84,8 +84,8 @@ def load_split(directory: Path, sizes: SplitSizes) -> Split:
     labels = read_idx(directory, LABELS_FILE, dimensions=1)
     if images.shape[1:] != (28, 28) or len(images) != len(labels):
         raise DataError(
-            f"{directory} has images {images.shape} and labels {labels.shape}; "
-            "they must be (n, 28, 28) and (n,). Fetch both files again."
+            f"{directory} has images of shape {images.shape} and labels of shape {labels.shape}; "
+            "expected (n, 28, 28) and (n,). Download both files again."
         )
     # RandomState, not Generator: NumPy promises that its stream never changes.
     order = np.random.RandomState(_SPLIT_SEED).permutation(len(labels))

@@ -1,4 +1,4 @@
-"""KerasTuner's `HyperParameters`, answered by whoever runs the trial: any `build(hp)` runs here."""
+"""KerasTuner's `HyperParameters` over Optuna's distributions, so that any `build(hp)` runs here."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +18,15 @@ _REVERSED = "~reversed"
 
 
 class TrialHyperParameters(keras_tuner.HyperParameters):  # type: ignore[misc]
-    """The hyperparameters of one trial, each asked for when the space first names it.
+    """The hyperparameters of one trial; each is suggested when `build` first names it.
+
+    KerasTuner has no public way to decide a value when it is declared, hence `_register`.
 
     Args:
-        suggest: Gives the value of a name under a distribution.
+        suggest: Returns a value for a name and a distribution.
+
+    Attributes:
+        fixed: Values of `Fixed` hyperparameters by name.
     """
 
     def __init__(self, suggest: Suggest) -> None:
@@ -47,10 +52,10 @@ class TrialHyperParameters(keras_tuner.HyperParameters):  # type: ignore[misc]
 
 
 def value_of(suggest: Suggest, hyperparameter: Any) -> Any:
-    """Ask for the value of one of KerasTuner's hyperparameters in terms of Optuna's distributions.
+    """Return the value of one of KerasTuner's hyperparameters, suggested from a distribution.
 
     Args:
-        suggest: Gives the value of a name under a distribution.
+        suggest: Returns a value for a name and a distribution.
         hyperparameter: One of `keras_tuner.engine.hyperparameters`, active and not `Fixed`.
     """
     name = hyperparameter.name
@@ -61,7 +66,7 @@ def value_of(suggest: Suggest, hyperparameter: Any) -> Any:
     whole = isinstance(hyperparameter, kinds.Int)
     low, high, step = hyperparameter.min_value, hyperparameter.max_value, hyperparameter.step
     if hyperparameter.sampling != "linear" and step:
-        # A multiplicative grid, which Optuna has no numeric distribution for.
+        # Optuna has no numeric distribution for a multiplicative grid.
         values = [int(value) if whole else float(value) for value in hyperparameter.values]
         return suggest(name, CategoricalDistribution(values))
     if hyperparameter.sampling == "reverse_log":
@@ -71,21 +76,21 @@ def value_of(suggest: Suggest, hyperparameter: Any) -> Any:
     if step and whole:
         high = low + (high - low) // step * step
     elif step:
-        # Optuna cuts a range that is no multiple of its step, and 0.5 // 0.05 is 9: rounding errors
-        # must not cut more than that.
+        # Optuna cuts a range that is not a multiple of its step. Cut it here, tolerant of rounding:
+        # 0.5 // 0.05 is 9.
         high = round(low + math.floor((high - low) / step + 1e-9) * step, 10)
     return suggest(name, _numeric(whole, low, high, step=step))
 
 
 def to_params(values: Mapping[str, Any], space: Sequence[Any]) -> dict[str, Any]:
-    """KerasTuner's values of a configuration in Optuna's terms.
+    """Convert a configuration from KerasTuner's values to Optuna's parameters.
 
     Args:
-        values: By name.
+        values: Values by name.
         space: KerasTuner's hyperparameters.
 
     Returns:
-        Parameters, as `value_of` names them and asks for them; without those that are fixed.
+        Values by the names that `value_of` suggests; without `Fixed` hyperparameters.
     """
     params: dict[str, Any] = {}
 
@@ -110,14 +115,14 @@ def to_params(values: Mapping[str, Any], space: Sequence[Any]) -> dict[str, Any]
 
 
 def to_values(params: Mapping[str, Any], space: Sequence[Any]) -> dict[str, Any]:
-    """Optuna's parameters of a configuration in KerasTuner's terms.
+    """Convert a configuration from Optuna's parameters to KerasTuner's values.
 
     Args:
-        params: As `to_params` gives them.
+        params: From `to_params`.
         space: KerasTuner's hyperparameters, parents before children.
 
     Returns:
-        The values of those that are active, fixed ones too; without those that `params` lack.
+        Values of the active hyperparameters in `params`, and of active `Fixed` ones.
     """
     active = keras_tuner.HyperParameters()
     for hyperparameter in space:
@@ -133,12 +138,12 @@ def to_values(params: Mapping[str, Any], space: Sequence[Any]) -> dict[str, Any]
             ends = hyperparameter.min_value + hyperparameter.max_value
             active.values[name] = ends - params[name + _REVERSED]
         else:
-            active.values.pop(name, None)  # merging has put its default there
+            active.values.pop(name, None)  # merge() has set its default
     return dict(active.values)
 
 
 def _nearest(wanted: Any, choices: Sequence[Any]) -> Any:
-    """The choice that is meant: computed numbers differ in their last digits."""
+    """Return the choice nearest to a value: computed numbers differ in their last digits."""
     if wanted in choices:
         return choices[choices.index(wanted)]
     return min(choices, key=lambda choice: abs(choice - wanted))

@@ -1,4 +1,4 @@
-"""The picture of one trial's training that the dashboard shows."""
+"""The learning curve of a trial, which the dashboard shows."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ def draw_learning_curve(
     """Draw accuracy and loss by epoch.
 
     Args:
-        history: One mapping an epoch, with `accuracy`, `val_accuracy`, `loss`, `val_loss`.
+        history: One mapping for each epoch, with `accuracy`, `val_accuracy`, `loss`, `val_loss`.
         number: Number of the trial.
-        initial_epoch: Epochs that another trial trained before.
+        initial_epoch: Epochs that the trial's checkpoint had been trained for.
 
     Returns:
         A PNG file.

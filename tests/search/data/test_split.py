@@ -1,4 +1,4 @@
-"""The data: found in the right place, checked, and split in the one way."""
+"""Data: found in the right folder, checked, and always split in the same way."""
 
 import gzip
 import hashlib
@@ -33,7 +33,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def replace(directory: Path, name: str, content: bytes) -> None:
-    """Put another file in place, with MD5SUMS agreeing."""
+    """Replace a file and write the matching MD5SUMS."""
     (directory / name).write_bytes(content)
     sums = [
         f"{hashlib.md5((directory / file).read_bytes()).hexdigest()} *{file}\n"
@@ -49,17 +49,17 @@ def same(first: Split, second: Split) -> bool:
     )
 
 
-def test_a_given_folder_comes_before_the_environment(small_data, monkeypatch):
+def test_a_given_folder_takes_precedence_over_the_environment(small_data, monkeypatch):
     monkeypatch.setenv("FASHION_MNIST_DIR", "/nowhere")
     assert find_data(small_data) == small_data
 
 
-def test_the_environment_comes_before_the_rest(small_data, monkeypatch):
+def test_the_environment_takes_precedence_over_the_default_folders(small_data, monkeypatch):
     monkeypatch.setenv("FASHION_MNIST_DIR", str(small_data))
     assert find_data(None) == small_data
 
 
-def test_a_chosen_folder_without_a_file_is_not_replaced_by_another(copy, monkeypatch):
+def test_a_given_folder_without_a_file_has_no_fallback(copy, monkeypatch):
     (copy / LABELS).unlink()
     with pytest.raises(DataError, match=f"the data folder {copy} has no {LABELS}.*name another"):
         find_data(copy)
@@ -68,7 +68,7 @@ def test_a_chosen_folder_without_a_file_is_not_replaced_by_another(copy, monkeyp
         find_data(None)
 
 
-def test_without_data_and_network_every_place_is_named(offline, monkeypatch, tmp_path):
+def test_without_data_and_network_the_error_names_every_folder(offline, monkeypatch, tmp_path):
     monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr("search.data.files.SHARED_FOLDER", tmp_path / "shared")
@@ -87,15 +87,15 @@ def test_a_download_fills_the_keras_cache(small_data, monkeypatch, tmp_path):
     assert (folder / IMAGES).read_bytes() == (small_data / IMAGES).read_bytes()
 
 
-def test_a_damaged_file_is_named_with_both_md5s(copy):
+def test_the_error_for_a_damaged_file_states_both_md5s(copy):
     (copy / IMAGES).write_bytes((copy / IMAGES).read_bytes()[:-100])
     with pytest.raises(DataError, match=rf"{copy / IMAGES} has MD5 \w{{32}}; expected \w{{32}}"):
         load_split(copy, SplitSizes(val=100))
-    with pytest.raises(DataError, match="delete it and fetch it again"):
+    with pytest.raises(DataError, match="delete it and download it again"):
         fingerprint(copy)
 
 
-def test_without_md5sums_only_the_official_files_will_do(copy):
+def test_without_md5sums_only_the_official_files_are_accepted(copy):
     (copy / "MD5SUMS").unlink()
     with pytest.raises(DataError, match="expected 8d4fb7e6c68d591d4c3dfef9ec88bf0d"):
         load_split(copy, SplitSizes(val=100))
@@ -107,7 +107,7 @@ def test_md5sums_must_list_the_files(copy):
         load_split(copy, SplitSizes(val=100))
 
 
-def test_a_missing_file_is_named(copy):
+def test_the_error_for_a_missing_file_names_it(copy):
     (copy / IMAGES).unlink()
     with pytest.raises(DataError, match=f"cannot read {copy / IMAGES}"):
         load_split(copy, SplitSizes(val=100))
@@ -116,23 +116,26 @@ def test_a_missing_file_is_named(copy):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no gzip", "is no gzipped IDX file"),
-        (gzip.compress(b"short"), "is no gzipped IDX file"),
+        (b"no gzip", "is not a gzipped IDX file"),
+        (gzip.compress(b"short"), "is not a gzipped IDX file"),
         (gzip.compress(struct.pack(">IIII", 2049, 1, 28, 28) + bytes(784)), "IDX magic 2049"),
-        (gzip.compress(struct.pack(">IIII", 2051, 2, 28, 28) + bytes(784)), "over 784 bytes"),
-        (gzip.compress(struct.pack(">IIII", 2051, 1, 28, 28) + bytes(784)), r"labels \(600,\)"),
+        (gzip.compress(struct.pack(">IIII", 2051, 2, 28, 28) + bytes(784)), "784 bytes of data"),
+        (
+            gzip.compress(struct.pack(">IIII", 2051, 1, 28, 28) + bytes(784)),
+            r"labels of shape \(600,\)",
+        ),
         (gzip.compress(struct.pack(">IIII", 2051, 600, 4, 4) + bytes(9600)), r"\(600, 4, 4\)"),
     ],
-    # Not the bytes: they say when they were packed, and no two processes pack at once.
+    # Named, since the bytes contain the time of their compression: they differ between processes.
     ids=["no gzip", "short", "other magic", "too few images", "other count", "other size"],
 )
-def test_what_is_not_an_image_file_is_refused(copy, content, message):
+def test_a_file_that_is_not_an_image_file_is_refused(copy, content, message):
     replace(copy, IMAGES, content)
     with pytest.raises(DataError, match=message):
         load_split(copy, SplitSizes(val=100))
 
 
-def test_the_split_parts_all_images_with_equal_shares_of_each_class(small_data):
+def test_the_split_uses_all_images_with_equal_shares_of_each_class(small_data):
     split = load_split(small_data, SplitSizes(val=100))
     assert split.train_images.shape == (500, 28, 28)
     assert np.bincount(split.val_labels).tolist() == [10] * 10
@@ -160,7 +163,7 @@ def test_a_smaller_training_part_lies_within_a_larger_one(small_data):
     assert np.array_equal(smaller.val_images, larger.val_images)
 
 
-def test_no_validation_image_has_a_twin(tmp_path):
+def test_no_validation_image_has_a_duplicate(tmp_path):
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (300, 28, 28), dtype=np.uint8)
     labels = np.tile(np.arange(10, dtype=np.uint8), 30)
@@ -180,7 +183,7 @@ def test_no_validation_image_has_a_twin(tmp_path):
         (SplitSizes(val=100, train=0), "--train-size is 0"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(small_data, sizes, message):
+def test_sizes_that_do_not_fit_the_data_are_refused(small_data, sizes, message):
     with pytest.raises(DataError, match=message):
         load_split(small_data, sizes)
 
@@ -191,7 +194,7 @@ def test_a_split_checks_its_arrays():
         Split(train_images=images, train_labels=labels, val_images=images, val_labels=labels[:2])
 
 
-def test_the_fingerprint_tells_data_sets_apart(small_data, tmp_path):
+def test_data_sets_have_different_fingerprints(small_data, tmp_path):
     write_idx_data(tmp_path, np.zeros((20, 28, 28), np.uint8), np.zeros(20, np.uint8))
     assert fingerprint(small_data) == fingerprint(small_data)
     assert fingerprint(small_data) != fingerprint(tmp_path)
