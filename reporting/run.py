@@ -1,4 +1,4 @@
-"""One report, from settings to files: read, choose, retrain, open the test split, write."""
+"""Make a report: read the study, retrain, choose the winner, open the test split, write files."""
 
 import json
 import shutil
@@ -14,6 +14,7 @@ from rich.progress import Progress
 from predicting.model import ModelError
 from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
+from reporting.drawing.style import counted
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.folder import replaced
@@ -49,13 +50,12 @@ from search.workers.pool import make_pool
 from search.workers.process import WorkerSettings
 from spaces import load_space
 
-NOT_TRAINED = "not trained yet"
 _CONFIG_FILE = "best_config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a report came to.
+    """A written report.
 
     Args:
         html: The page.
@@ -70,13 +70,13 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     """Make the report of a study.
 
     Args:
-        settings: What was asked for.
-        progress: Shows how far the retrainings are.
-        arguments: `sys.argv`, for the record.
+        settings: Settings of the report.
+        progress: Display of the retrainings.
+        arguments: `sys.argv`, recorded in the report.
 
     Raises:
-        Interrupted: A signal stopped it; what is retrained is kept.
-        SearchError: The user can mend the cause; the message says how.
+        Interrupted: A signal stopped it; finished retrainings are kept.
+        SearchError: Anything that the user can fix; the message says how.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if settings.quick:
@@ -85,29 +85,27 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     data_dir = _same_data(settings, record)
     plan = Plan(settings, record)
     retrainings = record.directory / "retrainings"
-    # Made from the study, whichever storage it is in.
     target = record.directory / ("report-preview" if settings.quick else "report")
     with _only_one(record.directory):
         if settings.retrain:
-            require_test_files(data_dir)  # not after hours of training
+            require_test_files(data_dir)  # now, not after hours of training
             results = _retrain(settings, record, plan, data_dir, retrainings, progress)
         else:
             results = load_kept(retrainings, plan.due)
         evidence = _gather(settings, record, plan, data_dir, results, arguments)
-        _spare(target, evidence)
+        _refuse_to_lose_results(target, evidence)
         with replaced(target) as fresh:
             write_document(document_of(evidence), fresh)
             _write_winner(evidence, fresh)
     return Outcome(html=target / "report.html", evidence=evidence)
 
 
-def _spare(target: Path, evidence: Evidence) -> None:
-    """Never put a report without results in the place of one that has some."""
+def _refuse_to_lose_results(target: Path, evidence: Evidence) -> None:
     if evidence.tuned is None and (target / _CONFIG_FILE).exists():
         raise ReportError(
-            f"{target} has test results, and none of the trainings that these flags ask for is "
-            f"kept in {target.parent / 'retrainings'}. Give the flags that made it (they are in "
-            f"the second line of its report.md), train again without --no-retrain, or move it away."
+            f"{target} has test results and the new report would have none: no retraining with "
+            f"these flags is in {target.parent / 'retrainings'}. Give the flags of the old report "
+            "(see the top of its report.md), leave out --no-retrain, or move the old report away."
         )
 
 
@@ -116,8 +114,8 @@ def _same_data(settings: ReportSettings, record: Record) -> Path:
     found, wanted = fingerprint(data_dir), record.facts.get("data")
     if found != wanted:
         raise ReportError(
-            f"{data_dir} holds other data (MD5 {found}) than the study was searched on ({wanted}). "
-            "Name the folder of the search by --data-dir."
+            f"{data_dir} has other data (MD5 {found}) than the search used ({wanted}). Give the "
+            "folder of the search with --data-dir."
         )
     return data_dir
 
@@ -127,7 +125,7 @@ def _only_one(directory: Path) -> Iterator[None]:
     """Create the folder of the study if necessary, and refuse a second report of it."""
     lock = directory / "report.lock"
     busy = ReportError(
-        f"another process is reporting this study (it holds {lock}). Wait for it, or stop it."
+        f"another process is reporting this study (it holds {lock}). Wait for it or stop it."
     )
     with ExitStack() as held:
         try:
@@ -136,8 +134,8 @@ def _only_one(directory: Path) -> Iterator[None]:
             held.enter_context(locked(lock, busy))
         except OSError as error:
             raise ReportError(
-                f"{directory} cannot be written ({error.strerror}); the report is kept beside the "
-                "study. Give a folder that you may write by --results-dir."
+                f"{directory} cannot be written ({error.strerror}); the report goes beside the "
+                "study. Give a writable folder with --results-dir."
             ) from error
         yield
 
@@ -186,12 +184,13 @@ def _announce(
     seconds = sum(one.seconds for one in missing) / workers
     progress.console.print(
         f"study {record.name!r}: {len(missing)} of {len(due)} trainings to do, about "
-        f"{duration(seconds)} (workers: {workers})\n"
-        f"  on validation, with fresh seeds: best trials: {len(plan.candidates)}, seeds: "
-        f"{settings.candidate_seeds}, epochs: {record.max_epochs}\n"
-        f"  then for the test split, seeds: {settings.seeds}: the winner, epochs: "
-        f"{settings.epochs}; published baselines: {len(plan.baselines)}, epochs: "
-        f"{settings.baseline_epochs}",
+        f"{duration(seconds)} with {counted(workers, 'worker')}\n"
+        f"  to choose the winner: {counted(len(plan.candidates), 'trial')}, "
+        f"{counted(settings.candidate_seeds, 'fresh seed')} each, "
+        f"{counted(record.max_epochs, 'epoch')}\n"
+        f"  to score on the test split: {counted(settings.seeds, 'seed')} each of the winner, "
+        f"{counted(settings.epochs, 'epoch')}, and of "
+        f"{counted(len(plan.baselines), 'baseline')}, {counted(settings.baseline_epochs, 'epoch')}",
         soft_wrap=True,
         markup=False,
     )
@@ -214,10 +213,10 @@ def _gather(
     rows: list[Row] = []
     test = None
     if chosen is not None:
-        # From here on nothing is chosen any more: the test split may be opened.
+        # The configuration is chosen: the test split may be opened.
         test = load_test_split(data_dir)
         start_tensorflow()
-        load_space(str(record.facts["space"]))  # registers what layers of its own it has
+        load_space(str(record.facts["space"]))  # registers its custom layers
         winners = plan.winners(chosen)
         for entry in (*winners, *plan.baselines):
             rows += _rows(settings, entry, entry in winners, results, test)
@@ -251,7 +250,7 @@ def _scored_earlier(record: Record, rows: Sequence[Row]) -> int:
 def _rows(
     settings: ReportSettings, entry: Entry, won: bool, results: Results, test: TestSplit
 ) -> list[Row]:
-    """The entry's row; the winner's also with mirrored images, and as an ensemble."""
+    """Score an entry and return its row; for the winner also its variants."""
     scored, missing = [], []
     for retraining in entry.retrainings:
         match results.get(retraining.key):
@@ -264,7 +263,7 @@ def _rows(
             case Failed(reason=reason):
                 why = f"failed, {reason}"
             case _:
-                why = NOT_TRAINED
+                why = "not trained yet"
         missing.append(f"seed {retraining.seed} {why}")
     kind: evidences.Kind = "baseline"
     if won:
@@ -284,7 +283,7 @@ def _finished(retrainings: Sequence[Retraining], results: Results) -> list[Retra
 
 
 def _write_winner(evidence: Evidence, directory: Path) -> None:
-    """`best_config.json`, `best_model.keras` and `predictions.csv`."""
+    """Write `best_config.json`, `best_model.keras` and `predictions.csv`."""
     tuned = evidence.tuned
     if evidence.winner is None or tuned is None:
         return
@@ -298,6 +297,6 @@ def _write_winner(evidence: Evidence, directory: Path) -> None:
         "model": {"file": "best_model.keras", "seed": tuned.runs[0].seed},
     }
     (directory / _CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-    # The first seed's, not the best one's: choosing it by test accuracy would spoil that number.
+    # Of the first seed, not the best one: a choice by test accuracy would bias that accuracy.
     shutil.copyfile(tuned.runs[0].folder / MODEL_FILE, directory / "best_model.keras")
     evidence.predictions().to_csv(directory / "predictions.csv", index=False)

@@ -116,10 +116,10 @@ def test_the_same_command_trains_nothing_and_more_seeds_only_the_new_ones(
     assert again.returncode == 0
     # What there is to do, which is nothing, and not a word of TensorFlow's.
     assert again.stderr.splitlines() == [
-        "study 'mlp': 0 of 6 trainings to do, about 0 s (workers: 1)",
-        "  on validation, with fresh seeds: best trials: 2, seeds: 1, epochs: 1",
-        "  then for the test split, seeds: 2: the winner, epochs: 2; published baselines: 1, "
-        "epochs: 1",
+        "study 'mlp': 0 of 6 trainings to do, about 0 s with 1 worker",
+        "  to choose the winner: 2 trials, 1 fresh seed each, 1 epoch",
+        "  to score on the test split: 2 seeds each of the winner, 2 epochs, and of 1 baseline, "
+        "1 epoch",
     ]
     more = report(directory, small_data_with_test, *flags, "--seeds", "3")
     assert more.returncode == 0
@@ -134,7 +134,10 @@ def test_a_report_with_results_is_not_replaced_by_one_without(
     flags = ("--no-retrain", "--quiet", "--epochs", "77", "--seeds", "1", "--top", "1")
     ended = report(reported.parent.parent.parent, small_data_with_test, *flags)
     assert ended.returncode == 2
-    assert "report has test results, and none of the trainings that these flags" in ended.stderr
+    assert (
+        "report has test results and the new report would have none: no retraining with"
+        in ended.stderr
+    )
     assert sorted(reported.rglob("*")) == before
 
 
@@ -172,7 +175,7 @@ def copy_study(searched: Path, directory: Path) -> Path:
 
 def records(retrainings: Path) -> dict[Path, int]:
     """When each finished training was written, in nanoseconds."""
-    return {file: file.stat().st_mtime_ns for file in retrainings.glob("*/record.json")}
+    return {file: file.stat().st_mtime_ns for file in retrainings.glob("[!.]*/record.json")}
 
 
 @pytest.mark.parametrize(
@@ -316,7 +319,10 @@ BAD = {
     "unknown study": (("--study", "gone"), "report: there is no study 'gone' in results"),
     "seeds": (("--seeds", "0"), "report: --seeds is 0; it must be 1 or more."),
     "top": (("--top", "-1"), "report: --top is -1; it must be 1 or more."),
-    "workers": (("--workers", "many"), "report: --workers is 'many'; it must be auto or"),
+    "workers": (
+        ("--workers", "many"),
+        "report: argument --workers: 'many' is neither auto nor a whole number",
+    ),
     "flag": (("--seed", "1"), "report: unrecognized arguments: --seed 1; see --help."),
 }
 
@@ -338,9 +344,7 @@ def test_other_data_than_the_search_had_are_refused(searched: Path, tmp_path: Pa
     write_idx_data(tmp_path, *small_images(60, seed=5))
     ended = report(searched, tmp_path)
     assert ended.returncode == 2
-    assert re.match(
-        r"report: .* holds other data \(MD5 .*than the study was searched on", ended.stderr
-    )
+    assert re.match(r"report: .* has other data \(MD5 .*than the search used", ended.stderr)
 
 
 def test_missing_test_files_are_one_line_and_lose_nothing(searched: Path, small_data: Path) -> None:
