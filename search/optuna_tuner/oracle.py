@@ -27,7 +27,6 @@ from search.optuna_tuner.record import TRIAL_ID, Record, own_seed
 from spaces.errors import one_line
 
 _STATE = "oracle.json"
-_NUMBER = "optuna_number"
 _PRUNED = "pruned"
 _ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 _MAX_KILLS = 3  # of one trial; more would kill each later run of the program, too
@@ -56,7 +55,6 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]
     The arguments are those of `OptunaTuner` that do not concern models.
 
     Attributes:
-        numbers: Number of the Optuna trial that ran last, by KerasTuner's trial id.
         pruned: Ids of the trials that were stopped early.
 
     Raises:
@@ -110,7 +108,6 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]
         if seed is not None:  # KerasTuner takes 0 for none
             self.seed = self._seed_state = seed
         _refuse_two_conditions(self.hyperparameters.space)
-        self.numbers: dict[str, int] = {}
         self.pruned: set[str] = set()
         self._prunes = not isinstance(objective, list)
         self._sampler = sampler or _default_sampler()
@@ -192,7 +189,7 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]
         attempt = self.begin().begin(trial_id, self.hyperparameters.space)
         if attempt is None:
             return {"status": TrialStatus.STOPPED, "values": None}
-        self._run(trial_id, attempt)
+        self._attempts[trial_id] = attempt
         return {"status": TrialStatus.RUNNING, "values": attempt.hyperparameters.peek().values}
 
     def create_trial(self, tuner_id: str) -> Trial:
@@ -330,18 +327,14 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]
             RuntimeError: The project belongs to a tuner of another kind.
         """
         self.trials: dict[str, Trial] = {}
-        self.numbers, self.pruned = {}, set()
         super().reload()
         self._known = self._project.read(_STATE)
         # In order, or equally good trials would change places; as numbers, because ids grow longer
         # with max_trials.
         self.trials = dict(sorted(self.trials.items(), key=lambda item: int(item[0])))
+        files = {trial_id: self._project.read(_trial_file(trial_id)) for trial_id in self.trials}
+        self.pruned = {trial_id for trial_id, state in files.items() if state and state[_PRUNED]}
         for trial_id, trial in self.trials.items():
-            stored = self._project.read(_trial_file(trial_id))
-            assert stored is not None
-            self.numbers[trial_id] = stored[_NUMBER]
-            if stored[_PRUNED]:
-                self.pruned.add(trial_id)
             if trial_id not in self.start_order:
                 self.start_order.append(trial_id)
             if trial.status in _ENDED and trial_id not in self.end_order:
@@ -403,14 +396,9 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]
             self._record = None
             self._lock.close()
 
-    def _run(self, trial_id: str, attempt: Attempt) -> None:
-        self._attempts[trial_id] = attempt
-        self.numbers[trial_id] = attempt.trial.number
-
     def _run_again(self, trial: Trial) -> None:
-        number = self.numbers[trial.trial_id]
-        attempt = self.begin().begin_again(number, self.hyperparameters.space)
-        self._run(trial.trial_id, attempt)
+        attempt = self.begin().begin_again(trial.trial_id, self.hyperparameters.space)
+        self._attempts[trial.trial_id] = attempt
         trial.hyperparameters = attempt.hyperparameters.peek()  # until KerasTuner has shown it
         # KerasTuner would keep the NaN of a failed run and take it for the score.
         trial.metrics = Trial(None).metrics
@@ -452,8 +440,8 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]
         if attempt is not None and attempt.pruned and trial.status == TrialStatus.COMPLETED:
             self.pruned.add(trial.trial_id)
             trial.message = f"Pruned after step {max(attempt.reported)}."
-        ours = {_NUMBER: self.numbers[trial.trial_id], _PRUNED: trial.trial_id in self.pruned}
-        self._project.write(_trial_file(trial.trial_id), {**trial.get_state(), **ours})
+        state = {**trial.get_state(), _PRUNED: trial.trial_id in self.pruned}
+        self._project.write(_trial_file(trial.trial_id), state)
 
     def _set_project_dir(self, directory: str, project_name: str) -> None:
         super()._set_project_dir(directory, project_name)

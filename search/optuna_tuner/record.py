@@ -98,14 +98,15 @@ class Record:
             if attempt is not None:
                 return attempt
 
-    def begin_again(self, number: int, space: Sequence[Any]) -> Attempt:
-        """Begin another trial with the values of a failed one, marked as Optuna marks retries.
+    def begin_again(self, trial_id: str, space: Sequence[Any]) -> Attempt:
+        """Begin another trial with the values of the last run, marked as Optuna marks retries.
 
         Args:
-            number: Number of the failed trial.
+            trial_id: Its id in KerasTuner.
             space: The hyperparameters known so far, parents before children.
         """
-        failed = self._trial(number)
+        failed = self._runs(trial_id)[-1]
+        number = failed.number
         wanted = _wanted(failed)
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING,
@@ -121,8 +122,8 @@ class Record:
                 "retry_history": [*failed.system_attrs.get("retry_history", []), number],
             },
         )
-        trial_id = self._study._storage.create_new_trial(self._study._study_id, template)
-        return self._draw(optuna.Trial(self._study, trial_id), space, wanted)
+        key = self._study._storage.create_new_trial(self._study._study_id, template)
+        return self._draw(optuna.Trial(self._study, key), space, wanted)
 
     def end(self, number: int, trial: Trial, *, pruned: bool) -> None:
         """End a trial as KerasTuner's trial has ended.
@@ -158,18 +159,21 @@ class Record:
     def fail_killed(self, trial: FrozenTrial) -> int:
         """End a trial that a killed process left running; return how often that happened to it."""
         self.fail(trial.number, _KILLED)
-        name = trial.user_attrs.get(TRIAL_ID)
-        return sum(
-            each.user_attrs.get(OWNER) == self._owner
-            and each.user_attrs.get(TRIAL_ID) == name
-            and each.user_attrs.get(_FAILURE) == _KILLED
-            for each in self._study.get_trials(deepcopy=False)
-        )
+        runs = self._runs(trial.user_attrs.get(TRIAL_ID))
+        return sum(each.user_attrs.get(_FAILURE) == _KILLED for each in runs)
 
     def running(self) -> list[FrozenTrial]:
         """Return the project's trials that run, or that a killed process left so."""
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial for trial in trials if trial.user_attrs.get(OWNER) == self._owner]
+
+    def _runs(self, trial_id: str | None) -> list[FrozenTrial]:
+        return [
+            trial
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.user_attrs.get(OWNER) == self._owner
+            and trial.user_attrs.get(TRIAL_ID) == trial_id
+        ]
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]

@@ -207,9 +207,9 @@ def test_several_objectives_are_summed_and_nothing_is_pruned(tmp_path: Path) -> 
     tuner = make(tmp_path, objective=["val_loss", "val_accuracy"], pruner=StopsAt(1))
     tuner.search(X, Y, epochs=2, **FIT)
     assert states(tuner.study) == ["COMPLETE"] * 2
-    for trial in tuner.oracle.trials.values():
-        number = tuner.oracle.numbers[trial.trial_id]
-        assert trial.score == min(tuner.study.trials[number].intermediate_values.values())
+    for trial in tuner.study.trials:
+        score = tuner.oracle.get_trial(trial.user_attrs["trial_id"]).score
+        assert score == min(trial.intermediate_values.values())
 
 
 def test_the_other_arguments_of_a_tuner_work(tmp_path: Path) -> None:
@@ -390,5 +390,5 @@ def test_keras_tuners_own_tuner_prunes_through_the_oracle(tmp_path: Path) -> Non
 def test_the_projects_files_are_json_in_plain_python(tmp_path: Path) -> None:
     make(tmp_path, max_trials=1).search(X, np.asarray(Y), **FIT)
     stored = json.loads((tmp_path / "project" / "trial_0" / "trial.json").read_text())
-    assert (stored["status"], stored["optuna_number"], stored["pruned"]) == ("COMPLETED", 0, False)
+    assert (stored["status"], stored["pruned"]) == ("COMPLETED", False)
     assert set(stored["hyperparameters"]["values"]) >= {"layers", "units_0", "rate"}
