@@ -160,8 +160,7 @@ def _train_all(side: str, models: list[str], args: argparse.Namespace) -> None:
 
     from search.data.files import find_data
     from search.data.split import SplitSizes, load_split
-    from search.training.hardware import best_precision
-    from search.training.loop import set_precision
+    from search.training.hardware import best_precision, set_precision
     from spaces.cnn_model import build_model
 
     precision = best_precision() if args.precision == "best" else args.precision

@@ -1,6 +1,6 @@
 """The machine and the software that train: number format, GPUs, threads, versions.
 
-This module imports only the standard library: a node of a cluster uses it before its packages are
+Importing it imports only the standard library: a node of a cluster uses it before its packages are
 known to be the right ones.
 """
 
@@ -34,6 +34,18 @@ def best_precision(cpu_info: Path = _CPU_INFO) -> Precision:
     except OSError:
         return "float32"
     return "bfloat16" if flags & {"avx512_bf16", "amx_bf16"} else "float32"
+
+
+def set_precision(precision: Precision) -> None:
+    """Set the number format of models that are built from now on; weights stay float32.
+
+    `keras.backend.clear_session` resets it: call this function afterwards.
+    """
+    import keras
+
+    keras.mixed_precision.set_global_policy(
+        "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    )
 
 
 def gpu_count() -> int:

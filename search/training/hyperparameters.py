@@ -36,7 +36,7 @@ class TrialHyperParameters(keras_tuner.HyperParameters):  # type: ignore[misc]
 
     def _register(self, hyperparameter: Any, overwrite: bool = False) -> Any:
         name = hyperparameter.name
-        for known in self._space:
+        for known in self.space:
             if known.name == name and known.conditions != hyperparameter.conditions:
                 raise ValueError(
                     f"hyperparameter {name!r} is defined under two conditions; give it two names."

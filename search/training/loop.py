@@ -20,7 +20,6 @@ from search.training.batches import (
     validation_batches,
 )
 from search.training.fast_layers import fast_layers
-from search.training.hardware import Precision
 from search.training.optimizers import compile_model
 from search.training.weights import WeightAverage, pack_checkpoint, unpack_checkpoint
 from spaces.training import TrainingConfig
@@ -85,16 +84,6 @@ class TrainingResult:
     def epochs(self) -> int:
         """Number of epochs in the history."""
         return len(self.history)
-
-
-def set_precision(precision: Precision) -> None:
-    """Set the number format of models that are built from now on; weights stay float32.
-
-    `keras.backend.clear_session` resets it: call this function afterwards.
-    """
-    keras.mixed_precision.set_global_policy(
-        "mixed_bfloat16" if precision == "bfloat16" else "float32"
-    )
 
 
 def train(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from optuna.distributions import BaseDistribution
 
 from search.errors import SearchError
-from search.training.hardware import Precision
+from search.training.hardware import Precision, set_precision
 from search.workers.messages import (
     Answer,
     Beat,
@@ -124,8 +124,6 @@ class KerasTrainer:
         import keras
         import tensorflow as tf
 
-        from search.training.loop import set_precision
-
         started = time.monotonic()
         keras.backend.clear_session()
         set_precision(self._precision)  # clear_session resets it
@@ -218,8 +216,6 @@ class KerasTrainer:
 
     def _export(self, model: "keras.Model", answers: dict[str, Any]) -> bytes:
         """Return the model as a `.keras` file in float32, so that it predicts alike everywhere."""
-        from search.training.loop import set_precision
-
         weights = model.get_weights()  # float32 in every precision
         set_precision("float32")
         exported, *_ = self._build(lambda name, distribution: answers[name])

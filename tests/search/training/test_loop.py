@@ -15,8 +15,9 @@ from search.data.files import find_data
 from search.data.split import SplitSizes, load_split
 from search.errors import DataError, SearchError
 from search.training.building import build_for_training
+from search.training.hardware import set_precision
 from search.training.hyperparameters import TrialHyperParameters
-from search.training.loop import Ending, set_precision, train
+from search.training.loop import Ending, train
 from spaces.training import TrainingConfig
 
 CONFIG = TrainingConfig(learning_rate=0.01, batch_size=32)
@@ -96,7 +97,8 @@ def test_the_same_seed_gives_the_same_history_to_the_last_bit(small_data):
         import keras
         from pathlib import Path
         from search.data.split import SplitSizes, load_split
-        from search.training.loop import set_precision, train
+        from search.training.hardware import set_precision
+        from search.training.loop import train
         from spaces.training import TrainingConfig
         from tests.search.training.test_loop import build, go_on, values
         split = load_split(Path({str(small_data)!r}), SplitSizes(val=100))
