@@ -10,12 +10,15 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from reporting.chapters import (
+    accuracy,
     classes,
     data,
     mistakes,
     progress,
     pruning,
+    tradeoff,
     trials,
+    verdict,
     winner,
 )
 from reporting.chapters.contents import CHAPTERS
@@ -23,11 +26,11 @@ from reporting.evidence import Evidence
 from tests.reporting.made_studies import FILTERS, random_trials, trial
 from tests.reporting.written import draw_all, pictures, tables, words
 
-RESULTS = (winner, classes, mistakes, data)
+RESULTS = (verdict, accuracy, tradeoff, winner, classes, mistakes, data)
 SEARCH = (progress, pruning, trials)
 
 
-@pytest.mark.parametrize("chapter", [winner, classes, mistakes])
+@pytest.mark.parametrize("chapter", [accuracy, tradeoff, winner, classes, mistakes])
 def test_nothing_retrained(chapter: ModuleType, untrained: Evidence) -> None:
     section = chapter.blocks(untrained)
     assert "Nothing was retrained, so no winner was chosen" in words(section)

@@ -1,4 +1,4 @@
-"""Evidence that the tests of all chapters share."""
+"""Evidence that the tests of a report share."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -32,6 +32,11 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     return made_evidence(
         tmp_path_factory.mktemp("single"), trials=1, seeds=1, candidate_seeds=1, top=1, gaps=gaps
     )
+
+
+@pytest.fixture(scope="package")
+def gapped(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    return made_evidence(tmp_path_factory.mktemp("gapped"), gaps=("vgg-cnn",), seeds=1)
 
 
 @pytest.fixture

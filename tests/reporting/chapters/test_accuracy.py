@@ -1,0 +1,140 @@
+"""The chapter on accuracy."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from reporting.chapters import accuracy, limits, verdict
+from reporting.drawing.style import percent
+from reporting.evidence import Evidence
+from tests.reporting.written import pictures, tables, words
+
+
+def test_one_seed_shows_no_difference_and_every_chapter_says_why(gapped: Evidence) -> None:
+    unknown = "over images only; variation between seeds unknown"
+    said = words(verdict.blocks(gapped))
+    assert "One seed cannot show a difference from " in said
+    assert "beats" not in said
+    assert "is worse than" not in said
+    assert said.count(unknown) == 1
+    main = tables(accuracy.blocks(gapped))["accuracy"]
+    assert f"95 % bootstrap interval {unknown}. " in main.note
+    limited = words(limits.blocks(gapped))
+    assert f"{' and '.join(list(gapped.differences)[-2:])}: intervals {unknown}." in limited
+    assert "One seed has no interval" in limited
+    assert "1 seeds" not in limited
+
+
+def test_a_single_baseline_of_one_seed_is_named(evidence: Evidence) -> None:
+    few = {
+        name: dataclasses.replace(difference, seeds=1 if name == "mlp" else 3)
+        for name, difference in evidence.differences.items()
+    }
+    made = dataclasses.replace(evidence, differences=few)
+    unknown = "over images only; variation between seeds unknown"
+    caption = tables(accuracy.blocks(made))["accuracy"].note
+    assert f"95 % bootstrap interval over images and seeds (for mlp {unknown})." in caption
+    assert f"Differences to mlp: intervals {unknown}." in words(limits.blocks(made))
+
+
+def test_several_seeds_are_drawn_and_the_caption_says_how(evidence: Evidence) -> None:
+    caption = tables(accuracy.blocks(evidence))["accuracy"].note
+    assert "95 % bootstrap interval over images and seeds." in caption
+    details = tables(accuracy.blocks(evidence))["accuracy-details"].note
+    assert "McNemar's exact test between the models of the first seeds, Holm-corrected" in details
+    said = words(limits.blocks(evidence))
+    assert "images only" not in caption + said
+    assert "Intervals over 3 seeds are wide" in said
+
+
+def test_the_main_table_has_few_columns_and_its_file_has_all(evidence: Evidence) -> None:
+    main = tables(accuracy.blocks(evidence))["accuracy"]
+    assert list(main.shown) == [
+        "network",
+        "parameters",
+        "test accuracy (95 % interval)",
+        "Δ accuracy (pp)",
+        "training CPU s",
+    ]
+    assert list(main.shown["network"]) == [row.name for row in evidence.rows]
+    for row, (_, line) in zip(evidence.rows, main.values.iterrows(), strict=True):
+        assert line["test_accuracy"] == pytest.approx(row.correct.mean())
+        each = line[[f"seed {seed + 1}" for seed in range(len(row.correct))]]
+        assert each.tolist() == pytest.approx(row.correct.mean(axis=1).tolist())
+        found = evidence.differences.get(row.name)
+        expected = np.nan if found is None else found.mean
+        assert line["difference"] == pytest.approx(expected, nan_ok=True)
+    tuned = evidence.rows[0].accuracy
+    assert tuned.low is not None
+    shown = main.shown.iloc[0]["test accuracy (95 % interval)"]
+    assert shown.startswith(f"{percent(tuned.mean)} ({100 * tuned.low:.2f} to ")
+
+
+def test_the_details_have_what_the_main_table_leaves_out(evidence: Evidence) -> None:
+    section = accuracy.blocks(evidence)
+    details = tables(section)["accuracy-details"]
+    assert details.fold
+    shown = details.shown.set_index("network")
+    assert (shown.loc["bn-cnn", "seeds"], shown.loc["tuned, ensemble of 3", "seeds"]) == ("3", "1")
+    assert shown.loc["tuned, ensemble of 3", "SD (pp)"] == "-"
+    claims = tables(section)["baselines"].shown.set_index("network")
+    assert claims.loc["vgg-cnn", "published accuracy"] == "92.54 % (loss 0.276)"
+    assert claims.loc["plain-cnn", "published accuracy"] == "no number"
+
+
+def test_an_ensemble_costs_what_all_its_models_cost(evidence: Evidence) -> None:
+    main = tables(accuracy.blocks(evidence))["accuracy"]
+    costs = main.values.set_index("network")
+    one, flipped, three = ("tuned", "tuned, flip averaged", "tuned, ensemble of 3")
+    assert [row.models for row in evidence.rows[:3]] == [1, 1, 3]
+    for name, cost in (("parameters", 123_456), ("train_seconds", 200), ("train_cpu_seconds", 190)):
+        assert costs.loc[[one, flipped, three], name].tolist() == [cost, cost, 3 * cost]
+    shown = main.shown.set_index("network")
+    assert shown.loc[three, ["parameters", "training CPU s"]].tolist() == ["370,368", "570"]
+
+
+def test_a_gap_is_a_row_of_dashes_and_one_sentence(gapped: Evidence) -> None:
+    section = accuracy.blocks(gapped)
+    shown = tables(section)["accuracy"].shown.set_index("network")
+    assert set(shown.loc["vgg-cnn"]) == {"-"}
+    line = (
+        "Not all final trainings are finished: vgg-cnn, 0 of 1 trainings (failed: out of memory)."
+    )
+    assert words(section).count(line) == 1
+    assert "Some trainings are missing or failed: vgg-cnn." in words(verdict.blocks(gapped))
+
+
+def test_the_candidates_show_what_retraining_changes(evidence: Evidence) -> None:
+    shown = tables(accuracy.blocks(evidence))["candidates"].shown
+    best = evidence.record.complete.head(3)
+    assert shown["trial"].tolist() == [str(number) for number in best.index]
+    assert shown["chosen"].tolist() == ["yes", "", ""]
+    assert shown["seeds"].tolist() == ["2", "2", "2"]
+    assert shown["change (pp)"].iloc[0].startswith("-")
+
+
+def test_every_seed_is_a_point(evidence: Evidence) -> None:
+    figure = pictures(accuracy.blocks(evidence))["seeds-points"].figure
+    drawn = np.concatenate([line.get_xdata() for line in figure.axes[0].lines])
+    for row in evidence.scored:
+        for value in row.correct.mean(axis=1):
+            assert np.isclose(drawn, 100 * value).any()
+    assert np.isclose(drawn, 92.54).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("vgg-cnn", 0.9254),
+        ("mlp", 0.85),
+        ("lenet-bn", 0.90),
+        ("bn-cnn", None),
+        ("plain-cnn", None),
+        ("default", None),
+    ],
+)
+def test_published_numbers(name: str, number: float | None, evidence: Evidence) -> None:
+    row = dataclasses.replace(evidence.rows[-1], name=name)
+    assert accuracy.published(row) == (None if number is None else pytest.approx(number))
+    assert accuracy.published(dataclasses.replace(row, kind="tuned")) is None

@@ -1,0 +1,39 @@
+"""The chapters on settings and limitations."""
+
+import dataclasses
+
+import numpy as np
+
+from reporting.chapters import facts, limits
+from reporting.evidence import Evidence
+from reporting.page.document import Code
+from search.data.split import Split
+from tests.reporting.written import tables, words
+
+
+def test_the_facts_say_which_images_each_number_is_measured_on(evidence: Evidence) -> None:
+    section = facts.blocks(evidence)
+    splits = tables(section)["splits"].shown
+    assert splits["measured on"].tolist() == ["500 validation", "500 validation", "1,000 test"]
+    commands = next(block.text for block in section if isinstance(block, Code))
+    assert commands.splitlines() == ["python run_search.py --trials 30", "python report.py"]
+
+
+def test_the_limits_ask_for_more_seeds_where_there_are_few(evidence: Evidence) -> None:
+    assert "larger --seeds" in words(limits.blocks(evidence))
+
+
+def test_the_limits_say_that_fewer_images_weaken_the_baselines_too(evidence: Evidence) -> None:
+    fewer = "The baselines too saw fewer images than in their publications."
+    said = words(limits.blocks(evidence))
+    assert (
+        f"The study has 2,500 of 60,000 training images (--train-size, or smaller data). {fewer}"
+        in said
+    )
+    full = Split(
+        train_images=np.zeros((59_500, 28, 28), np.uint8),
+        train_labels=np.zeros(59_500, np.uint8),
+        val_images=evidence.split.val_images,
+        val_labels=evidence.split.val_labels,
+    )
+    assert fewer not in words(limits.blocks(dataclasses.replace(evidence, split=full)))

@@ -1,0 +1,78 @@
+"""The verdict."""
+
+import dataclasses
+from pathlib import Path
+
+from reporting.chapters import accuracy, verdict
+from reporting.drawing.style import percent, points
+from reporting.evidence import Evidence
+from reporting.page.document import Paragraph
+from tests.reporting.made_evidence import made_evidence
+from tests.reporting.written import words
+
+
+def test_the_verdict_names_what_tuned_beats_and_by_how_much(evidence: Evidence) -> None:
+    said = words(verdict.blocks(evidence))
+    tuned, rival = evidence.tuned, evidence.best_baseline
+    assert tuned is not None
+    assert rival is not None
+    assert percent(tuned.accuracy.mean) in said
+    difference = evidence.differences[rival.name]
+    by = points(difference.mean).lstrip("+")
+    assert f"Tuned beats {rival.name}, the best baseline, by {by} points (95 % interval" in said
+    for name in evidence.differences:
+        assert name in said
+    assert "over images and seeds; Holm-corrected p" in said
+
+
+def test_the_verdict_says_how_long_both_were_trained(evidence: Evidence) -> None:
+    rows = [
+        dataclasses.replace(
+            row,
+            runs=[dataclasses.replace(run, history=run.history[:7]) for run in row.runs],
+        )
+        if row.kind == "baseline"
+        else row
+        for row in evidence.rows
+    ]
+    made = dataclasses.replace(evidence, rows=rows)
+    strong = [
+        block.text
+        for block in verdict.blocks(made)
+        if isinstance(block, Paragraph) and block.strong
+    ]
+    rival = made.best_baseline
+    assert rival is not None
+    assert strong[-1].endswith(
+        f"Tuned was trained for 10 epochs; {rival.name}, as published and not tuned, for 7."
+    )
+
+
+def test_a_winner_that_is_a_first_configuration_is_said_to_be_one(evidence: Evidence) -> None:
+    assert evidence.winner is not None
+    trials = evidence.record.trials.copy()
+    trials.loc[evidence.winner.candidate.number, "baseline"] = "bn-cnn"
+    made = dataclasses.replace(evidence, record=dataclasses.replace(evidence.record, trials=trials))
+    line = "is bn-cnn, a configuration that the search starts with: it found nothing better."
+    assert line in words(verdict.blocks(made))
+    trials.loc[evidence.winner.candidate.number, "baseline"] = None
+    assert line not in words(verdict.blocks(made))
+
+
+def test_a_difference_that_is_not_shown_is_said_so(tmp_path: Path) -> None:
+    weak = made_evidence(tmp_path, images=60)
+    assert not any(difference.shown for difference in weak.differences.values())
+    said = words(verdict.blocks(weak))
+    rival = weak.best_baseline
+    assert rival is not None
+    assert f"No significant difference from {rival.name}, the best baseline (" in said
+    for name in weak.differences:
+        assert name in said
+    assert "beats" not in said
+
+
+def test_without_retraining_nothing_is_claimed(untrained: Evidence) -> None:
+    said = words(verdict.blocks(untrained))
+    assert "No test results yet" in said
+    assert "beats" not in said
+    assert words(accuracy.blocks(untrained)) == untrained.no_test_results
