@@ -243,12 +243,13 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]
                     self._complete_pruned(trial, attempt)
                 super().end_trial(trial)
                 attempt.describe()
-                self._end(trial.trial_id, attempt.trial.number)
+                ended, is_pruned = self.trials[trial.trial_id], trial.trial_id in self.pruned
+                self.begin().end(attempt.trial.number, ended, pruned=is_pruned)
             except BaseException as error:
                 self.interrupt(error)
                 raise
             del self._attempts[trial.trial_id]
-            if self.trials[trial.trial_id].status == TrialStatus.FAILED:
+            if ended.status == TrialStatus.FAILED:
                 self._stop_after_failures()
 
     def interrupt(self, error: BaseException) -> None:
@@ -267,10 +268,7 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]
                     if trial_id not in [*self.end_order, *self._retry_queue]:
                         self._retry_queue.append(trial_id)
             with suppress(Exception):  # the error in hand matters more
-                if trial_id in self.end_order:
-                    self._save_trial(self.trials[trial_id])
-                    self._end(trial_id, attempt.trial.number)
-                else:
+                if trial_id not in self.end_order:  # otherwise _continue ends it in the study
                     attempt.hyperparameters.finish()
                     attempt.describe()
                     reason = f"interrupted ({one_line(error, typed=True)})"
@@ -379,6 +377,7 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]
         for left in record.running():
             trial = self.trials.get(left.user_attrs.get(TRIAL_ID, ""))
             if trial is not None and trial.status != TrialStatus.RUNNING:
+                self._save_trial(trial)
                 record.end(left.number, trial, pruned=trial.trial_id in self.pruned)
                 continue
             kills = record.fail_killed(left)
@@ -406,9 +405,6 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]
         trial.status = TrialStatus.RUNNING
         self.pruned.discard(trial.trial_id)
         self._save_trial(trial)
-
-    def _end(self, trial_id: str, number: int) -> None:
-        self.begin().end(number, self.trials[trial_id], pruned=trial_id in self.pruned)
 
     def _complete_pruned(self, trial: Trial, attempt: Attempt) -> None:
         trial.status, trial.message = TrialStatus.COMPLETED, None

@@ -51,9 +51,8 @@ def reseed(sampler: BaseSampler, seed: int, number: int) -> None:
 class Record:
     """Begins and ends the trials of one project.
 
-    Uses of the storage below the study stand where the public interface lacks the operation:
-    beginning a trial that passes those in the queue, and writing to a trial that another process
-    began.
+    `study._storage` is used where Optuna has no public method: to start a trial ahead of the queue,
+    to fix its values, and to write to a trial that another process started.
 
     Args:
         study: The study.

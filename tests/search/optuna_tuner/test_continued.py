@@ -187,6 +187,23 @@ def test_a_project_survives_a_kill_at_every_moment(
                     assert trial.value == oracle.get_trial(trial.user_attrs["trial_id"]).score
 
 
+def test_a_trial_whose_end_cannot_be_stored_is_ended_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    oracle = OptunaOracle(SCORE, 3, seed=0)
+    tuner = FunctionTuner(oracle, two_values, tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(Record, "end", fails)
+        tuner.search(verbose=0)
+    assert states(oracle.study) == ["RUNNING"]
+    tuner.search(verbose=0)
+    assert states(oracle.study) == ["COMPLETE"] * 3
+    assert oracle.study.trials[0].value == oracle.get_trial("0").score
+
+
 def test_trials_keep_their_order_when_max_trials_grows(tmp_path: Path) -> None:
     search(two_values, tmp_path, max_trials=2)
     search(two_values, tmp_path, max_trials=11)
@@ -252,15 +269,6 @@ def test_another_tuners_project_is_refused(tmp_path: Path) -> None:
         FunctionTuner(OptunaOracle(SCORE, 1), two_values, tmp_path)
 
 
-def test_overwriting_starts_again_in_the_same_storage(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-    search(two_values, tmp_path, max_trials=2, storage=url)
-    oracle = OptunaOracle(SCORE, 3, storage=url)
-    FunctionTuner(oracle, two_values, tmp_path, overwrite=True).search(verbose=0)
-    assert len(oracle.study.trials) == len(oracle.trials) == 3
-    assert len(optuna.get_all_study_names(url)) == 1
-
-
 def test_trials_that_other_programs_added_are_not_repeated(tmp_path: Path) -> None:
     oracle = OptunaOracle(SCORE, 5, storage=InMemoryStorage())
     tuner = FunctionTuner(oracle, lambda hp: float(hp.Int("a", 1, 2)), tmp_path)
@@ -303,6 +311,7 @@ def test_overwriting_keeps_what_was_enqueued_after_it(storage: bool, tmp_path: P
     tuner.search(verbose=0)
     assert oracle.study.trials[0].params == {"x": 0.5, "n": 7}
     assert states(oracle.study) == ["COMPLETE"] * 2
+    assert len(optuna.get_all_study_names(oracle.study._storage)) == 1
 
 
 def test_a_tuner_continues_what_another_one_did_after_it_was_made(tmp_path: Path) -> None:
