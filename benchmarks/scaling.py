@@ -21,8 +21,8 @@ from benchmarks.sleeping import SleepingTrainer, SleepSettings, no_images
 from search.coordinator import Coordinator
 from search.data.split import SplitSizes
 from search.display import Progress
+from search.engines.optuna_engine import OptunaEngine
 from search.engines.samplers import SAMPLERS
-from search.run import make_engine
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
@@ -124,7 +124,13 @@ def measure(
         meter.coordinator = Coordinator(
             settings,
             study,
-            make_engine(settings, study, list),
+            OptunaEngine(
+                study,
+                sampler=sampler,
+                pruner=settings.pruner,
+                seed=settings.seed,
+                max_epochs=settings.max_epochs,
+            ),
             trainers,
             Artifacts(folder / "artifacts"),
             Checkpoints(folder / "checkpoints"),

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from optuna_dashboard import save_note
 
 from search.display import Display, Progress, RunningTrial
-from search.engines.optuna_engine import Budget, OptunaEngine
+from search.engines.engine import Budget, Engine
 from search.errors import SearchError, StorageError
 from search.settings import SearchSettings
 from search.study.artifacts import NOTED_TRIALS, Artifacts, Checkpoints, trial_note
@@ -75,7 +75,7 @@ class Coordinator:
         self,
         settings: SearchSettings,
         study: optuna.Study,
-        engine: OptunaEngine,
+        engine: Engine,
         workers: WorkerPool,
         artifacts: Artifacts,
         checkpoints: Checkpoints,
@@ -195,17 +195,16 @@ class Coordinator:
             worker.send(order)
 
     def _budget(self, trial: optuna.Trial) -> tuple[Budget, bytes | None]:
-        budget = self._engine.budget(trial)
+        budget = self._engine.budget(trial, self._checkpoints)
         if budget.parent is None:
             return budget, None
-        checkpoint = self._checkpoints.load(budget.parent)
-        if checkpoint is None:
+        if not budget.initial_epoch:
             self._display.log(
                 f"trial {trial.number}: the checkpoint of trial {budget.parent} is gone; it starts "
                 "from epoch 1"
             )
-            budget = self._engine.without_checkpoint(trial)
-        return budget, checkpoint
+            return budget, None
+        return budget, self._checkpoints.load(budget.parent)
 
     def _handle(self, worker: Worker, message: Message) -> None:
         run = self._runs.get(worker)

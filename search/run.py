@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,7 +18,8 @@ from search.coordinator import Coordinator
 from search.data.files import find_data, fingerprint
 from search.data.split import load_split
 from search.display import Display
-from search.engines.optuna_engine import OptunaEngine
+from search.engines.engine import make_engine
+from search.engines.exploring import explore
 from search.engines.tuners import TUNERS
 from search.errors import StorageError
 from search.settings import SearchSettings
@@ -28,7 +29,7 @@ from search.study.database import Outages
 from search.study.provenance import command_line, commit
 from search.study.storage import mask_password, storage_errors
 from search.study.study import best_trial, count_states, opened_study, split_fact
-from search.training.hardware import Precision, best_precision, machine, start_tensorflow, versions
+from search.training.hardware import Precision, best_precision, machine, versions
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings
 from search.workers.ray.cluster import Cluster, Resources, connect
@@ -134,7 +135,14 @@ def _search(
             settings,
             study,
             make_engine(
-                settings, study, lambda: _explore(settings, directory / "logs" / "exploring.log")
+                study,
+                engine=settings.engine,
+                algorithm=settings.algorithm,
+                pruner=settings.pruner,
+                seed=settings.seed,
+                max_epochs=settings.max_epochs,
+                trials=settings.trials,
+                find_space=partial(explore, settings.space, directory / "logs" / "exploring.log"),
             ),
             _make_pool(settings, data_dir, precision, cluster, display),
             artifacts,
@@ -152,47 +160,6 @@ def _search(
         let_signals_stop(stop)
         stopped_by = coordinator.run()
         return _outcome(settings, study, where, started, stopped_by, before)
-
-
-def make_engine(
-    settings: SearchSettings, study: optuna.Study, find_space: Callable[[], list[dict[str, Any]]]
-) -> OptunaEngine:
-    """Who proposes the trials of a study.
-
-    Args:
-        settings: Names the engine and its algorithm.
-        study: The study.
-        find_space: Gives the hyperparameters as KerasTuner writes them down, to its engine, if the
-            study does not know them yet.
-
-    Raises:
-        SearchError: A package is missing, or the hyperparameters cannot be found.
-    """
-    common: dict[str, Any] = {
-        "pruner": settings.pruner,
-        "seed": settings.seed,
-        "max_epochs": settings.max_epochs,
-    }
-    if settings.engine == "optuna":
-        return OptunaEngine(study, sampler=settings.algorithm, **common)
-    # Only now: KerasTuner brings TensorFlow with it.
-    start_tensorflow(devices=False)
-    from search.engines.keras_tuner_engine import SPACE_ATTR, KerasTunerEngine
-
-    known = study.user_attrs.get(SPACE_ATTR)
-    return KerasTunerEngine(
-        study,
-        tuner=settings.algorithm,
-        trials=settings.trials,
-        space=find_space() if known is None else known,
-        **common,
-    )
-
-
-def _explore(settings: SearchSettings, log: Path) -> list[dict[str, Any]]:
-    from search.engines.exploring import explore
-
-    return explore(settings.space, log)
 
 
 def _wanted_first(

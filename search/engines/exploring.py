@@ -1,4 +1,4 @@
-"""Find out what a space asks for, before any trial: KerasTuner's oracles want to know."""
+"""The hyperparameters of a space, found before any trial, as KerasTuner's oracles need them."""
 
 import multiprocessing
 import tempfile
@@ -7,24 +7,21 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import keras_tuner
-
 from search.errors import SearchError
 from search.workers.process import redirect_output
 from spaces import SpaceError
+from spaces.errors import one_line
 
-Space = list[dict[str, Any]]
 
-
-def explore(space: str, log: Path) -> Space:
-    """Build models until every conditional scope was active once, in a process of its own.
+def explore(space: str, log: Path) -> list[dict[str, Any]]:
+    """Build models in a separate process until every conditional scope was active once.
 
     Args:
         space: As for `spaces.load_space`.
-        log: File that takes what that process prints.
+        log: File for the output of that process.
 
     Returns:
-        The hyperparameters, as KerasTuner writes them down.
+        The hyperparameters, as KerasTuner's configs.
 
     Raises:
         SpaceError: The space cannot be loaded.
@@ -42,19 +39,18 @@ def explore(space: str, log: Path) -> Space:
             raise SearchError(
                 f"space {space!r}: build(hp) killed its process; see {log}."
             ) from error
-        except Exception as error:  # the space is the user's: anything may come
-            reason = " ".join(str(error).split())
+        except Exception as error:  # user code: any exception is possible
             raise SearchError(
                 f"space {space!r}: build(hp) failed while its hyperparameters were collected, "
-                f"{type(error).__name__}: {reason} (more in {log}). KerasTuner's tuners need to "
-                "know them first; mend build(hp), or use --engine optuna, which does not."
+                f"{one_line(error, typed=True)} (more in {log}). KerasTuner's tuners need them "
+                "before the first trial; correct build(hp), or use --engine optuna, which does not."
             ) from error
 
 
-def _explore(name: str) -> Space:
+def _explore(name: str) -> list[dict[str, Any]]:
     import keras
+    import keras_tuner
     from keras_tuner.engine.base_tuner import BaseTuner
-    from keras_tuner.oracles import RandomSearchOracle
 
     from search.training.building import ask_space
     from spaces import load_space
@@ -65,9 +61,11 @@ def _explore(name: str) -> Space:
         keras.backend.clear_session()
         return ask_space(space, hp)[0]
 
-    oracle = RandomSearchOracle(objective=keras_tuner.Objective("val_accuracy", "max"))
+    oracle = keras_tuner.oracles.RandomSearchOracle(
+        objective=keras_tuner.Objective("val_accuracy", "max")
+    )
     with tempfile.TemporaryDirectory() as directory:
-        # A tuner explores when it is made.
+        # A tuner explores the space when it is made.
         BaseTuner(oracle, build, directory=directory)
-    found: Space = oracle.get_space().get_config()["space"]
+    found: list[dict[str, Any]] = oracle.get_space().get_config()["space"]
     return found

@@ -1,39 +1,44 @@
-"""Who proposes, KerasTuner's way: its oracles choose, and all else is as with Optuna.
+"""KerasTuner engine: its oracles choose configurations and, with Hyperband, epoch budgets.
 
-The study stays the only record: each run makes its oracle anew and tells it what the study knows.
+The study is the only record: each run makes its oracle anew and replays the study to it.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Container
+from typing import Any, Final, final
 
 import optuna
 from keras_tuner.engine.trial import TrialStatus
+from optuna.distributions import BaseDistribution, CategoricalChoiceType
 from optuna.trial import FrozenTrial, TrialState
 
-from search.engines.optuna_engine import Budget, OptunaEngine
-from search.engines.oracles import make_oracle, read_space
+from search.engines import oracles
+from search.engines.engine import Budget
+from search.engines.samplers import make_sampler
+from search.engines.trials import StudyTrials
 from search.engines.tuners import TUNERS
-from search.training.hyperparameters import to_params, to_values
+from search.engines.untried import is_whole
+from search.study.study import FINISHED
+from search.training.hyperparameters import to_params
 
 SPACE_ATTR: Final = "hyperparameters"
 FACTS_ATTR: Final = "keras_tuner"
-_OWN: Final = "tuner/"  # how the names of Hyperband's facts begin
 
 
-class KerasTunerEngine(OptunaEngine):
-    """KerasTuner's oracles over one study; higher values are better.
+@final
+class KerasTunerEngine:
+    """An `Engine` of KerasTuner's oracles.
 
-    Hyperparameters that no trial asked for before are drawn at random in the trial that does, and
-    are the oracle's from then on.
+    A hyperparameter that the oracle does not know yet is drawn at random in the first trial that
+    uses it; from then on the oracle proposes it.
 
     Args:
         study: The study; its sampler and pruner are set here.
         tuner: A key of `TUNERS`.
         pruner: A key of `PRUNERS`; unused by tuners that have epoch budgets.
         seed: Seed of the search.
-        max_epochs: Most epochs of one trial.
-        trials: Trials of the search.
-        space: The hyperparameters, as KerasTuner writes them down.
+        max_epochs: Maximum epochs of a trial.
+        trials: Number of trials of the search.
+        space: The hyperparameters, as KerasTuner's configs.
     """
 
     def __init__(
@@ -47,134 +52,136 @@ class KerasTunerEngine(OptunaEngine):
         trials: int,
         space: list[dict[str, Any]],
     ) -> None:
-        super().__init__(
-            study,
-            sampler="random",
-            pruner="none" if TUNERS[tuner].has_budgets else pruner,
-            seed=seed,
-            max_epochs=max_epochs,
-        )
-        self._seed = seed
+        self._study = study
         self._tuner = tuner
-        self._oracle = make_oracle(
-            tuner,
-            seed=seed,
-            max_epochs=max_epochs,
-            trials=trials,
-            space=space,
+        self._seed = seed
+        self._max_epochs = max_epochs
+        self._trials = StudyTrials(
+            study,
+            make_sampler("random", study, seed),
+            "none" if TUNERS[tuner].has_budgets else pruner,
+            max_epochs,
         )
-        self._keep_space()
+        make_oracle = getattr(oracles, TUNERS[tuner].oracle)
+        self._oracle = make_oracle(seed=seed, space=space, epochs=max_epochs, trials=trials)
+        self._save_space()
         for trial in study.get_trials(deepcopy=False):
-            self._recall(trial)
+            self._replay(trial)
 
     def ask(self) -> optuna.Trial | None:
-        """Start a trial: the first of those waiting, else what the oracle proposes.
-
-        Returns:
-            The trial, still without hyperparameters; None if the oracle has nothing to propose,
-            before another trial has ended or at all.
-        """
-        trials = self._study.get_trials(deepcopy=False)
-        waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        if not waiting and not self._propose(len(trials)):
+        """See `Engine`."""
+        if not self._trials.waiting() and not self._propose():
             return None
-        return super().ask()
+        return self._trials.begin()
 
-    def learn(self, trial: optuna.Trial, space: list[dict[str, Any]]) -> None:
-        """Take in what the trial's model was built from, new hyperparameters among it."""
-        known = len(self._oracle.hyperparameters.space)
-        self._oracle.update_space(read_space(space))
-        if len(self._oracle.hyperparameters.space) > known:
-            self._keep_space()
-        self._begin(trial.number, trial.params, trial.user_attrs.get(FACTS_ATTR, {}))
-
-    def promotable(self) -> set[int]:
-        """See `OptunaEngine`."""
-        return {int(trial_id) for trial_id in self._oracle.promotable()}
-
-    def without_checkpoint(self, trial: optuna.Trial) -> Budget:
-        """See `OptunaEngine`; kept as a fact of the trial."""
-        facts = trial.user_attrs[FACTS_ATTR] | {"initial_epoch": 0}
-        trial.set_user_attr(FACTS_ATTR, facts)
-        return self.budget(trial)
-
-    def budget(self, trial: optuna.Trial) -> Budget:
-        """Which epochs the trial trains, and which trial it goes on with."""
+    def budget(self, trial: optuna.Trial, checkpoints: Container[int]) -> Budget:
+        """See `Engine`; without the checkpoint of its parent, a trial starts from epoch 1."""
         facts = trial.user_attrs.get(FACTS_ATTR, {})
         if "epochs" not in facts:
-            return super().budget(trial)
+            return Budget(0, self._max_epochs)
+        if facts["initial_epoch"] and facts["promoted_from"] not in checkpoints:
+            facts = facts | {"initial_epoch": 0}
+            trial.set_user_attr(FACTS_ATTR, facts)  # the report adds up what a result has cost
         return Budget(facts["initial_epoch"], facts["epochs"], facts["promoted_from"])
 
+    def suggest(
+        self, trial: optuna.Trial, name: str, distribution: BaseDistribution
+    ) -> CategoricalChoiceType:
+        """See `Engine`."""
+        return self._trials.suggest(trial, name, distribution)
+
+    def learn(self, trial: optuna.Trial, space: list[dict[str, Any]]) -> None:
+        """See `Engine`."""
+        known = len(self._oracle.hyperparameters.space)
+        self._oracle.update_space(oracles.read_space(space))
+        if len(self._oracle.hyperparameters.space) > known:
+            self._save_space()
+        self._oracle.begin(str(trial.number), trial.params)
+
     def duplicate_of(self, trial: optuna.Trial) -> int | None:
-        """See `OptunaEngine`; a promoted trial rightly has its parent's configuration."""
-        return None if self.budget(trial).parent is not None else super().duplicate_of(trial)
+        """See `Engine`; a promoted trial has the configuration of its parent."""
+        earlier = self._trials.earlier(trial)
+        promoted = trial.user_attrs.get(FACTS_ATTR, {}).get("promoted_from") is not None
+        return None if promoted else earlier
+
+    def report(self, trial: optuna.Trial, epoch: int, value: float) -> bool:
+        """See `Engine`."""
+        return self._trials.report(trial, epoch, value)
 
     def complete(self, trial: optuna.Trial, value: float) -> None:
-        """See `OptunaEngine`."""
-        super().complete(trial, value)
+        """See `Engine`."""
+        self._trials.end(trial, TrialState.COMPLETE, value)
         self._end(trial.number, value)
 
     def prune(self, trial: optuna.Trial) -> None:
-        """See `OptunaEngine`."""
-        super().prune(trial)
-        frozen = self._study._storage.get_trial(trial._trial_id)
-        self._end(trial.number, _last_value(frozen))
+        """See `Engine`."""
+        ended = self._trials.end(trial, TrialState.PRUNED)
+        self._end(trial.number, ended.value)
 
     def fail(self, trial: optuna.Trial) -> None:
-        """See `OptunaEngine`."""
+        """See `Engine`."""
         try:
-            super().fail(trial)
-        finally:  # one that was ended from outside has failed for the oracle
+            self._trials.end(trial, TrialState.FAIL)
+        finally:  # for the oracle, a trial that was ended from outside has failed
             self._end(trial.number, None)
 
-    def _propose(self, number: int) -> bool:
-        self._oracle.seed_trial(self._seed, number)
-        response = self._oracle.populate_space(str(number))
+    def requeue(self, trial: optuna.Trial) -> None:
+        """See `Engine`."""
+        self._trials.requeue(trial)
+
+    def promotable(self) -> set[int]:
+        """See `Engine`."""
+        return {int(trial_id) for trial_id in self._oracle.promotable()}
+
+    def _propose(self) -> bool:
+        """Enqueue a trial with the next proposal of the oracle, if it has one."""
+        trials = self._study.get_trials(deepcopy=False)
+        trial_id = str(len(trials))
+        space = self._oracle.hyperparameters.space
+        self._oracle.seed_trial(self._seed, len(trials))
+        self._oracle.tried = _tried_params(trials, space)
+        response = self._oracle.populate_space(trial_id)
         if response["status"] != TrialStatus.RUNNING:
             return False
-        proposed = {name: _plain(value) for name, value in response["values"].items()}
-        values = {name: proposed[name] for name in proposed if not name.startswith(_OWN)}
-        # The values themselves too: Optuna's parameters are rounded, and the oracle knows its own.
-        facts = {
-            "tuner": self._tuner,
-            "values": values,
-            **self._oracle.facts_of(str(number), proposed),
-        }
-        params = to_params(values, self._oracle.hyperparameters.space)
+        values = response["values"]
+        facts = {"tuner": self._tuner, **self._oracle.facts_of(trial_id, values)}
+        parent = facts.get("promoted_from")
+        params = to_params(values, space) if parent is None else trials[parent].params
         self._study.enqueue_trial(params, user_attrs={FACTS_ATTR: facts})
-        self._begin(number, params, facts)
+        self._oracle.begin(trial_id, params)
         return True
 
-    def _begin(self, number: int, params: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-        values = to_values(params, self._oracle.hyperparameters.space)
-        self._oracle.begin(str(number), values | facts.get("values", {}))
-
-    def _end(self, number: int, value: float | None) -> None:
+    def _end(self, number: int, score: float | None) -> None:
         if str(number) in self._oracle.ongoing_trials:
-            self._oracle.end(str(number), value)
+            self._oracle.end(str(number), score)
 
-    def _recall(self, trial: FrozenTrial) -> None:
+    def _replay(self, trial: FrozenTrial) -> None:
+        trial_id = str(trial.number)
+        self._oracle.begin(trial_id, _wanted_params(trial))
         facts = trial.user_attrs.get(FACTS_ATTR, {})
-        proposed = trial.system_attrs.get("fixed_params", {})
-        self._begin(trial.number, proposed, facts)
-        # A trial that failed while its model was built has not asked for all of them.
-        self._begin(trial.number, {**proposed, **trial.params}, facts)
         if facts.get("tuner") == self._tuner:
-            self._oracle.recall(str(trial.number), facts)
+            self._oracle.recall(trial_id, facts)
         if trial.state.is_finished():
             failed = trial.state == TrialState.FAIL
-            self._end(trial.number, None if failed else _last_value(trial))
+            self._end(trial.number, None if failed else trial.value)
 
-    def _keep_space(self) -> None:
+    def _save_space(self) -> None:
         space = self._oracle.hyperparameters.get_config()["space"]
         if space != self._study.user_attrs.get(SPACE_ATTR):
             self._study.set_user_attr(SPACE_ATTR, space)
 
 
-def _plain(value: Any) -> Any:
-    """A number of Python's in place of one of NumPy's."""
-    return value.item() if hasattr(value, "item") else value
+def _wanted_params(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the parameters that a trial was enqueued with, and those that it has used."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
-def _last_value(trial: FrozenTrial) -> float:
-    return trial.intermediate_values[max(trial.intermediate_values)]
+def _tried_params(trials: list[FrozenTrial], space: list[Any]) -> list[dict[str, Any]]:
+    tried = []
+    for trial in trials:
+        if trial.state in FINISHED and trial.params:
+            tried.append(trial.params)
+        # Any other trial may have used only a part of what it would have used.
+        elif is_whole(params := _wanted_params(trial), space):
+            tried.append(params)
+    return tried

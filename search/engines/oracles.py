@@ -1,60 +1,85 @@
-"""KerasTuner's oracles, mended where they give up early, and told what a study knows."""
+"""KerasTuner's oracles, without their early ends, driven by a study instead of their own files.
+
+KerasTuner offers no public way to change how an oracle draws, compares or promotes: what is
+overridden here are its underscored methods, which is why its release is pinned.
+"""
 
 import copy
 import math
+import random
 import warnings
-from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import keras_tuner
 import numpy as np
 from keras_tuner import oracles
 from keras_tuner.engine.trial import Trial, TrialStatus
+from scipy.linalg import solve_triangular
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
 from threadpoolctl import threadpool_limits
 
-from search.engines.gaussian_process import GaussianProcess
+from search.engines.untried import find_untried, is_tried
+from search.training.hyperparameters import to_params, to_values
 
 _STOPPED: Final = {"status": TrialStatus.STOPPED, "values": None}
 
 
 def read_space(space: list[dict[str, Any]]) -> keras_tuner.HyperParameters:
-    """KerasTuner's hyperparameters as objects, each with its default where it is active.
-
-    Args:
-        space: As KerasTuner writes them down.
-    """
-    # Reading changes what is read.
-    written = {"space": copy.deepcopy(space), "values": {}}
+    """Return KerasTuner's hyperparameters with their defaults, from their configs."""
+    config = {"space": copy.deepcopy(space), "values": {}}  # from_config changes it
     hyperparameters = keras_tuner.HyperParameters()
-    hyperparameters.merge(keras_tuner.HyperParameters.from_config(written))
+    hyperparameters.merge(keras_tuner.HyperParameters.from_config(config))
     return hyperparameters
 
 
 class StudyOracle:
-    """What KerasTuner's oracles learn here: to live without files of their own.
+    """Drives one of `keras_tuner.oracles`, mixed in before it, from the trials of a study.
 
-    Mixed in before one of `keras_tuner.oracles`. Trials have the numbers of the study's trials as
-    ids; what an oracle must know of a trial beyond its values and its score are `facts`, which
-    the study keeps.
+    Trials have the numbers of the study's trials as ids. Where an oracle must know more about a
+    trial than its values and its score, the study keeps these facts.
+
+    Args:
+        seed: Seed of the search.
+        space: The hyperparameters, as KerasTuner's configs.
+        epochs: Maximum epochs of a trial.
+        trials: Number of trials of the search.
+        **arguments: Arguments of KerasTuner's class alone.
+
+    Attributes:
+        tried: Parameters that must not be proposed, in Optuna's terms.
     """
 
+    def __init__(
+        self, *, seed: int, space: list[dict[str, Any]], epochs: int, trials: int, **arguments: Any
+    ) -> None:
+        super().__init__(  # type: ignore[call-arg]
+            objective=keras_tuner.Objective("val_accuracy", "max"),
+            seed=seed + 1,  # KerasTuner takes 0 for none
+            hyperparameters=read_space(space),
+            **arguments,
+        )
+        self.tried: list[dict[str, Any]] = []
+
     def seed_trial(self, seed: int, number: int) -> None:
-        """Let all that is drawn for one trial follow from the search's seed and its number."""
+        """Let all draws for one trial follow from the seed of the search and its number."""
         # Each draw takes the next seed: those of two trials must not overlap.
         own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         self._seed_state = own
         self._random_state = np.random.RandomState(own)
 
-    def begin(self: Any, trial_id: str, values: dict[str, Any]) -> None:
-        """Take in that a trial runs, or runs with more values than it was known to have."""
+    def begin(self: Any, trial_id: str, params: dict[str, Any]) -> None:
+        """Take in that a trial runs, or has more parameters than it was known to have."""
         if trial_id not in self.trials:
             trial = Trial(self.get_space(), trial_id=trial_id, status=TrialStatus.RUNNING)
+            trial.hyperparameters.values = {}
             self.trials[trial_id] = self.ongoing_trials[trial_id] = trial
         hyperparameters = self.get_space()
-        hyperparameters.values = values
+        hyperparameters.values = {
+            **self.trials[trial_id].hyperparameters.values,
+            **to_values(params, self.hyperparameters.space),
+        }
         self.trials[trial_id].hyperparameters = hyperparameters
-        self._tried_so_far.add(self._compute_values_hash(values))
 
     def end(self: Any, trial_id: str, score: float | None) -> None:
         """Take in how a trial ended; None: it failed."""
@@ -64,51 +89,62 @@ class StudyOracle:
         self.ongoing_trials.pop(trial_id, None)
 
     def facts_of(self, trial_id: str, values: dict[str, Any]) -> dict[str, Any]:
-        """What must be known of a trial that was just proposed."""
+        """Return what the study must keep of a trial that was just proposed."""
         return {}
 
     def recall(self, trial_id: str, facts: dict[str, Any]) -> None:
-        """Take in a trial that an earlier run proposed, after `begin`."""
+        """Take in the facts of a trial that an earlier run proposed, after `begin`."""
 
     def promotable(self) -> set[str]:
-        """Trials that another one may still go on with."""
+        """Return the trials that another one may still continue."""
         return set()
 
-    def _random_values(self) -> dict[str, Any] | None:
-        # KerasTuner's draws end after 20 collisions, with part of a finite space untried.
-        values: dict[str, Any] | None = super()._random_values()  # type: ignore[misc]
-        return next(self._untried(), None) if values is None else values
+    def _duplicate(self: Any, values: dict[str, Any]) -> bool:
+        return is_tried(to_params(values, self.hyperparameters.space), self.tried)
 
-    def _untried(self: Any) -> Iterator[dict[str, Any]]:
-        """Combinations of the values that KerasTuner lists, defaults first, that no trial had."""
-        space = self.get_space()
-        grid = oracles.GridSearchOracle(objective=self.objective, hyperparameters=space)
-        values = dict(read_space(space.get_config()["space"]).values)
-        while values is not None:
-            if not self._duplicate(values):
-                yield values
-            values = grid._get_next_combination(values)
+    def _random_values(self: Any) -> dict[str, Any] | None:
+        # KerasTuner gives up after 20 collisions, with part of a finite space untried.
+        values: dict[str, Any] | None = super()._random_values()  # type: ignore[misc]
+        if values is None:
+            values = self._untried(random.Random(self._seed_state))
+        return values
+
+    def _untried(self: Any, rng: random.Random | None) -> dict[str, Any] | None:
+        space = self.hyperparameters.space
+        params = find_untried(space, self.tried, rng)
+        return None if params is None else to_values(params, space)
 
 
 class RandomSearch(StudyOracle, oracles.RandomSearchOracle):  # type: ignore[misc]
     """Random configurations."""
 
 
-class BayesianOptimization(StudyOracle, oracles.BayesianOptimizationOracle):  # type: ignore[misc]
-    """Random configurations, then those that a Gaussian process expects most of.
+class GridSearch(StudyOracle, oracles.GridSearchOracle):  # type: ignore[misc]
+    """Every combination of the values that KerasTuner lists, the defaults first.
 
-    Args:
-        most_initial_points: It begins after so many trials at the latest: KerasTuner's own three
-            for each hyperparameter would leave it none in a large space.
-        **arguments: KerasTuner's.
+    KerasTuner's own waits for the end of a trial before it proposes the next, and fails on trials
+    that it has not proposed.
     """
 
-    def __init__(self, *, most_initial_points: int, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._most_initial_points = most_initial_points
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """See `keras_tuner.Oracle`."""
+        values = self._untried(None)
+        return _STOPPED if values is None else {"status": TrialStatus.RUNNING, "values": values}
+
+
+class BayesianOptimization(StudyOracle, oracles.BayesianOptimizationOracle):  # type: ignore[misc]
+    """Random configurations, then those of which a Gaussian process expects most.
+
+    The process begins after a quarter of the trials at the latest: KerasTuner's own three for each
+    hyperparameter would leave it none in a large space.
+    """
+
+    def __init__(self, *, trials: int, **given: Any) -> None:
+        super().__init__(trials=trials, **given)
+        self._most_initial_points = trials // 4
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """See `keras_tuner.Oracle`; what was tried already gives way to a random configuration."""
+        """See `keras_tuner.Oracle`; a random configuration replaces one that was tried."""
         usual = 3 * len(self.hyperparameters.space)
         self.num_initial_points = max(3, min(usual, self._most_initial_points))
         # The matrices are small, and the other cores train.
@@ -122,7 +158,7 @@ class BayesianOptimization(StudyOracle, oracles.BayesianOptimizationOracle):  # 
     def end(self, trial_id: str, score: float | None) -> None:
         """See `StudyOracle`; a failure counts as the worst score so far.
 
-        Left out, as KerasTuner has it, it would teach nothing: the same corner is proposed again.
+        KerasTuner leaves it out, learns nothing from it and proposes the same corner again.
         """
         trial = self.trials[trial_id]
         scored = [other for other in self.trials.values() if other.score is not None]
@@ -131,51 +167,53 @@ class BayesianOptimization(StudyOracle, oracles.BayesianOptimizationOracle):  # 
             score = min((other.score for other in scored), default=0.0)
         super().end(trial_id, score)
 
-    def _make_gpr(self) -> GaussianProcess:
+    def _make_gpr(self) -> "GaussianProcess":
         return GaussianProcess(**super()._make_gpr().get_params(deep=False))
 
     def _vector_to_values(self, vector: Any) -> dict[str, Any]:
-        # At its bound of 1 KerasTuner's whole numbers without step are one above their maximum.
+        # At the bound of 1, KerasTuner's whole numbers without step exceed their maximum by one.
         values: dict[str, Any] = super()._vector_to_values(np.minimum(vector, 1 - 1e-9))
         return values
 
 
-class GridSearch(StudyOracle, oracles.GridSearchOracle):  # type: ignore[misc]
-    """Every combination of the values that KerasTuner lists, the defaults first.
+class GaussianProcess(GaussianProcessRegressor):  # type: ignore[misc]
+    """scikit-learn's Gaussian process for one score a point, without checks of its input.
 
-    KerasTuner's own waits for a trial's end before it proposes the next, and is lost among trials
-    that it has not proposed.
+    Checks take two thirds of a proposal's time, as it is asked about one point at a time.
     """
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._size = -1
-        self._waiting: Iterator[dict[str, Any]] = iter(())
+    def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
+        """Return what `GaussianProcessRegressor` returns.
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """See `keras_tuner.Oracle`."""
-        if len(self.hyperparameters.space) != self._size:
-            self._size = len(self.hyperparameters.space)
-            self._waiting = self._untried()
-        for values in self._waiting:
-            # It may have come by another way meanwhile.
-            if not self._duplicate(values):
-                return {"status": TrialStatus.RUNNING, "values": values}
-        return _STOPPED
+        Args:
+            X: (n, hyperparameters) finite floats.
+            return_std: Also return the standard deviations.
+            return_cov: Also return the covariances, computed by scikit-learn itself.
+
+        Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), algorithm
+            2.1; normalized as scikit-learn does.
+        """
+        if return_cov or not return_std or not hasattr(self, "X_train_"):
+            return super().predict(X, return_std, return_cov)
+        across = self.kernel_(X, self.X_train_)
+        mean = self._y_train_std * (across @ self.alpha_) + self._y_train_mean
+        known = solve_triangular(self.L_, across.T, lower=True, check_finite=False)
+        variance = self.kernel_.diag(X) - np.einsum("ij,ij->j", known, known)
+        return mean, self._y_train_std * np.sqrt(np.maximum(variance, 0.0))
 
 
 class Hyperband(StudyOracle, oracles.HyperbandOracle):  # type: ignore[misc]
-    """Many configurations for few epochs, the best of them for more, from where they ended."""
+    """Many configurations for few epochs; the best of them continue for more."""
 
-    def __init__(self, **arguments: Any) -> None:
-        self._serial = -1
-        super().__init__(**arguments)
+    def __init__(self, *, epochs: int, **given: Any) -> None:
+        self._serial = -1  # number of the latest bracket: KerasTuner drops the complete ones
+        super().__init__(epochs=epochs, max_epochs=epochs, hyperband_iterations=None, **given)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """See `keras_tuner.Oracle`."""
         response: dict[str, Any] = super().populate_space(trial_id)
         while (parent := self._failed_parent(response)) is not None:
-            # It has nothing to go on with: its place in the round is used up.
+            # There is nothing to continue: its place in the round is used up.
             self._entry(trial_id)[2]["id"] = parent
             response = super().populate_space(trial_id)
         if response["status"] == TrialStatus.STOPPED:
@@ -183,7 +221,7 @@ class Hyperband(StudyOracle, oracles.HyperbandOracle):  # type: ignore[misc]
         return response
 
     def end(self, trial_id: str, score: float | None) -> None:
-        """See `StudyOracle`; another configuration takes the place of one that failed at once."""
+        """See `StudyOracle`; in a first round, another configuration replaces a failed one."""
         super().end(trial_id, score)
         if score is not None:
             return
@@ -194,12 +232,12 @@ class Hyperband(StudyOracle, oracles.HyperbandOracle):  # type: ignore[misc]
         if number == 0:
             bracket["rounds"][0].remove(entry)
         else:
-            # Its round waits for it: it is the worst of all.
+            # Its round waits for a score: the worst.
             self.trials[trial_id].score = -math.inf
             self.trials[trial_id].status = TrialStatus.COMPLETED
 
     def facts_of(self, trial_id: str, values: dict[str, Any]) -> dict[str, Any]:
-        """The trial's bracket (counted from 0), round, epochs, and whom it goes on with."""
+        """Return the trial's bracket and round, counted from 0, its epochs and its parent."""
         bracket, number, entry = self._entry(trial_id)
         parent = entry["past_id"]
         return {
@@ -222,7 +260,7 @@ class Hyperband(StudyOracle, oracles.HyperbandOracle):  # type: ignore[misc]
         )
 
     def promotable(self) -> set[str]:
-        """See `StudyOracle`; with those whose successor has not ended, and may have to restart."""
+        """See `StudyOracle`; parents of running trials count, as these may have to restart."""
         found: set[str] = set()
         for bracket in self._brackets:
             for number, entries in enumerate(bracket["rounds"][1:], start=1):
@@ -234,12 +272,11 @@ class Hyperband(StudyOracle, oracles.HyperbandOracle):  # type: ignore[misc]
 
     def _start_new_bracket(self) -> None:
         super()._start_new_bracket()
-        # Complete brackets are forgotten, so that their place in the list does not name them.
         self._serial += 1
         self._brackets[-1]["serial"] = self._serial
 
     def _entry(self, trial_id: str) -> Any:
-        """The bracket, the round's number and the entry of a trial; None if it is in none."""
+        """Return the bracket, the number of the round and the entry of a trial."""
         for bracket in self._brackets:
             for number, entries in enumerate(bracket["rounds"]):
                 for entry in entries:
@@ -253,7 +290,7 @@ class Hyperband(StudyOracle, oracles.HyperbandOracle):  # type: ignore[misc]
         return parent if failed else None
 
     def _promote_anyway(self, trial_id: str) -> dict[str, Any]:
-        """Nothing new is left to fill the rounds with: the best of those there are go on."""
+        """Promote the best trials of rounds that no new configuration is left to fill."""
         for bracket in self._brackets:
             for number, entries in enumerate(bracket["rounds"][1:], start=1):
                 passed = {one["past_id"] for one in entries}
@@ -272,34 +309,3 @@ class Hyperband(StudyOracle, oracles.HyperbandOracle):  # type: ignore[misc]
                 }
                 return {"status": TrialStatus.RUNNING, "values": values}
         return _STOPPED
-
-
-def make_oracle(
-    tuner: str, *, seed: int, max_epochs: int, trials: int, space: list[dict[str, Any]]
-) -> Any:
-    """The oracle of a tuner; it ends for want of configurations only.
-
-    Args:
-        tuner: One of `search.settings.TUNERS`.
-        seed: 0 or more.
-        max_epochs: Most epochs of one trial.
-        trials: Of the search; the Gaussian process begins after a quarter of them at the latest.
-        space: The hyperparameters, as KerasTuner writes them down.
-
-    Returns:
-        A `StudyOracle` that is one of `keras_tuner.oracles` too.
-    """
-    common = {
-        "objective": keras_tuner.Objective("val_accuracy", "max"),
-        "seed": seed + 1,  # 0 means none there
-        "hyperparameters": read_space(space),
-    }
-    makers: dict[str, Callable[[], Any]] = {
-        "random": lambda: RandomSearch(max_trials=None, **common),
-        "bayesian": lambda: BayesianOptimization(
-            max_trials=None, most_initial_points=trials // 4, **common
-        ),
-        "hyperband": lambda: Hyperband(max_epochs=max_epochs, hyperband_iterations=None, **common),
-        "grid": lambda: GridSearch(max_trials=None, **common),
-    }
-    return makers[tuner]()

@@ -116,6 +116,9 @@ class Checkpoints:
         self._directory.mkdir(parents=True, exist_ok=True)
         write_atomically(self._file(number), checkpoint)
 
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and self._file(number).exists()
+
     def load(self, number: int) -> bytes | None:
         """Return the checkpoint of a trial; None if there is none."""
         file = self._file(number)

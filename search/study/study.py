@@ -186,9 +186,18 @@ def _requeue_abandoned(study: optuna.Study) -> int:
     """Queue the trials again that a killed coordinator left running; return their number."""
     abandoned = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     for trial in abandoned:
-        # Optuna has no public way to queue a trial again under its number.
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        requeue(study, trial)
     return len(abandoned)
+
+
+def requeue(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
+    """Queue a running trial again, under its number and with its hyperparameters.
+
+    Raises:
+        UpdateFinishedTrialError: It has ended.
+    """
+    # Optuna has no public way to do this.
+    study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
 
 def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -> None:

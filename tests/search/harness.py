@@ -10,9 +10,8 @@ from typing import Any
 import optuna
 
 from search.coordinator import Coordinator
-from search.engines.optuna_engine import OptunaEngine
+from search.engines.engine import Engine, make_engine
 from search.errors import SearchError
-from search.run import make_engine
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
@@ -215,7 +214,7 @@ def _proposing(algorithm: str) -> dict[str, Any]:
     return {"engine": engine, "tuner": tuner} if colon else {"sampler": algorithm}
 
 
-def engine_of(settings: SearchSettings, study: optuna.Study, space: str) -> OptunaEngine:
+def engine_of(settings: SearchSettings, study: optuna.Study, space: str) -> Engine:
     """The engine of the search itself, which knows a simulated space without building models."""
 
     def find_space() -> list[dict[str, Any]]:
@@ -223,4 +222,13 @@ def engine_of(settings: SearchSettings, study: optuna.Study, space: str) -> Optu
 
         return declared(space)
 
-    return make_engine(settings, study, find_space)
+    return make_engine(
+        study,
+        engine=settings.engine,
+        algorithm=settings.algorithm,
+        pruner=settings.pruner,
+        seed=settings.seed,
+        max_epochs=settings.max_epochs,
+        trials=settings.trials,
+        find_space=find_space,
+    )

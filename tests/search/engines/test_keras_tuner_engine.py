@@ -1,20 +1,19 @@
 """KerasTuner's tuners in a search: what they add to the contract of all engines."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
-import keras_tuner
-import numpy as np
 import optuna
 import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engines.keras_tuner_engine import FACTS_ATTR
-from search.engines.oracles import make_oracle
 from search.settings import SearchSettings
 from search.study.study import FINISHED
 from tests.search.harness import RecordingDisplay, engine_of, search
+from tests.search.simulated import SPACES
 
 
 def rungs(study: optuna.Study) -> dict[int, tuple[FrozenTrial, dict[str, int]]]:
@@ -139,17 +138,6 @@ def test_first_configurations_are_known_to_the_oracle(tmp_path: Path) -> None:
     assert len(study.trials) == 12
 
 
-def test_the_gaussian_process_stays_in_a_range_at_its_very_end() -> None:
-    hyperparameters = keras_tuner.HyperParameters()
-    hyperparameters.Int("width", 16, 1024, sampling="log")
-    hyperparameters.Choice("kind", ["a", "b"])
-    space = hyperparameters.get_config()["space"]
-    oracle = make_oracle("bayesian", seed=0, max_epochs=1, trials=8, space=space)
-    # Its optimizer runs into the bounds of the unit cube.
-    assert oracle._vector_to_values(np.ones(2)) == {"width": 1024, "kind": "b"}
-    assert oracle._vector_to_values(np.zeros(2)) == {"width": 16, "kind": "a"}
-
-
 def test_the_gaussian_process_leaves_a_corner_where_trials_fail(tmp_path: Path) -> None:
     study, reason = search(
         tmp_path,
@@ -165,15 +153,13 @@ def test_the_gaussian_process_leaves_a_corner_where_trials_fail(tmp_path: Path) 
 
 
 def test_a_grid_begins_with_the_defaults_and_keeps_all_workers_busy(tmp_path: Path) -> None:
-    engine = engine_of(
-        SearchSettings(engine="keras-tuner", tuner="grid", trials=90),
-        optuna.create_study(direction="maximize"),
-        "finite conditional",
-    )
+    study = optuna.create_study(direction="maximize")
+    settings = SearchSettings(engine="keras-tuner", tuner="grid", trials=90)
+    engine = engine_of(settings, study, "finite conditional")
     asked = [engine.ask() for _ in range(5)]
     names = ("kind", "wide", "rate")
-    values = [trial.user_attrs[FACTS_ATTR]["values"] for trial in asked if trial is not None]
-    assert [tuple(value.get(name) for name in names) for value in values] == [
+    proposed = [study.trials[trial.number].system_attrs["fixed_params"] for trial in asked if trial]
+    assert [tuple(params.get(name) for name in names) for params in proposed] == [
         ("plain", False, None),
         ("plain", True, None),
         ("dropout", False, 0.0),
@@ -195,7 +181,8 @@ def test_a_trial_that_somebody_ends_in_the_dashboard_holds_up_no_bracket(tmp_pat
     for _ in range(14):
         trial = engine.ask()
         assert trial is not None
-        budget = engine.budget(trial)
+        SPACES["conditional"](partial(engine.suggest, trial))
+        budget = engine.budget(trial, range(90))
         for epoch in range(budget.initial_epoch + 1, budget.epochs + 1):
             engine.report(trial, epoch, 0.5 + trial.number / 100)
         engine.prune(trial)

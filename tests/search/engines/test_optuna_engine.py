@@ -41,7 +41,7 @@ def test_a_changed_space_is_refused_by_name() -> None:
     trial = ask(engine)
     engine.suggest(trial, "x", FloatDistribution(0, 1))
     with pytest.raises(
-        StudyError, match=r"knows hyperparameter 'x' with other values .* --study N"
+        StudyError, match=r"hyperparameter 'x' has other values in study .* --study N"
     ):
         engine.suggest(trial, "x", IntDistribution(0, 1))
 

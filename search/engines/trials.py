@@ -1,0 +1,142 @@
+"""The trials of a study, as both engines begin, judge and end them."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, final
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalChoiceType,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from search.engines.pruners import PRUNERS
+from search.errors import StudyError
+from search.study.study import FINISHED, requeue
+from spaces.errors import one_line
+
+_PRUNED_AT: Final = "pruned_at"
+
+
+@final
+class StudyTrials:
+    """Trials of one study under one sampler and one pruner; higher values are better.
+
+    Args:
+        study: The study; its sampler and pruner are set here.
+        sampler: Draws the hyperparameters that no waiting trial fixes.
+        pruner: A key of `PRUNERS`.
+        max_epochs: Maximum epochs of a trial.
+    """
+
+    def __init__(
+        self, study: optuna.Study, sampler: BaseSampler, pruner: str, max_epochs: int
+    ) -> None:
+        self._study = study
+        # Learning rate schedules bring their gain last: in the second half, a trial that is still
+        # at a high learning rate would lose to one that has settled for less.
+        self._last_rung = max_epochs // 2
+        study.sampler = sampler
+        study.pruner = PRUNERS[pruner].make(max(1, self._last_rung))
+        self._reported: dict[int, set[int]] = {}  # epochs of earlier attempts, by trial number
+        self._numbers = {
+            configuration_key(trial.params): trial.number
+            for trial in study.get_trials(deepcopy=False, states=FINISHED)
+        }
+
+    def waiting(self) -> list[FrozenTrial]:
+        """Return the enqueued and requeued trials."""
+        return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+
+    def begin(self) -> optuna.Trial:
+        """Start the first waiting trial, or a new one if there is none."""
+        attempted = {trial.number: set(trial.intermediate_values) for trial in self.waiting()}
+        trial = self._study.ask()
+        self._reported[trial.number] = attempted.get(trial.number, set())
+        return trial
+
+    def suggest(
+        self, trial: optuna.Trial, name: str, distribution: BaseDistribution
+    ) -> CategoricalChoiceType:
+        """Return the value of one hyperparameter; the same one when asked again.
+
+        Raises:
+            StudyError: The study has other values of this name: the space has changed.
+        """
+        try:
+            if isinstance(distribution, CategoricalDistribution):
+                return trial.suggest_categorical(name, distribution.choices)
+            assert isinstance(distribution, IntDistribution | FloatDistribution)
+            low, high = distribution.low, distribution.high
+            if isinstance(distribution, IntDistribution):
+                return trial.suggest_int(
+                    name, int(low), int(high), step=distribution.step, log=distribution.log
+                )
+            return trial.suggest_float(
+                name, low, high, step=distribution.step, log=distribution.log
+            )
+        except ValueError as error:
+            raise StudyError(
+                f"hyperparameter {name!r} has other values in study {self._study.study_name!r} "
+                f"than in the space or sampler now ({one_line(error)}). Start another study with "
+                "--study NAME, or use the earlier space and sampler."
+            ) from error
+
+    def earlier(self, trial: optuna.Trial) -> int | None:
+        """Return the number of the first trial with the same configuration; None if it is new."""
+        number = self._numbers.setdefault(configuration_key(trial.params), trial.number)
+        return None if number == trial.number else number
+
+    def report(self, trial: optuna.Trial, epoch: int, value: float) -> bool:
+        """Record the value of an epoch (the first is 1); return whether to stop the trial now.
+
+        An epoch that an earlier attempt of the trial has reported keeps its value and its verdict:
+        the pruner would count its rungs twice.
+        """
+        earlier = self._reported[trial.number]
+        if epoch not in earlier:
+            trial.report(value, epoch)
+        if epoch <= max(earlier, default=0):
+            return bool(trial.user_attrs.get(_PRUNED_AT) == epoch)
+        stop = trial.should_prune() and epoch <= self._last_rung
+        if stop:
+            trial.set_user_attr(_PRUNED_AT, epoch)
+        return stop
+
+    def end(
+        self, trial: optuna.Trial, state: TrialState, value: float | None = None
+    ) -> FrozenTrial:
+        """End a running trial; the value of a pruned one is that of its last epoch.
+
+        Raises:
+            UpdateFinishedTrialError: It has been ended from outside, as in a dashboard.
+        """
+        try:
+            return self._study.tell(trial, value, state=state)
+        except ValueError as error:
+            raise UpdateFinishedTrialError(str(error)) from error
+
+    def requeue(self, trial: optuna.Trial) -> None:
+        """Queue a running trial again, under its number and with its hyperparameters."""
+        requeue(self._study, trial)
+
+
+def configuration_key(params: Mapping[str, Any]) -> str:
+    """Return a text that is the same for the same configuration."""
+    return json.dumps({name: _rounded(value) for name, value in params.items()}, sort_keys=True)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether two values of a hyperparameter are the same, rounding errors aside."""
+    return bool(_rounded(one) == _rounded(other))
+
+
+def _rounded(value: Any) -> Any:
+    # Samplers add up steps in several ways: 0.6000000000000001 is 0.6.
+    return float(f"{value:.12g}") if isinstance(value, float) else value
