@@ -14,9 +14,9 @@ from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler
 from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.trial import FrozenTrial, TrialState
 
+from search.engines.untried import find_untried, is_tried, is_whole
 from search.optuna_tuner.attempt import Attempt
 from search.optuna_tuner.project import OWNER
-from search.optuna_tuner.untried import find_untried, is_tried, is_whole
 from search.study.study import trial_seed
 from spaces.errors import one_line
 
