@@ -1,5 +1,6 @@
 """An oracle for KerasTuner that proposes, prunes and records with Optuna."""
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,7 +13,6 @@ from uuid import uuid4
 import keras_tuner
 import optuna
 from keras_tuner.engine.trial import Trial, TrialStatus
-from keras_tuner.src.distribute.utils import has_chief_oracle  # exported nowhere
 
 # keras_tuner.synchronized, which uses these, never releases its lock after an error.
 from keras_tuner.src.engine.oracle import LOCKS, THREADS
@@ -89,7 +89,7 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]
         _require("max_retries_per_trial", max_retries_per_trial, Integral, "0 or more", least=0)
         failures = max_consecutive_failed_trials
         _require("max_consecutive_failed_trials", failures, Integral, "1 or more", least=1)
-        if has_chief_oracle():
+        if "KERASTUNER_ORACLE_IP" in os.environ:
             raise RuntimeError(
                 "KerasTuner's multi-worker mode (KERASTUNER_ORACLE_IP) hides the oracle from its "
                 "workers, so that nothing can be pruned; unset it. To search with several "
