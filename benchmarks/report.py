@@ -1,4 +1,4 @@
-"""How long the report of a large study takes, without training: wanted under 60 s at 10,000 trials.
+"""Time the report of a large study, without retraining; the target is 60 s at 10,000 trials.
 
 python -m benchmarks.report                 # 10,000 made-up trials of the cnn space
 python -m benchmarks.report --trials 1000
@@ -31,7 +31,7 @@ from spaces.cnn import CnnConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS = 8
-# Sampling a configuration takes milliseconds: so many are drawn, then varied.
+# Sampling a configuration takes milliseconds, so only this many are sampled, then varied.
 DRAWN = 300
 
 
@@ -69,6 +69,7 @@ def _configuration(
     trial = optuna.create_study(sampler=sampler).ask()
 
     def answer(name: str, distribution: BaseDistribution) -> Any:
+        # The public calls differ by kind of distribution; this one takes any.
         return trial._suggest(name, distribution)
 
     CnnConfig.sample(TrialHyperParameters(answer))
@@ -120,7 +121,7 @@ def _trial(
 
 
 def main() -> None:
-    """Measure and print."""
+    """Make a study, time its report, and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--val-size", type=int, default=10_000)

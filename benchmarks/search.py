@@ -1,7 +1,7 @@
-"""The default search, end to end on the full data: accuracy, time, and the baselines beside it.
+"""Run the default search on the full data: accuracy, time, and the baselines for comparison.
 
 python -m benchmarks.search                 # runs `run_search.py --trials 50` (about an hour)
-python -m benchmarks.search --study cnn     # the same tables from a study that is there
+python -m benchmarks.search --study cnn     # the same tables from an existing study
 """
 
 import argparse
@@ -38,7 +38,7 @@ def run(results_dir: Path, flags: Sequence[str]) -> None:
 
 
 def print_tables(study: optuna.Study, console: Console) -> None:
-    """Print how the search ended and how its first trials compare with its best."""
+    """Print a summary of the search, and its baselines beside the best trial."""
     states = count_states(study)
     finished = study.get_trials(deepcopy=False, states=FINISHED)
     best = best_trial(study)
@@ -82,7 +82,7 @@ def _row(trial: FrozenTrial) -> list[str]:
 
 
 def main() -> None:
-    """Run unless a study is named; then print."""
+    """Run a search unless --study names one, and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", help="print the tables of this study instead of searching")
     parser.add_argument("--results-dir", type=Path, default=Path("results"))
