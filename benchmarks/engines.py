@@ -1,4 +1,4 @@
-"""Engines and their algorithms on one space, with one budget and the same seeds.
+"""Compare all samplers and tuners on one space, with the same budget and seeds.
 
 python -m benchmarks.engines                     # 5 seeds of each; about an hour of two cores
 python -m benchmarks.engines --only tpe hyperband --seeds 10
@@ -35,12 +35,12 @@ ALGORITHMS = {
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What one search came to.
+    """Outcome of one search.
 
     Args:
         best: Highest validation accuracy of a trial that ran all its epochs, in [0, 1]; NaN if
             none did.
-        cpu_seconds: User and system time of the whole search, its workers included.
+        cpu_seconds: User and system time of the search and its workers.
         epochs: Epochs trained in all trials.
     """
 
@@ -50,7 +50,7 @@ class Search:
 
 
 def run_search(flags: tuple[str, ...], seed: int, cores: "queue.Queue[int]") -> Search | str:
-    """One whole search on one core, as a person would start it; a reason where it cannot run."""
+    """Run a search by its command line on one core; return the last line of its error, if any."""
     core = cores.get()
     try:
         return _run_search(flags, seed, core)
@@ -102,7 +102,7 @@ def _spread(values: list[float], digits: int) -> str:
 
 
 def _table(found: dict[str, list[Search]], reference: str) -> Table:
-    table = Table("algorithm", "best, %", f"minus {reference}, points", "CPU s", "epochs")
+    table = Table("algorithm", "best (%)", f"Δ to {reference} (pp)", "CPU s", "epochs")
     for name, searches in sorted(
         found.items(), key=lambda item: -float(np.mean([one.best for one in item[1]]))
     ):
@@ -121,7 +121,7 @@ def _table(found: dict[str, list[Search]], reference: str) -> Table:
 
 
 def main() -> None:
-    """Run every algorithm with every seed, and print the table."""
+    """Run every algorithm with every seed and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--trials", type=int, default=24, metavar="N", help="(default: 24)")
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--train-size", type=int, default=6000, metavar="N", help="(default: 6000)")
     parser.add_argument("--val-size", type=int, default=10_000, metavar="N")
     parser.add_argument("--space", default="mlp", help="(default: mlp)")
-    parser.add_argument("--only", nargs="*", default=[], help="names of samplers and tuners")
+    parser.add_argument("--only", nargs="*", default=[], help="samplers and tuners to run")
     flags = parser.parse_args()
     budget = ("--trials", str(flags.trials), "--epochs", str(flags.epochs), "--workers", "1")
     budget += ("--train-size", str(flags.train_size), "--val-size", str(flags.val_size))
@@ -162,9 +162,9 @@ def main() -> None:
     console.print(
         f"{flags.space}, {flags.trials} trials of at most {flags.epochs} epochs, "
         f"{flags.train_size:,} training and {flags.val_size:,} validation images, n = "
-        f"{flags.seeds} seeds; mean and 95 % t interval; differences are paired by seed. CPU "
-        "seconds are of the whole search on one core, KerasTuner's own start (TensorFlow in the "
-        "coordinator too) included. Hyperband's trials are parts of trainings"
+        f"{flags.seeds} seeds; mean and 95 % t interval, differences paired by seed. CPU seconds "
+        "of the whole search on one core, including TensorFlow in KerasTuner's coordinator. Trials "
+        "of KerasTuner's hyperband are parts of trainings."
     )
     console.print(_table(found, "Optuna, random"))
     console.print(f"{machine()}; {', '.join(f'{k} {v}' for k, v in versions().items())}")

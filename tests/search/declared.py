@@ -1,4 +1,4 @@
-"""The simulated spaces as KerasTuner knows them: their workers do without KerasTuner."""
+"""The simulated spaces as KerasTuner's hyperparameters; their workers do not import it."""
 
 from typing import Any
 
@@ -26,25 +26,38 @@ def _finite_conditional(hp: Any) -> None:
     hp.Boolean("wide")
 
 
+def _unscoped(hp: Any) -> None:
+    hp.Int("layers", 1, 2)
+    for index in range(2):
+        hp.Int(f"width_{index}", 1, 3)
+
+
 def _fails_while_built(hp: Any) -> None:
     hp.Int("y", 1, 9)
     hp.Int("x", 1, 9)  # a grid changes the last one first
 
 
+def _finite_failing(hp: Any) -> None:
+    hp.Int("x", 1, 3)
+
+
+def _behaving(hp: Any) -> None:
+    hp.Float("x", 0.0, 1.0)
+
+
+_DECLARED = {
+    "conditional": _conditional,
+    "finite": _finite,
+    "finite conditional": _finite_conditional,
+    "unscoped": _unscoped,
+    "fails while built": _fails_while_built,
+    "finite failing": _finite_failing,
+}
+
+
 def declared(space: str) -> list[dict[str, Any]]:
-    """The hyperparameters of one of `simulated.SPACES`, as KerasTuner writes them down."""
+    """Return the hyperparameters of one of `simulated.SPACES`, as KerasTuner's configs."""
     hp = keras_tuner.HyperParameters()
-    if space == "conditional":
-        _conditional(hp)
-    elif space == "finite":
-        _finite(hp)
-    elif space == "finite conditional":
-        _finite_conditional(hp)
-    elif space == "fails while built":
-        _fails_while_built(hp)
-    elif space == "finite failing":
-        hp.Int("x", 1, 3)
-    else:
-        hp.Float("x", 0.0, 1.0)
+    _DECLARED.get(space, _behaving)(hp)
     config: list[dict[str, Any]] = hp.get_config()["space"]
     return config

@@ -99,6 +99,12 @@ def _finite_conditional(suggest: Any) -> tuple[float, str]:
     return 0.5 + 0.1 * wide - 0.4 * rate, ""
 
 
+def _unscoped(suggest: Any) -> tuple[float, str]:
+    layers = suggest("layers", IntDistribution(1, 2))
+    widths = [suggest(f"width_{index}", IntDistribution(1, 3)) for index in range(layers)]
+    return 0.5 + 0.01 * sum(widths), ""
+
+
 def _fails_while_built(suggest: Any) -> tuple[float, str]:
     x = suggest("x", IntDistribution(1, 9))
     if x % 3 == 0:
@@ -129,6 +135,7 @@ SPACES: dict[str, Any] = {
     "conditional": _conditional,
     "finite": _finite,
     "finite conditional": _finite_conditional,
+    "unscoped": _unscoped,
     "fails while built": _fails_while_built,
     "failing at its best": _fails_at_its_best,
     "finite failing": _finite_failing,

@@ -1,4 +1,4 @@
-"""HyperModels as KerasTuner's users have them: those of its guides, and its own applications."""
+"""HyperModels of KerasTuner's guides, and its own applications."""
 
 import keras
 import keras_tuner
@@ -7,7 +7,7 @@ from keras import layers
 
 
 class TuneModelTraining(keras_tuner.HyperModel):
-    """As in "Getting started with KerasTuner": no input shape, `fit` with choices of its own."""
+    """As in "Getting started with KerasTuner": no input shape, and `fit` asks questions too."""
 
     def build(self, hp):
         model = keras.Sequential()
@@ -39,9 +39,9 @@ class TuneModelTraining(keras_tuner.HyperModel):
 
 
 class CustomTrainingLoop(keras_tuner.HyperModel):
-    """As in "Tune hyperparameters in your custom training loop": nothing compiled, own loop.
+    """As in "Tune hyperparameters in your custom training loop": the model is not compiled.
 
-    It calls no callback but at the end of an epoch, and guards against every error.
+    The loop calls callbacks only at the end of an epoch, and ignores their errors.
     """
 
     epochs_begun = 0
@@ -77,7 +77,7 @@ class CustomTrainingLoop(keras_tuner.HyperModel):
 
 
 class ReturnsItsAccuracy(CustomTrainingLoop):
-    """Calls no callback: says at the end what came out."""
+    """Calls no callback and returns its accuracy."""
 
     def fit(self, hp, model, x, y, validation_data, callbacks=None, **kwargs):
         super().fit(hp, model, x, y, validation_data, callbacks=[], epochs=1)
@@ -86,14 +86,14 @@ class ReturnsItsAccuracy(CustomTrainingLoop):
 
 
 class SaysNothing(CustomTrainingLoop):
-    """Returns a loss, as KerasTuner allows where that is the objective."""
+    """Calls no callback and returns a loss, which KerasTuner allows as the objective."""
 
     def fit(self, hp, model, x, y, validation_data, callbacks=None, **kwargs):
         return super().fit(hp, model, x, y, validation_data, callbacks=[], epochs=1)
 
 
 class TooLargeSometimes(keras_tuner.HyperModel):
-    """As in "Handling failed trials": some models are refused by `build`."""
+    """As in "Handling failed trials": `build` refuses some models."""
 
     def build(self, hp):
         model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten()])
@@ -112,21 +112,21 @@ def _resized() -> keras.KerasTensor:
 
 
 class ResNet(keras_tuner.applications.HyperResNet):
-    """KerasTuner's own, for our images."""
+    """KerasTuner's own, for grayscale images of 28 x 28 pixels."""
 
     def __init__(self):
         super().__init__(input_tensor=_resized(), classes=10)
 
 
 class Xception(keras_tuner.applications.HyperXception):
-    """KerasTuner's own, for our images."""
+    """KerasTuner's own, for grayscale images of 28 x 28 pixels."""
 
     def __init__(self):
         super().__init__(input_tensor=_resized(), classes=10)
 
 
 class Scopes(keras_tuner.HyperModel):
-    """Every kind of question, every scale, names within names, and a value asked for by name."""
+    """Every kind of question, every scale, nested names, and values read by name."""
 
     def build(self, hp):
         hp.Int("plain", 1, 9)

@@ -1,4 +1,4 @@
-"""The contract that every engine, sampler, storage and kind of worker keeps."""
+"""The contract of every engine, sampler, tuner, pruner, storage and kind of worker."""
 
 from collections import Counter
 from pathlib import Path
@@ -66,7 +66,7 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def outline(study: optuna.Study) -> list[tuple[int, dict[str, object], str, dict[int, float]]]:
-    """What must be the same when a search is repeated."""
+    """Return what a repeated search must reproduce."""
     return [
         (trial.number, trial.params, trial.state.name, trial.intermediate_values)
         for trial in study.trials
@@ -98,11 +98,11 @@ def test_stays_in_the_space_and_asks_only_for_active_hyperparameters(
 
 @pytest.mark.parametrize(("space", "size"), [("finite", 12), ("finite conditional", 22)])
 @with_every_algorithm
-def test_a_finite_space_is_tried_whole_once_and_then_the_search_ends(
+def test_a_finite_space_is_exhausted_once_and_then_the_search_ends(
     tmp_path: Path, algorithm: str, space: str, size: int
 ) -> None:
     study, reason = search(tmp_path, space=space, algorithm=algorithm, trials=90)
-    # Hyperband's promoted trials go on with a configuration that was tried.
+    # Promoted trials of Hyperband continue a configuration that was tried.
     tried = Counter(
         tuple(
             (name, f"{value:.12g}" if isinstance(value, float) else value)
@@ -118,7 +118,7 @@ def test_a_finite_space_is_tried_whole_once_and_then_the_search_ends(
 
 
 @with_every_algorithm
-def test_models_that_cannot_be_built_are_replaced_whatever_interrupts(
+def test_trials_that_cannot_be_built_are_replaced_also_across_interruptions(
     tmp_path: Path, algorithm: str
 ) -> None:
     for run in ("whole", "parts"):
@@ -237,7 +237,7 @@ def test_rungs_are_counted_in_finished_epochs(tmp_path: Path, pruner: str) -> No
     assert ends <= {1, 3}
 
 
-def test_no_pruner_lets_every_trial_run_all_its_epochs(tmp_path: Path) -> None:
+def test_without_a_pruner_every_trial_runs_all_its_epochs(tmp_path: Path) -> None:
     study, _ = search(tmp_path, space="conditional", pruner="none", trials=8)
     assert all(len(trial.intermediate_values) == 9 for trial in study.trials)
 

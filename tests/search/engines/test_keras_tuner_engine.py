@@ -1,4 +1,4 @@
-"""KerasTuner's tuners in a search: what they add to the contract of all engines."""
+"""KerasTuner's tuners in a search, beyond the contract of all engines."""
 
 import shutil
 from functools import partial
@@ -23,7 +23,7 @@ def rungs(study: optuna.Study) -> dict[int, tuple[FrozenTrial, dict[str, int]]]:
     }
 
 
-def test_hyperband_goes_on_with_the_best_of_a_round_from_where_they_ended(tmp_path: Path) -> None:
+def test_hyperband_continues_the_best_of_a_round_from_their_checkpoints(tmp_path: Path) -> None:
     study, reason = search(
         tmp_path, space="conditional", algorithm="keras-tuner:hyperband", trials=30
     )
@@ -56,7 +56,7 @@ def test_hyperband_goes_on_with_the_best_of_a_round_from_where_they_ended(tmp_pa
         assert parent.intermediate_values[before["epochs"]] >= max(passed_over)
 
 
-def test_only_checkpoints_that_may_yet_be_needed_are_kept(tmp_path: Path) -> None:
+def test_only_checkpoints_that_may_be_needed_are_kept(tmp_path: Path) -> None:
     flags = {"space": "conditional", "algorithm": "keras-tuner:hyperband", "workers": 1}
     kept = {}
     # 9 trials of the first bracket's first round, 3 of its second, then other brackets.
@@ -111,7 +111,7 @@ def test_the_gaussian_process_begins_after_a_quarter_of_the_trials(tmp_path: Pat
     assert params["random"][3:] != params["bayesian"][3:]
 
 
-def test_another_tuner_may_go_on_with_a_study(tmp_path: Path) -> None:
+def test_another_tuner_may_continue_a_study(tmp_path: Path) -> None:
     order = ((4, "hyperband"), (8, "bayesian"), (10, "grid"), (14, "hyperband"), (16, "grid"))
     for trials, tuner in order:
         study, reason = search(
@@ -126,6 +126,16 @@ def test_another_tuner_may_go_on_with_a_study(tmp_path: Path) -> None:
         *["hyperband"] * 4,
         *["grid"] * 2,
     ]
+
+
+@pytest.mark.parametrize("tuner", ["random", "grid"])
+def test_configurations_that_differ_in_unread_values_alone_are_not_proposed(
+    tmp_path: Path, tuner: str
+) -> None:
+    flags = {"space": "unscoped", "workers": 1, "pruner": "none", "trials": 50}
+    study, reason = search(tmp_path, algorithm=f"keras-tuner:{tuner}", **flags)
+    assert reason == "every configuration of the space has been tried"
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 12
 
 
 def test_first_configurations_are_known_to_the_oracle(tmp_path: Path) -> None:

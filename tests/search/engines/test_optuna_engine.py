@@ -1,4 +1,4 @@
-"""The engine alone, over a study in memory."""
+"""The Optuna engine, without workers."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def ask(engine: OptunaEngine) -> optuna.Trial:
     return trial
 
 
-def test_a_trial_draws_the_same_whatever_runs_beside_it() -> None:
+def test_a_trial_draws_the_same_whatever_runs_in_parallel() -> None:
     values = []
     for beside in (False, True):
         engine = make(optuna.create_study())
@@ -48,7 +48,7 @@ def test_a_changed_space_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
 @pytest.mark.parametrize("cut_off", [1, 2, 3, 4])
-def test_a_trial_that_is_begun_again_is_judged_as_it_was(pruner: str, cut_off: int) -> None:
+def test_a_requeued_trial_is_pruned_where_it_was(pruner: str, cut_off: int) -> None:
     verdicts = []
     for interrupted in (False, True):
         study = optuna.create_study(study_name="fixed", direction="maximize")
@@ -79,7 +79,18 @@ def test_a_trial_that_is_begun_again_is_judged_as_it_was(pruner: str, cut_off: i
     assert any(epoch < 9 for _, epoch in verdicts[0])
 
 
-def test_a_waiting_trial_is_served_although_all_else_has_been_tried(tmp_path: Path) -> None:
+def test_a_requeued_trial_keeps_the_values_of_epochs_that_it_reports_again() -> None:
+    study = optuna.create_study(direction="maximize")
+    engine = make(study)
+    for values in ((0.1, 0.2), (0.3, 0.4, 0.5)):
+        trial = ask(engine)
+        for epoch, value in enumerate(values, start=1):
+            engine.report(trial, epoch, value)
+        engine.requeue(trial)
+    assert study.trials[0].intermediate_values == {1: 0.1, 2: 0.2, 3: 0.5}
+
+
+def test_a_requeued_trial_runs_although_the_space_is_exhausted(tmp_path: Path) -> None:
     study = optuna.create_study(storage=open_storage(tmp_path / "study.journal", None))
     engine = make(study, sampler="grid")
     held = ask(engine)

@@ -1,4 +1,4 @@
-"""Seeds, optional packages and grid levels."""
+"""Samplers: seeds, optional packages and grid levels."""
 
 import sys
 
@@ -11,17 +11,25 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.engines.samplers import make_sampler, to_grid
+from search.engines.samplers import SAMPLERS, make_sampler, to_grid
 from search.errors import SettingsError
 from search.study.study import trial_seed
 
 
-def test_seeds_of_trials_and_searches_do_not_meet() -> None:
+def test_seeds_of_trials_and_searches_are_distinct() -> None:
     seeds = {trial_seed(seed, number) for seed in range(20) for number in range(500)}
     assert len(seeds) == 20 * 500
 
 
-@pytest.mark.parametrize(("sampler", "package"), [("gp", "torch"), ("cmaes", "cmaes")])
+PACKAGES = [(name, package) for name, entry in SAMPLERS.items() for package in entry.packages]
+
+
+@pytest.mark.parametrize(("sampler", "package"), PACKAGES)
+def test_the_help_of_a_sampler_names_the_packages_that_it_needs(sampler: str, package: str) -> None:
+    assert package in SAMPLERS[sampler].help
+
+
+@pytest.mark.parametrize(("sampler", "package"), PACKAGES)
 def test_a_missing_package_of_a_sampler_is_one_line(
     monkeypatch: pytest.MonkeyPatch, sampler: str, package: str
 ) -> None:

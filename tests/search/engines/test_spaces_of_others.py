@@ -1,4 +1,4 @@
-"""Any HyperModel runs here: those of KerasTuner's guides and its own, under both engines."""
+"""HyperModels of KerasTuner's guides and its own run unchanged under both engines."""
 
 import itertools
 from pathlib import Path
