@@ -41,8 +41,8 @@ def _table(row: Row) -> Table:
 
     return Table(
         name="classes-scores",
-        caption=f"Test images by class, {_means(row)}. The interval is Wilson's, over the images "
-        "of the class at the mean recall",
+        caption=f"Test images by class, {_means(row)}",
+        note="The interval is Wilson's, over the images of the class at the mean recall.",
         columns=[
             Column("class", "class"),
             share("precision"),

@@ -110,8 +110,9 @@ def _duplicates(training: pd.DataFrame, test: TestSplit | None, tuned: Row | Non
     counts = ("images", "different images", "with different labels")
     table = Table(
         name="data-duplicates",
-        caption="Images with a duplicate, equal in every pixel, and how many of them have a "
-        "duplicate with another label",
+        caption="Duplicate images",
+        note="Duplicates are equal in every pixel; the last column counts those that have a "
+        "duplicate with another label.",
         columns=[Column("where", "where"), *(Column(name, name, format=",") for name in counts)],
         items=rows,
     )

@@ -92,8 +92,10 @@ def _splits(evidence: Evidence) -> Table:
     ]
     return Table(
         name="splits",
-        caption="Images behind each number; the test split was opened after the configuration was "
-        "chosen",
+        caption="Images behind each number",
+        note="The test split was opened after the configuration was chosen."
+        if evidence.test is not None
+        else "",
         columns=[
             Column(name, name, itemgetter(place))
             for place, name in enumerate(("number", "trained on", "measured on"))

@@ -261,8 +261,8 @@ def _stopped_table(stopped: pd.DataFrame) -> Table:
     )
     return Table(
         name="pruning-stopped",
-        caption="Pruned trials, compared with all trials at the same epoch (upper half: above the "
-        "median)",
+        caption="Pruned trials, compared with all trials at the same epoch",
+        note="Upper half: above the median.",
         columns=[
             Column("epoch", "epoch"),
             Column("reached", "trials that got here"),

@@ -248,9 +248,9 @@ def _ranges_table(ranges: list[RangeUse]) -> Table:
     counts = ("best", "best_low", "best_high", "tried", "tried_low", "tried_high")
     return Table(
         name="space-bounds",
-        caption=f"Trials within {percent(_EDGE, 0)} of an end of the range. Widen: where half of "
-        "the best trials are, and at least two; never a few integers, nor beyond the 0 or 1 of "
-        "counts and rates",
+        caption=f"Trials within {percent(_EDGE, 0)} of an end of the range",
+        note="Widen: where half of the best trials are, and at least two; never a few integers, "
+        "nor beyond the 0 or 1 of counts and rates.",
         columns=[
             Column("hyperparameter", "hyperparameter", lambda use: use.dimension.name),
             Column(None, "range", lambda use: _range_words(use.dimension)),
@@ -300,8 +300,8 @@ def _choices_table(choices: list[ChoiceUse]) -> Table:
     counts = ("tried", "asked", "best", "best_asked", "chance")
     return Table(
         name="space-choices",
-        caption="Choices among all finished trials and among the best, of those that have the "
-        "hyperparameter",
+        caption="Choices among all finished trials and among the best",
+        note="Only trials that have the hyperparameter count.",
         columns=[
             Column("hyperparameter", "hyperparameter", attrgetter("hyperparameter")),
             Column("choice", "choice", attrgetter("choice"), short),
