@@ -1,12 +1,12 @@
-"""Training throughput of our trainer against stock Keras, on the published baselines.
+"""Training throughput of this project's trainer and of stock Keras, on the published baselines.
 
-Stock: `model.fit` on NumPy arrays, float32, Keras' default compilation. Ours:
-`search.training.loop.train` in the best precision. Same models, batch 128, one thread each, a
-process for each measurement, in turn; the first epoch, in which TensorFlow compiles, does not
-count.
+Stock: `model.fit` on NumPy arrays in float32, as Keras compiles it by default. Ours:
+`search.training.loop.train` in the fastest number format. Both train the same models with batches
+of 128 in one thread, alternately, each in a new process. The first epoch, in which TensorFlow
+compiles, is not counted.
 
-    python -m benchmarks.throughput                   # images a CPU second, model by model
-    python -m benchmarks.throughput --workers-benchmark   # trials an hour, two workers against one
+    python -m benchmarks.throughput                       # images per CPU second, for each model
+    python -m benchmarks.throughput --workers-benchmark   # trials per hour, two workers or one
 """
 
 import argparse
@@ -31,11 +31,11 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=10_000, help="training images (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=3, help="epochs, first not counted, >= 2")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each side (%(default)s)")
-    parser.add_argument("--models", nargs="+", help="names of baselines, or residual; default all")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs, 2 or more (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs per side (%(default)s)")
+    parser.add_argument("--models", nargs="+", help="baselines, or residual (default: all)")
     parser.add_argument("--precision", default="best", choices=("best", "bfloat16", "float32"))
-    parser.add_argument("--workers-benchmark", action="store_true", help="trials an hour instead")
+    parser.add_argument("--workers-benchmark", action="store_true", help="measure trials per hour")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
@@ -60,8 +60,8 @@ def _table(models: list[str], args: argparse.Namespace) -> Any:
     from rich.table import Table
 
     table = Table(
-        title=f"An epoch of {args.images} images and its validation on a sixth as many, "
-        f"one thread, n = {args.repeats} runs a side, medians"
+        title=f"Epoch of {args.images} images, validation on a sixth as many, one thread, "
+        f"median of {args.repeats} runs"
     )
     table.add_column("model")
     for column in (
@@ -93,7 +93,7 @@ def _table(models: list[str], args: argparse.Namespace) -> Any:
 
 
 def _workers_table(models: list[str], args: argparse.Namespace) -> Any:
-    """Time the same trials: ours in two one-thread processes, stock in one of all cores."""
+    """Time the same trials: ours in two processes of one thread, stock in one on all cores."""
     from rich.table import Table
 
     trials = [model for model in models for _ in range(2)]
@@ -104,7 +104,7 @@ def _workers_table(models: list[str], args: argparse.Namespace) -> Any:
             if side == "stock":
                 _finish(_start(side, trials, args, threads=None))
             else:
-                # Each worker takes one of every model, so that both end at about the same time.
+                # Each worker trains one of every model, so that both end at about the same time.
                 halves = [_start(side, trials[half::2], args, threads=1) for half in (0, 1)]
                 for process in halves:
                     _finish(process)
@@ -135,7 +135,7 @@ def _start(
     }
     return subprocess.Popen(
         [
-            # As a module: as a file, benchmarks/search.py would stand before the package search.
+            # Run as a module: in the folder of a script, benchmarks/search.py would hide `search`.
             *(sys.executable, "-m", "benchmarks.throughput", "--run", side, ",".join(models)),
             *("--images", str(args.images), "--epochs", str(args.epochs)),
             *("--precision", args.precision),
@@ -170,7 +170,7 @@ def _train_all(side: str, models: list[str], args: argparse.Namespace) -> None:
         set_precision("float32" if side == "stock" else precision)
         keras.utils.set_random_seed(0)
         model = build_model(_configs()[name])
-        # Of the process, so all its threads count; at the end of each epoch, validation included.
+        # CPU time of all threads, at the end of each epoch with its validation.
         ends: list[tuple[float, float]] = []
         train_one = _train_stock if side == "stock" else _train_ours
         train_one(model, split, args.epochs, lambda ends=ends: ends.append(_clocks()))
