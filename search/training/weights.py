@@ -18,6 +18,17 @@ class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
     with different schedules can be compared, and pruned, after their first epochs. The moving
     statistics of batch normalisation are averaged like weights.
 
+    `keras.callbacks.SwapEMAWeights` leaves these statistics out. Measured on the default network
+    (batch size 128, bfloat16, 2 seeds), validation accuracy after epochs 1 and 2 of 8:
+
+    - 50,000 images: 0.906 and 0.919, 0.910 and 0.923 here; 0.907 and 0.919, 0.903 and 0.924 with
+      an average of 20 steps (momentum 0.95) there, for 5 % more CPU time.
+    - 20,000 images: 0.775 and 0.910, 0.823 and 0.905 here; 0.331 and 0.570, 0.530 and 0.480 with an
+      average of 100 steps there.
+    - 5,000 images, where 100 steps are more than two epochs: 0.371 and 0.625, 0.343 and 0.635 here;
+      0.329 and 0.833, 0.373 and 0.836 with 20 steps there; 0.493 and 0.831, 0.498 and 0.826 without
+      an average.
+
     Source: Polyak & Juditsky 1992; Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima
     and Better Generalization".
     """
