@@ -43,7 +43,7 @@ def searches() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("file", ["compose.yaml", "kuberay.yaml", "slurm.sh", "README.md"])
 def test_searches_are_started_with_flags_that_there_are(file: str) -> None:
-    known = {name for action in run_search._parser()._actions for name in action.option_strings}
+    known = {name for action in run_search.make_parser()._actions for name in action.option_strings}
     used = set(re.findall(r"(?<!\S)--[a-z-]+", " ".join(searches()[file])))
     assert used
     assert used <= known
