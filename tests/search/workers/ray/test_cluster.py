@@ -180,7 +180,7 @@ def test_a_node_with_other_versions_is_refused(tmp_path: Path, cluster: TestClus
 def test_a_cluster_of_refused_nodes_ends_the_search(
     tmp_path: Path, cluster: TestCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.workers.ray.pool.versions", lambda: {"python": "3.0", "keras": "9"})
+    monkeypatch.setattr("search.workers.ray.backend.versions", lambda: {"python": "3.0", "keras": "9"})
     with pytest.raises(ClusterError, match=r"no node of the cluster can be used, the last: python"):
         search(tmp_path, space="slow", algorithm="random@cluster", trials=2, workers=None)
 
@@ -189,7 +189,7 @@ def test_the_client_reaches_the_cluster_from_outside(tmp_path: Path, cluster: Te
     script = f"""
 import sys
 from pathlib import Path
-from tests.search.cluster import nodes
+from tests.search.workers.ray import nodes
 from tests.search.harness import search
 nodes.shared_cluster = lambda: type("Address", (), {{"address": {cluster.client_address!r}}})
 folder = Path({str(tmp_path)!r})
@@ -239,7 +239,7 @@ def test_too_large_a_trial_is_said() -> None:
         pytest.raises(ClusterError, match=r"no node of the cluster had 64 CPUs and 0 GPUs free"),
         connect(cluster.address, Resources(cpus=64), "cnn") as connected,
     ):
-        connected.precision(ask_seconds=1)
+        connected.precision(timeout_seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_what_a_space_imports_travels_and_hides_nothing(
         collect_code(space, folder)
         found = {str(file.relative_to(folder)) for file in folder.rglob("*.py")}
         ours = {file for file in found if file.startswith(("search/", "spaces/"))}
-        assert "search/cluster/actor.py" in ours
+        assert "search/workers/ray/actor.py" in ours
         assert found - ours == {f"beside/{file}" for file in expected}
     with pytest.raises(SpaceError, match=r"there is no module 'nowhere' in .* set PYTHONPATH"):
         collect_code("nowhere:Model", tmp_path / "other")
