@@ -137,7 +137,9 @@ class KerasTrainer:
         except SearchError as error:  # its message is complete without type and traceback
             return Failed(reason=str(error).rstrip("."))
         except Exception as error:
-            return Failed(reason=one_line(error, typed=True), traceback=traceback.format_exc())
+            # Keras lists the arguments of the call too, which the traceback keeps.
+            reason = one_line(error, typed=True).partition(" Arguments received by ")[0].rstrip(".")
+            return Failed(reason=reason, traceback=traceback.format_exc())
 
     def _build_and_train(self, order: Train, started: float) -> Trained | Failed:
         from search.training.building import own_fit

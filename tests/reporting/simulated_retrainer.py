@@ -6,7 +6,6 @@ import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from search.workers.messages import Built, Epoch, Failed, Images, Train, Trained
 from search.workers.process import Link, WorkerSettings
@@ -62,7 +61,3 @@ def _archive(size: int) -> bytes:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("model.weights.h5", bytes(size))
     return file.getvalue()
-
-
-def no_images() -> Any:
-    """Nothing is trained."""

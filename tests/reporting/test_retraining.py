@@ -22,7 +22,8 @@ from reporting.retraining import (
 from search.data.split import SplitSizes
 from search.workers.messages import Failed, Images
 from search.workers.pool import make_pool
-from tests.reporting.simulated_retrainer import SimulatedRetrainer, SimulatedSettings, no_images
+from tests.reporting.simulated_retrainer import SimulatedRetrainer, SimulatedSettings
+from tests.search.simulated import no_images
 
 
 def retraining(

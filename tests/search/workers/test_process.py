@@ -16,6 +16,16 @@ from search.workers.process import KerasTrainer, WorkerSettings
 from spaces.mlp import MlpSpace
 
 
+class TooSmall:
+    """A space whose images are too small for its pooling."""
+
+    def build(self, hp: Any) -> Any:
+        import keras
+
+        inputs = keras.Input((28, 28, 1))
+        return keras.Model(inputs, keras.layers.MaxPooling2D(29)(inputs))
+
+
 class Recorder:
     """In place of the link to a coordinator."""
 
@@ -29,9 +39,9 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def make_trainer(small_data: Path) -> Callable[..., KerasTrainer]:
-    def make(precision: Precision = "float32") -> KerasTrainer:
+    def make(precision: Precision = "float32", space: str = "mlp") -> KerasTrainer:
         settings = WorkerSettings(
-            space="mlp",
+            space=space,
             load_split=partial(load_split, small_data, SplitSizes(val=100)),
             precision=precision,
         )
@@ -107,3 +117,16 @@ def test_a_configuration_that_cannot_be_built_fails_with_its_reason(
     assert isinstance(failed, Failed)
     assert failed.reason.startswith("KeyError: ")
     assert "Traceback" in failed.traceback
+
+
+def test_an_error_of_keras_is_a_reason_without_the_arguments_of_the_call(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    failed = make_trainer(space=f"{__name__}:TooSmall").run(order())
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith(
+        "ValueError: Exception encountered when calling MaxPooling2D.call(). "
+        "Computed output size would be zero or negative."
+    )
+    assert "Arguments" not in failed.reason
+    assert "Arguments received by" in failed.traceback

@@ -180,7 +180,9 @@ def test_a_node_with_other_versions_is_refused(tmp_path: Path, cluster: TestClus
 def test_a_cluster_of_refused_nodes_ends_the_search(
     tmp_path: Path, cluster: TestCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.workers.ray.backend.versions", lambda: {"python": "3.0", "keras": "9"})
+    monkeypatch.setattr(
+        "search.workers.ray.backend.versions", lambda: {"python": "3.0", "keras": "9"}
+    )
     with pytest.raises(ClusterError, match=r"no node of the cluster can be used, the last: python"):
         search(tmp_path, space="slow", algorithm="random@cluster", trials=2, workers=None)
 
