@@ -1,1 +1,1 @@
-"""The other engine: KerasTuner's oracles propose the trials of a search."""
+"""Engines, which propose the trials of a search: Optuna and KerasTuner behind one protocol."""
