@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from search.command_line import Parser, add_flags, check_flags, flag, read_flags
+from search.command_line import Parser, add_flags, called, check_flags, flag, read_flags
 from search.errors import SearchError, SettingsError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> Parser:
     """Return the parser of the command."""
     parser = Parser(
-        prog="predict.py",
+        prog=called("predict.py"),
         description="Classify image files into Fashion-MNIST's ten classes with the best model.",
         epilog="Images may have any size, colours, transparency, EXIF rotation, and a light or "
         "dark background; best is one object on a plain background. They are converted to the "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reporting.errors import Interrupted
 from reporting.settings import ReportSettings
-from search.command_line import EXIT_CODES, Parser, add_flags, let_signals_stop, read_flags
+from search.command_line import EXIT_CODES, Parser, add_flags, called, let_signals_stop, read_flags
 from search.errors import SearchError
 from spaces import SpaceError
 
@@ -60,7 +60,7 @@ def _run(settings: ReportSettings, command: list[str]) -> int:
 def make_parser() -> Parser:
     """Return the parser of the command."""
     parser = Parser(
-        prog="report.py",
+        prog=called("report.py"),
         description="Retrain the best trials of a search, choose one on validation images, train "
         "it and the published baselines over several seeds, score all of them once on the test "
         "images, and write results/STUDY/report/. Finished trainings are kept: the same command "

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search.command_line import EXIT_CODES, Parser, add_flags, read_flags
+from search.command_line import EXIT_CODES, Parser, add_flags, called, read_flags
 from search.errors import SearchError, StoppedError
 from search.settings import SearchSettings
 from spaces import SpaceError
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> Parser:
     """Return the parser of the command."""
     parser = Parser(
-        prog="run_search.py",
+        prog=called("run_search.py"),
         description="Search hyperparameters of Keras CNNs on Fashion-MNIST. The same command "
         "continues a search that was stopped for any reason.",
         epilog="The search uses the 60,000 training images only and never opens the test files.",

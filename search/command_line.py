@@ -6,9 +6,11 @@ Imports nothing heavy, so that `--help` and a wrong flag answer at once.
 import argparse
 import math
 import signal
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar, get_args, get_type_hints
 
 from search.errors import SettingsError
@@ -21,6 +23,12 @@ _REASONS: Final[dict[int, str]] = {
 }
 STOP_SIGNALS: Final = tuple(_REASONS)
 EXIT_CODES: Final = {reason: 128 + number for number, reason in _REASONS.items()}  # as shells do
+# The commands of an installed package, by the script of the checkout that each one runs.
+COMMANDS: Final = {
+    "run_search.py": "keras-search",
+    "report.py": "keras-search-report",
+    "predict.py": "keras-search-predict",
+}
 Settings = TypeVar("Settings")
 
 
@@ -164,6 +172,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with code 2."""
         self.exit(2, f"{self.prog.removesuffix('.py')}: {message}; see --help.\n")
+
+
+def called(script: str) -> str:
+    """Return a script's name or, in a process that an installed command started, its command."""
+    return COMMANDS[script] if Path(sys.argv[0]).name in COMMANDS.values() else script
 
 
 def worker_count(text: str) -> int | None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from search.command_line import called
 from search.study.storage import mask_password
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -15,6 +16,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 def commit() -> str:
     """The git commit of this project, marked `-dirty` when files differ from it; or `unknown`."""
+    if not (_ROOT / "pyproject.toml").exists():
+        return "unknown"  # an installed package: a repository around it is another project's
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
@@ -33,10 +36,16 @@ def command_line(arguments: Sequence[str]) -> str:
     """The command that gives these arguments, without passwords; quoted for a shell.
 
     Args:
-        arguments: `sys.argv`: the program, then its arguments.
+        arguments: `sys.argv`: the script, then its arguments. In a process that an installed
+            command started, the script's command stands for it.
     """
-    shown = []
-    for argument in arguments:
+    script, *rest = arguments
+    program = called(script)
+    if program == script:
+        shown = [_shown(sys.executable), script]
+    else:
+        shown = [_shown(os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), program))]
+    for argument in rest:
         flag, equals, value = argument.partition("=")
         if "://" in argument:
             argument = (
@@ -45,13 +54,14 @@ def command_line(arguments: Sequence[str]) -> str:
                 else (mask_password(argument))
             )
         shown.append(argument)
-    return shlex.join([_interpreter(), *shown])
+    return shlex.join(shown)
 
 
-def _interpreter() -> str:
-    """This Python as it is called here: by name where its environment is active, else by path."""
-    named = shutil.which("python")
-    if named is not None and os.path.abspath(named) == sys.executable:
-        return "python"
-    beside = os.path.relpath(sys.executable)
-    return sys.executable if beside.startswith(os.pardir) else beside
+def _shown(program: str) -> str:
+    """A program as it is called here: by name where the PATH finds it, else by path."""
+    name = os.path.basename(program)
+    found = shutil.which(name)
+    if found is not None and os.path.abspath(found) == program:
+        return name
+    beside = os.path.relpath(program)
+    return program if beside.startswith(os.pardir) else beside

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from search.command_line import COMMANDS
+from search.study import provenance
 from search.study.provenance import command_line, commit
 
 
@@ -49,3 +51,28 @@ def test_the_command_runs_where_the_environment_is_not_active(
 
 def test_the_commit_is_known() -> None:
     assert len(commit()) >= 7
+
+
+@pytest.mark.parametrize(("active", "shown"), [(True, ""), (False, "bin/")])
+def test_an_installed_command_names_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, active: bool, shown: str
+) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for command in COMMANDS.values():
+        (folder / command).touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(folder) if active else os.defpath)
+    monkeypatch.setattr(sys, "argv", [str(folder / "keras-search"), "--trials", "3"])
+    assert command_line(["run_search.py", "--trials", "3"]) == f"{shown}keras-search --trials 3"
+    assert command_line(["report.py"]) == f"{shown}keras-search-report"
+
+
+def test_an_installed_package_has_no_commit_of_a_repository_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for arguments in (["init"], ["commit", "--allow-empty", "-m", "another project"]):
+        identity = ["-c", "user.name=me", "-c", "user.email=me@example.com"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
+    monkeypatch.setattr(provenance, "_ROOT", tmp_path)
+    assert commit() == "unknown"
