@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from reporting.errors import Interrupted
 from reporting.settings import ReportSettings
 from search.command_line import EXIT_CODES, Parser, add_flags, called, let_signals_stop, read_flags
-from search.errors import SearchError
+from search.errors import SearchError, StopReason
 from spaces import SpaceError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(read_flags(ReportSettings, flags), ["report.py", *given])
     except KeyboardInterrupt:
         print("report: stopped; every finished training is kept.", file=sys.stderr)
-        return EXIT_CODES["Ctrl-C"]
+        return EXIT_CODES[StopReason.CTRL_C]
     except (SearchError, SpaceError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from search.command_line import EXIT_CODES, Parser, add_flags, called, read_flags
-from search.errors import SearchError, StoppedError
+from search.errors import SearchError, StoppedError, StopReason
 from search.settings import SearchSettings
 from spaces import SpaceError
 
@@ -36,11 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _report(outcome, settings, given)
     except KeyboardInterrupt:
         print("run_search: stopped before the search started; nothing is lost.", file=sys.stderr)
-        return EXIT_CODES["Ctrl-C"]
+        return EXIT_CODES[StopReason.CTRL_C]
     except (SearchError, SpaceError, OSError) as error:
         print(f"run_search: {error}", file=sys.stderr)
         return EXIT_CODES[error.reason] if isinstance(error, StoppedError) else 2
-    return EXIT_CODES.get(outcome.stopped_by, 0)
+    return 0 if outcome.stopped_by is None else EXIT_CODES.get(outcome.stopped_by, 0)
 
 
 def make_parser() -> Parser:
@@ -77,13 +77,13 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
             "failed": outcome.failed,
             "best": outcome.best,
             "seconds": round(outcome.seconds, 3),
-            "stopped_by": outcome.stopped_by or None,
+            "stopped_by": _why(outcome.stopped_by, settings),
             "next": following,
         }
         print(json.dumps(line), flush=True)
         return
-    if outcome.stopped_by:
-        print(f"stopped: {outcome.stopped_by}")
+    if outcome.stopped_by is not None:
+        print(f"stopped: {_why(outcome.stopped_by, settings)}")
     elif not outcome.ran:
         print(f"study {outcome.study!r} holds its {outcome.finished} finished trials already")
     print(
@@ -109,11 +109,23 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
     if outcome.interrupted:
         print(f"continue: {following}")
         return
-    if not outcome.stopped_by:
+    if outcome.stopped_by is None:
         print("more trials: the same command with a larger --trials")
     print(f"look at it: {outcome.dashboard}")
     if outcome.best is not None:
         print(f"retrain the best and report: {following}")
+
+
+def _why(reason: StopReason | None, settings: SearchSettings) -> str | None:
+    match reason:
+        case None:
+            return None
+        case StopReason.TIMEOUT:
+            return f"--timeout {settings.timeout_seconds:g} s is over"
+        case StopReason.PATIENCE:
+            return f"no better trial among the last {settings.patience_trials} (--patience-trials)"
+        case _:
+            return str(reason.value)
 
 
 def _report_arguments(settings: SearchSettings) -> list[str]:

@@ -23,6 +23,7 @@ from search.data.split import SplitSizes
 from search.display import Progress
 from search.engines.optuna_engine import OptunaEngine
 from search.engines.samplers import SAMPLERS
+from search.errors import StopReason
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
@@ -82,7 +83,7 @@ class _Meter:
         cpu_seconds = time.process_time() - cpu_began
         epochs_now, trials_now = self._count()
         self.load = Load(seconds, cpu_seconds, epochs_now - epochs, trials_now - trials)
-        self.coordinator.stop("measured")
+        self.coordinator.stop(StopReason.TIMEOUT)
 
     def log(self, text: str) -> None:
         """See `search.display.Display`."""

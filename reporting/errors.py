@@ -1,6 +1,6 @@
 """Errors of a report; the message is one line for the user."""
 
-from search.errors import SearchError
+from search.errors import SearchError, StopReason
 
 
 class ReportError(SearchError):
@@ -11,9 +11,9 @@ class Interrupted(ReportError):
     """A signal stopped the report; finished trainings are kept.
 
     Args:
-        reason: `Ctrl-C`, `SIGTERM` or `SIGHUP`.
+        reason: The signal.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason.value)
         self.reason = reason

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from reporting.errors import Interrupted, ReportError
 from search.data.split import SplitSizes
 from search.display import duration
+from search.errors import StopReason
 from search.study.provenance import commit
 from search.training.hardware import Precision, machine, versions
 from search.workers.messages import (
@@ -192,7 +193,7 @@ class Retrainings:
         pool: Closed at the end.
         directory: Contains a folder for each kept retraining.
         progress: Shows how far it is.
-        stopped: Returns why to stop, or an empty string.
+        stopped: Returns why to stop; None to go on.
     """
 
     def __init__(
@@ -201,7 +202,7 @@ class Retrainings:
         directory: Path,
         *,
         progress: Progress,
-        stopped: Callable[[], str],
+        stopped: Callable[[], StopReason | None],
     ) -> None:
         self._pool = pool
         self._directory = directory
@@ -230,7 +231,7 @@ class Retrainings:
         try:
             self._fill_queue(due)
             while self._queue or self._running:
-                if reason := self._stopped():
+                if (reason := self._stopped()) is not None:
                     raise Interrupted(reason)
                 self._pool.start(len(self._queue) + len(self._running))
                 for worker in self._pool.idle(self._running):

@@ -41,6 +41,7 @@ from search.command_line import stop_by_signal
 from search.data.files import find_data, fingerprint
 from search.data.split import load_split
 from search.display import duration
+from search.errors import StopReason
 from search.files import locked
 from search.study.provenance import command_line, commit
 from search.study.study import split_sizes
@@ -149,7 +150,7 @@ def _retrain(
     progress: Progress,
 ) -> Results:
     sizes = split_sizes(record.facts["split"])
-    stopped: list[str] = []
+    stopped: list[StopReason] = []
     with stop_by_signal(stopped.append):
         pool = make_pool(
             WorkerSettings(
@@ -162,7 +163,7 @@ def _retrain(
         )
         _announce(settings, record, plan, load_kept(directory, plan.due), pool.count, progress)
         retrainings = Retrainings(
-            pool, directory, progress=progress, stopped=lambda: stopped[-1] if stopped else ""
+            pool, directory, progress=progress, stopped=lambda: stopped[-1] if stopped else None
         )
         return retrainings.run(plan.due)
 

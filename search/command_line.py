@@ -13,13 +13,13 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar, get_args, get_type_hints
 
-from search.errors import SettingsError
+from search.errors import SettingsError, StopReason
 from spaces.errors import did_you_mean
 
-_REASONS: Final[dict[int, str]] = {
-    signal.SIGINT: "Ctrl-C",
-    signal.SIGTERM: "SIGTERM",
-    signal.SIGHUP: "SIGHUP",
+_REASONS: Final[dict[int, StopReason]] = {
+    signal.SIGINT: StopReason.CTRL_C,
+    signal.SIGTERM: StopReason.SIGTERM,
+    signal.SIGHUP: StopReason.SIGHUP,
 }
 STOP_SIGNALS: Final = tuple(_REASONS)
 EXIT_CODES: Final = {reason: 128 + number for number, reason in _REASONS.items()}  # as shells do
@@ -196,7 +196,7 @@ def worker_count(text: str) -> int | None:
 
 
 @contextmanager
-def stop_by_signal(on_stop: Callable[[str], None]) -> Iterator[None]:
+def stop_by_signal(on_stop: Callable[[StopReason], None]) -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into requests to stop while the context is open.
 
     Args:
@@ -210,13 +210,13 @@ def stop_by_signal(on_stop: Callable[[str], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def let_signals_stop(on_stop: Callable[[str], None]) -> dict[int, Any]:
+def let_signals_stop(on_stop: Callable[[StopReason], None]) -> dict[int, Any]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into requests to stop, from now on.
 
     An ignored signal stays ignored: under `nohup` a hangup must not stop anything.
 
     Args:
-        on_stop: Receives the signal's name, a key of `EXIT_CODES`. It runs between any two
+        on_stop: Receives the signal, a key of `EXIT_CODES`. It runs between any two
             instructions of the main thread, once for every signal.
 
     Returns:

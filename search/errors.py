@@ -1,14 +1,27 @@
-"""What can go wrong with a search that its user can mend: each error is one clear line.
+"""Errors that a user can fix, each with a one-line message; and why a search stopped.
 
 SearchError
 ├── DataError      the images or labels are missing, damaged or too few
 ├── SettingsError  a flag, or a combination of flags, that cannot work
-├── StudyError     the study does not fit this run, or somebody else is writing it
+├── StudyError     the study does not fit this run, or another process holds it
 ├── StorageError   the storage cannot be opened, read or written
 │   └── StoppedError   a signal ended the wait for a database
 ├── ClusterError   the cluster cannot be reached, or has no node that can be used
 └── NodeError      one of its nodes cannot be used
 """
+
+from enum import Enum
+
+
+class StopReason(Enum):
+    """Why a search ended before its study held all its trials; the value is for a person."""
+
+    CTRL_C = "Ctrl-C"
+    SIGTERM = "SIGTERM"
+    SIGHUP = "SIGHUP"
+    TIMEOUT = "--timeout"
+    PATIENCE = "--patience-trials"
+    EXHAUSTED = "every configuration of the space has been tried"
 
 
 class SearchError(Exception):
@@ -24,7 +37,7 @@ class SettingsError(SearchError):
 
 
 class StudyError(SearchError):
-    """The study does not fit this run, or somebody else is writing it."""
+    """The study does not fit this run, or another process holds it."""
 
 
 class StorageError(SearchError):
@@ -35,13 +48,13 @@ class StoppedError(StorageError):
     """A signal ended the wait for a database.
 
     Args:
-        reason: The signal, a key of `search.command_line.EXIT_CODES`.
+        reason: The signal.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: StopReason) -> None:
         super().__init__(
-            f"stopped ({reason}) while the database did not answer; the same command continues "
-            "when it does."
+            f"stopped ({reason.value}) while the database did not answer; the same command "
+            "continues when it does."
         )
         self.reason = reason
 

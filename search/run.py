@@ -1,4 +1,4 @@
-"""One run of a search, from settings to outcome: everything is opened, started and closed here."""
+"""One run of a search, from settings to outcome."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ from search.display import Display
 from search.engines.engine import make_engine
 from search.engines.exploring import explore
 from search.engines.tuners import TUNERS
-from search.errors import StorageError
+from search.errors import StopReason, StorageError
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import dashboard_command, serve_dashboard
@@ -47,15 +47,12 @@ class Outcome:
         study: Name of the study.
         storage: Path of the journal file, or the URL without its password.
         directory: Folder of the study.
-        complete: Complete trials in the study.
-        pruned: Pruned ones.
-        failed: Failed ones.
+        complete: Number of complete trials in the study; likewise `pruned` and `failed`.
         best: Number, value, params and description of the best complete trial; None without one.
-        seconds: Of this run.
-        stopped_by: Why it ended before all trials were finished; empty if it did not.
-        interrupted: Whether the same command would go on.
-        dashboard: The command that shows the study.
-        ran: Trials that this run finished.
+        seconds: Duration of this run.
+        stopped_by: Why it ended early; None if the study holds all its trials.
+        dashboard: Command that serves the dashboard of the study.
+        ran: Number of trials that this run finished.
     """
 
     study: str
@@ -66,35 +63,35 @@ class Outcome:
     failed: int
     best: dict[str, Any] | None
     seconds: float
-    stopped_by: str
-    interrupted: bool
+    stopped_by: StopReason | None
     dashboard: str
     ran: int
 
     @property
     def finished(self) -> int:
-        """Complete and pruned trials: what `--trials` counts."""
+        """Number of complete and pruned trials, which `--trials` counts."""
         return self.complete + self.pruned
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the same command would go on."""
+        return self.stopped_by in (*EXIT_CODES, StopReason.TIMEOUT)
 
-def run_search(
-    settings: SearchSettings,
-    display: Display,
-    arguments: Sequence[str],
-) -> Outcome:
+
+def run_search(settings: SearchSettings, display: Display, arguments: Sequence[str]) -> Outcome:
     """Search until the study holds its trials, or something stops it.
 
     Args:
-        settings: What to search.
-        display: Who shows it.
-        arguments: `sys.argv`, for the record.
+        settings: Settings of the search.
+        display: Shows the progress.
+        arguments: `sys.argv`, stored in the study.
 
     Raises:
-        SearchError: The user can mend the cause; the message says how.
+        SearchError: Something that the user can fix; the message says how.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("optuna_dashboard").setLevel(logging.ERROR)
-    first = first_configurations(settings.space)  # also finds that a space is unknown
+    first = first_configurations(settings.space)  # also refuses an unknown space
     data_dir = find_data(settings.data_dir)
     with _cluster(settings) as cluster:
         return _search(settings, display, arguments, first, data_dir, cluster)
@@ -152,11 +149,11 @@ def _search(
         )
         before = coordinator.progress.finished
 
-        def stop(reason: str) -> None:
+        def stop(reason: StopReason) -> None:
             coordinator.stop(reason)
             outages.stop(reason)
 
-        # For good: a second Ctrl-C must not cut off what the first one has begun.
+        # Until the process ends: a second Ctrl-C must not cut off what the first one started.
         let_signals_stop(stop)
         stopped_by = coordinator.run()
         return _outcome(settings, study, where, started, stopped_by, before)
@@ -220,8 +217,8 @@ def _make_directory(directory: Path) -> Path:
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{directory} cannot be written ({error.strerror}); give a folder that you may write, "
-            "with free space, by --results-dir."
+            f"{directory} cannot be written ({error.strerror}); use --results-dir to name a folder "
+            "that you may write, with free space."
         ) from error
     return directory
 
@@ -248,12 +245,7 @@ def _make_pool(
     )
 
 
-def _announce(
-    settings: SearchSettings,
-    journal: Path,
-    artifacts: Path,
-    display: Display,
-) -> None:
+def _announce(settings: SearchSettings, journal: Path, artifacts: Path, display: Display) -> None:
     if settings.serves_dashboard:
         address = serve_dashboard(
             journal,
@@ -272,7 +264,7 @@ def _outcome(
     study: optuna.Study,
     where: str,
     started: float,
-    stopped_by: str,
+    stopped_by: StopReason | None,
     before: int,
 ) -> Outcome:
     states = count_states(study)
@@ -288,7 +280,6 @@ def _outcome(
         best=None if best is None else _best(best),
         seconds=time.monotonic() - started,
         stopped_by=stopped_by,
-        interrupted=stopped_by in EXIT_CODES or stopped_by.startswith("--timeout"),
         dashboard=dashboard_command(
             settings.study_dir / "study.journal",
             settings.storage,

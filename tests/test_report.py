@@ -21,6 +21,7 @@ from reporting.errors import Interrupted
 from reporting.run import Outcome
 from reporting.scoring import load_test_split
 from search.command_line import STOP_SIGNALS
+from search.errors import StopReason
 from tests.command_line import ROOT, children, run, start, wait_until
 from tests.reporting.made_evidence import made_evidence
 
@@ -213,7 +214,7 @@ def test_a_second_ctrl_c_does_not_cut_off_the_answer_to_the_first(
             return super().write(text)
 
     def stopped(*arguments: object) -> None:
-        raise Interrupted("SIGTERM")
+        raise Interrupted(StopReason.SIGTERM)
 
     monkeypatch.setattr("reporting.run.run_report", stopped)
     monkeypatch.setattr("sys.stderr", Impatient())

@@ -19,7 +19,7 @@ from tenacity import (
     wait_fixed,
 )
 
-from search.errors import StoppedError, StorageError, StudyError
+from search.errors import StoppedError, StopReason, StorageError, StudyError
 from spaces.errors import one_line
 
 PATIENCE_SECONDS: Final = 600.0
@@ -94,7 +94,7 @@ class Outages:
         self._say = say
         self._patience_seconds = patience_seconds
         self._away_seconds = 0.0
-        self._stopped_by = ""
+        self._stopped_by: StopReason | None = None
         self._retrying = Retrying(
             retry=retry_if_exception_type(_ServerAwayError),
             wait=wait_fixed(_RETRY_SECONDS),
@@ -102,7 +102,7 @@ class Outages:
             retry_error_callback=self._give_up,
         )
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: StopReason) -> None:
         """Stop waiting, now and later. Safe in a signal handler."""
         self._stopped_by = reason
 
@@ -133,10 +133,10 @@ class Outages:
             return result
 
     def _is_over(self, state: RetryCallState) -> bool:
-        return bool(self._stopped_by) or stop_after_delay(self._patience_seconds)(state)
+        return self._stopped_by is not None or stop_after_delay(self._patience_seconds)(state)
 
     def _give_up(self, state: RetryCallState) -> NoReturn:
-        if self._stopped_by:
+        if self._stopped_by is not None:
             raise StoppedError(self._stopped_by)
         assert state.outcome is not None
         error = state.outcome.exception()

@@ -228,3 +228,14 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
     """Return the complete trial with the highest value, the first of several; None without one."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+
+
+def finished_since(study: optuna.Study, best: FrozenTrial | None) -> int:
+    """Count the trials that finished after the best one; all without one."""
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
+    if best is None or best.datetime_complete is None:
+        return len(finished)
+    return sum(
+        trial.datetime_complete is not None and trial.datetime_complete > best.datetime_complete
+        for trial in finished
+    )

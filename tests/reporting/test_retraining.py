@@ -20,6 +20,7 @@ from reporting.retraining import (
     make_progress,
 )
 from search.data.split import SplitSizes
+from search.errors import StopReason
 from search.workers.messages import Failed, Images
 from search.workers.pool import make_pool
 from tests.reporting.simulated_retrainer import SimulatedRetrainer, SimulatedSettings
@@ -128,9 +129,9 @@ def test_a_dead_worker_costs_one_attempt_of_three(tmp_path: Path) -> None:
 def test_an_interruption_keeps_what_is_finished(tmp_path: Path) -> None:
     due = [retraining(f"number {index}", behaviour="slow") for index in range(6)]
 
-    def stopped() -> str:
+    def stopped() -> StopReason | None:
         kept = list((tmp_path / "retrainings").glob("*/record.json"))
-        return "Ctrl-C" if len(kept) >= 2 else ""
+        return StopReason.CTRL_C if len(kept) >= 2 else None
 
     with pytest.raises(Interrupted, match="Ctrl-C"):
         retrain(tmp_path, due, stopped=stopped)

@@ -11,7 +11,7 @@ import optuna
 
 from search.coordinator import Coordinator
 from search.engines.engine import Engine, make_engine
-from search.errors import SearchError
+from search.errors import SearchError, StopReason
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
@@ -76,7 +76,7 @@ def search(
     silence_seconds: float = 60,
     first: dict[str, dict[str, Any]] | None = None,
     **flags: Any,
-) -> tuple[optuna.Study, str]:
+) -> tuple[optuna.Study, StopReason | None]:
     """Run a search to its end.
 
     Args:
@@ -123,7 +123,7 @@ def search(
             def count(text: str) -> None:
                 ended.append(text)
                 if len(ended) >= stop_after:
-                    coordinator.stop("Ctrl-C")
+                    coordinator.stop(StopReason.CTRL_C)
 
             shown._on_log = count
         reason = coordinator.run()

@@ -22,7 +22,7 @@ from search.command_line import (
     read_flags,
     stop_by_signal,
 )
-from search.errors import SettingsError
+from search.errors import SettingsError, StopReason
 
 
 @pytest.fixture(autouse=True)
@@ -45,12 +45,16 @@ def test_a_wrong_flag_is_one_line_with_the_name_of_the_program(
 
 @pytest.mark.parametrize(
     ("number", "reason"),
-    [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")],
+    [
+        (signal.SIGINT, StopReason.CTRL_C),
+        (signal.SIGTERM, StopReason.SIGTERM),
+        (signal.SIGHUP, StopReason.SIGHUP),
+    ],
 )
 def test_a_signal_asks_for_a_stop_by_its_name_as_often_as_it_comes(
-    number: signal.Signals, reason: str
+    number: signal.Signals, reason: StopReason
 ) -> None:
-    asked: list[str] = []
+    asked: list[StopReason] = []
     with stop_by_signal(asked.append):
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)
@@ -70,20 +74,20 @@ def test_the_handlers_before_are_back_afterwards_even_after_an_error() -> None:
 
 
 def test_what_is_let_stop_stays_so() -> None:
-    asked: list[str] = []
+    asked: list[StopReason] = []
     assert set(let_signals_stop(asked.append).values()) == {signal.SIG_DFL}
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGTERM)
-    assert asked == ["Ctrl-C", "SIGTERM"]
+    assert asked == [StopReason.CTRL_C, StopReason.SIGTERM]
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
-    asked: list[str] = []
+    asked: list[StopReason] = []
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with stop_by_signal(asked.append):
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
-    assert asked == ["SIGTERM"]
+    assert asked == [StopReason.SIGTERM]
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 

@@ -7,8 +7,8 @@ import pytest
 from optuna.trial import TrialState
 from optuna_dashboard._note import get_note_from_system_attrs
 
-from search import coordinator
-from search.errors import SearchError, StorageError
+from search import attempt
+from search.errors import SearchError, StopReason, StorageError
 from search.study.storage import storage_errors
 from search.study.study import FINISHED
 from tests.search.harness import RecordingDisplay, load, search
@@ -123,7 +123,7 @@ def test_a_limit_that_no_model_meets_ends_the_search(tmp_path: Path) -> None:
 
 def test_patience_ends_a_search_without_progress(tmp_path: Path) -> None:
     study, reason = search(tmp_path, space="conditional", trials=200, patience_trials=6)
-    assert reason == "no better trial among the last 6 (--patience-trials)"
+    assert reason == StopReason.PATIENCE
     numbers = [trial.number for trial in study.get_trials(states=FINISHED)]
     # Two workers: a trial or two may have ended after the last improvement but begun before it.
     assert numbers[-1] - study.best_trial.number <= 8
@@ -134,10 +134,10 @@ def test_the_time_limit_leaves_a_clean_study_that_continues(tmp_path: Path, algo
     study, reason = search(
         tmp_path, space="slow", algorithm=algorithm, trials=6, timeout_seconds=2.5, pruner="none"
     )
-    assert reason == "--timeout 2.5 s is over"
+    assert reason == StopReason.TIMEOUT
     assert not study.get_trials(states=(TrialState.RUNNING,))
     study, reason = search(tmp_path, space="slow", algorithm=algorithm, trials=6, pruner="none")
-    assert (reason, len(study.get_trials(states=FINISHED))) == ("", 6)
+    assert (reason, len(study.get_trials(states=FINISHED))) == (None, 6)
 
 
 def test_a_trial_failed_from_the_dashboard_is_replaced(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_storage_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> No
 def test_only_the_first_trials_of_a_large_study_have_notes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coordinator, "NOTED_TRIALS", 2)
+    monkeypatch.setattr(attempt, "NOTED_TRIALS", 2)
     study, _ = search(tmp_path, space="conditional", trials=4)
     attrs = study._storage.get_study_system_attrs(study._study_id)
     notes = [get_note_from_system_attrs(attrs, trial._trial_id) for trial in study.trials]

@@ -12,6 +12,7 @@ from optuna_dashboard._note import get_note_from_system_attrs
 from search.engines.pruners import PRUNERS
 from search.engines.samplers import SAMPLERS, Sampler
 from search.engines.tuners import TUNERS, Tuner
+from search.errors import StopReason
 from search.study.study import FINISHED
 from tests.search.harness import load, search
 
@@ -78,7 +79,7 @@ def test_ends_with_exactly_n_finished_trials(tmp_path: Path, algorithm: str, sto
     study, reason = search(
         tmp_path, space="conditional", storage=storage, algorithm=algorithm, trials=12
     )
-    assert reason == ""
+    assert reason is None
     assert len(finished(study)) == 12
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
 
@@ -111,7 +112,7 @@ def test_a_finite_space_is_exhausted_once_and_then_the_search_ends(
         for trial in finished(study)
         if trial.user_attrs.get("keras_tuner", {}).get("promoted_from") is None
     )
-    assert reason == "every configuration of the space has been tried"
+    assert reason == StopReason.EXHAUSTED
     assert len(tried) == size
     assert set(tried.values()) == {1}
     assert study.get_trials(states=(TrialState.COMPLETE,))
@@ -129,7 +130,7 @@ def test_trials_that_cannot_be_built_are_replaced_also_across_interruptions(
     for stop_after in (2, 4, 5):
         search(tmp_path / "parts", stop_after=stop_after, **flags)
     parts, reason = search(tmp_path / "parts", **flags)
-    assert reason == ""
+    assert reason is None
     assert outline(parts) == outline(whole)
     assert len(finished(parts)) == 12
     failed = parts.get_trials(states=(TrialState.FAIL,))
@@ -175,7 +176,7 @@ def test_interrupted_and_continued_equals_uninterrupted(
     whole, _ = search(tmp_path / "whole", trials=14, **flags)
     for stop_after in (3, 5):
         parts, reason = search(tmp_path / "parts", trials=14, stop_after=stop_after, **flags)
-        assert reason == "Ctrl-C"
+        assert reason == StopReason.CTRL_C
         assert not parts.get_trials(states=(TrialState.RUNNING,))
     parts, _ = search(tmp_path / "parts", trials=14, **flags)
     assert outline(parts) == outline(whole)
@@ -187,7 +188,7 @@ def test_a_finished_search_runs_nothing_more_until_it_is_asked_for_more(
 ) -> None:
     for trials in (4, 4, 9):
         study, reason = search(tmp_path, space="conditional", algorithm=algorithm, trials=trials)
-        assert (reason, len(finished(study))) == ("", trials)
+        assert (reason, len(finished(study))) == (None, trials)
 
 
 @on_storages([pair for pair in PAIRS if takes_baselines(pair[0])])

@@ -10,6 +10,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engines.keras_tuner_engine import FACTS_ATTR
+from search.errors import StopReason
 from search.settings import SearchSettings
 from search.study.study import FINISHED
 from tests.search.harness import RecordingDisplay, engine_of, search
@@ -27,7 +28,7 @@ def test_hyperband_continues_the_best_of_a_round_from_their_checkpoints(tmp_path
     study, reason = search(
         tmp_path, space="conditional", algorithm="keras-tuner:hyperband", trials=30
     )
-    assert reason == ""
+    assert reason is None
     found = rungs(study)
     # Source: KerasTuner's own rule for 9 epochs and factor 3.
     assert {(rung["initial_epoch"], rung["epochs"]) for _, rung in found.values()} == {
@@ -92,7 +93,7 @@ def test_failures_neither_abort_nor_starve(tmp_path: Path, tuner: str, space: st
         trials=5 if tuner == "grid" else 16,
         max_failures=100,
     )
-    assert reason == ""
+    assert reason is None
     failed = study.get_trials(states=(TrialState.FAIL,))
     assert failed
     assert len(study.get_trials(states=FINISHED)) == (5 if tuner == "grid" else 16)
@@ -117,7 +118,7 @@ def test_another_tuner_may_continue_a_study(tmp_path: Path) -> None:
         study, reason = search(
             tmp_path, space="conditional", algorithm=f"keras-tuner:{tuner}", trials=trials
         )
-        assert reason == ""
+        assert reason is None
     tuners = [trial.user_attrs[FACTS_ATTR]["tuner"] for trial in study.trials]
     assert tuners == [
         *["hyperband"] * 4,
@@ -143,7 +144,7 @@ def test_first_configurations_are_known_to_the_oracle(tmp_path: Path) -> None:
     study, reason = search(
         tmp_path, space="finite", algorithm="keras-tuner:random", trials=30, first=first
     )
-    assert reason == "every configuration of the space has been tried"
+    assert reason == StopReason.EXHAUSTED
     assert [trial.params for trial in study.trials[:2]] == list(first.values())
     assert len(study.trials) == 12
 
@@ -157,7 +158,7 @@ def test_the_gaussian_process_leaves_a_corner_where_trials_fail(tmp_path: Path) 
         workers=1,
         max_failures=20,  # KerasTuner's own would fail there for ever
     )
-    assert reason == ""
+    assert reason is None
     assert len(study.get_trials(states=FINISHED)) == 16
     assert study.best_trial.params["x"] > 0.4
 

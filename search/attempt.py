@@ -1,0 +1,132 @@
+"""One attempt at training a trial: what the coordinator knows of it, and how it is recorded."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna_dashboard import save_note
+
+from search.display import RunningTrial
+from search.engines.engine import Budget
+from search.study.artifacts import NOTED_TRIALS, Artifacts, trial_note
+from search.workers.messages import Built, Epoch, Trained
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """A trial that a worker trains.
+
+    Attributes:
+        trial: The trial.
+        budget: Epochs that it may train.
+        started: Reading of the coordinator's clock, in seconds.
+        shown: Its state, for the display.
+        attrs: Attributes that the study will store.
+        losses: Why earlier attempts at this trial lost their workers.
+        description: The configuration in words.
+        summary: Keras' table of layers.
+        history: Metrics of each epoch.
+        rejected: Why the coordinator refused the model; empty if it did not.
+        pruned: Whether the pruner stopped it.
+    """
+
+    trial: optuna.Trial
+    budget: Budget
+    started: float
+    shown: RunningTrial
+    attrs: dict[str, Any]
+    losses: list[str]
+    description: str = ""
+    summary: str = ""
+    history: list[dict[str, float]] = field(default_factory=list)
+    rejected: str = ""
+    pruned: bool = False
+
+    @property
+    def number(self) -> int:
+        """Number of the trial."""
+        return self.trial.number
+
+    @property
+    def baseline(self) -> str | None:
+        """Name, if the trial is a published baseline."""
+        name: str | None = self.trial.user_attrs.get("baseline")
+        return name
+
+    @property
+    def value(self) -> float:
+        """Validation accuracy of the last epoch, in [0, 1]."""
+        return self.history[-1]["val_accuracy"]
+
+    @property
+    def epochs_reached(self) -> int:
+        """Epochs trained, with those of the trial that this one continues."""
+        return self.budget.initial_epoch + len(self.history)
+
+    def take_model(self, built: Built) -> None:
+        """Take in what is known once the model is built."""
+        self.description, self.summary = built.description, built.summary
+        self.attrs["parameters"] = built.parameters
+        if built.fixed:
+            self.attrs["fixed"] = built.fixed
+
+    def take_epoch(self, epoch: Epoch) -> None:
+        """Take in the metrics of an epoch."""
+        self.history.append(epoch.metrics)
+        self.shown.epoch, self.shown.val_accuracy = epoch.number, self.value
+
+    def take_end(self, trained: Trained, elapsed_seconds: float) -> None:
+        """Take in the measurements of a training.
+
+        Args:
+            trained: What the worker measured.
+            elapsed_seconds: Upper limit of the duration: the worker also counts the time in which
+                its messages waited for the storage.
+        """
+        in_training = trained.train_seconds + trained.val_seconds
+        seconds = min(trained.seconds, max(in_training, elapsed_seconds))
+        self.attrs |= {
+            "epochs": trained.epochs,
+            "seconds": round(seconds, 3),
+            "train_seconds": round(trained.train_seconds, 3),
+            "val_seconds": round(trained.val_seconds, 3),
+            "images_per_second": round(trained.images_per_second, 1),
+        }
+
+    def ending(self, *, at_budget: bool) -> str:
+        """Return in words how the training ended; `at_budget`: at the end of an early budget."""
+        if at_budget:
+            return f"its budget of {self.budget.epochs} epochs is over"
+        return f"pruned after epoch {self.epochs_reached}" if self.pruned else "complete"
+
+    def attach_files(self, trained: Trained, artifacts: Artifacts) -> None:
+        """Attach the learning curve and the table of layers to the trial."""
+        artifacts.add(self.trial, "learning_curve.png", trained.curve_png)
+        artifacts.add(self.trial, "model.txt", self.summary.encode())
+
+    def record(self, ended: str) -> None:
+        """Store all attributes, and the final note.
+
+        Args:
+            ended: How the trial ends, in words.
+        """
+        self.attrs["ended"] = ended
+        if self.history:
+            self.attrs["history"] = {
+                name: [round(row[name], 6) for row in self.history if name in row]
+                for name in self.history[0]
+            }
+        for name, value in self.attrs.items():
+            self.trial.set_user_attr(name, value)
+        self.save_note(ended)
+
+    def save_note(self, ended: str) -> None:
+        """Show a note in the dashboard; `ended` says how the trial ends, in words."""
+        if self.number < NOTED_TRIALS:
+            note = trial_note(
+                description=self.description,
+                baseline=self.baseline,
+                ended=ended,
+                attrs=self.attrs,
+            )
+            save_note(self.trial, note)
