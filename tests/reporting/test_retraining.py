@@ -46,7 +46,7 @@ def retraining(
 def retrain(
     directory: Path,
     due: Sequence[Retraining] | Due,
-    stopped: Callable[[], str] = lambda: "",
+    stopped: Callable[[], StopReason | None] = lambda: None,
 ) -> Results:
     settings = SimulatedSettings(
         space="cnn", load_split=no_images, precision="float32", folder=directory
