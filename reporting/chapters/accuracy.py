@@ -6,16 +6,20 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from reporting.drawing.style import (
     BLUE,
     ORANGE,
     VERMILION,
+    is_narrow,
+    legend_above,
     listed,
     new_figure,
     percent,
     points,
     spread,
+    wrapped,
 )
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
@@ -112,9 +116,9 @@ def _columns(evidence: Evidence) -> list[Column]:
     return [
         Column("network", "network", lambda row: row.name),
         Column("gap", None, lambda row: row.gap or None),
-        Column("parameters", "parameters", lambda row: row.parameters, ","),
         Column(None, _ACCURACY, _scored(lambda row: row.accuracy), _with_interval),
         Column(None, _DIFFERENCE, difference(lambda found: found), _difference_with_interval),
+        Column("parameters", "parameters", lambda row: row.parameters, ","),
         Column("test_accuracy", None, _scored(lambda row: row.accuracy.mean)),
         Column("test_accuracy_sd", "SD (pp)", _scored(lambda row: row.accuracy.sd), _sd),
         Column("test_accuracy_low", None, _scored(lambda row: row.accuracy.low)),
@@ -243,7 +247,17 @@ def _published(evidence: Evidence) -> list[Block]:
 
 
 def _seeds(rows: Sequence[Row]) -> Picture:
-    figure, axes = new_figure(0.5 * len(rows) + 1.4)
+    return Picture(
+        name="seeds-points",
+        finding=_finding(rows),
+        caption="Every final training, ordered by mean. No interval for n = 1. Published numbers "
+        "are often from a single training.",
+        draw=lambda width: _draw_seeds(width, rows),
+    )
+
+
+def _draw_seeds(width: float, rows: Sequence[Row]) -> Figure:
+    figure, axes = new_figure(width, 0.42 * len(rows) + 1.2)
     for position, row in enumerate(rows):
         _draw_row(axes, position, row)
     handles = [
@@ -256,19 +270,14 @@ def _seeds(rows: Sequence[Row]) -> Picture:
         handles.append(
             axes.plot([], [], "s", mfc="none", color=VERMILION, markersize=8, label="published")[0]
         )
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
-    names = [f"{row.name} (n = {row.accuracy.n})" for row in rows]
+    legend_above(figure, handles)
+    longest = 18 if is_narrow(width) else 40
+    names = [wrapped(f"{row.name} (n\xa0=\xa0{row.accuracy.n})", longest) for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.margins(x=0.05)
     axes.set_xlabel("test accuracy (%)")
-    return Picture(
-        name="seeds-points",
-        finding=_finding(rows),
-        caption="Every final training, ordered by mean. No interval for n = 1. Published numbers "
-        "are often from a single training.",
-        figure=figure,
-    )
+    return figure
 
 
 def _draw_row(axes: Axes, position: int, row: Row) -> None:

@@ -5,19 +5,26 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib import colormaps
-from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.colors import LinearSegmentedColormap, Normalize, PowerNorm
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from statsmodels.stats.proportion import proportion_confint
 
-from reporting.drawing.style import new_figure, percent
+from reporting.drawing.style import (
+    GROUND,
+    SHADES,
+    WORSE_TO_BETTER,
+    is_narrow,
+    new_figure,
+    percent,
+)
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.statistics import CONFIDENCE
 from search.data.classes import CLASS_NAMES
 
 _CLASSES: Final = list(range(len(CLASS_NAMES)))
+_CENTRES: Final = [label + 0.5 for label in _CLASSES]
 _PAIRS: Final = 3
 Matrix = npt.NDArray[np.float64]
 
@@ -135,7 +142,9 @@ def _confusion_picture(row: Row) -> Picture:
             f"Percentage of the images of each true class (row) by predicted class, {_means(row)}."
             " Empty: below 0.05. Shades grow with the square root, to show small shares."
         ),
-        figure=_heat_map(shares, ".1f", PowerNorm(0.5, vmin=0, vmax=100), "Blues"),
+        draw=lambda width: _heat_map(
+            width, shares, "", PowerNorm(0.5, vmin=0, vmax=100), SHADES, shares
+        ),
     )
 
 
@@ -157,28 +166,41 @@ def _difference(tuned: Row, baseline: Row | None) -> Block:
         ),
         caption=(
             f"The matrix above minus that of {baseline.name} (n = {baseline.accuracy.n}), in "
-            f"points. Purple: {tuned.name} is better (more on the diagonal, less elsewhere); "
+            f"points. Blue: {tuned.name} is better (more on the diagonal, less elsewhere); "
             "orange: worse. Empty: below 0.05 either way."
         ),
-        figure=_heat_map(change, "+.1f", Normalize(-limit, limit), "PuOr", better),
+        draw=lambda width: _heat_map(
+            width, change, "+", Normalize(-limit, limit), WORSE_TO_BETTER, better
+        ),
     )
 
 
 def _heat_map(
-    matrix: Matrix, form: str, norm: Normalize, colors: str, shades: Matrix | None = None
+    width: float,
+    matrix: Matrix,
+    sign: str,
+    norm: Normalize,
+    colormap: LinearSegmentedColormap,
+    shades: Matrix,
 ) -> Figure:
-    shades = matrix if shades is None else shades
-    figure, axes = new_figure(5.4)
+    narrow = is_narrow(width)
+    figure, axes = new_figure(width, 4.4 if narrow else 5.4)
     axes.grid(False)
-    colormap = colormaps[colors]
-    axes.imshow(shades, cmap=colormap, norm=norm, aspect="auto")
-    axes.set_xticks(_CLASSES, CLASS_NAMES, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(_CLASSES, CLASS_NAMES)
+    axes.pcolormesh(shades, cmap=colormap, norm=norm, edgecolors=GROUND, linewidth=0.5)
+    axes.invert_yaxis()
+    slant = 60 if narrow else 30
+    axes.set_xticks(_CENTRES, CLASS_NAMES, rotation=slant, ha="right", rotation_mode="anchor")
+    axes.set_yticks(_CENTRES, CLASS_NAMES)
     axes.set(xlabel="predicted class", ylabel="true class")
     for (row, column), value in np.ndenumerate(matrix):
         if abs(value) < 0.05:
             continue
-        shade = np.dot(colormap(norm(shades[row, column]))[:3], (0.299, 0.587, 0.114))
-        color = "white" if shade < 0.5 else "black"
-        axes.text(column, row, f"{value:{form}}", ha="center", va="center", color=color, fontsize=9)
+        axes.text(
+            column + 0.5,
+            row + 0.5,
+            f"{value:{sign}.{0 if narrow and abs(value) >= 9.95 else 1}f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+        )
     return figure

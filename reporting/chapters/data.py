@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from reporting.drawing.style import new_figure, percent, points
+from reporting.drawing.style import GROUND, new_figure, percent, points
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.scoring import TestSplit
@@ -15,7 +16,7 @@ from search.data.classes import CLASS_NAMES
 from search.data.files import Bytes
 from search.data.split import Split
 
-_EXAMPLES: Final = 8
+_EXAMPLES: Final = 10
 
 
 def blocks(evidence: Evidence) -> list[Block]:
@@ -34,30 +35,33 @@ def blocks(evidence: Evidence) -> list[Block]:
 
 
 def _examples(split: Split) -> Picture:
-    figure, axes = new_figure(6.6)
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
-    height, width = split.train_images.shape[1:]
-    picture = np.full((_EXAMPLES * height, len(CLASS_NAMES) * width), 255, np.uint8)
-    for label in range(len(CLASS_NAMES)):
-        numbers = np.flatnonzero(split.train_labels == label)[:_EXAMPLES]
-        for row, number in enumerate(numbers):
-            top, left = row * height, label * width
-            picture[top : top + height, left : left + width] = split.train_images[number]
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
-    centres = (np.arange(len(CLASS_NAMES)) + 0.5) * width - 0.5
-    axes.set_xticks(centres, CLASS_NAMES, fontsize=9)
-    axes.set_yticks([])
-    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
-    for edge in np.arange(1, len(CLASS_NAMES)) * width - 0.5:
-        axes.axvline(edge, color="white", linewidth=1.5)
     present = len(np.unique(split.train_labels))
     return Picture(
         name="data-examples",
         finding=f"{len(split.train_labels):,} training images of {present} classes",
-        caption=f"The first {_EXAMPLES} training images of each class, a column for each class.",
-        figure=figure,
+        caption=f"The first {_EXAMPLES} training images of each class, a row for each class.",
+        draw=lambda width: _draw_examples(width, split),
     )
+
+
+def _draw_examples(width: float, split: Split) -> Figure:
+    high, wide = split.train_images.shape[1:]
+    # Clear where a class has fewer examples.
+    picture = np.full((len(CLASS_NAMES) * high, _EXAMPLES * wide), np.nan)
+    for label in range(len(CLASS_NAMES)):
+        for column, number in enumerate(np.flatnonzero(split.train_labels == label)[:_EXAMPLES]):
+            top, left = label * high, column * wide
+            picture[top : top + high, left : left + wide] = split.train_images[number]
+    figure, axes = new_figure(width, (width - 1) * picture.shape[0] / picture.shape[1])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="none")
+    axes.set_yticks((np.arange(len(CLASS_NAMES)) + 0.5) * high - 0.5, CLASS_NAMES)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    for edge in np.arange(1, len(CLASS_NAMES)) * high - 0.5:
+        axes.axhline(edge, color=GROUND, linewidth=1.5)
+    return figure
 
 
 def _distribution(split: Split, test: TestSplit | None) -> Table:

@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 import pandas as pd
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
@@ -19,8 +20,16 @@ from reporting.chapters import regularization
 from reporting.dimensions import Dimension, brief, dimensions, short
 from reporting.drawing.axes import below_words, lower_end
 from reporting.drawing.parallel import draw_parallel
-from reporting.drawing.slices import draw_slices
-from reporting.drawing.style import ACCURACIES, BLUE, listed, new_figure, percent
+from reporting.drawing.slices import draw_slices, points_below
+from reporting.drawing.style import (
+    BLUE,
+    GROUND,
+    SHADES,
+    is_narrow,
+    listed,
+    new_figure,
+    percent,
+)
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record
@@ -29,6 +38,7 @@ _FEW: Final = 50
 _MOST_ROWS: Final = 15
 _SLICES: Final = 4
 _LONGEST_NAME: Final = 30
+_LONGEST_NARROW: Final = 18
 
 _MOST_TRIALS: Final = 2_000
 _MOST_DRAWS: Final = 40
@@ -198,15 +208,6 @@ def _importance_finding(found: Importances) -> str:
 
 def _importance_picture(found: Importances) -> Picture:
     rows = found.table.head(_MOST_ROWS).iloc[::-1]
-    figure, axes = new_figure(0.9 + 0.24 * len(rows))
-    places = np.arange(len(rows))
-    axes.hlines(places, rows["low"], rows["high"], color=BLUE, linewidth=2.5, alpha=0.4)
-    axes.plot(rows["median"], places, "o", color=BLUE, markersize=6)
-    labels = [f"{brief(str(name), _LONGEST_NAME)} ({row.n:.0f})" for name, row in rows.iterrows()]
-    axes.set_yticks(places, labels, fontsize=8)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    axes.set_xlim(left=0)
-    axes.set_xlabel("share of the importance of all hyperparameters")
     caption = (
         f"Point: median over {found.draws} bootstrap draws of the trials; line: 5 to 95 %. In "
         "brackets: complete trials that have the hyperparameter."
@@ -214,8 +215,25 @@ def _importance_picture(found: Importances) -> Picture:
     if len(found.table) > len(rows):
         caption += f" The first {len(rows)} of {len(found.table)}."
     return Picture(
-        name="importance", finding=_importance_finding(found), caption=caption, figure=figure
+        name="importance",
+        finding=_importance_finding(found),
+        caption=caption,
+        draw=lambda width: _draw_importance(width, rows),
     )
+
+
+def _draw_importance(width: float, rows: pd.DataFrame) -> Figure:
+    figure, axes = new_figure(width, 0.9 + 0.24 * len(rows))
+    places = np.arange(len(rows))
+    axes.hlines(places, rows["low"], rows["high"], color=BLUE, linewidth=2.5, alpha=0.4)
+    axes.plot(rows["median"], places, "o", color=BLUE, markersize=6)
+    longest = _LONGEST_NARROW if is_narrow(width) else _LONGEST_NAME
+    labels = [f"{brief(str(name), longest)} ({row.n:.0f})" for name, row in rows.iterrows()]
+    axes.set_yticks(places, labels, fontsize=8)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.set_xlim(left=0)
+    axes.set_xlabel("share of the importance")
+    return figure
 
 
 def _importance_table(found: Importances) -> Table:
@@ -256,7 +274,6 @@ def _slices(record: Record, ordered: list[Dimension]) -> Iterator[Block]:
     shown = others[:_SLICES]
     if not shown:
         return
-    figure, below = draw_slices(record, shown)
     best = int(record.complete.index[0])
     had = [d.name for d in shown if pd.notna(record.params.at[best, d.name])]
     values = ", ".join(f"{name} {short(record.params.at[best, name])}" for name in had)
@@ -270,8 +287,8 @@ def _slices(record: Record, ordered: list[Dimension]) -> Iterator[Block]:
         finding=f"The best trial, {best}, has {values or 'none of these'}",
         caption="Complete trials by the most important hyperparameters; star: the best trial; "
         f"short lines: medians. The other hyperparameters vary as well.{elsewhere}"
-        + below_words(below),
-        figure=figure,
+        + below_words(points_below(record, shown)),
+        draw=lambda width: draw_slices(width, record, shown),
     )
 
 
@@ -287,28 +304,6 @@ def _pair(record: Record, ordered: list[Dimension]) -> Iterator[Block]:
             break
     else:
         return
-    medians = np.full((len(y_labels), len(x_labels)), np.nan)
-    figure, axes = new_figure(min(1.2 + 0.5 * len(y_labels), 6.0))
-    axes.grid(visible=False)
-    norm = Normalize(lower_end(grouped["median"]), float(grouped["median"].max()))
-    for (row, column), cell in grouped.iterrows():
-        medians[int(row), int(column)] = cell["median"]
-        axes.text(
-            column,
-            row,
-            f"{percent(cell['median'], 1)}\nn = {cell['size']:.0f}",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="white" if float(norm(cell["median"])) > 0.5 else "black",
-        )
-    image = axes.imshow(medians, cmap=ACCURACIES, norm=norm, aspect="auto", origin="lower")
-    axes.set_xticks(range(len(x_labels)), x_labels, fontsize=7)
-    axes.set_yticks(range(len(y_labels)), y_labels, fontsize=7)
-    axes.set_xlabel(brief(across.name, 60))
-    axes.set_ylabel(brief(up.name, 30))
-    bar = figure.colorbar(image, ax=axes, format=PercentFormatter(1.0, symbol=" %"), pad=0.02)
-    bar.set_label("median validation accuracy", fontsize=8)
     row, column = grouped[grouped["size"] > 1]["median"].idxmax()
     words = [
         labels[int(cell)].replace("\n", " ")
@@ -318,10 +313,50 @@ def _pair(record: Record, ordered: list[Dimension]) -> Iterator[Block]:
         name="importance-pair",
         finding=f"The highest median of two or more trials is at {across.name} {words[0]} and "
         f"{up.name} {words[1]} (n = {grouped.loc[(row, column), 'size']:.0f})",
-        caption="Median accuracy of the complete trials in each cell; empty: no trials. Shown for "
+        caption="Median validation accuracy, in percent, of the complete trials in each cell; the "
+        "stronger the color, the higher; empty: no trials. Shown for "
         "the most important pair that has two or more trials in most cells.",
-        figure=figure,
+        draw=lambda width: _draw_pair(
+            width, grouped, (brief(across.name, 40), x_labels), (brief(up.name, 30), y_labels)
+        ),
     )
+
+
+def _draw_pair(
+    width: float, grouped: pd.DataFrame, x: tuple[str, list[str]], y: tuple[str, list[str]]
+) -> Figure:
+    """Draw a cell for each pair of values.
+
+    Args:
+        width: Width in inches.
+        grouped: `median` and `size` by row and column.
+        x: Name of the horizontal axis, and those of its cells.
+        y: The same of the vertical axis.
+    """
+    narrow = is_narrow(width)
+    (x_name, x_labels), (y_name, y_labels) = x, y
+    figure, axes = new_figure(width, min(1.5 + 0.5 * len(y_labels), 6.0))
+    axes.grid(visible=False)
+    low, high = lower_end(grouped["median"]), float(grouped["median"].max())
+    norm = Normalize(low - 0.2 * (high - low), high)  # the lowest one must not look empty
+    medians = np.full((len(y_labels), len(x_labels)), np.nan)
+    for (row, column), cell in grouped.iterrows():
+        medians[int(row), int(column)] = cell["median"]
+        axes.text(
+            column + 0.5,
+            row + 0.5,
+            f"{100 * cell['median']:.1f}{'' if narrow else ' %'}\nn = {cell['size']:.0f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+        )
+    axes.pcolormesh(medians, cmap=SHADES, norm=norm, edgecolors=GROUND, linewidth=0.5)
+    slant = 90 if narrow and any("\n" in label for label in x_labels) else 0
+    axes.set_xticks(np.arange(len(x_labels)) + 0.5, x_labels, fontsize=8, rotation=slant)
+    axes.set_yticks(np.arange(len(y_labels)) + 0.5, y_labels, fontsize=8)
+    axes.set_xlabel(x_name)
+    axes.set_ylabel(y_name)
+    return figure
 
 
 def _parallel(record: Record, ordered: list[Dimension]) -> Picture:
@@ -329,13 +364,13 @@ def _parallel(record: Record, ordered: list[Dimension]) -> Picture:
     values = record.complete["value"].dropna().astype(float)
     count = min(max(_LEAST_BEST, round(0.1 * len(values))), _MOST_BEST, len(values))
     drawn = values.head(_MOST_LINES)
-    figure, low = draw_parallel(record.params, drawn, shown, count)
     caption = (
         "One line for each complete trial, over the most important hyperparameters from left to "
-        f"right; the darker, the more accurate. Thick: the best {count}."
+        f"right; the stronger the color, the more accurate. Red: the best {count}."
     )
     if len(drawn) < len(values):
         caption += f" Drawn: the best {_MOST_LINES}."
+    low = lower_end(drawn)
     if drawn.min() < low:
         caption += f" Trials below {percent(low, 1)} end at the foot."
     return Picture(
@@ -344,7 +379,7 @@ def _parallel(record: Record, ordered: list[Dimension]) -> Picture:
         f"({percent(values.iloc[count - 1])} to {percent(values.iloc[0])}) "
         f"{_agreement(record, values.index[:count], shown)}",
         caption=caption,
-        figure=figure,
+        draw=lambda width: draw_parallel(width, record.params, drawn, shown, count),
     )
 
 

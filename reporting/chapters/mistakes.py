@@ -13,8 +13,9 @@ from sklearn.calibration import calibration_curve
 from reporting.drawing.style import (
     BLUE,
     GREY,
+    GROUND,
     ORANGE,
-    WIDTH_INCHES,
+    is_narrow,
     listed,
     new_figure,
     percent,
@@ -28,6 +29,7 @@ from search.data.classes import CLASS_NAMES
 _MOST_CONFIDENT: Final = 18
 _ALWAYS_WRONG: Final = 12
 _COLUMNS: Final = 6
+_NARROW_COLUMNS: Final = 3
 _GAP: Final = 0.06
 # Height of the three lines above an image, in widths of an image.
 _TEXT_HEIGHT: Final = 0.42
@@ -68,7 +70,7 @@ def _confident(row: Row, test: TestSplit) -> Block:
         f"for {CLASS_NAMES[mean[first].argmax()]} with {percent(float(mean[first].max()), 1)}",
         caption=f"The {len(shown)} most confident mistakes: number of the test image, true class, "
         f"predicted class and its probability{means}. Some may be errors of the labels.",
-        figure=_gallery(shown, row, test),
+        draw=lambda width: _gallery(width, shown, row, test),
     )
 
 
@@ -98,7 +100,7 @@ def _always_wrong(row: Row, test: TestSplit) -> Block:
         caption=f"{which} {len(rest):,} that are not shown above, from the surest to the least "
         "sure, with the likeliest wrong class; probabilities are means over the "
         f"{count} seeds.",
-        figure=_gallery(rest[picked], row, test),
+        draw=lambda width: _gallery(width, rest[picked], row, test),
     )
 
 
@@ -118,22 +120,24 @@ def _mistakes(row: Row) -> Numbers:
     return wrong[np.argsort(-mean.max(axis=1)[wrong], kind="stable")]
 
 
-def _gallery(shown: Numbers, row: Row, test: TestSplit) -> Figure:
+def _gallery(width: float, shown: Numbers, row: Row, test: TestSplit) -> Figure:
     mean = row.probabilities.mean(axis=0)[shown]
     # Models that are all wrong, each in its own way, may be right on average.
     mean[np.arange(len(shown)), row.labels[shown]] = 0
-    rows = math.ceil(len(shown) / _COLUMNS)
-    figure, axes = new_figure(WIDTH_INCHES / _COLUMNS * rows * (1 + _TEXT_HEIGHT))
+    columns = _NARROW_COLUMNS if is_narrow(width) else _COLUMNS
+    rows = math.ceil(len(shown) / columns)
+    figure, axes = new_figure(width, width / columns * rows * (1 + _TEXT_HEIGHT))
     axes.set_axis_off()
     # One pair of axes for all: a pair for each image takes seconds to lay out.
     for index, (number, wrong) in enumerate(zip(shown, mean, strict=True)):
-        row_, column = divmod(index, _COLUMNS)
+        row_, column = divmod(index, columns)
         top = row_ * (1 + _TEXT_HEIGHT) + _TEXT_HEIGHT
         axes.imshow(
             test.images[number],
             cmap="gray",
             vmin=0,
             vmax=255,
+            interpolation="none",
             extent=(column + _GAP, column + 1 - _GAP, top + 1 - 2 * _GAP, top),
         )
         text = (
@@ -141,7 +145,7 @@ def _gallery(shown: Numbers, row: Row, test: TestSplit) -> Figure:
             f"as {CLASS_NAMES[wrong.argmax()]}\n{percent(float(wrong.max()), 1)}"
         )
         axes.text(column + 0.5, top - 0.02, text, ha="center", va="bottom", fontsize=8)
-    axes.set(xlim=(0, _COLUMNS), ylim=(rows * (1 + _TEXT_HEIGHT), 0), aspect="equal")
+    axes.set(xlim=(0, columns), ylim=(rows * (1 + _TEXT_HEIGHT), 0), aspect="equal")
     return figure
 
 
@@ -184,7 +188,7 @@ def _calibration(tuned: Row, baseline: Row | None) -> list[Block]:
             caption="Above: accuracy by predicted probability, all seeds together; below the "
             f"dotted line a model is overconfident. Open markers: fewer than {_FEW_IMAGES} images "
             "for each seed. Below: share of images with that probability, on a log scale.",
-            figure=_draw_reliability(rows),
+            draw=lambda width: _draw_reliability(width, rows),
         ),
         Paragraph(
             f"Expected calibration error (Guo et al. 2017, {_BINS} bins of equal width, mean over "
@@ -199,8 +203,10 @@ def _in_words(surplus: float) -> str:
     return f"{100 * abs(surplus):.1f} points {'over' if surplus > 0 else 'under'}confident"
 
 
-def _draw_reliability(rows: Sequence[Row]) -> Figure:
-    figure, (upper, lower) = new_figure(5.6, nrows=2, sharex=True, height_ratios=(3, 1))
+def _draw_reliability(width: float, rows: Sequence[Row]) -> Figure:
+    figure, (upper, lower) = new_figure(
+        width, 4.6 if is_narrow(width) else 5.6, nrows=2, sharex=True, height_ratios=(3, 1)
+    )
     upper.plot((0, 1), (0, 1), color=GREY, linestyle=":", label="perfectly calibrated")
     edges = np.linspace(0, 1, _BINS + 1)
     styles = ((BLUE, "o", "-"), (ORANGE, "s", "--"))
@@ -212,7 +218,7 @@ def _draw_reliability(rows: Sequence[Row]) -> Figure:
         few = counts[counts > 0] < _FEW_IMAGES * len(row.probabilities)
         upper.plot(sure, right, color=color, linestyle=line)
         upper.plot(sure[~few], right[~few], color=color, marker=marker, linestyle="")
-        upper.plot(sure[few], right[few], color=color, marker=marker, linestyle="", mfc="white")
+        upper.plot(sure[few], right[few], color=color, marker=marker, linestyle="", mfc=GROUND)
         upper.plot([], [], color=color, marker=marker, linestyle=line, label=row.name)
         lower.stairs(counts / counts.sum(), edges, color=color, linestyle=line, linewidth=1.5)
     upper.legend(loc="lower right")

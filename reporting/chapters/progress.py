@@ -1,10 +1,11 @@
-"""The best validation accuracy so far, over trials and over time."""
+"""The best validation accuracy so far, over trials."""
 
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reporting.dimensions import brief
@@ -13,9 +14,17 @@ from reporting.drawing.axes import (
     lower_end,
     scatter_accuracies,
     set_accuracy_axis,
-    time_unit,
 )
-from reporting.drawing.style import BLUE, GREY, STATES, new_figure, percent, points
+from reporting.drawing.style import (
+    BLUE,
+    GREY,
+    STATES,
+    is_narrow,
+    legend_above,
+    new_figure,
+    percent,
+    points,
+)
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record, start_and_end
@@ -23,13 +32,9 @@ from search.display import duration
 
 _MARKERS: Final = {"COMPLETE": ("o", "complete"), "PRUNED": ("x", "pruned, last epoch's value")}
 _MOST_LEVELS: Final = 8
-# Pruned trials end low; the line of the best needs the room.
-_REACH: Final = 0.75
+_MOST_OF_IT: Final = 0.9
 _LONGEST_NAME: Final = 22
-_READING: Final = (
-    "Line: best validation accuracy of a complete trial so far; points: trials, one training each; "
-    "dashed: baselines."
-)
+_LONGEST_NARROW: Final = 12
 
 
 def blocks(evidence: Evidence) -> list[Block]:
@@ -38,22 +43,11 @@ def blocks(evidence: Evidence) -> list[Block]:
     ended, levels = _ended(record), _levels(record)
     if not ended["better"].any():
         return [Paragraph("No complete trial has a validation accuracy.")]
-    written: list[Block] = [
+    return [
         Paragraph(_summary(ended, levels), strong=True),
-        _over_trials(ended, levels),
+        _picture(ended, levels),
+        _steps(ended),
     ]
-    if ended["time"].notna().all():
-        written.append(_over_time(ended, levels))
-    else:
-        unknown = int(ended["time"].isna().sum())
-        written.append(
-            Paragraph(
-                f"No figure over time: {unknown} of {len(ended)} ended trials have no start or "
-                "end time."
-            )
-        )
-    written.append(_steps(ended))
-    return written
 
 
 def _ended(record: Record) -> pd.DataFrame:
@@ -99,51 +93,45 @@ def _summary(ended: pd.DataFrame, levels: dict[str, float]) -> str:
     )
 
 
-def _over_trials(ended: pd.DataFrame, levels: dict[str, float]) -> Picture:
-    steps = ended[ended["better"]]
-    found, total = int(steps["count"].iloc[-1]), int(ended["count"].iloc[-1])
-    figure, axes = new_figure(4.0)
-    below = _draw(axes, ended, ended["count"].to_numpy(float), levels)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("finished trials (complete or pruned), in order of completion")
-    figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=8)
-    return Picture(
-        name="progress-trials",
-        finding=f"The best trial, {steps.index[-1]}, was number {found:,} of {total:,} finished "
-        "trials",
-        caption=_READING + below_words(below),
-        figure=figure,
-    )
-
-
-def _over_time(ended: pd.DataFrame, levels: dict[str, float]) -> Picture:
-    found, total = ended.loc[ended["better"], "time"].iloc[-1], ended["time"].max()
-    number = ended.index[ended["better"]][-1]
-    length, unit = time_unit(total)
-    figure, axes = new_figure(4.0)
-    below = _draw(axes, ended, ended["time"].to_numpy(float) / length, levels)
-    axes.set_xlabel(f"{unit} since the first start, with interruptions")
-    figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=8)
-    return Picture(
-        name="progress-time",
-        finding=f"The best trial, {number}, ended after {duration(found)} of {duration(total)}",
-        caption=_READING + below_words(below),
-        figure=figure,
-    )
-
-
-def _draw(axes: Axes, ended: pd.DataFrame, x: Any, levels: dict[str, float]) -> int:
+def _picture(ended: pd.DataFrame, levels: dict[str, float]) -> Picture:
     shown = dict(list(levels.items())[:_MOST_LEVELS])
+    # Pruned trials have trained for fewer epochs: they do not set the scale.
+    complete = ended.loc[ended["state"] == "COMPLETE", "value"].dropna().astype(float)
+    low = lower_end(complete, min([*shown.values(), float(ended["best"].median())]))
+    values = pd.to_numeric(ended.loc[ended["state"] != "FAIL", "value"], errors="coerce")
+    return Picture(
+        name="progress",
+        finding=_finding(ended),
+        caption="Line: best validation accuracy of a complete trial so far; points: trials, one "
+        "training each; dashed: baselines." + below_words(int((values < low).sum())),
+        draw=lambda width: _draw(width, ended, shown, low),
+    )
+
+
+def _finding(ended: pd.DataFrame) -> str:
+    """Say how far the accuracy rose, and how soon most of it was reached."""
+    steps = ended[ended["better"]]
+    total = int(ended["count"].iloc[-1])
+    first, last = float(steps["best"].iloc[0]), float(steps["best"].iloc[-1])
+    if len(steps) == 1:
+        return f"No later trial beat trial {steps.index[0]}, with {percent(last)}"
+    words = f"The best accuracy rose from {percent(first)} to {percent(last)}"
+    early = steps[steps["best"] >= first + _MOST_OF_IT * (last - first)].iloc[0]
+    share = (float(early["best"]) - first) / (last - first)
+    how_much = "all of it" if share == 1.0 else f"{100 * share:.0f} % of the rise"
+    return f"{words}, {how_much} within the first {int(early['count']):,} of {total:,} trials"
+
+
+def _draw(width: float, ended: pd.DataFrame, levels: dict[str, float], low: float) -> Figure:
+    figure, axes = new_figure(width, 4.0)
+    x = ended["count"].to_numpy(float)
     values = pd.to_numeric(ended["value"], errors="coerce").to_numpy(float)
     finished = (ended["state"] != "FAIL").to_numpy()
-    best = ended["best"].to_numpy(float)
-    low = lower_end(values[finished], min([*shown.values(), float(np.nanmedian(best))]), _REACH)
-    below = 0
     for state, (marker, label) in _MARKERS.items():
         here = (ended["state"] == state).to_numpy() & np.isfinite(values)
         if here.any():
             look = {"marker": marker, "color": STATES[state], "label": label, "alpha": 0.8}
-            below += scatter_accuracies(axes, x[here], values[here], low, **look)
+            scatter_accuracies(axes, x[here], values[here], low, **look)
     failed = x[~finished]
     if len(failed):
         axes.plot(
@@ -156,26 +144,31 @@ def _draw(axes: Axes, ended: pd.DataFrame, x: Any, levels: dict[str, float]) -> 
             transform=axes.get_xaxis_transform(),
             rasterized=True,
         )
+    best = ended["best"].to_numpy(float)
     axes.step(x, best, where="post", color=BLUE, linewidth=2, label="best so far")
-    high = float(np.nanmax(values[finished]))
-    set_accuracy_axis(axes, low, high)
+    set_accuracy_axis(axes, low, float(np.nanmax(values[finished])))
+    axes.set_xlabel("finished trials, in order of completion")
     axes.set_ylabel("validation accuracy")
     axes.set_xlim(left=0)
-    _label_levels(axes, shown)
-    return below
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _label_levels(axes, levels, narrow=is_narrow(width))
+    legend_above(figure)
+    return figure
 
 
-def _label_levels(axes: Axes, levels: dict[str, float]) -> None:
+def _label_levels(axes: Axes, levels: dict[str, float], *, narrow: bool) -> None:
     """Draw dashed lines, named at their right end; names that would overlap are moved apart."""
     bottom, top = axes.get_ylim()
-    gap = 0.06 * (top - bottom)
+    gap = (0.11 if narrow else 0.06) * (top - bottom)
     place = top + gap
     # From the highest down; the names still to come need room above the lower end.
     for left, (name, level) in zip(range(len(levels) - 1, -1, -1), levels.items(), strict=True):
         place = max(min(level, place - gap), bottom + left * gap)
         axes.axhline(level, color=GREY, linewidth=0.8, linestyle="--", zorder=1)
         axes.annotate(
-            f"{brief(name, _LONGEST_NAME)} {percent(level)}",
+            f"{brief(name, _LONGEST_NARROW)}\n{percent(level)}"
+            if narrow
+            else f"{brief(name, _LONGEST_NAME)} {percent(level)}",
             xy=(1.0, level),
             xytext=(1.03, place),
             xycoords=axes.get_yaxis_transform(),

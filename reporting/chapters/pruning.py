@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import kendalltau, spearmanr
@@ -14,8 +15,10 @@ from reporting.drawing.axes import MANY_POINTS, lower_end, set_accuracy_axis
 from reporting.drawing.style import (
     BLUE,
     GREY,
+    INK,
     STATES,
     VERMILION,
+    legend_above,
     listed,
     new_figure,
     percent,
@@ -129,22 +132,36 @@ def _verdict(record: Record, stopped: pd.DataFrame, known: pd.DataFrame) -> str:
 
 
 def _curves(record: Record, stopped: pd.DataFrame) -> Picture:
+    states = record.trials["state"]
+    shown = record.curves.loc[states.isin(list(_LOOK))].to_numpy(float)
+    ends = record.trials.loc[states == "COMPLETE", "value"].astype(float)
+    low = lower_end(shown.ravel(), float(ends.median()) if ends.notna().any() else np.inf)
+    below = int((np.nanmax(np.where(np.isnan(shown), -np.inf, shown), axis=1) < low).sum())
+    return Picture(
+        name="pruning-curves",
+        finding=_where(sorted(stopped["epoch"].unique()), len(stopped), len(shown)),
+        caption="One line for each trial: validation accuracy after each epoch."
+        + (f" {below} trials are below the axis, with their crosses on its edge." if below else ""),
+        draw=lambda width: _draw_curves(width, record, stopped, low, float(np.nanmax(shown))),
+    )
+
+
+def _draw_curves(
+    width: float, record: Record, stopped: pd.DataFrame, low: float, high: float
+) -> Figure:
     curves, states = record.curves, record.trials["state"]
-    figure, axes = new_figure(4.0)
+    figure, axes = new_figure(width, 4.0)
     handles = [
         _lines(axes, curves.loc[states == state], state)
         for state in _LOOK
         if (states == state).any()
     ]
     best = record.complete.index[0]
-    axes.plot(curves.columns, curves.loc[best], color="black", linewidth=2, marker=".")
+    axes.plot(curves.columns, curves.loc[best], color=INK, linewidth=2, marker=".")
     handles.append(
-        Line2D([], [], color="black", linewidth=2, marker=".", label=f"trial {best}, the best")
+        Line2D([], [], color=INK, linewidth=2, marker=".", label=f"trial {best}, the best")
     )
-    shown = curves.loc[states.isin(list(_LOOK))].to_numpy(float)
-    ends = record.trials.loc[states == "COMPLETE", "value"].astype(float)
-    low = lower_end(shown.ravel(), float(ends.median()) if ends.notna().any() else np.inf)
-    set_accuracy_axis(axes, low, float(np.nanmax(shown)))
+    set_accuracy_axis(axes, low, high)
     axes.scatter(
         stopped["epoch"],
         stopped["accuracy"].clip(lower=low),
@@ -163,15 +180,8 @@ def _curves(record: Record, stopped: pd.DataFrame) -> Picture:
         handles.append(
             Line2D([], [], marker="x", linestyle="none", color=VERMILION, label="stopped here")
         )
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False, fontsize=8)
-    below = int((np.nanmax(np.where(np.isnan(shown), -np.inf, shown), axis=1) < low).sum())
-    return Picture(
-        name="pruning-curves",
-        finding=_where(sorted(stopped["epoch"].unique()), len(stopped), len(shown)),
-        caption="One line for each trial: validation accuracy after each epoch."
-        + (f" {below} trials are below the axis, with their crosses on its edge." if below else ""),
-        figure=figure,
-    )
+    legend_above(figure, handles)
+    return figure
 
 
 def _where(epochs: list[int], stopped: int, trials: int) -> str:
@@ -210,14 +220,6 @@ def _lines(axes: Axes, curves: pd.DataFrame, state: str) -> Line2D:
 
 
 def _correlations(known: pd.DataFrame) -> Picture:
-    figure, axes = new_figure(2.8)
-    axes.plot(known.index, known["spearman"], "o-", color=BLUE)
-    axes.axhline(_TRUSTED, color=GREY, linestyle=":", label=f"{_TRUSTED:.2f}, DeepCAVE's guide")
-    axes.set_ylim(min(-0.05, known["spearman"].min() - 0.05), 1.05)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("Spearman's correlation")
-    axes.legend(loc="lower right", frameon=False, fontsize=8)
     # Rounded as in the table, so that both name the same epoch.
     trusted = known.index[known["spearman"].round(2) >= _TRUSTED]
     finding = f"Early rankings never reach a correlation of {_TRUSTED:.2f} with the final one"
@@ -233,8 +235,20 @@ def _correlations(known: pd.DataFrame) -> Picture:
         caption="Rank correlation of the accuracy after each epoch with the final accuracy, over "
         f"complete trials (n = {least if least == most else f'{least} to {most}'}). Pruned trials "
         "are missing, which tends to lower it.",
-        figure=figure,
+        draw=lambda width: _draw_correlations(width, known),
     )
+
+
+def _draw_correlations(width: float, known: pd.DataFrame) -> Figure:
+    figure, axes = new_figure(width, 2.8)
+    axes.plot(known.index, known["spearman"], "o-", color=BLUE)
+    axes.axhline(_TRUSTED, color=GREY, linestyle=":", label=f"{_TRUSTED:.2f}, DeepCAVE's guide")
+    axes.set_ylim(min(-0.05, known["spearman"].min() - 0.05), 1.05)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("Spearman's correlation")
+    axes.legend(loc="lower right", fontsize=8)
+    return figure
 
 
 def _correlation_table(ranks: pd.DataFrame) -> Table:

@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 from reporting.dimensions import Dimension, dimensions, short
 from reporting.drawing.axes import below_words
-from reporting.drawing.slices import draw_slices
+from reporting.drawing.slices import draw_slices, points_below
 from reporting.drawing.style import listed, percent
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
@@ -47,14 +47,14 @@ def blocks(evidence: Evidence) -> list[Block]:
         ]
     tests = _tests(values, groups)
     known = dimensions(record)
-    figure, below = draw_slices(record, [known[name] for name in list(groups)[:_MOST_PANELS]])
+    shown = [known[name] for name in list(groups)[:_MOST_PANELS]]
     picture = Picture(
         name="regularization",
         finding=_finding(tests),
         caption="Complete trials; short lines: medians; star: the best trial. The other "
         "hyperparameters vary as well, and the sampler favours what did well early, so a "
-        "difference is no proof of a cause." + below_words(below),
-        figure=figure,
+        "difference is no proof of a cause." + below_words(points_below(record, shown)),
+        draw=lambda width: draw_slices(width, record, shown),
     )
     return [picture, _tests_table(tests), _groups_table(values, groups)]
 

@@ -9,10 +9,21 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy.stats import hypergeom
 
 from reporting.dimensions import Dimension, brief, dimensions, short
-from reporting.drawing.style import BLUE, GREY, MISSING, ORANGE, listed, new_figure, percent
+from reporting.drawing.style import (
+    BLUE,
+    GREY,
+    MISSING,
+    ORANGE,
+    is_narrow,
+    legend_above,
+    listed,
+    new_figure,
+    percent,
+)
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record
@@ -27,6 +38,7 @@ _MOST_DRAWN: Final = 300
 _MOST_NAMES: Final = 12
 _MOST_COUNTS: Final = 12
 _LONGEST_NAME: Final = 28
+_LONGEST_NARROW: Final = 17
 _TRIALS_FLAG: Final = re.compile(r"(?<!\S)--trials(?:=|\s+)\S+")
 
 
@@ -182,19 +194,6 @@ def _choice_uses(
 def _picture(record: Record, ranges: list[RangeUse], best: pd.Index, finished: pd.Index) -> Picture:
     narrow = [use.dimension.name for use in ranges if use.widen]
     shown = sorted(ranges, key=lambda use: not use.widen)[:_MOST_ROWS]
-    figure, axes = new_figure(1.1 + 0.27 * len(shown))
-    axes.axvspan(-0.03, _EDGE, color=ORANGE, alpha=0.18, linewidth=0)
-    axes.axvspan(1 - _EDGE, 1.03, color=ORANGE, alpha=0.18, linewidth=0)
-    for height, use in enumerate(reversed(shown)):
-        places = use.dimension.positions(record.params[use.dimension.name])
-        _strip(axes, height, use.dimension, places.loc[finished], places.loc[best])
-    names = [brief(use.dimension.name, _LONGEST_NAME) for use in shown]
-    axes.set_yticks(range(len(shown)), names[::-1], fontsize=8)
-    axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.set_xlim(-0.03, 1.03)
-    axes.set_xticks([0, 0.5, 1], ["low end", "middle", "high end"])
-    axes.set_xlabel("position in the range, on its own scale")
-    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
     caption = (
         f"Shaded: the outer {percent(_EDGE, 0)} of each range; at the right: the range; small "
         "numbers: how many of the best trials share a place."
@@ -209,8 +208,29 @@ def _picture(record: Record, ranges: list[RangeUse], best: pd.Index, finished: p
         if narrow
         else "No range looks too narrow",
         caption=caption,
-        figure=figure,
+        draw=lambda width: _draw(width, record, shown, best, finished),
     )
+
+
+def _draw(
+    width: float, record: Record, shown: list[RangeUse], best: pd.Index, finished: pd.Index
+) -> Figure:
+    narrow = is_narrow(width)
+    figure, axes = new_figure(width, 1.1 + (0.3 if narrow else 0.27) * len(shown))
+    axes.axvspan(-0.03, _EDGE, color=ORANGE, alpha=0.18, linewidth=0)
+    axes.axvspan(1 - _EDGE, 1.03, color=ORANGE, alpha=0.18, linewidth=0)
+    for height, use in enumerate(reversed(shown)):
+        places = use.dimension.positions(record.params[use.dimension.name])
+        _strip(axes, height, use.dimension, places.loc[finished], places.loc[best])
+    longest = _LONGEST_NARROW if narrow else _LONGEST_NAME
+    names = [brief(use.dimension.name, longest) for use in shown]
+    axes.set_yticks(range(len(shown)), names[::-1], fontsize=8)
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_xticks([0, 0.5, 1], ["low end", "middle", "high end"])
+    axes.set_xlabel("place in the range" if narrow else "position in the range, on its own scale")
+    legend_above(figure)
+    return figure
 
 
 def _strip(
@@ -228,13 +248,13 @@ def _strip(
     for place, count in shared.items():
         if count > 1 and len(shared) <= _MOST_COUNTS:
             axes.annotate(
-                str(count), (place, height + 0.12), (5, 0), textcoords="offset points", fontsize=6
+                str(count), (place, height + 0.12), (5, 0), textcoords="offset points", fontsize=8
             )
     axes.text(
         1.01,
         height,
         _range_words(dimension),
-        fontsize=7,
+        fontsize=8,
         va="center",
         transform=axes.get_yaxis_transform(),
     )

@@ -6,17 +6,12 @@ from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from reporting.drawing.axes import Label, label_beside
-from reporting.drawing.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    listed,
-    new_figure,
-)
+from reporting.dimensions import brief
+from reporting.drawing.axes import Label, label_points
+from reporting.drawing.style import BLUE, GREEN, GREY, ORANGE, listed, new_figure
 from reporting.evidence import Evidence, Kind, Row
 from reporting.page.document import Block, Paragraph, Picture
 
@@ -25,7 +20,8 @@ _STYLES: Final[dict[Kind, tuple[str, str]]] = {
     "variant": (GREEN, "D"),
     "baseline": (ORANGE, "o"),
 }
-_INCHES_A_LABEL: Final = 0.2
+
+_LONGEST_NAME: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +77,20 @@ def _picture(
         return Paragraph(f"The {label} of these networks are not known.")
     left_out = [row.name for row in rows if row not in [point.row for point in points]]
     front = _front(points)
-    height = max(3.8, _INCHES_A_LABEL * len(points) + 1)
-    figure, axes = new_figure(height)
+    return Picture(
+        name=f"tradeoff-{name}",
+        finding=_finding(label, front, len(points)),
+        caption=(
+            "Star: tuned; open diamonds: its variants; circles: baselines. Bars: 95 % interval of "
+            "the mean over seeds (none for n = 1). Dashed line and bold names: Pareto front of the "
+            f"means. {note}" + (f" Not measured for {listed(left_out)}." if left_out else "")
+        ),
+        draw=lambda width: _draw(width, label, points, front),
+    )
+
+
+def _draw(width: float, label: str, points: Sequence[_Point], front: Sequence[_Point]) -> Figure:
+    figure, axes = new_figure(width, max(4.0, 0.28 * len(points)))
     axes.set_xscale("log")
     cheapest, dearest = (pick(point.cost for point in points) for pick in (min, max))
     room = max((dearest / cheapest) ** 0.08, 1.25)
@@ -95,29 +103,26 @@ def _picture(
             drawstyle="steps-post",
             color=GREY,
             linestyle="--",
+            linewidth=0.9,
             zorder=1,
         )
-    axes.margins(y=0.08)
-    label_beside(
-        axes,
-        [
-            Label(point.row.name, point.cost, 100 * point.row.accuracy.mean, bold=point in front)
-            for point in points
-        ],
-        gap=_INCHES_A_LABEL / (height - 1),
-    )
+    axes.margins(y=0.1)
     _set_ticks(axes)
     axes.set(xlabel=f"{label} (log scale)", ylabel="test accuracy (%)")
-    return Picture(
-        name=f"tradeoff-{name}",
-        finding=_finding(label, front, len(points)),
-        caption=(
-            "Star: tuned; open diamonds: its variants; circles: baselines. Bars: 95 % interval of "
-            "the mean over seeds (none for n = 1). Dashed line and bold names: Pareto front of the "
-            f"means. {note}" + (f" Not measured for {listed(left_out)}." if left_out else "")
-        ),
-        figure=figure,
+    label_points(
+        figure,
+        axes,
+        [
+            Label(
+                brief(point.row.name, _LONGEST_NAME),
+                point.cost,
+                100 * point.row.accuracy.mean,
+                bold=point in front,
+            )
+            for point in points
+        ],
     )
+    return figure
 
 
 def _finding(label: str, front: Sequence[_Point], count: int) -> str:

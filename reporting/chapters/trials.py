@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
 
 from reporting.drawing.axes import time_unit
-from reporting.drawing.style import STATES, counted, new_figure, percent
+from reporting.drawing.style import GROUND, STATES, counted, legend_above, new_figure, percent
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import (
@@ -215,45 +216,49 @@ def _timeline(record: Record, costs: pd.DataFrame) -> Block:
     times = times[times["ending"].isin(list(_HEIGHTS))].sort_values("start")
     if times.empty or times["end"].max() <= 0:
         return Paragraph("No timeline: the study has no start and end times.")
-    lanes = _lanes(times["start"].tolist(), times["end"].tolist())
-    count, span = max(lanes) + 1, float(times["end"].max())
+    times = times.assign(row=_rows(times["start"].tolist(), times["end"].tolist()))
+    count, span = int(times["row"].max()) + 1, float(times["end"].max())
     busy = float((times["end"] - times["start"]).sum()) / (count * span)
-    length, unit = time_unit(span)
-    figure, axes = new_figure(min(1.5 + 0.45 * count, 6.0))
-    for ending in _HEIGHTS:
-        _bars(axes, times.assign(lane=lanes), ending, length)
-    axes.set_xlim(0, span / length)
-    axes.set_ylim(-0.1, count)
-    axes.set_xlabel(f"{unit} since the first start")
-    axes.set_ylabel("lane")
-    step = 1 + (count - 1) // 16
-    axes.set_yticks(
-        [lane + 0.4 for lane in range(0, count, step)], range(1, count + 1, step), minor=False
-    )
-    axes.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)
     return Picture(
         name="budget-timeline",
         finding=f"{'One trial' if count == 1 else f'Up to {count} trials'} ran at a time; workers "
         f"were busy {percent(min(busy, 1.0), 0)} of {duration(span)}",
         caption=f"{len(times):,} ended trials: tall bars complete, half as tall pruned, low "
-        "failed. Lanes are reconstructed from start and end times; gaps are idle time or an "
+        "failed. Trials in different rows ran at the same time; gaps are idle workers or an "
         "interrupted search.",
-        figure=figure,
+        draw=lambda width: _draw_timeline(width, times, count, span),
     )
 
 
-def _lanes(starts: list[float], ends: list[float]) -> list[int]:
-    """Return the first free lane at each start; intervals are sorted by their starts."""
+def _draw_timeline(width: float, times: pd.DataFrame, count: int, span: float) -> Figure:
+    length, unit = time_unit(span)
+    figure, axes = new_figure(width, min(1.5 + 0.45 * count, 6.0))
+    for ending in _HEIGHTS:
+        _bars(axes, times, ending, length)
+    axes.set_xlim(0, span / length)
+    axes.set_ylim(-0.1, count)
+    axes.set_xlabel(f"{unit} since the first start")
+    axes.set_ylabel("trials at a time")
+    step = 1 + (count - 1) // 16
+    axes.set_yticks(
+        [row + 0.4 for row in range(0, count, step)], range(1, count + 1, step), minor=False
+    )
+    axes.grid(axis="y", visible=False)
+    legend_above(figure)
+    return figure
+
+
+def _rows(starts: list[float], ends: list[float]) -> list[int]:
+    """Return the first free row at each start; intervals are sorted by their starts."""
     free_from: list[float] = []
     chosen = []
     for start, end in zip(starts, ends, strict=True):
-        lane = next(
+        row = next(
             (i for i, free in enumerate(free_from) if free <= start + _OVERLAP_SECONDS),
             len(free_from),
         )
-        free_from[lane : lane + 1] = [end]
-        chosen.append(lane)
+        free_from[row : row + 1] = [end]
+        chosen.append(row)
     return chosen
 
 
@@ -263,13 +268,13 @@ def _bars(axes: Axes, times: pd.DataFrame, ending: str, length: float) -> None:
         return
     few = len(times) <= _MOST_HATCHED
     left, right = rows["start"] / length, rows["end"] / length
-    bottom, top = rows["lane"], rows["lane"] + _HEIGHTS[ending]
+    bottom, top = rows["row"], rows["row"] + _HEIGHTS[ending]
     corners = [(left, bottom), (left, top), (right, top), (right, bottom)]
     axes.add_collection(
         PolyCollection(
             list(np.stack([np.column_stack(corner) for corner in corners], axis=1)),
             facecolors=STATES[_STATE_OF[ending]],
-            edgecolors="white" if few else "none",
+            edgecolors=GROUND if few else "none",
             linewidths=0.4 if few else 0,
             hatch=_HATCHES[ending] if few else None,
             label=f"{ending} ({len(rows):,})",

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from predicting.model import ModelError, load_model
@@ -14,12 +15,14 @@ from reporting.drawing.style import (
     GREY,
     MISSING,
     ORANGE,
+    VERMILION,
     counted,
+    legend_above,
     new_figure,
     percent,
     spread,
 )
-from reporting.evidence import Evidence, Remeasured
+from reporting.evidence import Evidence, Remeasured, Row
 from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table
 from reporting.retraining import MODEL_FILE, Retrained
 from spaces import load_space
@@ -37,7 +40,7 @@ def blocks(evidence: Evidence) -> list[Block]:
     return [
         *_configuration(evidence, winner),
         *_architecture(evidence),
-        _learning_curves(winner.runs),
+        _learning_curves(winner.runs, evidence.tuned),
     ]
 
 
@@ -123,56 +126,73 @@ def _shape(layer: Any) -> str:
     return " x ".join("any" if size is None else str(size) for size in shape[1:])
 
 
-def _learning_curves(runs: Sequence[Retrained]) -> Block:
-    """Draw accuracy, loss and learning rate by epoch, over the seeds of the winner.
+def _learning_curves(chosen: Sequence[Retrained], tuned: Row | None) -> Block:
+    """Draw accuracy, loss and learning rate by epoch: of the final trainings if there are any.
 
     Args:
-        runs: Retrainings with validation.
+        chosen: Retrainings with validation, by which the winner was chosen.
+        tuned: The final trainings, on training and validation images together.
     """
+    runs = chosen if tuned is None else tuned.runs
     curves = {
         name: _curve(runs, name)
         for name in ("val_accuracy", "accuracy", "val_loss", "loss", "learning_rate")
     }
-    if curves["val_accuracy"].empty:
-        return Paragraph("No learning curves: no retraining with a fresh seed is finished.")
-    panels = [("accuracy (%)", 100.0, ("val_accuracy", "accuracy"))]
-    panels += [("loss", 1.0, ("val_loss", "loss"))] if not curves["val_loss"].empty else []
+    if curves["accuracy"].empty and curves["val_accuracy"].empty:
+        return Paragraph("No learning curves: no training has recorded its accuracies.")
+    count = max(len(curves["accuracy"]), len(curves["val_accuracy"]))
+    over = (
+        f"Line: mean of n = {count} seeds; band: lowest to highest."
+        if count > 1
+        else "One seed (n = 1)."
+    )
+    if tuned is None:
+        finding = _finding(curves["val_accuracy"], curves["accuracy"])
+        images = "The retrainings by which the winner was chosen."
+    else:
+        finding = _against_test(curves["accuracy"], tuned.accuracy.mean)
+        images = (
+            "The final trainings, one of which is best_model.keras, use the validation images too; "
+            "diamond: mean test accuracy."
+        )
+    return Picture(
+        name="winner-learning",
+        finding=finding,
+        caption=f"{images} {over} Training values are means over the epoch, with dropout and "
+        "augmentation if it has them; the learning rate is that at its end.",
+        draw=lambda width: _draw(width, curves, None if tuned is None else tuned.accuracy.mean),
+    )
+
+
+def _draw(width: float, curves: Mapping[str, pd.DataFrame], test: float | None) -> Figure:
+    panels = [("accuracy (%)", 100.0, "val_accuracy", "accuracy", 2.2)]
+    panels += [("loss", 1.0, "val_loss", "loss", 1.8)] if not curves["loss"].empty else []
     rated = not curves["learning_rate"].empty
+    heights = [panel[-1] for panel in panels] + [1.3] * rated
     figure, axes = new_figure(
-        2.4 * len(panels) + 1.5 * rated,
-        nrows=len(panels) + rated,
+        width,
+        sum(heights) + 0.4,
+        nrows=len(heights),
         sharex=True,
         squeeze=False,
-        height_ratios=[2.4] * len(panels) + [1.5] * rated,
+        height_ratios=heights,
     )
     column = axes[:, 0]
-    for panel, (label, factor, (validation, training)) in zip(column, panels, strict=False):
-        _draw(panel, curves[validation] * factor, "validation", BLUE, "o-")
-        _draw(panel, curves[training] * factor, "training", ORANGE, "s--")
+    for panel, (label, factor, validation, training, _) in zip(column, panels, strict=False):
+        _draw_curve(panel, curves[training] * factor, "training", ORANGE, "s--")
+        _draw_curve(panel, curves[validation] * factor, "validation", BLUE, "o-")
         panel.set_ylabel(label)
-    column[0].legend(loc="lower right")
+    if test is not None:
+        last = curves["accuracy"].shape[1]
+        column[0].plot(last, 100 * test, "D", color=VERMILION, markersize=7, label="test", zorder=4)
     if rated:
-        _draw(column[-1], curves["learning_rate"], "", GREY, ".-")
+        _draw_curve(column[-1], curves["learning_rate"], "", GREY, ".-")
         column[-1].set_ylabel("learning rate")
         column[-1].set_ylim(bottom=0)
     column[-1].set_xlabel("epoch")
     column[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    return Picture(
-        name="winner-learning",
-        finding=_finding(curves["val_accuracy"], curves["accuracy"]),
-        caption=(
-            f"{_seeds_in_words(len(curves['val_accuracy']))} Training values are means over the "
-            "epoch, with dropout and augmentation if it has them; the learning rate is that at its "
-            "end."
-        ),
-        figure=figure,
-    )
-
-
-def _seeds_in_words(count: int) -> str:
-    if count == 1:
-        return "One fresh seed (n = 1)."
-    return f"Line: mean of {count} fresh seeds (n = {count}). Band: lowest to highest."
+    legend_above(figure)
+    return figure
 
 
 def _curve(runs: Sequence[Retrained], name: str) -> pd.DataFrame:
@@ -182,7 +202,7 @@ def _curve(runs: Sequence[Retrained], name: str) -> pd.DataFrame:
     return frame.set_axis(range(1, frame.shape[1] + 1), axis="columns")
 
 
-def _draw(axes: Axes, curve: pd.DataFrame, label: str, color: str, style: str) -> None:
+def _draw_curve(axes: Axes, curve: pd.DataFrame, label: str, color: str, style: str) -> None:
     """Draw the mean over runs, and with two or more the band from lowest to highest."""
     if curve.empty:
         return
@@ -201,3 +221,12 @@ def _finding(validation: pd.DataFrame, training: pd.DataFrame) -> str:
         return words
     gap = 100 * (float(training.iloc[:, -1].mean()) - last)
     return f"{words}, {abs(gap):.2f} points {'below' if gap >= 0 else 'above'} training accuracy"
+
+
+def _against_test(training: pd.DataFrame, test: float) -> str:
+    last = float(training.iloc[:, -1].mean())
+    side = "above" if last >= test else "below"
+    return (
+        f"After epoch {training.shape[1]} training accuracy is {percent(last)}, "
+        f"{100 * abs(last - test):.2f} points {side} test accuracy"
+    )

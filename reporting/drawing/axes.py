@@ -1,4 +1,4 @@
-"""Axes of accuracies and of time, and labels of points beside an axis."""
+"""Axes of accuracies and of time, and names of points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import Bbox
 
 from reporting.drawing.style import GREY
 
 _LOW_QUANTILE: Final = 0.25
 # From here on points are drawn as pixels: as shapes they would make megabytes of SVG.
 MANY_POINTS: Final = 1_000
+# Where a name may stand: points above or below its point, and sides, the best first (a Pareto front
+# passes neither below on the right nor above on the left).
+_DISTANCES: Final = (0, 8, 14, 20, 32, 44, 56, 68, 80, 92)
+_SIDES: Final = ((1, -1), (-1, 1), (1, 0), (-1, 0), (0, -1), (0, 1), (-1, -1), (1, 1))
+# Farther away a name needs a line to its point.
+_CLOSE: Final = 8
 _UNITS: Final = (
     (2 * 86_400.0, 86_400.0, "days"),
     (2 * 3_600.0, 3_600.0, "hours"),
@@ -55,12 +64,8 @@ def scatter_accuracies(
     values: npt.NDArray[np.float64],
     low: float,
     **look: Any,
-) -> int:
-    """Draw accuracies as points, and those below `low` as grey triangles at the lower end.
-
-    Returns:
-        Number of points below.
-    """
+) -> None:
+    """Draw accuracies as points, and those below `low` as grey triangles at the lower end."""
     many = len(values) > MANY_POINTS
     size = 6 if many else 22
     below = values < low
@@ -68,13 +73,13 @@ def scatter_accuracies(
     axes.scatter(x[~below], values[~below], rasterized=many, **above)
     axes.scatter(
         x[below],
-        np.full(int(below.sum()), low),
+        np.full(int(below.sum()), 0.025),
+        transform=axes.get_xaxis_transform(),
         marker="v",
         s=size,
         color=GREY,
         rasterized=many,
     )
-    return int(below.sum())
 
 
 def below_words(count: int) -> str:
@@ -103,44 +108,54 @@ class Label:
     bold: bool = False
 
 
-def label_beside(axes: Axes, labels: Sequence[Label], *, gap: float) -> None:
-    """Write labels to the right of the axes, in the order of their points, without overlap.
+def label_points(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
+    """Write a name beside each point, where no other name or point is.
+
+    A name that finds no room close to its point gets a short line to it.
 
     Args:
+        figure: The figure of the axes.
         axes: Axes with their final limits.
-        labels: As many as fit at this gap.
-        gap: Smallest distance between labels, as a share of the height of the axes.
+        labels: One for each point.
     """
-    low, high = axes.get_ylim()
-    ordered = sorted(labels, key=lambda label: -label.y)
-    wanted = [(label.y - low) / (high - low) for label in ordered]
-    for label, height in zip(ordered, _apart(wanted, gap), strict=True):
-        axes.annotate(
+    figure.draw_without_rendering()
+    pixels = figure.dpi / 72
+    points = axes.transData.transform([(label.x, label.y) for label in labels])
+    taken = [_box(point, np.full(2, 5.0 * pixels)) for point in points]
+    for label, point in zip(labels, points, strict=True):
+        name = axes.annotate(
             label.text,
-            xy=(label.x, label.y),
-            xytext=(1.03, height),
-            textcoords="axes fraction",
+            (label.x, label.y),
+            (0, 0),
+            textcoords="offset points",
+            ha="center",
             va="center",
-            fontsize=9,
+            fontsize=8,
             fontweight="bold" if label.bold else "normal",
             arrowprops={
                 "arrowstyle": "-",
                 "color": GREY,
                 "linewidth": 0.6,
-                "alpha": 0.7,
-                "relpos": (0, 0.5),
-                "shrinkB": 5,
+                "shrinkA": 0,
+                "shrinkB": 4,
             },
         )
+        name.set_in_layout(False)
+        half = np.array(Text.get_window_extent(name).size) / 2
+        places = [
+            (distance, point + np.array(side) * (half + np.array([8, distance]) * pixels))
+            for distance in _DISTANCES
+            for side in _SIDES
+        ]
+        inside = [np.clip(place, axes.bbox.min + half, axes.bbox.max - half) for _, place in places]
+        boxes = [_box(centre, half) for centre in inside]
+        crowded = [sum(box.overlaps(other) for other in taken) for box in boxes]
+        best = int(np.argmin(crowded))  # the first of equals is the closest
+        taken.append(boxes[best])
+        name.xyann = tuple((inside[best] - point) / pixels)
+        if places[best][0] <= _CLOSE and name.arrow_patch is not None:
+            name.arrow_patch.set_visible(False)
 
 
-def _apart(wanted: Sequence[float], gap: float) -> list[float]:
-    """Return falling heights, none below 0, as close to those wanted as the gap allows."""
-    heights: list[float] = []
-    for height in wanted:
-        heights.append(min(height, heights[-1] - gap) if heights else height)
-    floor = 0.0
-    for index in reversed(range(len(heights))):
-        heights[index] = max(heights[index], floor)
-        floor = heights[index] + gap
-    return heights
+def _box(centre: npt.NDArray[np.float64], half: npt.NDArray[np.float64]) -> Bbox:
+    return Bbox([centre - half, centre + half])

@@ -13,26 +13,25 @@ from matplotlib.ticker import MaxNLocator
 
 from reporting.dimensions import Dimension, brief
 from reporting.drawing.axes import lower_end
-from reporting.drawing.style import ACCURACIES, new_figure, percent
+from reporting.drawing.style import BLUE, GROUND, INK, VERMILION, is_narrow, new_figure, percent
 
 _UNUSED: Final = -0.18
 _LONGEST_NAME: Final = 20
+_NARROW_AXES: Final = 3
 
 
 def draw_parallel(
-    params: pd.DataFrame, values: pd.Series, shown: Sequence[Dimension], best: int
-) -> tuple[Figure, float]:
+    width: float, params: pd.DataFrame, values: pd.Series, shown: Sequence[Dimension], best: int
+) -> Figure:
     """Draw one axis for each hyperparameter, and one for the accuracy.
 
     Args:
         params: Hyperparameter values by trial number.
         values: Accuracies in [0, 1] by trial number, highest first.
-        shown: From left to right.
+        shown: From left to right; a narrow figure has room for the first three.
         best: Number of trials drawn thick.
-
-    Returns:
-        The figure, and the accuracy at the foot of its axis.
     """
+    shown = shown[:_NARROW_AXES] if is_narrow(width) else shown
     low, high = lower_end(values), float(values.max())
     places = pd.DataFrame(
         {dimension.name: dimension.positions(params[dimension.name]) for dimension in shown}
@@ -47,13 +46,12 @@ def draw_parallel(
     norm = Normalize(low, high, clip=True) if high > low else Normalize(low - 1, high)
     heights = np.asarray(norm(values.to_numpy(float)))
     lines = np.column_stack([places.to_numpy(float), heights])
-    figure, axes = new_figure(4.2)
+    figure, axes = new_figure(width, 4.2)
     axes.grid(visible=False)
     for rank in reversed(range(len(lines))):
-        width, alpha = (2.4, 1.0) if rank == 0 else (1.6, 0.9) if rank < best else (0.8, 0.6)
-        # The lightest colours cannot be seen on white.
-        color = ACCURACIES(0.15 + 0.85 * heights[rank])
-        axes.plot(lines[rank], marker=".", markersize=4, color=color, linewidth=width, alpha=alpha)
+        thick = 2.4 if rank == 0 else 1.6 if rank < best else 0.8
+        color = VERMILION if rank < best else (BLUE, 0.15 + 0.5 * heights[rank])
+        axes.plot(lines[rank], marker=".", markersize=4, color=color, linewidth=thick)
     for index, dimension in enumerate(shown):
         labels = dimension.ticks()
         if unused[dimension.name].any():
@@ -67,14 +65,14 @@ def draw_parallel(
     axes.set_xticks(range(len(shown) + 1), [*names, "validation\naccuracy"], fontsize=8)
     axes.set_yticks([])
     axes.spines[["left", "bottom"]].set_visible(False)
-    return figure, low
+    return figure
 
 
 def _label_axis(axes: Axes, index: int, labels: dict[float, str]) -> None:
-    axes.vlines(index, 0, 1, color="black", linewidth=0.8)
+    axes.vlines(index, 0, 1, color=INK, linewidth=0.8)
     for place, label in labels.items():
-        text = axes.text(index + 0.05, place, label, fontsize=7, va="center", zorder=5)
-        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+        text = axes.text(index + 0.05, place, label, fontsize=8, va="center", zorder=5)
+        text.set_path_effects([withStroke(linewidth=2.5, foreground=GROUND)])
 
 
 def _two_lines(name: str) -> str:

@@ -1,7 +1,7 @@
 """Validation accuracy of complete trials by the values of a hyperparameter."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from reporting.dimensions import Dimension, brief, short
 from reporting.drawing.axes import lower_end, scatter_accuracies, set_accuracy_axis
-from reporting.drawing.style import BLUE, ORANGE, VERMILION, new_figure
+from reporting.drawing.style import BLUE, GROUND, ORANGE, VERMILION, is_narrow, new_figure
 from reporting.study_tables import Record
 
 _LONGEST_NAME: Final = 30
@@ -19,30 +19,39 @@ _LONGEST_NAME: Final = 30
 _MOST_UPRIGHT: Final = 4
 
 
-def draw_slices(record: Record, shown: Sequence[Dimension]) -> tuple[Figure, int]:
-    """Draw one panel for each hyperparameter, with a star at the best trial.
-
-    Returns:
-        The figure, and the number of points below its axes.
-    """
-    values = record.complete["value"].dropna().astype(float)
+def draw_slices(width: float, record: Record, shown: Sequence[Dimension]) -> Figure:
+    """Draw one panel for each hyperparameter, with a star at the best trial."""
+    values = _values(record)
     low, high = lower_end(values), float(values.max())
-    rows = (len(shown) + 1) // 2
-    figure, _ = new_figure(0.3 + 2.4 * rows, nrows=rows, ncols=2, squeeze=False, sharey=True)
-    below = 0
+    columns = 1 if is_narrow(width) else 2
+    rows = -(-len(shown) // columns)
+    figure, _ = new_figure(
+        width, 0.3 + 2.3 * rows, nrows=rows, ncols=columns, squeeze=False, sharey=True
+    )
     for axes, dimension in zip(figure.axes, shown, strict=False):
-        below += _panel(axes, dimension, record.params[dimension.name], values, low)
+        _panel(axes, dimension, record.params[dimension.name], values, low)
         set_accuracy_axis(axes, low, high)
     for axes in figure.axes[len(shown) :]:
         axes.set_axis_off()
-    for axes in figure.axes[: len(shown) : 2]:
+    for axes in figure.axes[: len(shown) : columns]:
         axes.set_ylabel("validation accuracy")
-    return figure, below
+    return figure
+
+
+def points_below(record: Record, shown: Sequence[Dimension]) -> int:
+    """Return the number of points of `draw_slices` that are below its axes."""
+    values = _values(record)
+    low = values[values < lower_end(values)].index
+    return int(record.params.loc[low, [dimension.name for dimension in shown]].count().sum())
+
+
+def _values(record: Record) -> pd.Series:
+    return record.complete["value"].dropna().astype(float)
 
 
 def _panel(
     axes: Axes, dimension: Dimension, params: pd.Series, values: pd.Series, low: float
-) -> int:
+) -> None:
     have = params.loc[values.index].dropna()
     y = values.loc[have.index]
     axes.set_xlabel(f"{brief(dimension.name, _LONGEST_NAME)} (n = {len(have)})")
@@ -56,16 +65,14 @@ def _panel(
         x = cells + np.random.default_rng(0).uniform(-0.18, 0.18, len(cells))
         counts = cells.value_counts()
         named = [f"{label}\nn = {counts.get(cell, 0)}" for cell, label in enumerate(labels)]
-        slanted = len(labels) > _MOST_UPRIGHT
-        axes.set_xticks(range(len(labels)), named, fontsize=7 if slanted else 8)
+        slant: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+        many = len(labels) > _MOST_UPRIGHT
+        axes.set_xticks(range(len(labels)), named, fontsize=8, **(slant if many else {}))
         axes.set_xlim(-0.5, len(labels) - 0.5)
-    below = scatter_accuracies(
-        axes, x.to_numpy(float), y.to_numpy(float), low, color=BLUE, alpha=0.6
-    )
+    scatter_accuracies(axes, x.to_numpy(float), y.to_numpy(float), low, color=BLUE, alpha=0.6)
     if values.index[0] in x.index:
         star = x.loc[values.index[0]], values.iloc[0]
-        axes.scatter(*star, marker="*", s=140, color=VERMILION, edgecolor="white", zorder=4)
-    return below
+        axes.scatter(*star, marker="*", s=140, color=VERMILION, edgecolor=GROUND, zorder=4)
 
 
 def _number_axis(axes: Axes, dimension: Dimension) -> None:

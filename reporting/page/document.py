@@ -139,13 +139,13 @@ class Picture:
         name: File name without its ending; unique in the report.
         finding: Heading: what the figure shows, in words.
         caption: How to read it.
-        figure: The figure, 8 inches wide.
+        draw: Return the figure for a width in inches; a phone shows a narrow one.
     """
 
     name: str
     finding: str
     caption: str
-    figure: Figure
+    draw: Callable[[float], Figure]
 
 
 @dataclass(frozen=True, slots=True)

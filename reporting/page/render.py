@@ -1,12 +1,22 @@
 """Write a document as HTML, as Markdown, and as separate tables and figures."""
 
-import base64
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
+import matplotlib
+from matplotlib.figure import Figure
 
+from reporting.drawing.style import DARK, NARROW, WIDE, figure_style
 from reporting.page.document import Block, Code, Document, Paragraph, Picture, Table
+from reporting.page.escape import (
+    code_fence,
+    markdown_line,
+    markdown_words,
+    printable,
+    write_csv,
+)
+from reporting.page.svg import inline_svg, variable
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _DPI: Final = 150
@@ -16,7 +26,8 @@ _LONG_CELL: Final = 48
 def write_document(document: Document, directory: Path) -> None:
     """Write `report.html`, `report.md`, `tables/*.csv` and `figures/*.png` and `.svg`.
 
-    The HTML file contains its figures; the Markdown file links to them.
+    The HTML file contains its figures, each for a page and for a phone; the Markdown file links to
+    them.
 
     Args:
         document: The document.
@@ -32,7 +43,9 @@ def write_document(document: Document, directory: Path) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["cell"] = _markdown_cell
+    environment.filters["cell"] = markdown_words
+    environment.filters["line"] = markdown_line
+    environment.filters["fence"] = code_fence
     for folder in ("tables", "figures"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
     shown = {
@@ -47,10 +60,11 @@ def write_document(document: Document, directory: Path) -> None:
             }
             for section in document.sections
         ],
+        "colors": [(variable(light), light, dark) for light, dark in DARK.items()],
     }
     for name in ("report.md", "report.html"):
         text = environment.get_template(f"{name}.j2").render(document=shown)
-        (directory / name).write_text(text, encoding="utf-8")
+        (directory / name).write_text(printable(text), encoding="utf-8")
 
 
 def _written(block: Block, directory: Path) -> dict[str, Any]:
@@ -69,7 +83,7 @@ def _write_table(table: Table, folder: Path) -> dict[str, Any]:
     values = table.values
     has_file = len(values.columns) > 0
     if has_file:
-        values.to_csv(folder / f"{table.name}.csv", index=False)
+        write_csv(values, folder / f"{table.name}.csv")
     shown, left = table.shown, table.left
     return {
         "kind": "table",
@@ -99,21 +113,24 @@ def _css(text: str, *, words: bool) -> str:
 
 
 def _write_picture(picture: Picture, folder: Path) -> dict[str, Any]:
-    png = folder / f"{picture.name}.png"
-    picture.figure.savefig(png, dpi=_DPI, facecolor="white")
-    # Without a date, so that the same report gives the same file.
-    picture.figure.savefig(png.with_suffix(".svg"), facecolor="white", metadata={"Date": None})
-    width, height = picture.figure.get_size_inches()
-    return {
-        "kind": "picture",
-        "name": picture.name,
-        "finding": picture.finding,
-        "caption": picture.caption,
-        "png": base64.b64encode(png.read_bytes()).decode(),
-        "width": round(width * _DPI),
-        "height": round(height * _DPI),
-    }
+    with figure_style():
+        wide, narrow = _laid_out(picture.draw(WIDE)), _laid_out(picture.draw(NARROW))
+        path = folder / f"{picture.name}.svg"
+        wide.savefig(path.with_suffix(".png"), dpi=_DPI, facecolor="white")
+        with matplotlib.rc_context({"svg.fonttype": "path"}):
+            wide.savefig(path, facecolor="white", metadata={"Date": None})
+        return {
+            "kind": "picture",
+            "name": picture.name,
+            "finding": picture.finding,
+            "caption": picture.caption,
+            "wide": inline_svg(wide, f"wide-{picture.name}"),
+            "narrow": inline_svg(narrow, f"narrow-{picture.name}"),
+        }
 
 
-def _markdown_cell(text: object) -> str:
-    return str(text).replace("|", "\\|").replace("\n", " ")
+def _laid_out(figure: Figure) -> Figure:
+    """Lay the figure out once, not for each file."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure

@@ -43,12 +43,11 @@ def test_names_are_unique_so_that_no_file_is_overwritten(written: Document) -> N
         assert len(set(names)) == len(names)
 
 
-def test_figures_have_the_width_of_the_page_and_words_beside_them(written: Document) -> None:
+def test_every_chapter_has_content_and_every_figure_words_beside_it(written: Document) -> None:
     for section in written.sections:
         assert section.blocks, section.name
         for block in section.blocks:
             if isinstance(block, Picture):
-                assert block.figure.get_size_inches()[0] == 8
                 assert block.finding
                 assert block.caption
 

@@ -2,19 +2,26 @@
 
 import re
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from reporting.drawing.style import new_figure
 from reporting.page.document import Code, Column, Document, Paragraph, Picture, Section, Table
+from reporting.page.escape import markdown_line, printable, write_csv
 from reporting.page.render import write_document
 
 
-def document(**changes: object) -> Document:
-    figure, axes = new_figure()
+def rising_line(width: float) -> Figure:
+    figure, axes = new_figure(width)
     axes.plot([1, 2, 3])
+    return figure
+
+
+def document(**changes: object) -> Document:
     rows = [{"name": "left|right", "value": 0.015}, {"name": "<c>", "value": None}]
     blocks = [
         Paragraph("A <b>sentence</b>.", strong=True),
@@ -29,7 +36,7 @@ def document(**changes: object) -> Document:
             ],
             items=rows,
         ),
-        Picture(name="line", finding="It rises", caption="To the right", figure=figure),
+        Picture(name="line", finding="It rises", caption="To the right", draw=rising_line),
         Code("python report.py --study 'a & b'", "console"),
     ]
     sections = [
@@ -44,9 +51,109 @@ def test_the_page_needs_no_other_file_and_no_network(tmp_path: Path) -> None:
     write_document(document(), tmp_path)
     html = (tmp_path / "report.html").read_text()
     assert not re.search(r"(src|href)=\"(?!data:|#)", html)
-    assert "http" not in html
-    assert html.count("data:image/png;base64,") == 1
-    assert 'alt="It rises. To the right"' in html
+    assert set(re.findall(r"http[^\"]*", html)) <= {
+        "http://www.w3.org/2000/svg",  # a namespace, never fetched
+        "http://www.w3.org/1999/xlink",
+    }
+    assert html.count("<svg ") == 2
+    assert html.count('role="img" aria-label="It rises"') == 2
+
+
+def test_ids_of_the_page_are_unique(tmp_path: Path) -> None:
+    twice = [
+        Picture(name=name, finding="It rises", caption="", draw=rising_line) for name in ("a", "b")
+    ]
+    sections = [Section(name="first", title="First", blocks=[*twice])]
+    write_document(document(sections=sections), tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(set(ids)) == len(ids) > 20
+    used = re.findall(r'(?:url\(#|xlink:href="#)([^)"]+)', html)
+    assert used
+    assert set(used) <= set(ids)
+
+
+def test_the_same_document_gives_the_same_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_document(document(), tmp_path / name)
+    for file in ("report.html", "figures/line.svg", "figures/line.png"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+ODD: Final = "a$b_c$ <b>x</b> `y` {z} %s | *w* _v_ [u](t) \\ &lt; ~~s~~"
+
+
+def test_markdown_shows_text_as_it_is(tmp_path: Path) -> None:
+    blocks = [
+        Paragraph(ODD),
+        Paragraph("1. # + - lists"),
+        Table(name="odd", caption=ODD, columns=[Column(None, ODD, str)], items=[ODD, "a\nb"]),
+        Code("```\nrm", "console"),
+    ]
+    made = document(title=ODD, sections=[Section(name="first", title=ODD, blocks=[*blocks])])
+    write_document(made, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    escaped = (
+        "a\\$b_c\\$ &lt;b>x&lt;/b> \\`y\\` {z} %s \\| \\*w\\* \\_v\\_ \\[u\\](t) \\\\ &amp;lt; "
+        "\\~\\~s\\~\\~"
+    )
+    lines = text.splitlines()
+    assert lines[0] == f"# {escaped}"
+    assert lines.count(escaped) == 2  # paragraph and caption
+    assert f"## {escaped}" in lines
+    assert lines.count(f"| {escaped} |") == 2
+    assert "| a b |" in lines
+    assert "1\\. # + - lists" in lines
+    assert "````console\n```\nrm\n````" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("# no heading", "\\# no heading"),
+        ("> no quotation", "\\> no quotation"),
+        ("- no list", "\\- no list"),
+        ("--- no rule", "\\--- no rule"),
+        ("12) no list", "12\\) no list"),
+        ("-0.3 points", "-0.3 points"),
+        ("94.2 %", "94.2 %"),
+        ("batch_norm and conv_1", "batch_norm and conv_1"),
+    ],
+)
+def test_a_line_of_markdown_begins_no_block(text: str, line: str) -> None:
+    assert markdown_line(text) == line
+
+
+def test_a_spreadsheet_finds_no_formulas(tmp_path: Path) -> None:
+    cells = ["=cmd()", "+1+cmd()", "-cmd()", "@SUM(A1)", "\tx", "-0.5", "+3", "-", "safe", None]
+    write_csv(pd.DataFrame({"=HYPERLINK()": cells}), tmp_path / "odd.csv")
+    read = pd.read_csv(tmp_path / "odd.csv", keep_default_na=False)
+    assert list(read.columns) == ["'=HYPERLINK()"]
+    assert read["'=HYPERLINK()"].tolist() == [
+        *("'=cmd()", "'+1+cmd()", "'-cmd()", "'@SUM(A1)", "'\tx"),
+        *("-0.5", "+3", "'-", "safe", ""),
+    ]
+
+
+def test_control_codes_and_broken_letters_are_replaced(tmp_path: Path) -> None:
+    odd = "red \x1b[31m and half \ud83d"
+
+    def labelled(width: float) -> Figure:
+        figure = rising_line(width)
+        figure.axes[0].set_xlabel(printable(odd))
+        return figure
+
+    blocks = [
+        Paragraph(odd),
+        Table(name="odd", caption=odd, columns=[Column("a", odd, str)], items=[odd]),
+        Picture(name="odd", finding=odd, caption=odd, draw=labelled),
+    ]
+    sections = [Section(name="first", title=odd, blocks=[*blocks])]
+    write_document(document(title=odd, sections=sections), tmp_path)
+    for name in ("report.html", "report.md", "tables/odd.csv"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "red \ufffd" in text
+        assert "\x1b" not in text
 
 
 def test_text_is_shown_as_it_is(tmp_path: Path) -> None:
@@ -75,7 +182,10 @@ def test_a_column_is_shown_as_text_and_written_as_a_value(tmp_path: Path) -> Non
     lines = (tmp_path / "report.md").read_text().splitlines()
     start = lines.index("| name | share | letters |")
     assert lines[start + 1] == "|:-|-:|-:|"
-    assert lines[start + 2 : start + 4] == ["| left\\|right | 1.5% | 010 |", "| <c> | - | 003 |"]
+    assert lines[start + 2 : start + 4] == [
+        "| left\\|right | 1.5% | 010 |",
+        "| &lt;c> | - | 003 |",
+    ]
     assert lines[start + 4] == ""
 
 

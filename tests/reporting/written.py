@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from matplotlib.figure import Figure
+
+from reporting.drawing.style import NARROW, WIDE, figure_style
 from reporting.page.document import Block, Paragraph, Picture, Table
 
 
@@ -24,7 +27,16 @@ def words(section: list[Block]) -> str:
     return "\n".join(parts)
 
 
+def drawn(picture: Picture, width: float = WIDE) -> Figure:
+    """The figure as a report draws it, laid out."""
+    with figure_style():
+        figure = picture.draw(width)
+        figure.draw_without_rendering()
+    return figure
+
+
 def draw_all(blocks: Sequence[Block]) -> None:
-    for block in blocks:
-        if isinstance(block, Picture):
-            block.figure.draw_without_rendering()
+    """Draw all figures, for a page and for a phone."""
+    for picture in pictures(list(blocks)).values():
+        for width in (WIDE, NARROW):
+            drawn(picture, width)

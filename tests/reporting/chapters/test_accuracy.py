@@ -8,7 +8,7 @@ import pytest
 from reporting.chapters import accuracy, limits, verdict
 from reporting.drawing.style import percent
 from reporting.evidence import Evidence
-from tests.reporting.written import pictures, tables, words
+from tests.reporting.written import drawn, pictures, tables, words
 
 
 def test_one_seed_shows_no_difference_and_every_chapter_says_why(gapped: Evidence) -> None:
@@ -52,9 +52,9 @@ def test_the_main_table_has_few_columns_and_its_file_has_all(evidence: Evidence)
     main = tables(accuracy.blocks(evidence))["accuracy"]
     assert list(main.shown) == [
         "network",
-        "parameters",
         "test accuracy (95 % interval)",
         "Δ accuracy (pp)",
+        "parameters",
         "training CPU s",
     ]
     assert list(main.shown["network"]) == [row.name for row in evidence.rows]
@@ -115,12 +115,12 @@ def test_the_candidates_show_what_retraining_changes(evidence: Evidence) -> None
 
 
 def test_every_seed_is_a_point(evidence: Evidence) -> None:
-    figure = pictures(accuracy.blocks(evidence))["seeds-points"].figure
-    drawn = np.concatenate([line.get_xdata() for line in figure.axes[0].lines])
+    figure = drawn(pictures(accuracy.blocks(evidence))["seeds-points"])
+    points = np.concatenate([line.get_xdata() for line in figure.axes[0].lines])
     for row in evidence.scored:
         for value in row.correct.mean(axis=1):
-            assert np.isclose(drawn, 100 * value).any()
-    assert np.isclose(drawn, 92.54).any()
+            assert np.isclose(points, 100 * value).any()
+    assert np.isclose(points, 92.54).any()
 
 
 @pytest.mark.parametrize(

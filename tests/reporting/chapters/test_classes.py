@@ -11,7 +11,7 @@ from reporting.chapters import (
 from reporting.evidence import Evidence
 from search.data.classes import CLASS_NAMES
 from tests.reporting.made_evidence import planted, true_labels
-from tests.reporting.written import pictures, tables, words
+from tests.reporting.written import drawn, pictures, tables, words
 
 
 def test_scores_of_each_class(evidence: Evidence) -> None:
@@ -82,11 +82,11 @@ def test_better_and_worse_have_different_colours(evidence: Evidence) -> None:
     picture = pictures(classes.blocks(dataclasses.replace(evidence, rows=rows)))[
         "classes-difference"
     ]
-    image = picture.figure.axes[0].images[0]
-    colors = image.cmap(image.norm(image.get_array()))
+    mesh = drawn(picture).axes[0].collections[0]
+    shades = mesh.get_array().reshape(10, 10)
+    colors = mesh.cmap(mesh.norm(shades))
     np.testing.assert_array_equal(colors[6, 6], colors[6, 0])  # fewer right, more wrong
-    shades = image.get_array()
     assert shades[6, 6] == shades[6, 0] == -100
     assert "orange: worse" in picture.caption
-    said = [text.get_text() for text in picture.figure.axes[0].texts]
+    said = [text.get_text() for text in drawn(picture).axes[0].texts]
     assert sorted(said) == ["+100.0", "-100.0"]

@@ -12,7 +12,7 @@ from reporting.chapters import importance
 from reporting.chapters.importance import importances
 from reporting.evidence import Evidence
 from tests.reporting.made_studies import FILTERS, random_trials, trial
-from tests.reporting.written import pictures, tables, words
+from tests.reporting.written import drawn, pictures, tables, words
 
 
 def test_importance_finds_what_accuracy_depends_on(searched: Any) -> None:
@@ -59,7 +59,7 @@ def test_every_point_lies_within_its_interval(evidence: Evidence) -> None:
     shares = tables(section)["importance"].values
     assert shares is not None
     assert shares["median"].between(shares["low"], shares["high"]).all()
-    axes = pictures(section)["importance"].figure.axes[0]
+    axes = drawn(pictures(section)["importance"]).axes[0]
     assert axes.lines[0].get_xdata() == pytest.approx(shares["median"].head(15)[::-1])
 
 
@@ -80,11 +80,11 @@ def test_an_uncertain_order_is_not_called_one(searched: Any) -> None:
 
 def test_slices_name_the_axis_below_it_and_leave_out_batch_norm(searched: Any) -> None:
     picture = pictures(importance.blocks(searched(random_trials(60))))["importance-slices"]
-    panels = [axes.get_xlabel() for axes in picture.figure.axes if axes.axison]
+    panels = [axes.get_xlabel() for axes in drawn(picture).axes if axes.axison]
     assert panels[0] == "learning_rate (n = 60)"
     assert len(panels) == 3
     assert not any("batch_norm" in name for name in panels)
-    assert not any(axes.get_title() for axes in picture.figure.axes)
+    assert not any(axes.get_title() for axes in drawn(picture).axes)
     assert "have a chapter of their own" in picture.caption
 
 
@@ -94,7 +94,7 @@ def test_ticks_of_a_log_axis_are_round_numbers(searched: Any) -> None:
         trial([0.8 + 0.0001 * units], params={"dense_1": (units, dense), "same": (16, FILTERS)})
         for units in (16, 20, 40, 60, 90, 130, 200, 400)
     ]
-    axes = pictures(importance.blocks(searched(made)))["importance-slices"].figure.axes[0]
+    axes = drawn(pictures(importance.blocks(searched(made)))["importance-slices"]).axes[0]
     axes.figure.draw_without_rendering()
     low, high = axes.get_xlim()
     ticks = axes.xaxis.get_major_ticks()
@@ -133,7 +133,7 @@ def test_parallel_axes_label_each_value_once_and_end_at_the_accuracy(searched: A
         one.params["convs"] = 1 + index % 2
         one.distributions["convs"] = IntDistribution(1, 2)
     picture = pictures(importance.blocks(searched(made)))["importance-parallel"]
-    axes = picture.figure.axes[0]
+    axes = drawn(picture).axes[0]
     names = [label.get_text().replace("\n", "") for label in axes.get_xticklabels()]
     assert names[-1] == "validationaccuracy"
     index = names.index("convs")

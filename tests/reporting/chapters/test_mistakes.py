@@ -8,7 +8,7 @@ from reporting.chapters.mistakes import calibration_error
 from reporting.evidence import Evidence
 from search.data.classes import CLASS_NAMES
 from tests.reporting.made_evidence import planted, true_labels
-from tests.reporting.written import pictures, words
+from tests.reporting.written import drawn, pictures, words
 
 
 def test_no_mistakes_at_all(evidence: Evidence) -> None:
@@ -35,7 +35,7 @@ def test_mistakes_are_counted(evidence: Evidence) -> None:
     )
     assert "its probability, mean over n = 3 models" in confident.caption
     assert CLASS_NAMES[row.labels[surest]] in confident.finding
-    assert f"no. {surest}: " in confident.figure.axes[0].texts[0].get_text()
+    assert f"no. {surest}: " in drawn(confident).axes[0].texts[0].get_text()
     always = (row.probabilities.argmax(axis=2) != row.labels).all(axis=0)
     finding = pictures(section)["mistakes-always"].finding
     assert finding.startswith(f"{always.sum()} of 1,000 test images are wrong with all 3 seeds")
@@ -53,7 +53,7 @@ def test_wrong_in_every_seed_but_right_on_average(evidence: Evidence) -> None:
         made.tuned.probabilities[seed, 0, [0, seed + 1]] = 0.45, 0.47
     picture = pictures(mistakes.blocks(made))["mistakes-always"]
     assert picture.finding == "1 of 1,000 test images are wrong with all 3 seeds, 0 more with some"
-    assert "as T-shirt/top" not in picture.figure.axes[0].texts[0].get_text()
+    assert "as T-shirt/top" not in drawn(picture).axes[0].texts[0].get_text()
 
 
 def test_one_seed_says_nothing_of_what_is_always_wrong(single: Evidence) -> None:

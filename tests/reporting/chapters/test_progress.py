@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from reporting.chapters import progress
 from tests.reporting.made_studies import trial
-from tests.reporting.written import pictures, tables, words
+from tests.reporting.written import drawn, pictures, tables, words
 
 
 def test_progress_names_the_best_trial_and_when_it_came(searched: Any) -> None:
@@ -24,17 +24,35 @@ def test_progress_names_the_best_trial_and_when_it_came(searched: Any) -> None:
             ]
         )
     )
-    found = pictures(section)
-    assert found["progress-trials"].finding == (
-        "The best trial, 3, was number 3 of 4 finished trials"
-    )
-    assert (
-        found["progress-time"].finding == "The best trial, 3, ended after 31 min 00 s of 1 h 00 min"
-    )
+    assert [picture.finding for picture in pictures(section).values()] == [
+        "The best accuracy rose from 90.00 % to 93.00 %, all of it within the first 3 of 4 trials"
+    ]
     assert "Trial 3, finished trial 3, was the first to beat bn-cnn (90.00 %)" in words(section)
     steps = tables(section)["progress"].values
     assert steps["trial"].tolist() == [0, 3]
     assert steps["gain"].iloc[1] == pytest.approx(0.03)
+
+
+def test_progress_says_how_soon_most_of_the_rise_came(searched: Any) -> None:
+    made = [trial([value]) for value in (0.80, 0.90, 0.895, 0.905, 0.85, 0.906)]
+    finding = pictures(progress.blocks(searched(made)))["progress"].finding
+    assert finding == (
+        "The best accuracy rose from 80.00 % to 90.60 %, 94 % of the rise within the first 2 of 6 "
+        "trials"
+    )
+
+
+def test_progress_of_a_search_whose_first_trial_stays_the_best(searched: Any) -> None:
+    made = [trial([0.9]), trial([0.8])]
+    found = pictures(progress.blocks(searched(made)))["progress"]
+    assert found.finding == "No later trial beat trial 0, with 90.00 %"
+
+
+def test_pruned_trials_do_not_set_the_scale(searched: Any) -> None:
+    pruned = [trial([0.1], TrialState.PRUNED) for _ in range(5)]
+    found = pictures(progress.blocks(searched([trial([0.9]), *pruned, trial([0.92])])))["progress"]
+    assert drawn(found).axes[0].get_ylim()[0] > 0.89
+    assert "5 points are below the axis" in found.caption
 
 
 def test_progress_says_when_no_trial_passed_the_first_configurations(searched: Any) -> None:
@@ -45,7 +63,7 @@ def test_progress_says_when_no_trial_passed_the_first_configurations(searched: A
 
 def test_labels_of_near_baselines_do_not_overlap(searched: Any) -> None:
     made = [trial([0.9 + 0.0001 * i], baseline=f"baseline-{i}") for i in range(8)]
-    figure = pictures(progress.blocks(searched([*made, trial([0.8])])))["progress-trials"].figure
+    figure = drawn(pictures(progress.blocks(searched([*made, trial([0.8])])))["progress"])
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
     assert len(boxes) == 8
@@ -54,7 +72,7 @@ def test_labels_of_near_baselines_do_not_overlap(searched: Any) -> None:
 
 def test_states_differ_in_more_than_colour(searched: Any) -> None:
     made = [trial([0.9]), trial([0.8], TrialState.PRUNED), trial([0.85])]
-    axes = pictures(progress.blocks(searched(made)))["progress-trials"].figure.axes[0]
+    axes = drawn(pictures(progress.blocks(searched(made)))["progress"]).axes[0]
     looks = {
         (to_hex(points.get_facecolor()[0]), points.get_paths()[0].vertices.tobytes())
         for points in axes.collections

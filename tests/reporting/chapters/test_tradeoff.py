@@ -1,13 +1,15 @@
 """The chapter on accuracy against cost."""
 
 import dataclasses
-from itertools import pairwise
+from itertools import combinations
 
+import numpy as np
 from matplotlib.text import Text
 
 from reporting.chapters import tradeoff
+from reporting.drawing.style import NARROW, WIDE
 from reporting.evidence import Evidence, Row
-from tests.reporting.written import pictures
+from tests.reporting.written import drawn, pictures
 
 
 def with_costs(row: Row, parameters: int, milliseconds: float | None) -> Row:
@@ -35,12 +37,21 @@ def test_labels_do_not_overlap(evidence: Evidence) -> None:
         for row, p in ((row, evidence.rows[0].probabilities) for row in evidence.rows)
     ]
     for picture in pictures(tradeoff.blocks(dataclasses.replace(evidence, rows=rows))).values():
-        picture.figure.draw_without_rendering()
-        # Of the words alone: an annotation's own extent has its line, too.
-        boxes = [Text.get_window_extent(text) for text in picture.figure.axes[0].texts]
-        heights = sorted((box.y0, box.y1) for box in boxes)
-        assert len(heights) == len(rows)
-        for (_, upper), (lower, _) in pairwise(heights):
-            assert upper <= lower
-        assert min(box.y0 for box in boxes) >= 0
-        assert max(box.x1 for box in boxes) <= picture.figure.bbox.x1
+        for width in (WIDE, NARROW):
+            axes = drawn(picture, width).axes[0]
+            # Of the words alone: an annotation's own extent has its line, too.
+            boxes = [Text.get_window_extent(text) for text in axes.texts]
+            assert len(boxes) == len(rows)
+            assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+            frame = axes.bbox.padded(1)
+            assert all(frame.contains(*corner) for box in boxes for corner in box.get_points())
+
+
+def test_lines_to_names_are_short(evidence: Evidence) -> None:
+    for picture in pictures(tradeoff.blocks(evidence)).values():
+        axes = drawn(picture).axes[0]
+        for name in axes.texts:
+            box = Text.get_window_extent(name)
+            point = axes.transData.transform(name.xy)
+            gap = np.hypot(*(np.clip(point, box.min, box.max) - point))
+            assert gap < 0.25 * axes.bbox.height

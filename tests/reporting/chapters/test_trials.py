@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from reporting.chapters import trials
 from reporting.evidence import Evidence
 from tests.reporting.made_studies import random_trials, trial
-from tests.reporting.written import pictures, tables, words
+from tests.reporting.written import drawn, pictures, tables, words
 
 
 def test_budget_counts_states_and_estimates_what_pruning_saved(searched: Any) -> None:
@@ -66,7 +66,7 @@ def test_budget_rebuilds_lanes_of_workers(searched: Any) -> None:
     )
     heights = {
         round(float(np.ptp(path.vertices[:, 1])), 3)
-        for bars in timeline.figure.axes[0].collections
+        for bars in drawn(timeline).axes[0].collections
         for path in bars.get_paths()
     }
     assert len(heights) == 2  # states are told apart without colour

@@ -11,7 +11,7 @@ from reporting.page.document import Code
 from reporting.retraining import MODEL_FILE
 from spaces.cnn import CnnConfig, ConvBlock
 from spaces.cnn_model import build_model
-from tests.reporting.written import pictures, tables, words
+from tests.reporting.written import drawn, pictures, tables, words
 
 
 def test_the_winner_in_words(evidence: Evidence) -> None:
@@ -54,16 +54,33 @@ def test_the_winners_layers(evidence: Evidence) -> None:
     assert [block.text for block in section if isinstance(block, Code)] == [keras_code(model)]
 
 
-def test_learning_curves_over_the_seeds(evidence: Evidence) -> None:
-    assert evidence.winner is not None
+def test_learning_curves_are_those_of_the_network_that_is_shipped(evidence: Evidence) -> None:
+    assert evidence.tuned is not None
     picture = pictures(winner.blocks(evidence))["winner-learning"]
-    last = np.mean([run.history[-1]["val_accuracy"] for run in evidence.winner.runs])
-    assert f"Validation accuracy is {100 * last:.2f} % after epoch 8" in picture.finding
-    assert "n = 2" in picture.caption
-    axes = picture.figure.axes
+    last = np.mean([run.history[-1]["accuracy"] for run in evidence.tuned.runs])
+    test = evidence.tuned.accuracy.mean
+    assert picture.finding == (
+        f"After epoch 10 training accuracy is {100 * last:.2f} %, {100 * (test - last):.2f} points "
+        "below test accuracy"
+    )
+    assert "n = 3" in picture.caption
+    axes = drawn(picture).axes
     assert len(axes) == 3
     np.testing.assert_allclose(axes[0].lines[0].get_ydata()[-1], 100 * last)
-    assert [len(panel.collections) for panel in axes] == [2, 2, 1]  # bands
+    assert list(axes[0].lines[0].get_xdata()) == list(range(1, 11))
+    np.testing.assert_allclose(axes[0].lines[1].get_ydata(), 100 * test)
+    assert [len(panel.collections) for panel in axes] == [1, 1, 1]  # bands
+
+
+def test_learning_curves_before_the_final_trainings(evidence: Evidence) -> None:
+    assert evidence.winner is not None
+    rows = [row for row in evidence.rows if row.kind == "baseline"]
+    unfinished = dataclasses.replace(evidence, rows=rows)
+    picture = pictures(winner.blocks(unfinished))["winner-learning"]
+    last = np.mean([run.history[-1]["val_accuracy"] for run in evidence.winner.runs])
+    assert f"Validation accuracy is {100 * last:.2f} % after epoch 8" in picture.finding
+    assert "The retrainings by which the winner was chosen." in picture.caption
+    assert [len(panel.collections) for panel in drawn(picture).axes] == [2, 2, 1]  # bands
 
 
 def test_learning_curves_of_one_seed_without_learning_rate(evidence: Evidence) -> None:
@@ -72,6 +89,8 @@ def test_learning_curves_of_one_seed_without_learning_rate(evidence: Evidence) -
     names = ("val_accuracy", "accuracy", "val_loss", "loss")
     history = [{name: entry[name] for name in names} for entry in run.history]
     one = dataclasses.replace(evidence.winner, runs=[dataclasses.replace(run, history=history)])
-    picture = pictures(winner.blocks(dataclasses.replace(evidence, winner=one)))["winner-learning"]
-    assert "One fresh seed (n = 1)" in picture.caption
-    assert [len(panel.collections) for panel in picture.figure.axes] == [0, 0]
+    picture = pictures(winner.blocks(dataclasses.replace(evidence, winner=one, rows=[])))[
+        "winner-learning"
+    ]
+    assert "One seed (n = 1)" in picture.caption
+    assert [len(panel.collections) for panel in drawn(picture).axes] == [0, 0]

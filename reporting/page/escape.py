@@ -1,0 +1,59 @@
+"""Escape text for the files of a report: a name from a study may hold any sign."""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+# An underscore between letters or digits is no markup.
+_MARKUP: Final = re.compile(r"[\\`*\[\]<|$~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
+_ENTITIES: Final = {"<": "&lt;", "&": "&amp;"}
+# Starts of headings, quotations, rules and lists.
+_BLOCK: Final = re.compile(r"^(\d{0,9})([#>=]|[.)](?=\s|$)|[+-](?=[\s-]|$))")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def printable(text: str) -> str:
+    """Replace signs that no text file should hold: control codes and halves of surrogate pairs."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def markdown_words(text: object) -> str:
+    """Return text that Markdown shows as it is, on one line: in a table cell, say."""
+    line = " ".join(str(text).split("\n"))
+    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), line)
+
+
+def markdown_line(text: object) -> str:
+    """Return text that Markdown shows as it is, as a paragraph or a heading."""
+    return _BLOCK.sub(r"\1\\\2", markdown_words(text).strip())
+
+
+def code_fence(text: str) -> str:
+    """Return the backticks that enclose the text as a block of code: more than it has in a row."""
+    return "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
+
+
+def write_csv(values: pd.DataFrame, path: Path) -> None:
+    """Write a table without its index.
+
+    A spreadsheet takes text that begins with one of `= + - @` as a formula and runs it; such text
+    gets an apostrophe in front, unless it is a number.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    safe = values.map(_no_formula).rename(columns=_no_formula)
+    path.write_text(printable(safe.to_csv(index=False)), encoding="utf-8")
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(_FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
