@@ -14,6 +14,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from reporting.page.escape import printable
 from reporting.study_tables import Record
 
 _LONGEST: Final = 14
@@ -122,12 +123,13 @@ def short(value: Hashable) -> str:
     """Return a value as an axis can show it."""
     if isinstance(value, float):
         return f"{value:.3g}"
-    words = str(value)
+    words = printable(str(value))
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
 
 
 def brief(name: str, longest: int) -> str:
-    """Return a name cut in its middle, since its ends tell it from others."""
+    """Return a name as a figure can show it, cut in its middle: its ends tell it from others."""
+    name = printable(name)
     if len(name) <= longest:
         return name
     head = (longest - 1) // 3

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reporting.dimensions import brief
 from reporting.drawing.style import (
     BLUE,
     ORANGE,
@@ -272,7 +273,10 @@ def _draw_seeds(width: float, rows: Sequence[Row]) -> Figure:
         )
     legend_above(figure, handles)
     longest = 18 if is_narrow(width) else 40
-    names = [wrapped(f"{row.name} (n\xa0=\xa0{row.accuracy.n})", longest) for row in rows]
+    names = [
+        wrapped(f"{brief(row.name, 2 * longest)} (n\xa0=\xa0{row.accuracy.n})", longest)
+        for row in rows
+    ]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.margins(x=0.05)

@@ -50,7 +50,7 @@ def write_csv(values: pd.DataFrame, path: Path) -> None:
 
 
 def _no_formula(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith(_FORMULA):
+    if not isinstance(value, str) or not value.startswith(_FORMULA) or len(value) == 1:
         return value
     try:
         float(value)

@@ -1,16 +1,26 @@
 """The report as a whole: every chapter, its names, and what it says of too small a study."""
 
+import dataclasses
 import importlib
 import pkgutil
+import re
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState
 
 from reporting import chapters
 from reporting.chapters.contents import CHAPTERS, document_of
 from reporting.evidence import Evidence
 from reporting.page.document import Document, Paragraph, Picture, Table
+from reporting.page.render import write_document
 from tests.reporting.made_evidence import made_evidence
+from tests.reporting.made_studies import trial
+from tests.reporting.written import pictures
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +70,50 @@ def test_a_chapter_that_needs_more_trials_says_so_in_one_line(tmp_path: Path) ->
         Paragraph(f"Needs 20 complete trials; the study has {complete}.")
     ]
     assert len(sections["trials"].blocks) > 1
+
+
+# One of each: formulas of matplotlib, markup of HTML and Markdown, format strings, formulas of
+# spreadsheets, codes of terminals, half a letter.
+ODD_NAMES = (
+    "a$b_c$",
+    "<b>bold</b>",
+    "`tick` *w*",
+    "{x} %s %(y)s",
+    "=cmd()|x",
+    "\\frac{ $\\alpha",
+    "\x1b[31mred",
+    "half \ud83d",
+    "line\nbreak",
+)
+
+
+def test_odd_names_are_written_as_they_are(searched: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    choices = CategoricalDistribution(ODD_NAMES)
+    made = [
+        trial(
+            [value - 0.1, value],
+            params={name: (ODD_NAMES[int(rng.integers(9))], choices) for name in ODD_NAMES}
+            | {f"{name} dropout": (float(value), FloatDistribution(0, 1)) for name in ODD_NAMES},
+            baseline=ODD_NAMES[index] if index < 9 else None,
+            parameters=10,
+        )
+        for index, value in enumerate(rng.uniform(0.8, 0.9, 40))
+    ]
+    odd = searched([*made, *(trial([], TrialState.FAIL, reason=name) for name in ODD_NAMES)])
+    document = document_of(dataclasses.replace(odd, command=" ".join(ODD_NAMES)))
+    names = {
+        block.name for section in document.sections for block in pictures(section.blocks).values()
+    }
+    assert {"importance", "importance-parallel", "regularization", "progress"} <= names
+    write_document(document, tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    assert "<b>bold" not in html
+    assert ">a$b_c$" in html  # drawn, too
+    markdown = (tmp_path / "report.md").read_text()
+    code = re.compile(r"^(`{3,}).*?^\1$", re.MULTILINE | re.DOTALL)
+    assert "<b>bold" not in code.sub("", markdown)
+    for file in (tmp_path / "tables").iterdir():
+        assert not re.search(r"(^|,)\"?=cmd", file.read_text(), re.MULTILINE), file
+    for file in (tmp_path / "figures").glob("*.svg"):
+        ElementTree.parse(file)
