@@ -2,10 +2,42 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reporting.errors import ReportError
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Turn an error of the file system into one line.
+
+    Args:
+        directory: Folder that the block writes to; the message names it.
+
+    Raises:
+        ReportError: The block could not write.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ReportError(
+            f"{directory} cannot be written ({error.strerror or error}). The study, finished "
+            "trainings and an earlier report are kept: free disk space or give a writable folder, "
+            "then run the same command again."
+        ) from error
+
+
+def restore(directory: Path) -> None:
+    """Rename the old folder back if a killed process left none in its place.
+
+    Raises:
+        ReportError: The folder cannot be written.
+    """
+    old = _beside(directory, "old")
+    with writing(directory):
+        if old.exists() and not directory.exists():
+            old.rename(directory)
 
 
 @contextmanager
@@ -18,20 +50,28 @@ def replaced(directory: Path) -> Iterator[Path]:
     Raises:
         ReportError: The folder cannot be written; `directory` is unchanged.
     """
-    fresh, old = (directory.with_name(f".{directory.name}-{which}") for which in ("new", "old"))
+    fresh, old = (_beside(directory, which) for which in ("new", "old"))
+    restore(directory)
     try:
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
-        fresh.mkdir()
-        yield fresh
-        if directory.exists():
-            directory.rename(old)
-        fresh.rename(directory)
-    except OSError as error:
-        raise ReportError(
-            f"{directory} cannot be written ({error.strerror or error}). Finished trainings are "
-            "kept: free disk space or give a writable folder, then run the same command again."
-        ) from error
+        with writing(directory):
+            _remove(fresh, old)
+            fresh.mkdir()
+            yield fresh
+            # Killed between the two, `restore` finds the old folder.
+            if directory.exists():
+                directory.rename(old)
+            fresh.rename(directory)
     finally:
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
+        restore(directory)
+        _remove(fresh, old)
+
+
+def _remove(fresh: Path, old: Path) -> None:
+    shutil.rmtree(fresh, ignore_errors=True)
+    with suppress(OSError):
+        old.rename(fresh)  # `restore` must not find half of it
+    shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _beside(directory: Path, which: str) -> Path:
+    return directory.with_name(f".{directory.name}-{which}")

@@ -17,7 +17,8 @@ from typing import Any, Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from reporting.errors import Interrupted, ReportError
+from reporting.errors import Interrupted
+from reporting.folder import writing
 from search.data.split import SplitSizes
 from search.display import duration
 from search.errors import StopReason
@@ -305,13 +306,8 @@ class Retrainings:
             else None,
             origin=self._origin,
         )
-        try:
+        with writing(self._directory):
             kept.save(trained.model)
-        except OSError as error:
-            raise ReportError(
-                f"{self._directory} cannot be written ({error.strerror or error}). What was "
-                "retrained before is kept: free space, then run the same command again."
-            ) from error
         return kept
 
     def _show(self, run: "_Run") -> None:

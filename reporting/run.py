@@ -17,7 +17,7 @@ from reporting.chapters.contents import document_of
 from reporting.drawing.style import counted
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
-from reporting.folder import replaced
+from reporting.folder import replaced, restore, writing
 from reporting.page.render import write_document
 from reporting.plan import Entry, Plan
 from reporting.retraining import (
@@ -88,6 +88,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     retrainings = record.directory / "retrainings"
     target = record.directory / ("report-preview" if settings.quick else "report")
     with _only_one(record.directory):
+        restore(target)
         if settings.retrain:
             require_test_files(data_dir)  # now, not after hours of training
             results = _retrain(settings, record, plan, data_dir, retrainings, progress)
@@ -129,15 +130,10 @@ def _only_one(directory: Path) -> Iterator[None]:
         f"another process is reporting this study (it holds {lock}). Wait for it or stop it."
     )
     with ExitStack() as held:
-        try:
+        with writing(directory):
             # A study in a database has no folder before its first report.
             directory.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(lock, busy))
-        except OSError as error:
-            raise ReportError(
-                f"{directory} cannot be written ({error.strerror}); the report goes beside the "
-                "study. Give a writable folder with --results-dir."
-            ) from error
         yield
 
 

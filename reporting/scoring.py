@@ -3,7 +3,6 @@
 import hashlib
 import io
 import time
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from predicting.model import BATCH_SIZE, load_model
+from reporting.folder import writing
 from reporting.retraining import MODEL_FILE, Retrained
+from search.data.classes import CLASS_NAMES
 from search.data.files import Bytes, download, keras_cache, read_idx
 from search.errors import DataError
 from search.files import write_atomically
@@ -108,6 +109,7 @@ def score(kept: Retrained, test: TestSplit) -> Scores:
 
     Raises:
         ModelError: The model cannot be loaded, or predicts values that are not finite.
+        ReportError: The predictions cannot be stored.
     """
     file = kept.folder / SCORES_FILE
     if (known := _load(file, test)) is not None:
@@ -123,23 +125,36 @@ def score(kept: Retrained, test: TestSplit) -> Scores:
         milliseconds_per_image=milliseconds,
         machine=machine(),
     )
-    _save(file, scores, test)
+    with writing(kept.folder):
+        _save(file, scores, test)
     return scores
 
 
 def _load(file: Path, test: TestSplit) -> Scores | None:
+    """Return the stored predictions; None if there are none of this test split, or damaged ones."""
     try:
-        with np.load(file) as known:
+        with np.load(file, allow_pickle=False) as known:
             if str(known["test"]) != _digest(test):
                 return None
-            return Scores(
+            scores = Scores(
                 probabilities=known["probabilities"],
                 mirrored=known["mirrored"],
                 milliseconds_per_image=float(known["milliseconds_per_image"]),
                 machine=str(known["machine"]),
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # not scored yet, or torn
+    # A file that somebody else wrote may hold anything, NumPy raises errors of many types.
+    except Exception:
         return None
+    shape = (len(test.labels), len(CLASS_NAMES))
+    parts = (scores.probabilities, scores.mirrored)
+    sound = all(
+        part.shape == shape
+        and part.dtype == np.float64
+        and np.all(part >= 0)
+        and np.allclose(part.sum(axis=1), 1)
+        for part in parts
+    )
+    return scores if sound and 0 <= scores.milliseconds_per_image < np.inf else None
 
 
 def _save(file: Path, scores: Scores, test: TestSplit) -> None:
