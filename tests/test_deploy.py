@@ -75,6 +75,69 @@ def test_compose_names_what_there_is() -> None:
             assert port.startswith("127.0.0.1:")
 
 
+def test_every_service_is_locked_down() -> None:
+    for name, service in compose()["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["mem_limit"], name
+        assert "/tmp" in service["tmpfs"], name
+
+
+def test_services_write_to_their_results_or_database_only() -> None:
+    mounted = {name: service.get("volumes", []) for name, service in compose()["services"].items()}
+    assert mounted == {
+        "database": ["database:/var/lib/postgresql/data"],
+        "dashboard": ["results:/results:ro"],
+        "head": [],
+        "node": [],
+        "search": ["results:/results"],
+    }
+
+
+def pods() -> list[dict[str, Any]]:
+    cluster = kuberay()["RayJob"]["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    return [group["template"]["spec"] for group in groups]
+
+
+@pytest.mark.parametrize("pod", pods(), ids=["head", "node"])
+def test_every_pod_is_locked_down(pod: dict[str, Any]) -> None:
+    [container] = pod["containers"]
+    assert container["securityContext"] == {
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["resources"]["limits"]["memory"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {*mounts.values()} <= {"/tmp", "/results"}
+    assert {*mounts} == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_the_image_runs_as_a_user_who_owns_the_results_folder_only() -> None:
+    lines = text("Dockerfile").replace("\\\n", " ").splitlines()
+    [user] = [line for line in lines if line.startswith("USER ")]
+    assert re.fullmatch(r"USER [1-9]\d*", user)
+    [owned] = re.findall(r"install -d -o search -g search ([^&\n]+)$", "\n".join(lines), re.M)
+    assert owned == "/results"
+    assert not any("chown" in line for line in lines)
+    [settings] = [line.split() for line in lines if line.startswith("ENV ")]
+    folders = dict(word.split("=") for word in settings[1:] if "=/" in word)
+    assert {*folders} == {"HOME", "KERAS_HOME"}
+    for folder in folders.values():
+        assert re.match(r"(/tmp|/results)\b", folder)
+
+
+def test_images_can_be_pinned_by_digest() -> None:
+    assert "ARG PYTHON=python:3.12-slim\nFROM $PYTHON\n" in text("Dockerfile")
+    assert compose()["services"]["database"]["image"] == "${POSTGRES_IMAGE:-postgres:17}"
+    for name in ("python:3.12-slim", "postgres:17"):
+        assert f"{name}@sha256:" in text("README.md")
+
+
 def test_kubernetes_runs_the_ray_that_the_image_has() -> None:
     version = kuberay()["RayJob"]["spec"]["rayClusterSpec"]["rayVersion"]
     asked = re.search(r"^ray\S*~=(\S+)", (ROOT / "requirements-distributed.txt").read_text(), re.M)
