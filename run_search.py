@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from search.command_line import EXIT_CODES, Parser, add_flags, called, read_flags
 from search.errors import SearchError, StoppedError, StopReason
 from search.settings import SearchSettings
-from spaces import SpaceError
+from spaces import SPACES, SpaceError
 
 if TYPE_CHECKING:
     from search.run import Outcome
@@ -130,6 +130,8 @@ def _why(reason: StopReason | None, settings: SearchSettings) -> str | None:
 
 def _report_arguments(settings: SearchSettings) -> list[str]:
     arguments = ["report.py", "--study", settings.study_name]
+    if settings.space not in SPACES:
+        arguments += ["--space", settings.space]
     if settings.results_dir != SearchSettings().results_dir:
         arguments += ["--results-dir", str(settings.results_dir)]
     if settings.storage is not None:

@@ -75,7 +75,7 @@ class Plan:
         ]
         self.baselines = [
             self._entry(name, params, settings.baseline_epochs)
-            for name, params in first_configurations(str(record.facts["space"])).items()
+            for name, params in first_configurations(record.space).items()
             if name != "default"
         ]
 
@@ -152,7 +152,7 @@ class Plan:
         ]
         return [
             Retraining(
-                space=facts["space"],
+                space=self._record.space,
                 params=params,
                 seed=seed,
                 epochs=epochs,

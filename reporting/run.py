@@ -49,7 +49,7 @@ from search.training.hardware import machine, start_tensorflow
 from search.workers.messages import Failed
 from search.workers.pool import make_pool
 from search.workers.process import WorkerSettings
-from spaces import load_space
+from spaces import SPACES, load_space
 
 _CONFIG_FILE = "best_config.json"
 
@@ -83,6 +83,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     if settings.quick:
         settings = replace(settings, top=1, candidate_seeds=1, seeds=1, epochs=2, baseline_epochs=2)
     record = read_study(settings.results_dir, settings.study, settings.storage)
+    _require_trust(settings, record, arguments)
     data_dir = _same_data(settings, record)
     plan = Plan(settings, record)
     retrainings = record.directory / "retrainings"
@@ -100,6 +101,22 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
             write_document(document_of(evidence), fresh)
             _write_winner(evidence, fresh)
     return Outcome(html=target / "report.html", evidence=evidence)
+
+
+def _require_trust(settings: ReportSettings, record: Record, arguments: Sequence[str]) -> None:
+    """Refuse a space that neither is built in nor was given by the user: loading it runs it."""
+    space = record.space
+    if settings.space is None and space not in SPACES:
+        trusting = command_line([*arguments, "--space", space])
+        raise ReportError(
+            f"study {record.name!r} was searched in {space!r}, which is not built in: a report "
+            f"imports that module and runs its code. If you trust it, run: {trusting}"
+        )
+    if settings.space not in (None, space):
+        raise ReportError(
+            f"--space is {settings.space!r}, but study {record.name!r} was searched in {space!r}; "
+            "give that one."
+        )
 
 
 def _refuse_to_lose_results(target: Path, evidence: Evidence) -> None:
@@ -150,7 +167,7 @@ def _retrain(
     with stop_by_signal(stopped.append):
         pool = make_pool(
             WorkerSettings(
-                space=str(record.facts["space"]),
+                space=record.space,
                 load_split=partial(load_split, data_dir, sizes),
                 precision=record.facts["precision"],
             ),
@@ -213,7 +230,7 @@ def _gather(
         # The configuration is chosen: the test split may be opened.
         test = load_test_split(data_dir)
         start_tensorflow()
-        load_space(str(record.facts["space"]))  # registers its custom layers
+        load_space(record.space)  # registers its custom layers
         winners = plan.winners(chosen)
         for entry in (*winners, *plan.baselines):
             rows += _rows(settings, entry, entry in winners, results, test)
@@ -285,7 +302,7 @@ def _write_winner(evidence: Evidence, directory: Path) -> None:
     if evidence.winner is None or tuned is None:
         return
     config = {
-        "space": evidence.record.facts["space"],
+        "space": evidence.record.space,
         "trial": evidence.winner.candidate.number,
         "params": dict(tuned.params),
         "epochs": len(tuned.runs[0].history),

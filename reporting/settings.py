@@ -28,6 +28,14 @@ class ReportSettings:
     storage: str | None = flag(
         "--storage", None, "database of the study, as for run_search.py", metavar="URL"
     )
+    space: str | None = flag(
+        "--space",
+        None,
+        "your own space, as for run_search.py; the report runs its code, so it never takes the "
+        "name from the study alone",
+        shown_default="the study's, if it is built in",
+        metavar="NAME",
+    )
     data_dir: Path | None = flag(
         "--data-dir", None, "folder of the IDX files, including the test files", metavar="DIR"
     )

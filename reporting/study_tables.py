@@ -62,6 +62,11 @@ class Record:
         return rows.sort_values("value", ascending=False, kind="stable")
 
     @property
+    def space(self) -> str:
+        """Name of the space, as `spaces.load_space` takes it."""
+        return str(self.facts["space"])
+
+    @property
     def max_epochs(self) -> int:
         """Largest number of epochs of a trial."""
         return int(self.facts["epochs"])

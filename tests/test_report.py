@@ -21,9 +21,10 @@ from reporting.errors import Interrupted
 from reporting.run import Outcome
 from reporting.scoring import load_test_split
 from search.command_line import STOP_SIGNALS
+from search.data.files import fingerprint
 from search.errors import StopReason
 from tests.command_line import ROOT, children, run, start, wait_until
-from tests.reporting.made_evidence import made_evidence
+from tests.reporting.made_evidence import made_evidence, made_study
 
 SEARCH = ("--space", "mlp", "--epochs", "1", "--val-size", "100", "--trials", "4", "--seed", "1")
 SMALL = ("--top", "2", "--epochs", "2", "--baseline-epochs", "1", "--workers", "1")
@@ -273,7 +274,10 @@ class Mine:
     )
     search = ("--space", "mine:Mine", "--epochs", "1", "--val-size", "100", "--trials", "1")
     assert run(tmp_path, small_data_with_test, *search).returncode == 0
-    flags = (*SMALL, "--candidate-seeds", "1", "--averaging")
+    untrusted = report(tmp_path, small_data_with_test, *SMALL)
+    assert untrusted.returncode == 2
+    assert untrusted.stderr.endswith("python report.py " + " ".join(SMALL) + " --space mine:Mine\n")
+    flags = (*SMALL, "--candidate-seeds", "1", "--averaging", "--space", "mine:Mine")
     whole = report(tmp_path, small_data_with_test, *flags, "--seeds", "1")
     assert whole.returncode == 0, whole.stderr
     assert "--averaging adds no row: the space has no such choice\n" in whole.stdout
@@ -313,6 +317,38 @@ def test_averaging_that_changes_nothing_is_said(
     _say(Outcome(html=tmp_path / "report.html", evidence=replace(evidence, rows=rows)))
     said = capsys.readouterr().out
     assert (line in said) if line else ("--averaging" not in said)
+
+
+def test_the_code_of_somebody_elses_study_is_not_run(
+    small_data_with_test: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    space, data = "results.evil.payload:Space", fingerprint(small_data_with_test)
+    split = {"train": None, "val": 100}
+    made_study(tmp_path / "results", 5, name="evil", data=data, space=space, split=split)
+    (tmp_path / "results" / "evil" / "payload.py").write_text("open('ran', 'w')")
+    refused = report(tmp_path, small_data_with_test)
+    assert refused.returncode == 2
+    assert re.fullmatch(
+        r"report: study 'evil' was searched in 'results\.evil\.payload:Space', which is not built "
+        r"in: .* If you trust it, run: python report\.py --space results\.evil\.payload:Space\n",
+        refused.stderr,
+    )
+    monkeypatch.chdir(tmp_path)
+    for flags in (["--study", "evil"], ["--quick"], ["--no-retrain"]):
+        assert main(flags) == 2
+        expected = f"report.py {' '.join(flags)} --space results.evil.payload:Space\n"
+        assert capsys.readouterr().err.endswith(expected)
+    assert main(["--space", "mine:Mine"]) == 2
+    assert "--space is 'mine:Mine', but study 'evil' was" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+    # Given on the command line it is the user's own decision.
+    trusted = report(tmp_path, small_data_with_test, "--space", space)
+    assert "has no class 'Space'" in trusted.stderr
+    assert (tmp_path / "ran").exists()
 
 
 BAD = {

@@ -54,13 +54,22 @@ FACTS = {
 START = datetime.datetime(2026, 1, 1, 12)
 
 
-def made_study(results_dir: Path, trials: int = 30, name: str = "cnn") -> optuna.Study:
-    """Write a study of that many trials into `results_dir/<name>/study.journal`."""
+def made_study(
+    results_dir: Path, trials: int = 30, name: str = "cnn", **facts: Any
+) -> optuna.Study:
+    """Write a study of that many trials into `results_dir/<name>/study.journal`.
+
+    Args:
+        results_dir: Created if it does not exist.
+        trials: Number of trials.
+        name: Name of the study.
+        **facts: In place of those in `FACTS`.
+    """
     directory = results_dir / name
     directory.mkdir(parents=True)
     storage = open_storage((directory / "study.journal").resolve(), None)
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
-    for key, value in FACTS.items():
+    for key, value in (FACTS | facts).items():
         study.set_user_attr(key, value)
     rng = np.random.default_rng(0)
     named = first_configurations("cnn")
