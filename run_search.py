@@ -94,9 +94,12 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
         best = outcome.best
         name = f" ({best['baseline']})" if best["baseline"] else ""
         print(f"best: trial {best['number']}{name}, validation accuracy {best['value']:.4f}")
-        for parameter, value in best["params"].items():
-            shown = f"{value:.4g}" if isinstance(value, float) else value
-            print(f"  {parameter:24} {shown}")
+        if best["description"] is not None:
+            print(f"  {best['description']}")
+        else:
+            for parameter, value in best["params"].items():
+                shown = f"{value:.4g}" if isinstance(value, float) else value
+                print(f"  {parameter:24} {shown}")
     elif outcome.pruned:
         print(f"no trial has run all its {settings.max_epochs} epochs yet: more --trials let some")
     directory = os.path.relpath(outcome.directory)

@@ -18,6 +18,7 @@ from reporting.drawing.style import counted
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.folder import replaced, restore, writing
+from reporting.page.escape import write_csv
 from reporting.page.render import write_document
 from reporting.plan import Entry, Plan
 from reporting.retraining import (
@@ -313,4 +314,4 @@ def _write_winner(evidence: Evidence, directory: Path) -> None:
     (directory / _CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
     # Of the first seed, not the best one: a choice by test accuracy would bias that accuracy.
     shutil.copyfile(tuned.runs[0].folder / MODEL_FILE, directory / "best_model.keras")
-    evidence.predictions().to_csv(directory / "predictions.csv", index=False)
+    write_csv(evidence.predictions(), directory / "predictions.csv")

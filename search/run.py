@@ -33,7 +33,7 @@ from search.training.hardware import Precision, best_precision, machine, version
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings
 from search.workers.ray.cluster import Cluster, Resources, connect
-from spaces import first_configurations
+from spaces import SPACES, first_configurations, load_space
 
 # Settings that the study's note lists beside the comparable facts.
 _NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds", "cluster")
@@ -277,7 +277,7 @@ def _outcome(
         complete=complete,
         pruned=pruned,
         failed=states[TrialState.FAIL],
-        best=None if best is None else _best(best),
+        best=None if best is None else _best(best, settings.space),
         seconds=time.monotonic() - started,
         stopped_by=stopped_by,
         dashboard=dashboard_command(
@@ -289,12 +289,23 @@ def _outcome(
     )
 
 
-def _best(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+def _best(trial: optuna.trial.FrozenTrial, space: str) -> dict[str, Any]:
     attrs: Mapping[str, Any] = trial.user_attrs
     return {
         "number": trial.number,
         "value": trial.value,
         "params": trial.params,
+        "description": _description(trial.params, space),
         "parameters": attrs.get("parameters"),
         "baseline": attrs.get("baseline"),
     }
+
+
+def _description(params: Mapping[str, Any], space: str) -> str | None:
+    if space not in SPACES:
+        return None  # loading a user's space here could import TensorFlow
+    describe = getattr(load_space(space), "describe", None)
+    try:
+        return None if describe is None else str(describe(params))
+    except Exception:  # a study of an earlier version may lack values
+        return None

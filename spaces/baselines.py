@@ -44,7 +44,7 @@ BASELINES: Final = (
             "conv 32 3x3 same ReLU, BN, pool, dropout; conv 64 same; flatten; dense 254 ReLU, BN; "
             "dense 512 ReLU, BN; dropout; dense 10"
         ),
-        published="high",
+        published='no number ("high")',
         note=(
             "The published parameter count implies that BN and pooling also follow the second "
             "convolution. The dropout rates, 0.25 and 0.5, are our choice."

@@ -44,6 +44,7 @@ def test_a_search_ends_with_its_trials_and_says_so_in_json(
     assert said["finished"] == said["complete"] + said["pruned"] == 3
     assert said["failed"] == 0
     assert set(said["best"]) >= {"number", "value", "params"}
+    assert "optimizer" in said["best"]["description"]
     assert said["best"]["value"] > 0.2
     assert said["seconds"] > 0
     assert said["next"] == "python report.py --study mlp"

@@ -26,7 +26,7 @@ def draw_learning_curve(
         figure.subplots(1, 2), ("accuracy", "loss"), ("accuracy", "cross-entropy loss"), strict=True
     ):
         for name, style, part in (
-            (metric, "o--", "training (augmented, dropout on)"),
+            (metric, "o--", "training, mean over the epoch"),
             (f"val_{metric}", "o-", "validation"),
         ):
             values = [row.get(name, float("nan")) for row in history]
