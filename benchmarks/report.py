@@ -23,8 +23,8 @@ from rich.table import Table
 
 from search.data.files import find_data, fingerprint
 from search.data.split import SplitSizes
+from search.study.facts import split_fact
 from search.study.storage import open_storage
-from search.study.study import split_fact
 from search.training.hardware import machine
 from search.training.hyperparameters import TrialHyperParameters
 from spaces.cnn import CnnConfig

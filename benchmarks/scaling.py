@@ -27,8 +27,9 @@ from search.errors import StopReason
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
+from search.study.facts import COMPARABLE, split_fact
 from search.study.storage import mask_password
-from search.study.study import COMPARABLE, FINISHED, opened_study, split_fact
+from search.study.study import FINISHED, opened_study
 from search.training.hardware import machine
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.ray.cluster import Cluster, Resources, connect
@@ -36,7 +37,9 @@ from search.workers.ray.cluster import Cluster, Resources, connect
 _PLANNED_EPOCH_SECONDS = 10.0
 _BUSY = 0.9  # of many there is always one between two trials
 _FACTS = dict.fromkeys((*COMPARABLE, "command"), "scaling") | {
-    "split": split_fact(SplitSizes(val=1))
+    "split": split_fact(SplitSizes(val=1)),
+    "epochs": 1,
+    "precision": "float32",
 }
 
 

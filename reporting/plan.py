@@ -9,7 +9,8 @@ import pandas as pd
 from reporting.retraining import Results, Retrained, Retraining
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, epochs_trained, seconds_taken
-from search.study.study import split_sizes, trial_seed
+from search.study.facts import split_sizes
+from search.study.study import trial_seed
 from search.workers.messages import Images
 from spaces import first_configurations
 

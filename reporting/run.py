@@ -44,8 +44,8 @@ from search.data.split import load_split
 from search.display import duration
 from search.errors import StopReason
 from search.files import locked
+from search.study.facts import split_sizes
 from search.study.provenance import command_line, commit
-from search.study.study import split_sizes
 from search.training.hardware import machine, start_tensorflow
 from search.workers.messages import Failed
 from search.workers.pool import make_pool

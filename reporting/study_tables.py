@@ -11,6 +11,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from reporting.errors import ReportError
+from search.study.facts import check_study
 from search.study.storage import mask_password, open_storage, storage_errors
 from search.study.study import SURPLUS
 from spaces.errors import did_you_mean
@@ -20,6 +21,7 @@ _ATTRS: Final = (
     *("images_per_second", "seed", "ended", "reason", "duplicate_of", SURPLUS),
 )
 
+_REQUIRED: Final = ("space", "data", "split", "epochs", "precision")
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
 UNKNOWN: Final = "no reason recorded"
 
@@ -86,6 +88,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
 
     Raises:
         ReportError: There is no such study, it has no complete trial, or another program made it.
+        StudyError: It is damaged: a fact or a trial cannot be used.
         StorageError: The storage cannot be opened or read.
     """
     if name is None:
@@ -108,7 +111,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
             )
         study = optuna.load_study(study_name=name, storage=storage)
         trials = study.get_trials(deepcopy=False)
-    facts = study.user_attrs
+        facts = study.user_attrs
     if trials and "space" not in facts:
         raise ReportError(f"study {name!r} in {where} was made by another program.")
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
@@ -116,6 +119,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
             f"study {name!r} in {where} has no complete trial yet. Run the search again: the same "
             "command continues it; if all its trials were pruned, give a larger --trials."
         )
+    check_study(study, required=_REQUIRED)
     parents = _parents(trials)
     return Record(
         name=name,
@@ -158,7 +162,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.name,
-        "value": None if last is None else trial.intermediate_values[last],
+        "value": trial.value if last is None else trial.intermediate_values[last],
         "started": trial.datetime_start,
         "ended_at": trial.datetime_complete,
         **{name: trial.user_attrs.get(name) for name in _ATTRS},

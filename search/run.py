@@ -26,9 +26,10 @@ from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import dashboard_command, serve_dashboard
 from search.study.database import Outages
+from search.study.facts import split_fact
 from search.study.provenance import command_line, commit
 from search.study.storage import mask_password, storage_errors
-from search.study.study import best_trial, count_states, opened_study, split_fact
+from search.study.study import best_trial, count_states, opened_study
 from search.training.hardware import Precision, best_precision, machine, versions
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings

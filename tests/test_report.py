@@ -273,7 +273,9 @@ class Mine:
 """
     )
     search = ("--space", "mine:Mine", "--epochs", "1", "--val-size", "100", "--trials", "1")
-    assert run(tmp_path, small_data_with_test, *search).returncode == 0
+    searched = run(tmp_path, small_data_with_test, *search)
+    assert searched.returncode == 0
+    assert "report.py --study mine.Mine --space mine:Mine\n" in searched.stdout
     untrusted = report(tmp_path, small_data_with_test, *SMALL)
     assert untrusted.returncode == 2
     assert untrusted.stderr.endswith("python report.py " + " ".join(SMALL) + " --space mine:Mine\n")

@@ -10,7 +10,7 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from search.files import write_atomically
-from search.study.study import split_sizes, split_words
+from search.study.facts import split_sizes, split_words
 
 # The dashboard reads all notes for each trial of a page: 10,000 of both take minutes. What a note
 # says is among the attributes of every trial.

@@ -1,6 +1,5 @@
 """A study, the single record of a search: held, checked against this run, and read."""
 
-import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -14,60 +13,21 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 
-from search.data.split import SplitSizes
 from search.errors import StudyError
 from search.files import locked
 from search.study.database import Outages, held_storage
+from search.study.facts import COMPARABLE, check_study, split_sizes, split_words
 from search.study.storage import is_server, open_storage, repair_journal
 
 FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 # Versions that let several coordinators share a study left this attribute on failed trials that
 # they began for one place; such a trial counts nowhere.
 SURPLUS: Final = "surplus"
-# Facts that make trials comparable, with the flags that set them; a study never mixes two values.
-_FLAGS: Final = {
-    "space": "--space",
-    "data": "--data-dir",
-    "split": "--train-size and --val-size",
-    "epochs": "--epochs",
-    "precision": "--precision",
-    "engine": "--engine",
-}
-COMPARABLE: Final = tuple(_FLAGS)
 
 
 def trial_seed(seed: int, number: int) -> int:
     """Return the seed of everything random in a trial; in [0, 2**32), distinct for near numbers."""
     return (seed * 1_000_003 + number) % 2**32
-
-
-def split_fact(sizes: SplitSizes) -> dict[str, int | None]:
-    """Return the sizes as a study stores them, under `split`."""
-    return {"train": sizes.train, "val": sizes.val}
-
-
-def split_sizes(stored: Any) -> SplitSizes:
-    """Read the sizes that a study stores under `split`.
-
-    Args:
-        stored: From `split_fact`, or the sentence of earlier versions.
-
-    Raises:
-        StudyError: It is neither.
-    """
-    if isinstance(stored, Mapping):
-        return SplitSizes(train=stored["train"], val=stored["val"])
-    sentence = r"([\d,]+) validation images, (all other|[\d,]+) for training$"
-    if match := re.search(sentence, str(stored)):
-        val, train = (part.replace(",", "") for part in match.groups())
-        return SplitSizes(train=None if train == "all other" else int(train), val=int(val))
-    raise StudyError(f"the study's split is {stored!r}; this version cannot read it.")
-
-
-def split_words(sizes: SplitSizes) -> str:
-    """Return the sizes in words, for a person."""
-    train = "all other" if sizes.train is None else f"{sizes.train:,}"
-    return f"{sizes.val:,} validation images, {train} for training"
 
 
 @contextmanager
@@ -144,7 +104,7 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
             stored ones; the others are kept for each run, under `runs`.
 
     Raises:
-        StudyError: It holds trials that are not comparable, or of another program.
+        StudyError: It holds trials that are not comparable, of another program, or damaged.
     """
     study = optuna.create_study(
         study_name=name, storage=storage, direction="maximize", load_if_exists=True
@@ -158,7 +118,8 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
         raise StudyError(
             f"study {name!r} holds trials of another program; start another with --study NAME."
         )
-    for key, flag in _FLAGS.items():
+    check_study(study)
+    for key, flag in COMPARABLE.items():
         if key in stored:
             _check_comparable(name, key, flag, stored[key], facts[key])
     for key, value in facts.items():

@@ -29,8 +29,8 @@ from reporting.scoring import Scores, TestSplit
 from reporting.settings import ReportSettings
 from reporting.study_tables import read_study
 from search.data.split import Split, SplitSizes
+from search.study.facts import split_fact
 from search.study.storage import open_storage
-from search.study.study import split_fact
 from search.training.hyperparameters import TrialHyperParameters
 from spaces import first_configurations
 from spaces.cnn import CnnConfig

@@ -9,14 +9,8 @@ import pytest
 from search.data.split import SplitSizes
 from search.errors import StudyError
 from search.study.database import Outages
-from search.study.study import (
-    COMPARABLE,
-    create_or_continue,
-    enqueue_first,
-    opened_study,
-    split_fact,
-    split_sizes,
-)
+from search.study.facts import COMPARABLE, split_fact, split_sizes
+from search.study.study import create_or_continue, enqueue_first, opened_study
 from tests.search.harness import FACTS
 
 
@@ -71,15 +65,18 @@ def test_a_study_that_stores_its_split_in_words_is_continued(
         create_or_continue(storage, "mine", FACTS | {"split": split_fact(SplitSizes(val=7))})
 
 
-def test_a_split_that_cannot_be_read_is_refused() -> None:
-    with pytest.raises(StudyError, match=r"split is 'half'; this version cannot read it"):
-        split_sizes("half")
-
-
 def test_a_study_of_another_program_is_refused() -> None:
     storage = optuna.storages.InMemoryStorage()
     optuna.create_study(study_name="mine", storage=storage, direction="maximize").ask()
     with pytest.raises(StudyError, match="'mine' holds trials of another program; start another"):
+        create_or_continue(storage, "mine", FACTS)
+
+
+def test_a_damaged_study_is_not_continued() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    study = create_or_continue(storage, "mine", FACTS)
+    study.set_user_attr("runs", "none")
+    with pytest.raises(StudyError, match="'mine' cannot be used: its 'runs' is 'none'; it must be"):
         create_or_continue(storage, "mine", FACTS)
 
 

@@ -1,0 +1,275 @@
+"""What a study stores beside its trials, and the rules that all of it must keep.
+
+A study can be damaged, or made by somebody else, so it is checked before it is used.
+"""
+
+import re
+import reprlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+
+from search.data.split import SplitSizes
+from search.errors import StudyError
+
+# Facts that make trials comparable, with the flags that set them; a study never mixes two values.
+COMPARABLE: Final = {
+    "space": "--space",
+    "data": "--data-dir",
+    "split": "--train-size and --val-size",
+    "epochs": "--epochs",
+    "precision": "--precision",
+    "engine": "--engine",
+}
+_MOST_LEVELS: Final = 50  # far below the depth at which Python's own functions give up
+_LARGEST: Final = 2**63
+
+
+def split_fact(sizes: SplitSizes) -> dict[str, int | None]:
+    """Return the sizes as a study stores them, under `split`."""
+    return {"train": sizes.train, "val": sizes.val}
+
+
+def split_sizes(stored: Any) -> SplitSizes:
+    """Read the sizes that a study stores under `split`.
+
+    Args:
+        stored: From `split_fact`, or the sentence of earlier versions.
+
+    Raises:
+        StudyError: It is neither.
+    """
+    train: Any = None
+    val: Any = None
+    sentence = r"([\d,]{1,15}) validation images, (all other|[\d,]{1,15}) for training$"
+    if isinstance(stored, Mapping):
+        train, val = stored.get("train"), stored.get("val")
+    elif isinstance(stored, str) and (match := re.search(sentence, stored)):
+        numbers = [part.replace(",", "") for part in match.groups()]
+        val, train = (int(part) if part.isdecimal() else None for part in numbers)
+    if not _is_whole(val, 1) or not (train is None or _is_whole(train, 1)):
+        raise StudyError(
+            f"the study's split is {_shown(stored)}; this version cannot read it. Restore the "
+            "study from a backup, or name another with --study."
+        )
+    return SplitSizes(train=train, val=val)
+
+
+def split_words(sizes: SplitSizes) -> str:
+    """Return the sizes in words, for a person."""
+    train = "all other" if sizes.train is None else f"{sizes.train:,}"
+    return f"{sizes.val:,} validation images, {train} for training"
+
+
+def check_study(study: optuna.Study, required: Collection[str] = ()) -> None:
+    """Check everything that a search or a report reads from a study.
+
+    Args:
+        study: The study.
+        required: Names of facts that it must have.
+
+    Raises:
+        StudyError: A fact or a trial breaks its rule; the message names both.
+    """
+    try:
+        _check_study(study, required)
+    except _BrokenRuleError as broken:
+        raise StudyError(
+            f"study {study.study_name!r} cannot be used: {broken}. It is damaged or was changed by "
+            "another program: restore it from a backup, or name another with --study."
+        ) from None
+
+
+class _BrokenRuleError(Exception):
+    """A value breaks a rule; the message says which, without a full stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A rule for a value.
+
+    Args:
+        words: Continues "it must be".
+        allows: Whether a value keeps it.
+    """
+
+    words: str
+    allows: Callable[[Any], bool]
+
+    def check(self, what: str, value: Any) -> None:
+        if not self.allows(value):
+            raise _BrokenRuleError(f"{what} is {_shown(value)}; it must be {self.words}")
+
+
+def _is_whole(value: Any, lowest: int = 0) -> bool:
+    return type(value) is int and lowest <= value < _LARGEST
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < _LARGEST  # neither infinite nor NaN
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, str | bool) or _is_number(value)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_scalar, value.values()))
+
+
+def _is_time(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, datetime) and value.tzinfo is None and 1970 <= value.year < 2262
+
+
+def _is_promotion(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    parent, budget = value.get("promoted_from"), ("initial_epoch", "epochs")
+    whole = all(_is_whole(value[name]) for name in budget if name in value)
+    return whole and (parent is None or (_is_whole(parent) and "initial_epoch" in value))
+
+
+def _is_flat(value: Any, levels: int = _MOST_LEVELS) -> bool:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if not isinstance(value, list | tuple):
+        return True
+    return levels > 0 and all(_is_flat(part, levels - 1) for part in value)
+
+
+_TEXT: Final = _Rule("text", lambda value: isinstance(value, str))
+_COUNT: Final = _Rule("a whole number, 0 or more", _is_whole)
+_NUMBER: Final = _Rule("a finite number", _is_number)
+_AMOUNT: Final = _Rule("a number, 0 or more", lambda value: _is_number(value) and value >= 0)
+_TABLE: Final = _Rule("names with numbers or text", _is_table)
+_VALUE: Final = _Rule("a number, text, true, false or null", _is_scalar)
+_TIME: Final = _Rule("a date and time without time zone, from 1970 to 2261", _is_time)
+_FLAT: Final = _Rule(f"nested in at most {_MOST_LEVELS} levels", _is_flat)
+
+_FACTS: Final[dict[str, _Rule]] = {
+    "space": _Rule(
+        "the name of a space",
+        lambda value: isinstance(value, str) and re.fullmatch(r"[\w.]+(:\w+)?", value) is not None,
+    ),
+    "data": _TEXT,
+    "epochs": _Rule("a whole number from 1 to 1000000", lambda v: _is_whole(v, 1) and v <= 10**6),
+    "precision": _Rule("float32 or bfloat16", lambda value: value in ("float32", "bfloat16")),
+    "engine": _TEXT,
+    "seed": _Rule("a whole number, 0 or more", lambda v: type(v) is int and v >= 0),
+    "settings": _TABLE,
+    "versions": _TABLE,
+    "commit": _TEXT,
+    "machine": _TEXT,
+    "command": _TEXT,
+}
+_TRIAL_ATTRS: Final[dict[str, _Rule]] = {
+    "baseline": _TEXT,
+    "epochs": _COUNT,
+    "parameters": _COUNT,
+    "seconds": _AMOUNT,
+    "train_seconds": _AMOUNT,
+    "val_seconds": _AMOUNT,
+    "images_per_second": _AMOUNT,
+    "seed": _COUNT,
+    "ended": _TEXT,
+    "reason": _TEXT,
+    "duplicate_of": _COUNT,
+    "keras_tuner": _Rule("the budget of a trial of KerasTuner", _is_promotion),
+    "attempts": _Rule(
+        "a list of text", lambda v: isinstance(v, list) and all(isinstance(one, str) for one in v)
+    ),
+}
+
+
+def _check_study(study: optuna.Study, required: Collection[str]) -> None:
+    facts = study.user_attrs
+    for name in required:
+        if name not in facts:
+            raise _BrokenRuleError(f"it has no {name!r}")
+    if "split" in facts:
+        split_sizes(facts["split"])
+    _check_attrs("its", facts, _FACTS)
+    runs = facts.get("runs", [])
+    _Rule("a list of runs", lambda value: isinstance(value, list)).check("its 'runs'", runs)
+    for number, run in enumerate(runs):
+        _Rule("a run", lambda value: isinstance(value, Mapping)).check(f"its run {number}", run)
+        _check_attrs(f"the {number}. run's", run, _FACTS)
+    if len(study.directions) != 1:
+        raise _BrokenRuleError(f"it has {len(study.directions)} objectives instead of one")
+    known: dict[str, BaseDistribution] = {}
+    for trial in study.get_trials(deepcopy=False):
+        _check_trial(trial)
+        for name, distribution in trial.distributions.items():
+            first = known.setdefault(name, distribution)
+            if first is not distribution and _kind(first) != _kind(distribution):
+                raise _BrokenRuleError(
+                    f"trial {trial.number} has a hyperparameter {_shown(name)} of another kind "
+                    "than earlier trials"
+                )
+
+
+def _check_attrs(whose: str, attrs: Mapping[str, Any], rules: Mapping[str, _Rule]) -> None:
+    for name, value in attrs.items():
+        what = f"{whose} {_shown(name)}"
+        _FLAT.check(what, value)
+        if name in rules:
+            rules[name].check(what, value)
+
+
+def _check_trial(trial: FrozenTrial) -> None:
+    whose = f"trial {trial.number}'s"
+    _check_attrs(whose, trial.user_attrs, _TRIAL_ATTRS)
+    _check_attrs(whose, trial.system_attrs, {})
+    _TIME.check(f"{whose} start", trial.datetime_start)
+    _TIME.check(f"{whose} end", trial.datetime_complete)
+    values = trial.values or []
+    if len(values) > 1 or (trial.state == TrialState.COMPLETE and not values):
+        raise _BrokenRuleError(f"trial {trial.number} is {trial.state.name} with values {values}")
+    for value in values:
+        _NUMBER.check(f"{whose} value", value)
+    for epoch, value in trial.intermediate_values.items():
+        _COUNT.check(f"an epoch of trial {trial.number}", epoch)
+        _NUMBER.check(f"{whose} value after epoch {epoch}", value)
+    if trial.params.keys() != trial.distributions.keys():
+        raise _BrokenRuleError(f"trial {trial.number} lacks a hyperparameter's value or range")
+    for name, value in trial.params.items():
+        _check_param(f"{whose} {_shown(name)}", value, trial.distributions[name])
+
+
+def _check_param(what: str, value: Any, distribution: BaseDistribution) -> None:
+    _VALUE.check(what, value)
+    if isinstance(distribution, CategoricalDistribution):
+        for choice in distribution.choices:
+            _VALUE.check(f"a choice of {what}", choice)
+        return
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        raise _BrokenRuleError(f"{what} has a range of type {type(distribution).__name__}")
+    _NUMBER.check(what, value)
+    for bound in (distribution.low, distribution.high):
+        _NUMBER.check(f"a bound of {what}", bound)
+    if distribution.log and value <= 0:
+        raise _BrokenRuleError(f"{what} is {_shown(value)}; it must be above 0")
+
+
+def _kind(distribution: BaseDistribution) -> tuple[Any, ...]:
+    """Return what two distributions of one hyperparameter must share; their bounds may differ."""
+    if isinstance(distribution, CategoricalDistribution):
+        return (CategoricalDistribution, distribution.choices)
+    return (type(distribution), getattr(distribution, "log", False))
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message: short, and without control characters."""
+    return reprlib.repr(value)

@@ -1,0 +1,177 @@
+"""What a study stores is checked before it is used."""
+
+import datetime
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from search.errors import StudyError
+from search.study.facts import check_study, split_sizes
+from tests.search.harness import FACTS
+
+
+def study(*trials: optuna.trial.FrozenTrial, **facts: Any) -> optuna.Study:
+    made = optuna.create_study(study_name="mine", direction="maximize")
+    for name, value in (FACTS | facts).items():
+        made.set_user_attr(name, value)
+    made.add_trials(trials)
+    return made
+
+
+def nested(levels: int) -> Any:
+    value: Any = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+BAD_FACTS: dict[str, Any] = {
+    "space": "os; rm -rf",
+    "data": 5,
+    "epochs": True,
+    "precision": "int8",
+    "seed": -1,
+    "settings": "tpe",
+    "versions": {"python": ["3.11"]},
+    "command": None,
+    "runs": "none",
+    "unknown": nested(200),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FACTS)
+def test_a_fact_that_breaks_its_rule_is_named_with_its_value(name: str) -> None:
+    with pytest.raises(StudyError, match=rf"'mine' cannot be used: its '{name}' is .*it must be"):
+        check_study(study(**{name: BAD_FACTS[name]}))
+
+
+@pytest.mark.parametrize(
+    "split", ["half", {}, {"train": None}, {"train": 5, "val": 0}, {"val": "5"}, 7, None, [",", 2]]
+)
+def test_a_split_that_cannot_be_read_is_refused(split: Any) -> None:
+    with pytest.raises(StudyError, match=r"split is .*; this version cannot read it"):
+        split_sizes(split)
+    with pytest.raises(StudyError, match=r"split is .*; this version cannot read it"):
+        check_study(study(split=split))
+
+
+def test_facts_that_a_report_needs_must_be_there() -> None:
+    check_study(study(), required=("space", "epochs"))
+    with pytest.raises(StudyError, match="'mine' cannot be used: it has no 'commit'"):
+        check_study(study(), required=("space", "commit"))
+
+
+def test_a_run_with_wrong_facts_is_named() -> None:
+    check_study(study(runs=[{"seed": 1}, {"command": "again"}]))
+    with pytest.raises(StudyError, match=r"the 1\. run's 'seed' is 'x'; it must be a whole number"):
+        check_study(study(runs=[{"seed": 1}, {"seed": "x"}]))
+
+
+@pytest.mark.parametrize(
+    ("attrs", "words"),
+    [
+        ({"seconds": "long"}, "trial 0's 'seconds' is 'long'; it must be a number, 0 or more"),
+        ({"seconds": 10**400}, "trial 0's 'seconds' is 10.*; it must be a number"),
+        ({"parameters": -1}, "trial 0's 'parameters' is -1; it must be a whole number"),
+        ({"reason": ["x"]}, "'reason' is \\['x'\\]; it must be text"),
+        ({"keras_tuner": {"promoted_from": 3}}, "it must be the budget of a trial of KerasTuner"),
+        ({"keras_tuner": None}, "it must be the budget of a trial of KerasTuner"),
+        ({"other\x1b": nested(200)}, r"trial 0's 'other\\x1b' is .* it must be nested in at most"),
+    ],
+)
+def test_a_trials_attribute_that_breaks_its_rule_is_named(
+    attrs: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(StudyError, match=words) as raised:
+        check_study(study(create_trial(value=0.5, user_attrs=attrs)))
+    assert str(raised.value).isprintable()
+
+
+def changed(**parts: Any) -> optuna.trial.FrozenTrial:
+    """A trial that Optuna itself would not make, as a damaged file may hold it."""
+    trial = create_trial(
+        value=0.5, params={"x": 0.5}, distributions={"x": FloatDistribution(0, 1, log=False)}
+    )
+    for name, value in ({"number": 0} | parts).items():
+        setattr(trial, name, value)
+    return trial
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"values": [1.0, 2.0]}, r"trial 0 is COMPLETE with values \[1.0, 2.0\]"),
+        (
+            {"intermediate_values": {1: "good"}},
+            "value after epoch 1 is 'good'; it must be a finite",
+        ),
+        ({"intermediate_values": {1: float("nan")}}, "value after epoch 1 is nan; it must be"),
+        ({"intermediate_values": {-1: 0.5}}, "an epoch of trial 0 is -1; it must be a whole"),
+        ({"datetime_start": datetime.datetime(1, 1, 1)}, "start is .*; it must be a date and time"),
+        (
+            {"datetime_complete": datetime.datetime.now(datetime.UTC)},
+            "end is .*; it must be a date and time without time zone",
+        ),
+        ({"_params": {}}, "trial 0 lacks a hyperparameter's value or range"),
+        ({"_params": {"x": [1]}}, r"trial 0's 'x' is \[1\]; it must be a number, text"),
+        ({"_params": {"x": "a"}}, "trial 0's 'x' is 'a'; it must be a finite number"),
+        (
+            {"_distributions": {"x": FloatDistribution(0, float("inf"))}},
+            "a bound of trial 0's 'x' is inf; it must be a finite number",
+        ),
+        (
+            {"_params": {"x": -1.0}, "_distributions": {"x": FloatDistribution(1, 2, log=True)}},
+            "trial 0's 'x' is -1.0; it must be above 0",
+        ),
+        (
+            {"_distributions": {"x": CategoricalDistribution([0.5, float("inf")])}},
+            "a choice of trial 0's 'x' is inf; it must be",
+        ),
+    ],
+)
+def test_a_trial_that_breaks_a_rule_is_named(
+    parts: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, trial = study(), changed(**parts)
+    monkeypatch.setattr(made, "get_trials", lambda **options: [trial])
+    with pytest.raises(StudyError, match=f"'mine' cannot be used: .*{words}"):
+        check_study(made)
+
+
+def test_hyperparameters_keep_their_kind_but_may_change_their_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def having(number: int, value: Any, distribution: Any) -> optuna.trial.FrozenTrial:
+        trial = create_trial(value=0.5, params={"x": value}, distributions={"x": distribution})
+        trial.number = number
+        return trial
+
+    made = study()
+    first = having(0, 1, IntDistribution(1, 5))
+    for second, fits in (
+        (having(1, 9, IntDistribution(1, 9)), True),
+        (having(1, 0.5, FloatDistribution(0, 1)), False),
+        (having(1, 1, IntDistribution(1, 5, log=True)), False),
+        (having(1, 1, CategoricalDistribution([1, 2])), False),
+    ):
+        monkeypatch.setattr(made, "get_trials", lambda second=second, **options: [first, second])
+        if fits:
+            check_study(made)
+            continue
+        with pytest.raises(StudyError, match="trial 1 has a hyperparameter 'x' of another kind"):
+            check_study(made)
+
+
+def test_a_study_with_several_objectives_is_refused() -> None:
+    two = optuna.create_study(study_name="mine", directions=["maximize", "minimize"])
+    with pytest.raises(StudyError, match="it has 2 objectives instead of one"):
+        check_study(two)
+
+
+def test_every_ending_of_a_trial_is_allowed() -> None:
+    ended = [create_trial(state=TrialState.FAIL), create_trial(state=TrialState.WAITING)]
+    ended.append(create_trial(state=TrialState.PRUNED, value=0.5, intermediate_values={1: 0.5}))
+    check_study(study(*ended))
