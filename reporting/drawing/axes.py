@@ -20,10 +20,10 @@ _LOW_QUANTILE: Final = 0.25
 MANY_POINTS: Final = 1_000
 # Where a name may stand: points above or below its point, and sides, the best first (a Pareto front
 # passes neither below on the right nor above on the left).
-_DISTANCES: Final = (0, 8, 14, 20, 32, 44, 56, 68, 80, 92)
+_DISTANCES: Final = (3, 8, 14, 20, 32, 44, 56, 68, 80, 92)
 _SIDES: Final = ((1, -1), (-1, 1), (1, 0), (-1, 0), (0, -1), (0, 1), (-1, -1), (1, 1))
-# Farther away a name needs a line to its point.
-_CLOSE: Final = 8
+# Points between a name and its point from which on it needs a line.
+_CLOSE: Final = 12
 _UNITS: Final = (
     (2 * 86_400.0, 86_400.0, "days"),
     (2 * 3_600.0, 3_600.0, "hours"),
@@ -142,18 +142,20 @@ def label_points(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
         )
         name.set_in_layout(False)
         half = np.array(Text.get_window_extent(name).size) / 2
+        room = axes.bbox.min + half, axes.bbox.max - half
         places = [
-            (distance, point + np.array(side) * (half + np.array([8, distance]) * pixels))
+            np.clip(point + np.array(side) * (half + np.array([8, distance]) * pixels), *room)
             for distance in _DISTANCES
             for side in _SIDES
         ]
-        inside = [np.clip(place, axes.bbox.min + half, axes.bbox.max - half) for _, place in places]
-        boxes = [_box(centre, half) for centre in inside]
+        boxes = [_box(place, half) for place in places]
+        gaps = [np.hypot(*(np.clip(point, box.min, box.max) - point)) / pixels for box in boxes]
         crowded = [sum(box.overlaps(other) for other in taken) for box in boxes]
-        best = int(np.argmin(crowded))  # the first of equals is the closest
+        cost = [n + 0.001 * (gap // _CLOSE) for n, gap in zip(crowded, gaps, strict=True)]
+        best = int(np.argmin(cost))  # the first of equals
         taken.append(boxes[best])
-        name.xyann = tuple((inside[best] - point) / pixels)
-        if places[best][0] <= _CLOSE and name.arrow_patch is not None:
+        name.xyann = tuple((places[best] - point) / pixels)
+        if gaps[best] < _CLOSE and name.arrow_patch is not None:
             name.arrow_patch.set_visible(False)
 
 
