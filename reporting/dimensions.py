@@ -14,8 +14,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from reporting.page.escape import printable
 from reporting.study_tables import Record
+from search.escape import printable
 
 _LONGEST: Final = 14
 _MOST_CELLS: Final = 6

@@ -18,7 +18,6 @@ from reporting.drawing.style import counted
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.folder import replaced, restore, writing
-from reporting.page.escape import write_csv
 from reporting.page.render import write_document
 from reporting.plan import Entry, Plan
 from reporting.retraining import (
@@ -43,6 +42,7 @@ from search.data.files import find_data, fingerprint
 from search.data.split import load_split
 from search.display import duration
 from search.errors import StopReason
+from search.escape import write_csv
 from search.files import locked
 from search.study.facts import split_sizes
 from search.study.provenance import command_line, commit

@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 
 from reporting.drawing.style import DARK, NARROW, WIDE, figure_style
 from reporting.page.document import Block, Code, Document, Paragraph, Picture, Table
-from reporting.page.escape import (
+from reporting.page.svg import inline_svg, variable
+from search.escape import (
     code_fence,
     markdown_line,
     markdown_words,
     printable,
     write_csv,
 )
-from reporting.page.svg import inline_svg, variable
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _DPI: Final = 150

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from matplotlib.figure import Figure
 
 from reporting.drawing.style import DARK
-from reporting.page.escape import printable
+from search.escape import printable
 
 _SVG: Final = "{http://www.w3.org/2000/svg}"
 _LINK: Final = "{http://www.w3.org/1999/xlink}href"

@@ -9,6 +9,7 @@ from typing import Any, Final
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
+from search.escape import code_fence, markdown_code, markdown_line, markdown_words
 from search.files import write_atomically
 from search.study.facts import split_sizes, split_words
 
@@ -27,17 +28,17 @@ def study_note(facts: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     rows = {
         "Objective": "validation accuracy after the last epoch (higher is better)",
-        "Space": f"`{facts['space']}`",
+        "Space": markdown_code(facts["space"]),
         "Data": f"training files of Fashion-MNIST format, MD5 {facts['data']}; test files unopened",
         "Split": f"stratified, fixed: {split_words(split_sizes(facts['split']))}",
-        "Engine": facts["engine"],
+        "Engine": markdown_words(facts["engine"]),
         "Maximum epochs of a trial": facts["epochs"],
         "Precision": facts["precision"],
-        "Settings": settings,
-        "Machine": facts["machine"],
-        "Versions": versions,
-        "Commit": f"`{facts['commit']}`",
-        "Command": f"`{facts['command']}`",
+        "Settings": markdown_words(settings),
+        "Machine": markdown_words(facts["machine"]),
+        "Versions": markdown_words(versions),
+        "Commit": markdown_code(facts["commit"]),
+        "Command": markdown_code(facts["command"]),
     }
     return _table(rows)
 
@@ -53,9 +54,9 @@ def trial_note(
         ended: How it ended.
         attrs: Attributes of the trial that are known so far.
     """
-    rows: dict[str, Any] = {"Ended": ended}
+    rows: dict[str, Any] = {"Ended": markdown_words(ended)}
     if baseline is not None:
-        rows["Known as"] = baseline
+        rows["Known as"] = markdown_words(baseline)
     formats = {
         "parameters": ("Parameters", "{:,}"),
         "epochs": ("Epochs", "{}"),
@@ -68,12 +69,15 @@ def trial_note(
         if key in attrs:
             value = attrs[key]
             shown = "; ".join(value) if isinstance(value, list) else form.format(value)
-            rows[label] = shown
+            rows[label] = markdown_words(shown)
     # The dashboard breaks no lines.
     parts = re.split(r"; | \| ", description) if description else []
-    note = "".join(f"- {part}\n" for part in parts) + f"\n{_table(rows)}"
+    note = "".join(f"- {markdown_line(part)}\n" for part in parts) + f"\n{_table(rows)}"
     traceback = attrs.get("traceback")
-    return f"{note}\n```\n{traceback}\n```\n" if traceback else note
+    if not traceback:
+        return note
+    fence = code_fence(traceback)
+    return f"{note}\n{fence}\n{traceback}\n{fence}\n"
 
 
 def _table(rows: Mapping[str, Any]) -> str:

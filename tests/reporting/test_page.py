@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from reporting.drawing.style import new_figure
 from reporting.page.document import Code, Column, Document, Paragraph, Picture, Section, Table
-from reporting.page.escape import markdown_line, printable, write_csv
 from reporting.page.render import write_document
+from search.escape import printable
 
 
 def rising_line(width: float) -> Figure:
@@ -105,34 +105,6 @@ def test_markdown_shows_text_as_it_is(tmp_path: Path) -> None:
     assert "| a b |" in lines
     assert "1\\. # + - lists" in lines
     assert "````console\n```\nrm\n````" in text
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("# no heading", "\\# no heading"),
-        ("> no quotation", "\\> no quotation"),
-        ("- no list", "\\- no list"),
-        ("--- no rule", "\\--- no rule"),
-        ("12) no list", "12\\) no list"),
-        ("-0.3 points", "-0.3 points"),
-        ("94.2 %", "94.2 %"),
-        ("batch_norm and conv_1", "batch_norm and conv_1"),
-    ],
-)
-def test_a_line_of_markdown_begins_no_block(text: str, line: str) -> None:
-    assert markdown_line(text) == line
-
-
-def test_a_spreadsheet_finds_no_formulas(tmp_path: Path) -> None:
-    cells = ["=cmd()", "+1+cmd()", "-cmd()", "@SUM(A1)", "\tx", "-0.5", "+3", "-", "safe", None]
-    write_csv(pd.DataFrame({"=HYPERLINK()": cells}), tmp_path / "odd.csv")
-    read = pd.read_csv(tmp_path / "odd.csv", keep_default_na=False)
-    assert list(read.columns) == ["'=HYPERLINK()"]
-    assert read["'=HYPERLINK()"].tolist() == [
-        *("'=cmd()", "'+1+cmd()", "'-cmd()", "'@SUM(A1)", "'\tx"),
-        *("-0.5", "+3", "-", "safe", ""),
-    ]
 
 
 def test_control_codes_and_broken_letters_are_replaced(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna_dashboard import get_note, save_note
 
-from search.study.artifacts import Checkpoints
+from search.study.artifacts import Checkpoints, trial_note
 
 
 @pytest.mark.parametrize("lengths", [(10, 9_000), (9_000, 10)])
@@ -23,3 +23,17 @@ def test_checkpoints_of_other_trials_are_removed(tmp_path: Path) -> None:
         checkpoints.save(number, b"%d" % number)
     checkpoints.keep_only({1})
     assert [checkpoints.load(number) for number in range(3)] == [None, b"1", None]
+
+
+def test_a_note_shows_odd_names_as_they_are() -> None:
+    note = trial_note(
+        description="my$lr$ 0.1; <b>act</b> `x|y`",
+        baseline="_odd_ *name*",
+        ended="failed: [link](http://x) ```",
+        attrs={"traceback": "```\nboom"},
+    )
+    assert "- my\\$lr\\$ 0.1\n" in note
+    assert "- &lt;b>act&lt;/b> \\`x\\|y\\`\n" in note
+    assert "| Known as | \\_odd\\_ \\*name\\* |" in note
+    assert "| Ended | failed: \\[link\\](http://x) \\`\\`\\` |" in note
+    assert note.endswith("````\n```\nboom\n````\n")

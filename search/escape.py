@@ -1,4 +1,4 @@
-"""Escape text for the files of a report: a name from a study may hold any sign."""
+"""Escape text for Markdown and spreadsheets: a name from a study may hold any sign."""
 
 import re
 from pathlib import Path
@@ -29,6 +29,13 @@ def markdown_words(text: object) -> str:
 def markdown_line(text: object) -> str:
     """Return text that Markdown shows as it is, as a paragraph or a heading."""
     return _BLOCK.sub(r"\1\\\2", markdown_words(text).strip())
+
+
+def markdown_code(text: object) -> str:
+    """Return a span of code for a table cell: its text is shown as it is, on one line."""
+    line = " ".join(str(text).split("\n")).replace("|", "\\|")
+    ticks = "`" * max([1, *(len(run) + 1 for run in re.findall("`+", line))])
+    return f"{ticks} {line} {ticks}" if "`" in line else f"`{line}`"
 
 
 def code_fence(text: str) -> str:

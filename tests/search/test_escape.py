@@ -1,0 +1,54 @@
+"""Text of any kind is shown as it is by what reads a file."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from search.escape import code_fence, markdown_code, markdown_line, write_csv
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("# no heading", "\\# no heading"),
+        ("> no quotation", "\\> no quotation"),
+        ("- no list", "\\- no list"),
+        ("--- no rule", "\\--- no rule"),
+        ("12) no list", "12\\) no list"),
+        ("-0.3 points", "-0.3 points"),
+        ("94.2 %", "94.2 %"),
+        ("batch_norm and conv_1", "batch_norm and conv_1"),
+    ],
+)
+def test_a_line_of_markdown_begins_no_block(text: str, line: str) -> None:
+    assert markdown_line(text) == line
+
+
+def test_a_spreadsheet_finds_no_formulas(tmp_path: Path) -> None:
+    cells = ["=cmd()", "+1+cmd()", "-cmd()", "@SUM(A1)", "\tx", "-0.5", "+3", "-", "safe", None]
+    write_csv(pd.DataFrame({"=HYPERLINK()": cells}), tmp_path / "odd.csv")
+    read = pd.read_csv(tmp_path / "odd.csv", keep_default_na=False)
+    assert list(read.columns) == ["'=HYPERLINK()"]
+    assert read["'=HYPERLINK()"].tolist() == [
+        *("'=cmd()", "'+1+cmd()", "'-cmd()", "'@SUM(A1)", "'\tx"),
+        *("-0.5", "+3", "-", "safe", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("cnn", "`cnn`"),
+        ("a|b\nc", "`a\\|b c`"),
+        ("a `b` c", "`` a `b` c ``"),
+        ("$x$ <b>", "`$x$ <b>`"),
+    ],
+)
+def test_a_span_of_code_holds_its_text(text: str, span: str) -> None:
+    assert markdown_code(text) == span
+
+
+def test_a_fence_is_longer_than_the_backticks_inside() -> None:
+    assert code_fence("x = 1") == "```"
+    assert code_fence("``` ````") == "`````"
