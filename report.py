@@ -11,6 +11,7 @@ from reporting.settings import ReportSettings
 from search.command_line import EXIT_CODES, Parser, add_flags, called, let_signals_stop, read_flags
 from search.errors import SearchError, StopReason
 from spaces import SpaceError
+from spaces.errors import one_line
 
 if TYPE_CHECKING:
     from reporting.run import Outcome
@@ -82,7 +83,7 @@ def _say(outcome: "Outcome") -> None:
         )
     for row in evidence.rows:
         if row.gap:
-            print(f"{row.name:24} {row.gap}")
+            print(f"{row.name:24} {one_line(row.gap)}")
     if evidence.winner is None:
         print("no test results: the winner has not been chosen yet")
     if evidence.settings.averaging and evidence.tuned is not None:

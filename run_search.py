@@ -11,6 +11,7 @@ from search.command_line import EXIT_CODES, Parser, add_flags, called, read_flag
 from search.errors import SearchError, StoppedError, StopReason
 from search.settings import SearchSettings
 from spaces import SPACES, SpaceError
+from spaces.errors import one_line
 
 if TYPE_CHECKING:
     from search.run import Outcome
@@ -92,14 +93,14 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
     )
     if outcome.best is not None:
         best = outcome.best
-        name = f" ({best['baseline']})" if best["baseline"] else ""
+        name = f" ({one_line(best['baseline'])})" if best["baseline"] else ""
         print(f"best: trial {best['number']}{name}, validation accuracy {best['value']:.4f}")
         if best["description"] is not None:
             print(f"  {best['description']}")
         else:
             for parameter, value in best["params"].items():
                 shown = f"{value:.4g}" if isinstance(value, float) else value
-                print(f"  {parameter:24} {shown}")
+                print(f"  {one_line(parameter):24} {one_line(str(shown))}")
     elif outcome.pruned:
         print(f"no trial has run all its {settings.max_epochs} epochs yet: more --trials let some")
     directory = os.path.relpath(outcome.directory)

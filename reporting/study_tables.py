@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from reporting.errors import ReportError
 from search.study.facts import check_study
-from search.study.storage import mask_password, open_storage, storage_errors
+from search.study.storage import mask_password, open_storage, reading
 from search.study.study import SURPLUS
 from spaces.errors import did_you_mean
 
@@ -101,7 +101,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
             f"{_known(results_dir, name)} Give --study and --results-dir as for run_search.py."
         )
     where = str(journal) if url is None else mask_password(url)
-    with storage_errors(where):
+    with reading(where):
         storage = open_storage(journal, url)
         names = optuna.get_all_study_names(storage)
         if name not in names:

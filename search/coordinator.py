@@ -32,6 +32,7 @@ from search.workers.messages import (
     Trained,
 )
 from search.workers.pool import Worker, WorkerPool
+from spaces.errors import one_line
 
 _ATTEMPTS: Final = 3  # a trial that loses this many workers is the cause itself
 _REJECTIONS_IN_A_ROW: Final = 100  # a limit that one model in 50 meets does not end a search
@@ -268,7 +269,7 @@ class Coordinator:
                 self.progress.best = (attempt.number, attempt.value)
                 self._since_best = 0
         self._failures_in_a_row = self._rejections_in_a_row = 0
-        name = f" ({attempt.baseline})" if attempt.baseline else ""
+        name = f" ({one_line(attempt.baseline)})" if attempt.baseline else ""
         self._display.log(
             f"trial {attempt.number}{name}: {ended}, val_accuracy {attempt.value:.4f}, "
             f"{attempt.epochs_reached} of {self._settings.max_epochs} epochs, "

@@ -12,18 +12,21 @@ class SpaceError(Exception):
     """A space cannot be loaded; the message is one line."""
 
 
-def one_line(error: BaseException, *, typed: bool = False) -> str:
-    """Return the message of an error on one line, without a final full stop.
+def one_line(error: BaseException | str, *, typed: bool = False) -> str:
+    """Return a message on one line for a terminal, without a final full stop.
 
     Args:
-        error: Any error. SQLAlchemy and Optuna wrap a database's own error: its message is used.
+        error: Any error, or text that may come from somebody else. SQLAlchemy and Optuna wrap a
+            database's own error: its message is used.
         typed: Begin with the type's name; an error without a message is always named.
     """
-    cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
+    wrapped = getattr(error, "__cause__", None)
+    cause = getattr(error, "orig", None) or getattr(wrapped, "orig", None) or error
     text = " ".join(_ANSI.sub("", str(cause)).split()).rstrip(".")
     if len(text) > _MAX_LETTERS:
         text = f"{text[:_MAX_LETTERS]} ..."
-    if not text:
+    text = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+    if not text and isinstance(cause, BaseException):
         return type(cause).__name__
     return f"{type(cause).__name__}: {text}" if typed else text
 

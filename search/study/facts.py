@@ -245,6 +245,7 @@ def _check_trial(trial: FrozenTrial) -> None:
     if trial.params.keys() != trial.distributions.keys():
         raise _BrokenRuleError(f"trial {trial.number} lacks a hyperparameter's value or range")
     for name, value in trial.params.items():
+        _TEXT.check(f"a name of {whose} hyperparameters", name)
         _check_param(f"{whose} {_shown(name)}", value, trial.distributions[name])
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from search.errors import StorageError
+from search.errors import SearchError, StorageError
 from search.study.database import connect_options, one_at_a_time
 from spaces.errors import one_line
 
@@ -53,10 +54,8 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
     if url is None:
         # A relative path would leave a dangling lock when its holder is killed.
         lock = JournalFileSymlinkLock(str(journal), grace_period=10)
-        try:
+        with reading(str(journal)):
             return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
-        except (ValueError, KeyError, AssertionError) as error:
-            raise _no_journal(str(journal), error) from error
     shown = mask_password(url)
     if is_server(url) and url.partition("?")[0].count("@") > 1:
         raise StorageError(
@@ -108,17 +107,52 @@ def storage_errors(what: str) -> Iterator[None]:
     try:
         yield
     except json.JSONDecodeError as error:
-        raise _no_journal(what, error) from error
+        raise _damaged(what, error) from error
+    except FileNotFoundError as error:
+        raise StorageError(
+            f"{_missing(error, what)} is gone: it was deleted or moved during the run. Put back "
+            "what you need of it, then run the same command again."
+        ) from error
     except (OSError, OptunaError, SQLAlchemyError) as error:
+        if isinstance(error, OSError) and isinstance(error.filename, str):
+            what = error.filename  # of an artifact or a checkpoint, say
         raise StorageError(
             f"{what} cannot be read or written: {one_line(error)}. Nothing that it holds is "
             "lost; free space or restore the connection, then run the same command again."
         ) from error
 
 
-def _no_journal(what: str, error: Exception) -> StorageError:
+def _missing(error: FileNotFoundError, what: str) -> str:
+    """Return the topmost folder or file that is not there."""
+    path = Path(error.filename if isinstance(error.filename, str) else what)
+    while not path.parent.exists():
+        path = path.parent
+    return str(path)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn whatever Optuna raises for a damaged study into one line.
+
+    Args:
+        what: Name of the storage, for the message.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    try:
+        with storage_errors(what), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of values that a study should not hold
+            yield
+    except SearchError:
+        raise
+    except Exception as error:  # Optuna does not check what it reads
+        raise _damaged(what, error) from error
+
+
+def _damaged(what: str, error: Exception) -> StorageError:
     return StorageError(
-        f"{what} cannot be read as a journal ({type(error).__name__}: {error}). Restore it from a "
+        f"{what} cannot be read as a study ({one_line(error, typed=True)}). Restore it from a "
         "backup, or start another study with --study NAME."
     )
 

@@ -12,9 +12,14 @@ from spaces.errors import did_you_mean, one_line
         (ValueError("\x1b[1mbold\x1b[0m text"), "bold text"),
         (KeyError(), "KeyError"),
         (ValueError("x" * 400), "x" * 300 + " ..."),
+        ("two\nlines, été", "two lines, été"),
+        ("title\x1b]0;x\x07 \u202e \udcff", r"title\x1b]0;x\x07 \u202e \udcff"),
+        ("", ""),
     ],
 )
-def test_an_error_is_one_line(error: Exception, expected: str) -> None:
+def test_an_error_is_one_line_without_control_characters(
+    error: Exception | str, expected: str
+) -> None:
     assert one_line(error) == expected
 
 

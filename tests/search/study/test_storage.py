@@ -1,5 +1,6 @@
 """Storages: opened, repaired, and refused in one line that hides passwords."""
 
+import shutil
 import sqlite3
 import sys
 from pathlib import Path
@@ -8,7 +9,12 @@ import optuna
 import pytest
 
 from search.errors import StorageError
-from search.study.storage import mask_password, open_storage, repair_journal
+from search.study.storage import (
+    mask_password,
+    open_storage,
+    repair_journal,
+    storage_errors,
+)
 from tests.search.harness import load, search
 
 
@@ -108,3 +114,44 @@ def test_a_storage_that_cannot_be_opened_is_one_line(
 )
 def test_passwords_are_never_shown(url: str, shown: str) -> None:
     assert mask_password(url) == shown
+
+
+def test_a_study_that_optuna_cannot_read_is_one_line(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    for line in ("[]", '{"op_code": 99}', '{"op_code": 0}', "[" * 100_000, "\x1b[31m", '"\\ud800"'):
+        journal.write_text(f"{line}\n{line}\n")
+        with pytest.raises(
+            StorageError, match=r"study.journal cannot be read as a study"
+        ) as raised:
+            open_storage(journal, None)
+        assert str(raised.value).isprintable()
+
+
+def test_what_was_deleted_is_named_and_nothing_is_promised(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "cnn"
+    folder.mkdir(parents=True)
+    journal = folder / "study.journal"
+    storage = open_storage(journal, None)
+    artifacts = folder / "artifacts"
+    for gone, use in (
+        (artifacts, lambda: (artifacts / "picture").write_bytes(b"")),
+        (tmp_path / "results", lambda: optuna.create_study(storage=storage)),
+    ):
+        shutil.rmtree(gone, ignore_errors=True)
+        with (
+            pytest.raises(
+                StorageError, match=f"^{gone} is gone: .* run the same command"
+            ) as raised,
+            storage_errors(str(journal)),
+        ):
+            use()
+        assert "lost" not in str(raised.value)
+
+
+def test_a_file_that_cannot_be_written_is_named_in_place_of_the_journal(tmp_path: Path) -> None:
+    (tmp_path / "artifacts").write_text("")
+    with (
+        pytest.raises(StorageError, match=r"^.*/artifacts/picture cannot be read or written"),
+        storage_errors(str(tmp_path / "study.journal")),
+    ):
+        (tmp_path / "artifacts" / "picture").write_bytes(b"")
