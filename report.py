@@ -10,6 +10,7 @@ from reporting.errors import Interrupted
 from reporting.settings import ReportSettings
 from search.command_line import EXIT_CODES, Parser, add_flags, called, let_signals_stop, read_flags
 from search.errors import SearchError, StopReason
+from search.secrets import hide_secrets
 from spaces import SpaceError
 from spaces.errors import one_line
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("report: stopped; every finished training is kept.", file=sys.stderr)
         return EXIT_CODES[StopReason.CTRL_C]
     except (SearchError, SpaceError, OSError) as error:
-        print(f"report: {error}", file=sys.stderr)
+        print(f"report: {hide_secrets(str(error))}", file=sys.stderr)
         return 2
 
 

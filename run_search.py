@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from search.command_line import EXIT_CODES, Parser, add_flags, called, read_flags
 from search.errors import SearchError, StoppedError, StopReason
+from search.secrets import hide_secrets
 from search.settings import SearchSettings
 from spaces import SPACES, SpaceError
 from spaces.errors import one_line
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("run_search: stopped before the search started; nothing is lost.", file=sys.stderr)
         return EXIT_CODES[StopReason.CTRL_C]
     except (SearchError, SpaceError, OSError) as error:
-        print(f"run_search: {error}", file=sys.stderr)
+        print(f"run_search: {hide_secrets(str(error))}", file=sys.stderr)
         return EXIT_CODES[error.reason] if isinstance(error, StoppedError) else 2
     return 0 if outcome.stopped_by is None else EXIT_CODES.get(outcome.stopped_by, 0)
 

@@ -24,11 +24,11 @@ from search.display import Progress
 from search.engines.optuna_engine import OptunaEngine
 from search.engines.samplers import SAMPLERS
 from search.errors import StopReason
+from search.secrets import masked_url
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
 from search.study.facts import COMPARABLE, split_fact
-from search.study.storage import mask_password
 from search.study.study import FINISHED, opened_study
 from search.training.hardware import machine
 from search.workers.pool import WorkerPool, make_pool
@@ -205,7 +205,7 @@ def main() -> None:
         )
     console = Console(width=max(100, Console().width))
     place = "this machine" if flags.cluster is None else f"--cluster {flags.cluster}"
-    kept = "a journal" if flags.storage is None else mask_password(flags.storage)
+    kept = "a journal" if flags.storage is None else masked_url(flags.storage)
     console.print(
         f"workers on {place}, trials in {kept}; cnn space, --sampler {flags.sampler}, Hyperband's "
         f"pruner; epochs of {flags.epoch_seconds:g} s that sleep, {flags.seconds:g} s for each "

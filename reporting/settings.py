@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.command_line import check_flags, flag, worker_count
+from search.command_line import STORAGE_VARIABLE, check_flags, flag, worker_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,13 @@ class ReportSettings:
         "--results-dir", Path("results"), "folder of the studies", metavar="DIR"
     )
     storage: str | None = flag(
-        "--storage", None, "database of the study, as for run_search.py", metavar="URL"
+        "--storage",
+        None,
+        "database of the study, as for run_search.py",
+        shown_default=f"${STORAGE_VARIABLE}, or the journal file in the study's folder",
+        metavar="URL",
+        url=True,
+        variable=STORAGE_VARIABLE,
     )
     space: str | None = flag(
         "--space",

@@ -11,8 +11,9 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from reporting.errors import ReportError
+from search.secrets import masked_url
 from search.study.facts import check_study
-from search.study.storage import mask_password, open_storage, reading
+from search.study.storage import open_storage, reading
 from search.study.study import SURPLUS
 from spaces.errors import did_you_mean
 
@@ -100,7 +101,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
             f"there is no study {name!r} in {results_dir} ({journal} is missing)."
             f"{_known(results_dir, name)} Give --study and --results-dir as for run_search.py."
         )
-    where = str(journal) if url is None else mask_password(url)
+    where = str(journal) if url is None else masked_url(url)
     with reading(where):
         storage = open_storage(journal, url)
         names = optuna.get_all_study_names(storage)

@@ -5,15 +5,18 @@ Imports nothing heavy, so that `--help` and a wrong flag answer at once.
 
 import argparse
 import math
+import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar, get_args, get_type_hints
 
 from search.errors import SettingsError, StopReason
+from search.secrets import hide_secrets, masked_url
 from spaces.errors import did_you_mean
 
 _REASONS: Final[dict[int, StopReason]] = {
@@ -23,6 +26,8 @@ _REASONS: Final[dict[int, StopReason]] = {
 }
 STOP_SIGNALS: Final = tuple(_REASONS)
 EXIT_CODES: Final = {reason: 128 + number for number, reason in _REASONS.items()}  # as shells do
+# Read without `--storage`: unlike a flag, it is not in the list of processes.
+STORAGE_VARIABLE: Final = "SEARCH_STORAGE"
 # The commands of an installed package, by the script of the checkout that each one runs.
 COMMANDS: Final = {
     "run_search.py": "keras-search",
@@ -45,6 +50,8 @@ class Flag:
     at_least: float | None
     read: Callable[[str], Any] | None
     shown_default: str | None
+    url: bool
+    variable: str | None
 
 
 def flag(
@@ -59,6 +66,8 @@ def flag(
     at_least: float | None = None,
     read: Callable[[str], Any] | None = None,
     shown_default: str | None = None,
+    url: bool = False,
+    variable: str | None = None,
 ) -> Any:
     """Declare a dataclass field together with its command-line flag.
 
@@ -75,6 +84,8 @@ def flag(
         at_least: Values must not be smaller.
         read: Converts the text of the flag; by default the field's type does.
         shown_default: Default in words, where the default is None.
+        url: Whether the value may be a URL; other flags refuse one.
+        variable: Environment variable that is read without the flag.
     """
     declared = Flag(
         name=name,
@@ -86,6 +97,8 @@ def flag(
         at_least=at_least,
         read=read,
         shown_default=shown_default,
+        url=url,
+        variable=variable,
     )
     return field(default=default, metadata={"flag": declared})
 
@@ -112,11 +125,22 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
         group.add_argument(
             declared.name,
             dest=part.name,
-            default=part.default,
-            type=read,
+            default=os.environ.get(declared.variable or "") or part.default,
+            type=_reader(declared, read),
             metavar=declared.metavar,
             help=help_text(part, declared).replace("%", "%%"),
         )
+
+
+def _reader(declared: Flag, read: Callable[[str], Any]) -> Callable[[str], Any]:
+    def checked(text: str) -> Any:
+        # A URL with a password would go on as a name of files and studies.
+        if "://" in text and not declared.url:
+            raise argparse.ArgumentTypeError(f"{masked_url(text)!r} is a URL; it takes none")
+        return read(text)
+
+    checked.__name__ = read.__name__  # argparse calls the type by it
+    return checked
 
 
 def help_text(part: Field[Any], declared: Flag) -> str:
@@ -167,11 +191,26 @@ def check_flags(settings: Any) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one line, as all other errors are reported."""
+    """A parser that reports an error in one line, without secrets, as other errors are reported."""
 
-    def error(self, message: str) -> NoReturn:
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Return the parsed arguments, or report what is unknown.
+
+        No value is repeated: it may be part of a password that was not quoted.
+        """
+        parsed, unknown = self.parse_known_args(args, namespace)
+        for flag in (word.partition("=")[0] for word in unknown):
+            if re.fullmatch("--[a-z][a-z-]*", flag):
+                known = re.findall(r"--[a-z-]+", self.format_usage())
+                self.error(f"{flag} is unknown", did_you_mean(flag, known))
+        if unknown:
+            self.error("a value has no flag; write --flag VALUE, in quotes if it has spaces")
+        return parsed
+
+    def error(self, message: str, hint: str = "") -> NoReturn:
         """Print the line and exit with code 2."""
-        self.exit(2, f"{self.prog.removesuffix('.py')}: {message}; see --help.\n")
+        program = self.prog.removesuffix(".py")
+        self.exit(2, f"{program}: {hide_secrets(message)}; see --help.{hint}\n")
 
 
 def called(script: str) -> str:

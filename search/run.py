@@ -22,13 +22,14 @@ from search.engines.engine import make_engine
 from search.engines.exploring import explore
 from search.engines.tuners import TUNERS
 from search.errors import StopReason, StorageError
+from search.secrets import masked_url
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import dashboard_command, serve_dashboard
 from search.study.database import Outages
 from search.study.facts import split_fact
 from search.study.provenance import command_line, commit
-from search.study.storage import mask_password, storage_errors
+from search.study.storage import storage_errors
 from search.study.study import best_trial, count_states, opened_study
 from search.training.hardware import Precision, best_precision, machine, versions
 from search.workers.pool import WorkerPool, make_pool
@@ -112,7 +113,7 @@ def _search(
     directory = _make_directory(settings.study_dir)
     journal = directory / "study.journal"
     artifacts = Artifacts(directory / "artifacts")
-    where = str(journal) if settings.storage is None else mask_password(settings.storage)
+    where = str(journal) if settings.storage is None else masked_url(settings.storage)
     wanted_first = _wanted_first(settings, first)
     outages = Outages(display.note)
     with (

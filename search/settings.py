@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from search.command_line import check_flags, flag, worker_count
+from search.command_line import STORAGE_VARIABLE, check_flags, flag, worker_count
 from search.data.split import SplitSizes
 from search.engines.pruners import PRUNERS
 from search.engines.samplers import SAMPLERS, Sampler
@@ -161,6 +161,7 @@ class SearchSettings:
         "train on a Ray cluster: auto (this machine's), HOST:PORT, ray://HOST:PORT, or local "
         "(started for this search)",
         metavar="ADDRESS",
+        url=True,
     )
     cpus_per_trial: float | None = flag(
         "--cpus-per-trial",
@@ -193,9 +194,12 @@ class SearchSettings:
     storage: str | None = flag(
         "--storage",
         None,
-        "database for the trials: sqlite:///..., postgresql://... or mysql+pymysql://...",
-        shown_default="a journal file in the study's folder",
+        "database for the trials: sqlite:///..., postgresql://... or mysql+pymysql://...; "
+        f"put one with a password into ${STORAGE_VARIABLE}, which the list of processes hides",
+        shown_default=f"${STORAGE_VARIABLE}, or a journal file in the study's folder",
         metavar="URL",
+        url=True,
+        variable=STORAGE_VARIABLE,
     )
 
     dashboard: bool = flag(

@@ -192,4 +192,7 @@ def test_an_unknown_flag_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as ended:
         predict.main(["--modle", "x"])
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "predict: unrecognized arguments: --modle; see --help.\n"
+    assert (
+        capsys.readouterr().err
+        == "predict: --modle is unknown; see --help. Did you mean '--model'?\n"
+    )

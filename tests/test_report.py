@@ -362,7 +362,7 @@ BAD = {
         ("--workers", "many"),
         "report: argument --workers: 'many' is neither auto nor a whole number",
     ),
-    "flag": (("--seed", "1"), "report: unrecognized arguments: --seed 1; see --help."),
+    "flag": (("--seed", "1"), "report: --seed is unknown; see --help. Did you mean '--seeds'?"),
 }
 
 

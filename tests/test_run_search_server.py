@@ -11,7 +11,8 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from search.study.storage import mask_password, open_storage
+from search.secrets import masked_url
+from search.study.storage import open_storage
 from tests.command_line import FINISHED, QUICK, run, start, wait_until
 from tests.postgres import PASSWORD, Postgres
 
@@ -76,9 +77,9 @@ def test_a_signal_ends_the_wait_for_a_server_and_the_same_command_goes_on(
     assert "trials that were cut off will be run again" in ended.stderr
     assert [trial.state in FINISHED for trial in trials(url)] == [True] * 5
     shown = run(tmp_path, small_data, *flags).stdout.splitlines()
-    assert f"the trials are in {mask_password(url)}, all else in results/mlp" in shown
+    assert f"the trials are in {masked_url(url)}, all else in results/mlp" in shown
     assert "in these commands, *** stands for the password:" in shown
-    assert f"--storage '{mask_password(url)}'" in shown[-1]
+    assert f"SEARCH_STORAGE='{masked_url(url)}' " in shown[-1]
 
 
 def test_a_second_coordinator_is_refused_in_one_line(

@@ -12,7 +12,8 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from search.errors import SettingsError
-from search.study.storage import mask_password, open_storage
+from search.secrets import masked_url
+from search.study.storage import open_storage
 
 DEFAULT_PORT = 8080
 HOST = "127.0.0.1"
@@ -33,7 +34,7 @@ def dashboard_command(journal: Path, url: str | None, artifacts: Path) -> str:
     """The command that serves the study's dashboard in a process of its own."""
     beside = Path(sys.executable).with_name("optuna-dashboard")
     program = str(beside) if beside.exists() else shutil.which("optuna-dashboard")
-    storage = _short(journal) if url is None else mask_password(url)
+    storage = _short(journal) if url is None else masked_url(url)
     parts = [
         _short(Path(program)) if program else "optuna-dashboard",
         storage,

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.command_line import called
-from search.study.storage import mask_password
+from search.command_line import STORAGE_VARIABLE, called
+from search.secrets import masked_url
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +33,10 @@ def commit() -> str:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """The command that gives these arguments, without passwords; quoted for a shell.
+    """Return the command that gives these arguments, without secrets; quoted for a shell.
+
+    A storage whose URL holds a secret, or that came from the environment, is set in the
+    environment of the command: the list of processes shows every argument.
 
     Args:
         arguments: `sys.argv`: the script, then its arguments. In a process that an installed
@@ -45,16 +48,24 @@ def command_line(arguments: Sequence[str]) -> str:
         shown = [_shown(sys.executable), script]
     else:
         shown = [_shown(os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), program))]
-    for argument in rest:
-        flag, equals, value = argument.partition("=")
-        if "://" in argument:
-            argument = (
-                f"{flag}={mask_password(value)}"
-                if equals and flag.startswith("--")
-                else (mask_password(argument))
-            )
-        shown.append(argument)
-    return shlex.join(shown)
+    storage = os.environ.get(STORAGE_VARIABLE)
+    words = iter(rest)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag == "--storage":
+            url = value if equals else next(words, "")
+            if masked_url(url) == url:
+                shown += [word] if equals else [word, url]
+                storage = None
+            else:
+                storage = url
+        elif "://" in word:
+            in_flag = equals and flag.startswith("--")
+            shown.append(f"{flag}={masked_url(value)}" if in_flag else masked_url(word))
+        else:
+            shown.append(word)
+    before = f"{STORAGE_VARIABLE}={shlex.quote(masked_url(storage))} " if storage else ""
+    return before + shlex.join(shown)
 
 
 def _shown(program: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from search.errors import SearchError, StorageError
+from search.secrets import masked_url
 from search.study.database import connect_options, one_at_a_time
 from spaces.errors import one_line
 
@@ -25,19 +25,6 @@ _BLOCK = 1 << 16
 def is_server(url: str | None) -> bool:
     """Whether the URL names a database on a server."""
     return url is not None and not url.startswith("sqlite")
-
-
-def mask_password(url: str) -> str:
-    """The URL as it may be shown and stored: its password is replaced by `***`."""
-    # To SQLAlchemy a password ends at its first @, and what follows is shown as the host.
-    url = re.sub(r"(://[^:/@?]*):.*@", r"\1:***@", url)
-    try:
-        parts = make_url(url)
-    except (ArgumentError, ValueError):
-        return "the given URL"
-    secret = {name: "***" for name in parts.query if "pass" in name.lower()}
-    masked = parts.update_query_dict(secret).render_as_string(hide_password=True)
-    return masked.replace("%2A%2A%2A", "***")
 
 
 def open_storage(journal: Path, url: str | None) -> BaseStorage:
@@ -56,11 +43,12 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
         lock = JournalFileSymlinkLock(str(journal), grace_period=10)
         with reading(str(journal)):
             return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
-    shown = mask_password(url)
-    if is_server(url) and url.partition("?")[0].count("@") > 1:
+    shown = masked_url(url)
+    address, _, options = url.partition("?")
+    if is_server(url) and (address.count("@") > 1 or "@" in options):
         raise StorageError(
-            f"--storage {shown} has more than one @; write one that belongs to the user's name or "
-            "to the password as %40."
+            f"--storage {shown} has an @ too many: the only one stands before the host. Write an @ "
+            "of the user's name, the password or an option as %40."
         )
     try:
         _check_url(url)
@@ -78,6 +66,11 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
             f"--storage {shown} needs a driver that is not installed ({error}); "
             "pip install -r requirements-distributed.txt has those of postgresql:// and "
             "mysql+pymysql://."
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise StorageError(
+            f"--storage {shown} has an option that its driver does not know, or whose value it "
+            "refuses; see the driver's documentation for those after the ?."
         ) from error
     except (SQLAlchemyError, OSError, OptunaError, RuntimeError) as error:
         reason = one_line(error).replace(url, shown)

@@ -38,9 +38,56 @@ def test_a_wrong_flag_is_one_line_with_the_name_of_the_program(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        Parser(prog="some.py").parse_args(["--wrong"])
+        Parser(prog="some.py").parse_args(["--wrong", "3"])
     said = capsys.readouterr().err
-    assert said == "some: unrecognized arguments: --wrong; see --help.\n"
+    assert said == "some: --wrong is unknown; see --help.\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageSettings:
+    storage: str | None = flag(
+        "--storage", None, "database", metavar="URL", url=True, variable="SOME_STORAGE"
+    )
+    number: int = flag("--number", 1, "number", metavar="N")
+    folder: Path | None = flag("--folder", None, "folder", metavar="DIR")
+    quiet: bool = flag("--quiet", False, "quiet")
+
+
+def parse(*arguments: str) -> StorageSettings:
+    parser = Parser(prog="some.py", allow_abbrev=False)
+    add_flags(parser, StorageSettings)
+    return read_flags(StorageSettings, parser.parse_args(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--storag", "URL"], "--storag is unknown; see --help. Did you mean '--storage'?"),
+        (["--storag=URL"], "--storag is unknown; see --help. Did you mean '--storage'?"),
+        (["--quiet", "URL"], "a value has no flag; write --flag VALUE, in quotes if it has"),
+        (["--storage", "postgresql://me:a", "secret@host/db"], "a value has no flag; write"),
+        (["--number", "URL"], "argument --number: 'postgresql://me:***@host/db?***' is a URL; it"),
+        (["--folder", "URL"], "argument --folder: 'postgresql://me:***@host/db?***' is a URL; it"),
+        (["--quiet=URL"], "argument --quiet: ignored explicit argument 'postgresql://me:***@host"),
+    ],
+)
+def test_a_wrong_flag_shows_no_password(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "postgresql://me:my secret@host/db?key=secret"
+    with pytest.raises(SystemExit, match="2"):
+        parse(*(part.replace("URL", url) for part in arguments))
+    said = capsys.readouterr().err
+    assert said.startswith(f"some: {line}")
+    assert "secret" not in said
+
+
+def test_a_flag_may_be_given_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_STORAGE", "")
+    assert parse().storage is None
+    monkeypatch.setenv("SOME_STORAGE", "postgresql://me:secret@host/db")
+    assert parse().storage == "postgresql://me:secret@host/db"
+    assert parse("--storage", "sqlite:///a.db").storage == "sqlite:///a.db"
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,20 @@ from search.study.provenance import command_line, commit
         (["run_search.py", "--trials", "3"], "python run_search.py --trials 3"),
         (["run_search.py", "--study", "two words"], "python run_search.py --study 'two words'"),
         (
-            ["run_search.py", "--storage", "postgresql://me:secret@host/db"],
-            "python run_search.py --storage 'postgresql://me:***@host/db'",
+            ["run_search.py", "--storage", "postgresql://me:secret@host/db", "--quiet"],
+            "SEARCH_STORAGE='postgresql://me:***@host/db' python run_search.py --quiet",
         ),
         (
             ["run_search.py", "--storage=mysql://me:secret@host/db"],
-            "python run_search.py '--storage=mysql://me:***@host/db'",
+            "SEARCH_STORAGE='mysql://me:***@host/db' python run_search.py",
+        ),
+        (
+            ["run_search.py", "--storage", "postgresql://me@host/db"],
+            "python run_search.py --storage postgresql://me@host/db",
+        ),
+        (
+            ["run_search.py", "--cluster", "ray://head:10001"],
+            "python run_search.py --cluster ray://head:10001",
         ),
         (
             ["run_search.py", "--storage", "sqlite:///study.db"],
@@ -36,6 +44,17 @@ def test_the_command_is_quoted_and_hides_passwords(
 ) -> None:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert command_line(arguments) == line
+
+
+def test_the_command_names_a_storage_that_the_environment_gave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    monkeypatch.setenv("SEARCH_STORAGE", "postgresql://me:secret@host/db")
+    line = command_line(["report.py", "--study", "a"])
+    assert line == "SEARCH_STORAGE='postgresql://me:***@host/db' python report.py --study a"
+    line = command_line(["report.py", "--storage", "sqlite:///other.db"])
+    assert line == "python report.py --storage sqlite:///other.db"
 
 
 @pytest.mark.parametrize("inside", [True, False])

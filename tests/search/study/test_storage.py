@@ -10,7 +10,6 @@ import pytest
 
 from search.errors import StorageError
 from search.study.storage import (
-    mask_password,
     open_storage,
     repair_journal,
     storage_errors,
@@ -83,8 +82,10 @@ def test_sound_and_missing_journals_are_left_alone(tmp_path: Path) -> None:
             "mysql+pymysql://me:secret@localhost/db",
             r"me:\*\*\*@.* needs a driver .*distributed.txt",
         ),
-        ("postgresql://me:secret@host:port/db", r"^--storage the given URL is no database URL"),
-        ("postgresql://me:a@secret:b@host:5432/db", r"me:\*\*\*@host:5432/db has more than one @"),
+        ("postgresql://me:secret@host:port/db", r"^--storage postgresql://me:\*\*\*@\*\*\* is no"),
+        ("postgresql://me:a@secret:b@host:5432/db", r"me:\*\*\*@host:5432/db has an @ too many"),
+        ("postgresql://me@host/db?token=a@secret", r"postgresql://\*\*\* has an @ too many"),
+        ("sqlite:///study.db?check_same_thread=maybe", r"=maybe has an option that its driver"),
         ("sqlite:////dev/null/study.db", r"cannot be opened: unable to open database file"),
     ],
 )
@@ -98,22 +99,6 @@ def test_a_storage_that_cannot_be_opened_is_one_line(
         open_storage(tmp_path / "study.journal", url)
     assert "secret" not in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
-        ("sqlite:///study.db", "sqlite:///study.db"),
-        ("postgresql:///db?user=me&password=secret", "postgresql:///db?password=***&user=me"),
-        ("mysql://host/db?passwd=secret", "mysql://host/db?passwd=***"),
-        ("postgresql://me:a@secret@host/db", "postgresql://me:***@host/db"),
-        ("postgresql://me:s/e@secret@host/db", "postgresql://me:***@host/db"),
-        ("no url: secret", "the given URL"),
-    ],
-)
-def test_passwords_are_never_shown(url: str, shown: str) -> None:
-    assert mask_password(url) == shown
 
 
 def test_a_study_that_optuna_cannot_read_is_one_line(tmp_path: Path) -> None:
