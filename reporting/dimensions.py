@@ -123,13 +123,13 @@ def short(value: Hashable) -> str:
     """Return a value as an axis can show it."""
     if isinstance(value, float):
         return f"{value:.3g}"
-    words = printable(str(value))
+    words = " ".join(printable(str(value)).split())
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
 
 
 def brief(name: str, longest: int) -> str:
     """Return a name as a figure can show it, cut in its middle: its ends tell it from others."""
-    name = printable(name)
+    name = " ".join(printable(name).split())
     if len(name) <= longest:
         return name
     head = (longest - 1) // 3

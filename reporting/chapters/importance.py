@@ -230,6 +230,7 @@ def _draw_importance(width: float, rows: pd.DataFrame) -> Figure:
     longest = _LONGEST_NARROW if is_narrow(width) else _LONGEST_NAME
     labels = [f"{brief(str(name), longest)} ({row.n:.0f})" for name, row in rows.iterrows()]
     axes.set_yticks(places, labels, fontsize=8)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     axes.set_xlim(left=0)
     axes.set_xlabel("share of the importance")
