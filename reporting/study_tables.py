@@ -11,11 +11,12 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from reporting.errors import ReportError
+from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
 from search.study.storage import open_storage, reading
 from search.study.study import SURPLUS
-from spaces.errors import did_you_mean
+from spaces.errors import did_you_mean, one_line
 
 _ATTRS: Final = (
     *("baseline", "epochs", "parameters", "seconds", "train_seconds", "val_seconds"),
@@ -90,11 +91,12 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
     Raises:
         ReportError: There is no such study, it has no complete trial, or another program made it.
         StudyError: It is damaged: a fact or a trial cannot be used.
-        StorageError: The storage cannot be opened or read.
+        StorageError: The storage cannot be opened or read, or its folder holds a link.
     """
     if name is None:
         name = _latest(results_dir, url)
     directory = results_dir / name
+    refuse_links(directory)
     journal = (directory / "study.journal").resolve()
     if url is None and not journal.is_file():
         raise ReportError(
@@ -106,7 +108,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
         storage = open_storage(journal, url)
         names = optuna.get_all_study_names(storage)
         if name not in names:
-            found = f"its studies are {', '.join(names)}" if names else "it holds none"
+            found = f"its studies are {one_line(', '.join(names))}" if names else "it holds none"
             raise ReportError(
                 f"{where} has no study {name!r}; {found}. Run run_search.py first, or give --study."
             )
@@ -188,7 +190,7 @@ def _known(results_dir: Path, name: str) -> str:
     names = sorted(journal.parent.name for journal in results_dir.glob("*/study.journal"))
     if not names:
         return " It holds no study."
-    return did_you_mean(name, names) or f" Studies there: {', '.join(names)}."
+    return did_you_mean(name, names) or f" Studies there: {one_line(', '.join(names))}."
 
 
 def seconds_taken(record: Record) -> pd.Series:

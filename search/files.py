@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and lock them against other processes."""
+"""Write files whole or not at all, lock them, and stay inside a folder."""
 
 import os
 import tempfile
@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from search.errors import StorageError
 
 
 def write_atomically(file: Path, content: bytes) -> None:
@@ -51,6 +53,38 @@ def locked(file: Path, refusal: Exception) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a folder whose entries, at any depth, lead out of it or are no files.
+
+    What is written or read inside of such a folder could land anywhere. The folder itself may be
+    reached through a link.
+
+    Args:
+        folder: The folder of a study, which somebody else may have made.
+
+    Raises:
+        StorageError: It contains a symbolic link, a pipe, a socket or a device.
+        OSError: It cannot be read.
+    """
+    folders = [str(folder)]
+    while folders:
+        with suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:  # a search runs
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False) and not _is_lock(entry.name):
+                    raise StorageError(
+                        f"{entry.path} is a symbolic link, a pipe or a device; these are not used "
+                        "inside the folder of a study. Put the file or folder itself there, or "
+                        "remove it."
+                    )
+
+
+def _is_lock(name: str) -> bool:
+    # Optuna locks a journal by a link beside it, which it neither reads nor writes.
+    return name.startswith("study.journal.lock")
 
 
 def _umask() -> int:

@@ -1,6 +1,7 @@
 """One run of a search, from settings to outcome."""
 
 import logging
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +23,7 @@ from search.engines.engine import make_engine
 from search.engines.exploring import explore
 from search.engines.tuners import TUNERS
 from search.errors import StopReason, StorageError
+from search.files import refuse_links
 from search.secrets import masked_url
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints, study_note
@@ -214,9 +216,9 @@ def _precision(settings: SearchSettings, cluster: Cluster | None) -> Precision:
 def _make_directory(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".writable"
-        probe.write_bytes(b"\n")
-        probe.unlink(missing_ok=True)
+        refuse_links(directory)
+        with tempfile.TemporaryFile(dir=directory) as probe:
+            probe.write(b"\n")
     except OSError as error:
         raise StorageError(
             f"{directory} cannot be written ({error.strerror}); use --results-dir to name a folder "

@@ -353,6 +353,34 @@ def test_the_code_of_somebody_elses_study_is_not_run(
     assert (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("name", ["retrainings", "report.lock", "logs", "study.journal"])
+def test_links_in_a_studys_folder_are_not_followed_out_of_it(
+    small_data_with_test: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    folder, outside = tmp_path / "results" / "cnn", tmp_path / "outside"
+    made_study(tmp_path / "results", 5, data=fingerprint(small_data_with_test))
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    (folder / "study.journal").replace(outside / "study.journal")
+    if name != "study.journal":
+        (outside / "study.journal").replace(folder / "study.journal")
+    target = {"study.journal": "study.journal", "report.lock": "file"}.get(name, "")
+    (folder / name).symlink_to(outside / target)
+    before = sorted(outside.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(small_data_with_test))
+    assert main(["--study", "cnn", "--workers", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"report: results/cnn/{name} is a symbolic link")
+    assert said.count("\n") == 1
+    assert sorted(outside.rglob("*")) == before
+    assert (outside / "file").read_text() == "mine"
+
+
 BAD = {
     "no study": (("--results-dir", "none"), "report: there is no study in none yet."),
     "unknown study": (("--study", "gone"), "report: there is no study 'gone' in results"),

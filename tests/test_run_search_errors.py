@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from run_search import main
 from tests.command_line import (
     QUICK,
     command,
@@ -149,3 +150,22 @@ def test_an_unreadable_journal_is_one_line(tmp_path: Path, small_data: Path, con
     assert "study.journal cannot be read as a study (JSONDecodeError" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert (folder / "study.journal").read_text().startswith(content)
+
+
+@pytest.mark.parametrize("name", ["logs", "search.lock", "artifacts", ".writable"])
+def test_links_in_a_studys_folder_are_not_followed_out_of_it(
+    tmp_path: Path,
+    small_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    folder, outside = tmp_path / "results" / "mlp", tmp_path / "outside"
+    folder.mkdir(parents=True)
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    (folder / name).symlink_to(outside / "file" if "." in name else outside)
+    monkeypatch.chdir(tmp_path)
+    assert main([*QUICK, "--data-dir", str(small_data)]) == 2
+    assert f"{folder / name} is a symbolic link, a pipe or a device" in capsys.readouterr().err
+    assert [file.read_text() for file in outside.iterdir()] == ["mine"]

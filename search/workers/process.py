@@ -281,7 +281,7 @@ def serve(
 def redirect_output(log: Path) -> None:
     """Append everything that this process prints to a file."""
     # At the level of file descriptors, since TensorFlow's C++ part prints past sys.stderr.
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     sys.stdout.flush()
     os.dup2(file, 1)
     os.dup2(file, 2)

@@ -2,11 +2,13 @@
 
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from search.files import locked, write_atomically
+from search.errors import StorageError
+from search.files import locked, refuse_links, write_atomically
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -68,3 +70,40 @@ def _hold(file: Path, connection: object) -> None:
     with locked(file, ValueError("in use")):
         connection.send("held")  # type: ignore[attr-defined]
         connection.recv()  # type: ignore[attr-defined]
+
+
+def study_folder(folder: Path) -> None:
+    for name in ("logs/worker-0.log", "retrainings/key/record.json", "study.journal"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+
+
+@pytest.mark.parametrize("name", ["retrainings", "logs/worker-0.log", "report", ".writable", "a/b"])
+@pytest.mark.parametrize("target", ["outside", "missing", "study/study.journal"])
+def test_a_link_inside_a_folder_is_refused(tmp_path: Path, name: str, target: str) -> None:
+    folder = tmp_path / "study"
+    study_folder(folder)
+    refuse_links(folder)
+    (tmp_path / "outside").mkdir()
+    link = folder / name
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.unlink(missing_ok=True)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / target)
+    with pytest.raises(StorageError, match=f"{link} is a symbolic link, a pipe or a device; these"):
+        refuse_links(folder)
+
+
+def test_a_pipe_which_would_be_waited_for_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "record.json")
+    with pytest.raises(StorageError, match=r"record\.json is a symbolic link, a pipe or a device"):
+        refuse_links(tmp_path)
+
+
+def test_the_folder_itself_may_be_a_link_and_so_may_the_lock_of_a_journal(tmp_path: Path) -> None:
+    study_folder(tmp_path / "elsewhere")
+    (tmp_path / "study").symlink_to("elsewhere")
+    (tmp_path / "elsewhere" / "study.journal.lock").symlink_to("study.journal")
+    refuse_links(tmp_path / "study")
+    refuse_links(tmp_path / "missing")
