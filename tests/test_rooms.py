@@ -8,7 +8,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # What every room of `search` may use: plain helpers that import no room themselves.
-BASE = ("spaces", "search.errors", "search.escape", "search.files", "search.command_line")
+BASE = (
+    "spaces",
+    *("search.errors", "search.escape", "search.files", "search.secrets", "search.command_line"),
+)
 ORDER = ("search.data", "search.training", "search.workers", "search.study", "search.engines")
 ALLOWED = {
     "spaces": ("spaces",),
