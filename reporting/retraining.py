@@ -22,6 +22,7 @@ from reporting.folder import writing
 from search.data.split import SplitSizes
 from search.display import duration
 from search.errors import StopReason
+from search.study.facts import is_number, is_whole
 from search.study.provenance import commit
 from search.training.hardware import Precision, machine, versions
 from search.workers.messages import (
@@ -123,6 +124,9 @@ class Retrained:
         cpu_seconds: Processor time of the whole training, user and system.
         val_accuracy: After the last epoch; None if it was trained on all images.
         origin: Commit, machine and versions that it was made with.
+
+    Raises:
+        ValueError: A value is of another kind: the record is damaged.
     """
 
     folder: Path
@@ -134,6 +138,22 @@ class Retrained:
     val_accuracy: float | None
     origin: dict[str, str]
 
+    def __post_init__(self) -> None:
+        costs = (self.train_seconds, self.cpu_seconds)
+        sound = (
+            is_whole(self.seed)
+            and is_whole(self.parameters)
+            and all(is_number(value) and value >= 0 for value in costs)
+            and (self.val_accuracy is None or is_number(self.val_accuracy))
+            and isinstance(self.history, list)
+            and len(self.history) > 0
+            and all(map(_is_entry, self.history))
+            and isinstance(self.origin, dict)
+            and all(isinstance(value, str) for value in self.origin.values())
+        )
+        if not sound:
+            raise ValueError(f"{self.folder} has another record than a retraining writes")
+
     @classmethod
     def load(cls, folder: Path) -> Self | None:
         """Load what a folder contains; None if it is missing or damaged."""
@@ -142,7 +162,7 @@ class Retrained:
             if not zipfile.is_zipfile(folder / MODEL_FILE):
                 return None
             return cls(folder=folder, **record)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
 
     def save(self, model: bytes) -> None:
@@ -359,12 +379,25 @@ def make_progress(*, quiet: bool) -> Progress:
 
 
 def _newly_kept(directory: Path, due: Due, results: Results) -> dict[str, Retrained]:
-    found = {
-        one.key: Retrained.load(directory / one.key)
-        for one in due(results)
-        if one.key not in results
-    }
-    return {key: kept for key, kept in found.items() if kept is not None}
+    found = {}
+    for one in due(results):
+        if one.key not in results:
+            kept = Retrained.load(directory / one.key)
+            validated = one.images is Images.TRAINING
+            if (
+                kept is not None
+                and kept.seed == one.seed
+                and validated == (kept.val_accuracy is not None)
+            ):
+                found[one.key] = kept
+    return found
+
+
+def _is_entry(entry: object) -> bool:
+    """Return whether an entry of a history maps names to numbers; one that is NaN is allowed."""
+    return isinstance(entry, dict) and all(
+        isinstance(value, float) or is_whole(value) for value in entry.values()
+    )
 
 
 def _flush(path: Path) -> None:

@@ -57,7 +57,7 @@ def split_sizes(stored: Any) -> SplitSizes:
     elif isinstance(stored, str) and (match := re.search(sentence, stored)):
         numbers = [part.replace(",", "") for part in match.groups()]
         val, train = (int(part) if part.isdecimal() else None for part in numbers)
-    if not _is_whole(val, 1) or not (train is None or _is_whole(train, 1)):
+    if not is_whole(val, 1) or not (train is None or is_whole(train, 1)):
         raise StudyError(
             f"the study's split is {_shown(stored)}; this version cannot read it. Restore the "
             "study from a backup, or name another with --study."
@@ -111,16 +111,18 @@ class _Rule:
             raise _BrokenRuleError(f"{what} is {_shown(value)}; it must be {self.words}")
 
 
-def _is_whole(value: Any, lowest: int = 0) -> bool:
+def is_whole(value: Any, lowest: int = 0) -> bool:
+    """Return whether a value is a whole number, from `lowest` to the largest of 64 bits."""
     return type(value) is int and lowest <= value < _LARGEST
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite number of ordinary size."""
     return type(value) in (int, float) and abs(value) < _LARGEST  # neither infinite nor NaN
 
 
 def _is_scalar(value: Any) -> bool:
-    return value is None or isinstance(value, str | bool) or _is_number(value)
+    return value is None or isinstance(value, str | bool) or is_number(value)
 
 
 def _is_table(value: Any) -> bool:
@@ -137,8 +139,8 @@ def _is_promotion(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return False
     parent, budget = value.get("promoted_from"), ("initial_epoch", "epochs")
-    whole = all(_is_whole(value[name]) for name in budget if name in value)
-    return whole and (parent is None or (_is_whole(parent) and "initial_epoch" in value))
+    whole = all(is_whole(value[name]) for name in budget if name in value)
+    return whole and (parent is None or (is_whole(parent) and "initial_epoch" in value))
 
 
 def _is_flat(value: Any, levels: int = _MOST_LEVELS) -> bool:
@@ -150,9 +152,9 @@ def _is_flat(value: Any, levels: int = _MOST_LEVELS) -> bool:
 
 
 _TEXT: Final = _Rule("text", lambda value: isinstance(value, str))
-_COUNT: Final = _Rule("a whole number, 0 or more", _is_whole)
-_NUMBER: Final = _Rule("a finite number", _is_number)
-_AMOUNT: Final = _Rule("a number, 0 or more", lambda value: _is_number(value) and value >= 0)
+_COUNT: Final = _Rule("a whole number, 0 or more", is_whole)
+_NUMBER: Final = _Rule("a finite number", is_number)
+_AMOUNT: Final = _Rule("a number, 0 or more", lambda value: is_number(value) and value >= 0)
 _TABLE: Final = _Rule("names with numbers or text", _is_table)
 _VALUE: Final = _Rule("a number, text, true, false or null", _is_scalar)
 _TIME: Final = _Rule("a date and time without time zone, from 1970 to 2261", _is_time)
@@ -164,7 +166,7 @@ _FACTS: Final[dict[str, _Rule]] = {
         lambda value: isinstance(value, str) and re.fullmatch(r"[\w.]+(:\w+)?", value) is not None,
     ),
     "data": _TEXT,
-    "epochs": _Rule("a whole number from 1 to 1000000", lambda v: _is_whole(v, 1) and v <= 10**6),
+    "epochs": _Rule("a whole number from 1 to 1000000", lambda v: is_whole(v, 1) and v <= 10**6),
     "precision": _Rule("float32 or bfloat16", lambda value: value in ("float32", "bfloat16")),
     "engine": _TEXT,
     "seed": _Rule("a whole number, 0 or more", lambda v: type(v) is int and v >= 0),

@@ -1,6 +1,7 @@
 """Retrainings: each runs once and is kept for good, whatever dies."""
 
 import errno
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -155,6 +156,33 @@ def test_a_damaged_folder_counts_as_missing(tmp_path: Path) -> None:
         assert Retrained.load(folder) is not None
     (folder / "model.keras").write_text("torn later")
     assert Retrained.load(folder) is None
+
+
+WRONG: dict[str, Any] = {
+    "seed": 7,
+    "parameters": "many",
+    "history": [{"accuracy": "good"}],
+    "train_seconds": -1.0,
+    "cpu_seconds": float("nan"),
+    "val_accuracy": None,
+    "origin": ["x"],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_record_that_does_not_belong_to_the_retraining_counts_as_missing(
+    tmp_path: Path, name: str
+) -> None:
+    one = retraining("a")
+    retrain(tmp_path, [one])
+    file = tmp_path / "retrainings" / one.key / "record.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {name: WRONG[name]}))
+    assert load_kept(tmp_path / "retrainings", lambda results: [one]) == {}
+    file.write_text("[" * 100_000)
+    assert load_kept(tmp_path / "retrainings", lambda results: [one]) == {}
+    file.write_text(json.dumps(record))
+    assert list(load_kept(tmp_path / "retrainings", lambda results: [one])) == [one.key]
 
 
 def test_a_folder_that_a_killed_report_left_half_written_is_removed(tmp_path: Path) -> None:
