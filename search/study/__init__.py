@@ -1,1 +1,1 @@
-"""The study on disk or in a database: the single record of a search."""
+"""The record of a search: its study in a journal or a database, and what is kept beside it."""

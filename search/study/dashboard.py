@@ -1,4 +1,4 @@
-"""The live view: optuna-dashboard, served by the search itself or by its own command."""
+"""optuna-dashboard: served by the search itself, or by its own command."""
 
 import os
 import shlex
@@ -27,11 +27,11 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _QuietHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: requests would break into the progress display."""
+        """Log nothing: requests would interrupt the progress display."""
 
 
 def dashboard_command(journal: Path, url: str | None, artifacts: Path) -> str:
-    """The command that serves the study's dashboard in a process of its own."""
+    """Return the command that serves the dashboard of a study in another process."""
     beside = Path(sys.executable).with_name("optuna-dashboard")
     program = str(beside) if beside.exists() else shutil.which("optuna-dashboard")
     storage = _short(journal) if url is None else masked_url(url)
@@ -47,25 +47,25 @@ def dashboard_command(journal: Path, url: str | None, artifacts: Path) -> str:
 def serve_dashboard(
     journal: Path, url: str | None, artifacts: Path, *, port: int | None, writable: bool
 ) -> str:
-    """Serve the dashboard from a thread of this process, until it ends.
+    """Serve the dashboard from a thread of this process until it ends.
 
     Args:
         journal: Absolute path of the journal file.
-        url: Database in its place, or None.
+        url: Database; None for the journal.
         artifacts: Folder of the artifacts.
-        port: The port to use; None: 8080, or any free one if that is taken.
-        writable: Whether it may change and delete studies; it asks nobody for a password.
+        port: None for 8080, or any free one if that is taken.
+        writable: Allow changes and deletions; the dashboard has no authentication.
 
     Returns:
-        Its address.
+        Address of the dashboard.
 
     Raises:
-        SettingsError: The port asked for cannot be used.
+        SettingsError: The given port cannot be used.
     """
     from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import wsgi
 
-    # A storage of its own: its locks must not make the search wait.
+    # Another storage object: its locks must not delay the search.
     application: Any = wsgi(
         open_storage(journal, url), artifact_store=FileSystemArtifactStore(str(artifacts))
     )
@@ -86,8 +86,8 @@ def _bind(application: Any, port: int | None) -> WSGIServer:
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
     raise SettingsError(
-        f"--dashboard-port {port} cannot be used ({reason}); choose another, or leave the flag "
-        "out for any free one."
+        f"--dashboard-port {port} cannot be used ({reason}); choose another port, or leave the "
+        "flag out for any free one."
     )
 
 

@@ -143,7 +143,7 @@ class Outages:
         assert error is not None
         raise StorageError(
             f"the database did not answer for {self._patience_seconds / 60:g} min "
-            f"({one_line(error)}). Nothing that it holds is lost; restore the connection, then run "
+            f"({one_line(error)}). Stored trials are not lost; restore the connection, then run "
             "the same command again."
         ) from error
 

@@ -1,4 +1,4 @@
-"""Where studies live: a journal file of their own, or a database named by a URL."""
+"""Storages of studies: a journal file, or a database named by a URL."""
 
 import json
 import os
@@ -28,18 +28,18 @@ def is_server(url: str | None) -> bool:
 
 
 def open_storage(journal: Path, url: str | None) -> BaseStorage:
-    """Open the storage of a study; the journal file is made if it is not there.
+    """Open the storage of a study, created if it does not exist.
 
     Args:
-        journal: Absolute path of the journal file, used when there is no URL.
-        url: `sqlite:///...`, `postgresql://...` or `mysql+pymysql://...`; None: the journal.
+        journal: Absolute path of the journal file.
+        url: `sqlite:///...`, `postgresql://...` or `mysql+pymysql://...`; None for the journal.
 
     Raises:
-        StorageError: The URL is malformed, its driver is not installed, nobody answers there,
-            or the journal holds something else.
+        StorageError: The URL is malformed, its driver is not installed, the server does not
+            answer, or the file is no journal.
     """
     if url is None:
-        # A relative path would leave a dangling lock when its holder is killed.
+        # With a relative path, a killed holder leaves a dangling lock.
         lock = JournalFileSymlinkLock(str(journal), grace_period=10)
         with reading(str(journal)):
             return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
@@ -63,9 +63,8 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
         ) from error
     except ImportError as error:
         raise StorageError(
-            f"--storage {shown} needs a driver that is not installed ({error}); "
-            "pip install -r requirements-distributed.txt has those of postgresql:// and "
-            "mysql+pymysql://."
+            f"--storage {shown} needs a driver that is not installed ({error}); pip install -r "
+            "requirements-distributed.txt installs those of postgresql:// and mysql+pymysql://."
         ) from error
     except (TypeError, ValueError) as error:
         raise StorageError(
@@ -75,27 +74,27 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
     except (SQLAlchemyError, OSError, OptunaError, RuntimeError) as error:
         reason = one_line(error).replace(url, shown)
         raise StorageError(
-            f"--storage {shown} cannot be opened: {reason}. Check address, user, password and "
-            "database, and that the server runs; the same command continues then."
+            f"--storage {shown} cannot be opened: {reason}. Check the address, user, password and "
+            "database, and that the server runs; then run the same command again."
         ) from error
 
 
 def _check_url(url: str) -> None:
     try:
         make_url(url)
-    except ValueError as error:  # of a port that is no number
+    except ValueError as error:  # the port is no number
         raise ArgumentError from error
 
 
 @contextmanager
 def storage_errors(what: str) -> Iterator[None]:
-    """Turn what a storage raises in use into one line.
+    """Turn the errors of a storage in use into one line.
 
     Args:
-        what: Names the storage.
+        what: Name of the storage, for the message.
 
     Raises:
-        StorageError: It could not be read or written.
+        StorageError: It cannot be read or written.
     """
     try:
         yield
@@ -110,8 +109,8 @@ def storage_errors(what: str) -> Iterator[None]:
         if isinstance(error, OSError) and isinstance(error.filename, str):
             what = error.filename  # of an artifact or a checkpoint, say
         raise StorageError(
-            f"{what} cannot be read or written: {one_line(error)}. Nothing that it holds is "
-            "lost; free space or restore the connection, then run the same command again."
+            f"{what} cannot be read or written: {one_line(error)}. Stored trials are not lost; "
+            "free space or restore the connection, then run the same command again."
         ) from error
 
 
@@ -151,13 +150,13 @@ def _damaged(what: str, error: Exception) -> StorageError:
 
 
 def repair_journal(journal: Path) -> int:
-    """Cut off last lines that a crash or a full disk left unfinished.
+    """Cut off a last line that a crash or a full disk left unfinished.
 
-    Such a line reads fine until the next one is appended to it, which spoils the file for good.
-    Call it only while nobody writes.
+    The next line would be appended to it, after which the file cannot be read. Call this only
+    while no process writes.
 
     Returns:
-        Bytes cut off; 0 for a sound or a missing file.
+        Number of bytes cut off.
     """
     if not journal.exists():
         return 0
@@ -166,7 +165,7 @@ def repair_journal(journal: Path) -> int:
         if not _last_line(file, keep)[1].endswith(b"\n"):
             keep = _last_line(file, keep)[0]
         start, line = _last_line(file, keep)
-        # A line that was once appended to a torn one; a file with more of them is no journal.
+        # A line that was appended to an unfinished one; a file with more of them is no journal.
         if not _is_sound(line) and _is_sound(_last_line(file, start)[1]):
             keep = start
         file.truncate(keep)

@@ -160,7 +160,7 @@ def test_a_trial_failed_from_the_dashboard_is_replaced(tmp_path: Path) -> None:
 def test_a_storage_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> None:
     display = RecordingDisplay(on_log=lambda text: (tmp_path / "study.db").write_bytes(b"gone"))
     with (
-        pytest.raises(StorageError, match=r"^study.db cannot be read or written: .*Nothing that"),
+        pytest.raises(StorageError, match=r"^study.db cannot be read or written: .*Stored trials"),
         storage_errors("study.db"),
     ):
         search(tmp_path, space="conditional", storage="sqlite", trials=9, display=display)
