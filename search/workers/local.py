@@ -15,6 +15,7 @@ from typing import Final
 import joblib
 
 from search.command_line import STOP_SIGNALS
+from search.errors import StorageError
 from search.training.hardware import gpu_count, training_variables
 from search.workers.messages import Died, Message
 from search.workers.process import Trainer, WorkerSettings, run_worker
@@ -89,8 +90,7 @@ class LocalBackend:
         # Spawned, not forked: a fork of a process that has used TensorFlow or threads can hang.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        self._log_dir.mkdir(parents=True, exist_ok=True)
-        log = self._log_dir / f"worker-{slot}.log"
+        log = self._make_log(slot)
         process = context.Process(
             target=run_worker,
             args=(theirs, self._settings, log, self._trainer_class),
@@ -110,6 +110,18 @@ class LocalBackend:
         """See `search.workers.pool.Backend`."""
         readable = wait([process.connection for process in processes], timeout_seconds)
         return [process for process in processes if process.connection in readable]
+
+    def _make_log(self, slot: int) -> Path:
+        log = self._log_dir / f"worker-{slot}.log"
+        try:
+            self._log_dir.mkdir(parents=True, exist_ok=True)
+            log.open("ab").close()  # here, since a worker without a log cannot say why
+        except OSError as error:
+            raise StorageError(
+                f"{log} cannot be written ({error.strerror}). Finished trials and trainings are "
+                "kept: free disk space, then run the same command again."
+            ) from error
+        return log
 
     def _variables(self, slot: int) -> dict[str, str]:
         if self._gpus:

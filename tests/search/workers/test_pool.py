@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import SearchError
+from search.errors import SearchError, StorageError
 from search.workers.messages import Beat, Died, Failed, Message, Ready, Train
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import Link, WorkerSettings
@@ -50,6 +50,17 @@ class Dying:
 
     def run(self, order: Train) -> Failed:
         raise AssertionError
+
+
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
+    (tmp_path / "worker-0.log").mkdir()
+    for log_dir in (tmp_path, Path("/dev/null/logs")):
+        pool = make_pool(settings, count=1, log_dir=log_dir, trainer_class=Dying)
+        message = rf"{log_dir}/worker-0.log cannot be written \(.*run the same command again"
+        with pytest.raises(StorageError, match=message):
+            pool.start(1)
+        pool.close()
 
 
 def test_workers_that_die_before_their_first_trial_end_the_search(tmp_path: Path) -> None:
