@@ -4,10 +4,18 @@
 import json
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search.command_line import EXIT_CODES, Parser, add_flags, called, read_flags
+from search.command_line import (
+    EXIT_CODES,
+    Parser,
+    add_flags,
+    called,
+    read_flags,
+    stop_by_signal,
+)
 from search.errors import SearchError, StoppedError, StopReason
 from search.secrets import hide_secrets
 from search.settings import SearchSettings
@@ -22,13 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the flags, search, and print the outcome.
 
     Returns:
-        0 after a search that ended as asked; 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP; 2
-        after an error.
+        0 after a search that ended as asked, and after a dashboard alone, however it was stopped;
+        130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP; 2 after an error.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     flags = make_parser().parse_args(given)
     try:
         settings = read_flags(SearchSettings, flags)
+        if settings.dashboard_only:
+            return _serve(settings)
         # Heavy imports come after the flags: --help and a wrong flag answer at once.
         from search.display import make_display
         from search.run import run_search
@@ -58,15 +68,32 @@ def make_parser() -> Parser:
     return parser
 
 
+def _serve(settings: SearchSettings) -> int:
+    from search.run import start_dashboard
+    from search.study.dashboard import find_study
+
+    stopped = threading.Event()
+    with stop_by_signal(lambda reason: stopped.set()):
+        # Without --study, a database shows all of its studies, also those to come.
+        if settings.study is not None or settings.storage is None:
+            find_study(settings.study_dir, settings.storage)
+        address = start_dashboard(settings)
+        writable = "can be edited" if settings.dashboard_writable else "read-only"
+        print(f"live view: {address} ({writable}; Ctrl-C ends it)", flush=True)
+        stopped.wait()
+    return 0
+
+
 def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> None:
     from search.display import duration
     from search.study.provenance import command_line
     from search.study.storage import is_server
 
+    dashboard = command_line(["run_search.py", "--dashboard-only", *settings.study_flags])
     if outcome.interrupted:
         following = command_line(["run_search.py", *given])
     elif outcome.best is None:
-        following = outcome.dashboard
+        following = dashboard
     else:
         following = command_line(_report_arguments(settings))
     if settings.json:
@@ -112,11 +139,12 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
     if "***" in outcome.storage:
         print("in these commands, *** stands for the password:")
     if outcome.interrupted:
+        print(f"look at it: {dashboard}")
         print(f"continue: {following}")
         return
     if outcome.stopped_by is None:
         print("more trials: the same command with a larger --trials")
-    print(f"look at it: {outcome.dashboard}")
+    print(f"look at it: {dashboard}")
     if outcome.best is not None:
         print(f"retrain the best and report: {following}")
 
@@ -134,13 +162,9 @@ def _why(reason: StopReason | None, settings: SearchSettings) -> str | None:
 
 
 def _report_arguments(settings: SearchSettings) -> list[str]:
-    arguments = ["report.py", "--study", settings.study_name]
+    arguments = ["report.py", *settings.study_flags]
     if settings.space not in SPACES:
         arguments += ["--space", settings.space]
-    if settings.results_dir != SearchSettings().results_dir:
-        arguments += ["--results-dir", str(settings.results_dir)]
-    if settings.storage is not None:
-        arguments += ["--storage", settings.storage]
     if settings.data_dir is not None:
         arguments += ["--data-dir", str(settings.data_dir)]
     return arguments

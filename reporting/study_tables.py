@@ -15,7 +15,7 @@ from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
 from search.study.storage import open_storage, reading
-from search.study.study import SURPLUS
+from search.study.study import SURPLUS, studies_in
 from spaces.errors import did_you_mean, one_line
 
 _ATTRS: Final = (
@@ -187,7 +187,7 @@ def _latest(results_dir: Path, url: str | None) -> str:
 
 
 def _known(results_dir: Path, name: str) -> str:
-    names = sorted(journal.parent.name for journal in results_dir.glob("*/study.journal"))
+    names = studies_in(results_dir)
     if not names:
         return " It holds no study."
     return did_you_mean(name, names) or f" Studies there: {one_line(', '.join(names))}."

@@ -1,6 +1,5 @@
 """One run of a search, from settings to outcome."""
 
-import logging
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ from search.files import refuse_links
 from search.secrets import masked_url
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints, study_note
-from search.study.dashboard import dashboard_command, serve_dashboard
+from search.study.dashboard import DEFAULT_HOST, serve_dashboard
 from search.study.database import Outages
 from search.study.facts import split_fact
 from search.study.provenance import command_line, commit
@@ -55,7 +54,6 @@ class Outcome:
         best: Number, value, params and description of the best complete trial; None without one.
         seconds: Duration of this run.
         stopped_by: Why it ended early; None if the study holds all its trials.
-        dashboard: Command that serves the dashboard of the study.
         ran: Number of trials that this run finished.
     """
 
@@ -68,7 +66,6 @@ class Outcome:
     best: dict[str, Any] | None
     seconds: float
     stopped_by: StopReason | None
-    dashboard: str
     ran: int
 
     @property
@@ -94,7 +91,6 @@ def run_search(settings: SearchSettings, display: Display, arguments: Sequence[s
         SearchError: Something that the user can fix; the message says how.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    logging.getLogger("optuna_dashboard").setLevel(logging.ERROR)
     first = first_configurations(settings.space)  # also refuses an unknown space
     data_dir = find_data(settings.data_dir)
     with _cluster(settings) as cluster:
@@ -113,9 +109,8 @@ def _search(
     precision = _precision(settings, cluster)
     facts = _facts(settings, data_dir, precision, arguments)
     directory = _make_directory(settings.study_dir)
-    journal = directory / "study.journal"
     artifacts = Artifacts(directory / "artifacts")
-    where = str(journal) if settings.storage is None else masked_url(settings.storage)
+    where = masked_url(settings.storage) if settings.storage else str(directory / "study.journal")
     wanted_first = _wanted_first(settings, first)
     outages = Outages(display.note)
     with (
@@ -131,7 +126,7 @@ def _search(
         ) as study,
     ):
         save_note(study, study_note(facts))
-        _announce(settings, journal, artifacts.directory, display)
+        _announce(settings, display)
         coordinator = Coordinator(
             settings,
             study,
@@ -249,18 +244,32 @@ def _make_pool(
     )
 
 
-def _announce(settings: SearchSettings, journal: Path, artifacts: Path, display: Display) -> None:
+def _announce(settings: SearchSettings, display: Display) -> None:
+    later = command_line(["run_search.py", "--dashboard-only", *settings.study_flags])
     if settings.serves_dashboard:
-        address = serve_dashboard(
-            journal,
-            settings.storage,
-            artifacts,
-            port=settings.dashboard_port,
-            writable=settings.dashboard_writable,
-        )
-        display.note(f"dashboard: {address} (while this search runs)")
-    command = dashboard_command(journal, settings.storage, artifacts)
-    display.log(f"live view: {command}  # then open http://127.0.0.1:8080/")
+        address = start_dashboard(settings)
+        display.note(f"live view: {address} while this search runs; later: {later}")
+    else:
+        display.log(f"live view: {later}")
+
+
+def start_dashboard(settings: SearchSettings) -> str:
+    """Serve the dashboard as the settings say, until this process ends.
+
+    Returns:
+        The address.
+
+    Raises:
+        SettingsError: Its host or port cannot be used.
+        StorageError: The storage cannot be opened.
+    """
+    return serve_dashboard(
+        settings.study_dir,
+        settings.storage,
+        host=settings.dashboard_host or DEFAULT_HOST,
+        port=settings.dashboard_port,
+        writable=settings.dashboard_writable,
+    )
 
 
 def _outcome(
@@ -284,11 +293,6 @@ def _outcome(
         best=None if best is None else _best(best, settings.space),
         seconds=time.monotonic() - started,
         stopped_by=stopped_by,
-        dashboard=dashboard_command(
-            settings.study_dir / "study.journal",
-            settings.storage,
-            settings.study_dir / "artifacts",
-        ),
         ran=complete + pruned - before,
     )
 

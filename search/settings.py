@@ -208,12 +208,25 @@ class SearchSettings:
         "serve optuna-dashboard on 127.0.0.1 while the search runs, read-only",
         group="output",
     )
+    dashboard_only: bool = flag(
+        "--dashboard-only",
+        False,
+        "serve the dashboard of the study until Ctrl-C, without a search",
+    )
     dashboard_port: int | None = flag(
         "--dashboard-port",
         None,
         "dashboard port",
         shown_default="8080, or any free one",
         metavar="PORT",
+    )
+    dashboard_host: str | None = flag(
+        "--dashboard-host",
+        None,
+        "address or name of this machine at which the dashboard listens, for everyone who reaches "
+        "it; 0.0.0.0 listens at all addresses and answers to loopback names, for containers",
+        shown_default="127.0.0.1",
+        metavar="HOST",
     )
     dashboard_writable: bool = flag(
         "--dashboard-writable",
@@ -281,7 +294,8 @@ class SearchSettings:
     @property
     def serves_dashboard(self) -> bool:
         """Whether the search serves the dashboard; its other flags imply `--dashboard`."""
-        return self.dashboard or self.dashboard_writable or self.dashboard_port is not None
+        asked = self.dashboard_port is not None or self.dashboard_host is not None
+        return self.dashboard or self.dashboard_writable or asked
 
     @property
     def split(self) -> SplitSizes:
@@ -292,6 +306,14 @@ class SearchSettings:
     def study_name(self) -> str:
         """Name of the study and of its folder."""
         return self.space.replace(":", ".") if self.study is None else self.study
+
+    @property
+    def study_flags(self) -> list[str]:
+        """Flags that name this study to another command."""
+        flags = ["--study", self.study_name]
+        if self.results_dir != SearchSettings().results_dir:
+            flags += ["--results-dir", str(self.results_dir)]
+        return flags if self.storage is None else [*flags, "--storage", self.storage]
 
     @property
     def study_dir(self) -> Path:

@@ -1,23 +1,236 @@
-"""optuna-dashboard: served by the search itself, or by its own command."""
+"""The live view: optuna-dashboard, served by a search or alone, behind a guard."""
 
+import io
+import json
+import logging
 import os
-import shlex
-import shutil
-import sys
+import re
+import stat
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, BinaryIO, Final
+from urllib.parse import urlsplit
+from wsgiref.headers import Headers
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from search.errors import SettingsError
-from search.secrets import masked_url
-from search.study.storage import open_storage
+import optuna
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna_dashboard import wsgi
 
-DEFAULT_PORT = 8080
-HOST = "127.0.0.1"
+from search.errors import SettingsError, StudyError
+from search.files import refuse_links
+from search.secrets import masked_url
+from search.study.storage import open_storage, reading
+from search.study.study import studies_in
+from spaces.errors import did_you_mean, one_line
+
+DEFAULT_PORT: Final = 8080
+DEFAULT_HOST: Final = "127.0.0.1"
+_LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_EVERY_ADDRESS: Final = "0.0.0.0"
+# The dashboard's page has a policy; this is added to it. Everything else may be a file of a trial.
+_PAGE_POLICY: Final = "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_FILE_POLICY: Final = (
+    "sandbox; default-src 'self' data: 'unsafe-inline'; script-src 'none'; frame-ancestors 'self'"
+)
+_ALWAYS: Final = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+# Of the buttons that change a study. A rule that fits no page of a later version does no harm.
+_WRITING_ICONS: Final = (
+    *("AddBox", "Delete", "DriveFileRenameOutline", "Edit", "StopCircle", "UploadFile"),
+)
+_READ_ONLY: Final = "This dashboard is read-only; --dashboard-writable lets it change studies."
+_WRAP: Final = "p.MuiTypography-body1 { white-space: normal; overflow-wrap: anywhere; }"
+_HIDE: Final = (
+    "button:has("
+    + ", ".join(f'[data-testid="{icon}Icon"]' for icon in _WRITING_ICONS)
+    + ") { display: none !important; }"
+)
 _Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def find_study(directory: Path, url: str | None) -> None:
+    """Check that there is a study to show.
+
+    Args:
+        directory: Its folder, which has its name.
+        url: Database; None: the journal in the folder.
+
+    Raises:
+        StudyError: There is none; the message names those that there are.
+        StorageError: The storage cannot be opened or read, or the folder contains links.
+    """
+    name, results_dir = directory.name, directory.parent
+    if directory.is_dir():
+        refuse_links(directory)
+    journal = directory / "study.journal"
+    if url is None:
+        where, names = str(results_dir), studies_in(results_dir)
+    else:
+        where = masked_url(url)
+        with reading(where):
+            names = optuna.get_all_study_names(open_storage(journal, url))
+    if name not in names:
+        found = f"its studies are {one_line(', '.join(names))}" if names else "it holds none"
+        raise StudyError(
+            f"{where} has no study {name!r}; {found}. Give --study, --results-dir and --storage as "
+            f"for the search.{did_you_mean(name, names)}"
+        )
+
+
+def serve_dashboard(
+    directory: Path,
+    url: str | None,
+    *,
+    host: str = DEFAULT_HOST,
+    port: int | None = None,
+    writable: bool = False,
+) -> str:
+    """Serve the dashboard from a thread of this process, until it ends.
+
+    Args:
+        directory: Folder of the study, in the folder of all studies.
+        url: Database; None: the journal of the study.
+        host: Address or name to listen on; requests may call the dashboard by it.
+        port: Port; None: 8080, or any free one if that is taken.
+        writable: Whether it may change and delete studies; it has no authentication.
+
+    Returns:
+        The address.
+
+    Raises:
+        SettingsError: The host or the port cannot be used.
+        StorageError: The storage cannot be opened.
+    """
+    # It logs a traceback for each of the page's requests while a database is away.
+    logging.getLogger("optuna_dashboard").setLevel(logging.CRITICAL)
+    # Another storage object: its locks must not delay the search.
+    storage = open_storage(directory / "study.journal", url)
+    application = wsgi(storage, artifact_store=_Artifacts(directory))
+    names = _LOOPBACK_NAMES | ({host.lower()} - {_EVERY_ADDRESS})
+    server = _bind(_Guard(application, names, writable=writable), host, port)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    shown = DEFAULT_HOST if host == _EVERY_ADDRESS else host
+    return f"http://{shown}:{server.server_port}/"
+
+
+class _Guard:
+    """A WSGI application in front of the dashboard, against web pages in the same browser.
+
+    It answers only to known host names: the name of a hostile page may lead to this machine (DNS
+    rebinding), which makes it the same origin. Changes are accepted from the dashboard's own page
+    alone, and files of trials run no scripts.
+
+    Args:
+        application: The dashboard.
+        names: Allowed names in the `Host` header, in lower case, without port.
+        writable: Whether requests may change anything.
+    """
+
+    def __init__(self, application: _Application, names: frozenset[str], *, writable: bool) -> None:
+        self._application = application
+        self._names = names
+        self._writable = writable
+        self._style = f"<style>{_WRAP}{'' if writable else _HIDE}</style></head>".encode()
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        if refusal := self._refusal(environ):
+            status, reason = refusal
+            start_response(
+                status,
+                [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")],
+            )
+            return [json.dumps({"reason": reason}).encode()]
+        for name in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_RANGE"):
+            environ.pop(name, None)  # the page in the browser's cache may have other buttons
+        environ["wsgi.errors"] = io.StringIO()  # a deleted artifact is a traceback there
+        answer: list[Any] = []
+
+        def keep(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+            answer[:] = status, headers, exc_info
+
+        body = self._application(environ, keep)
+        status, given, exc_info = answer
+        headers = Headers([*given, *_ALWAYS])
+        del headers["Access-Control-Allow-Origin"]  # `*`, of artifacts
+        policy = headers["Content-Security-Policy"]
+        headers["Content-Security-Policy"] = f"{policy}; {_PAGE_POLICY}" if policy else _FILE_POLICY
+        if policy and environ["REQUEST_METHOD"] == "GET":
+            page = _read(body).replace(b"</head>", self._style)
+            headers["Content-Length"] = str(len(page))
+            headers["Cache-Control"] = "no-store"
+            body = [page]
+        start_response(status, headers.items(), exc_info)
+        return body
+
+    def _refusal(self, environ: dict[str, Any]) -> tuple[str, str] | None:
+        host = environ.get("HTTP_HOST", "").lower()
+        if re.sub(r":\d+$", "", host) not in self._names:
+            return "403 Forbidden", (
+                f"This dashboard answers to the names {', '.join(sorted(self._names))} only; "
+                "--dashboard-host adds one."
+            )
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return None
+        if not self._writable:
+            return (
+                "405 Method Not Allowed",
+                _READ_ONLY,
+            )
+        origin = environ.get("HTTP_ORIGIN")
+        from_page = environ.get("HTTP_SEC_FETCH_SITE", "same-origin") == "same-origin"
+        if not from_page or (origin is not None and urlsplit(origin).netloc.lower() != host):
+            return "403 Forbidden", "Only the dashboard's own page may change anything."
+        return None
+
+
+def _read(body: Iterable[bytes]) -> bytes:
+    try:
+        return b"".join(body)
+    finally:
+        if hasattr(body, "close"):
+            body.close()
+
+
+class _Artifacts(FileSystemArtifactStore):
+    """Artifacts of a study, and for reading those of the studies beside it.
+
+    Links are not followed: a results folder may come from somebody else.
+
+    Args:
+        directory: Folder of the study.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory / "artifacts")
+        self._directory = directory
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Open an artifact.
+
+        Raises:
+            ArtifactNotFound: There is no such file.
+        """
+        folders = [self._directory, *self._directory.parent.iterdir()]
+        for folder in (folder / "artifacts" for folder in folders):
+            # A pipe would keep the thread waiting.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            try:
+                descriptor = os.open(folder / artifact_id, flags)
+            except OSError:
+                continue
+            file = os.fdopen(descriptor, "rb")
+            if stat.S_ISREG(os.fstat(descriptor).st_mode) and not folder.is_symlink():
+                return file
+            file.close()
+        raise ArtifactNotFound(artifact_id)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -30,77 +243,21 @@ class _QuietHandler(WSGIRequestHandler):
         """Log nothing: requests would interrupt the progress display."""
 
 
-def dashboard_command(journal: Path, url: str | None, artifacts: Path) -> str:
-    """Return the command that serves the dashboard of a study in another process."""
-    beside = Path(sys.executable).with_name("optuna-dashboard")
-    program = str(beside) if beside.exists() else shutil.which("optuna-dashboard")
-    storage = _short(journal) if url is None else masked_url(url)
-    parts = [
-        _short(Path(program)) if program else "optuna-dashboard",
-        storage,
-        "--artifact-dir",
-        _short(artifacts),
-    ]
-    return shlex.join(parts)
-
-
-def serve_dashboard(
-    journal: Path, url: str | None, artifacts: Path, *, port: int | None, writable: bool
-) -> str:
-    """Serve the dashboard from a thread of this process until it ends.
-
-    Args:
-        journal: Absolute path of the journal file.
-        url: Database; None for the journal.
-        artifacts: Folder of the artifacts.
-        port: None for 8080, or any free one if that is taken.
-        writable: Allow changes and deletions; the dashboard has no authentication.
-
-    Returns:
-        Address of the dashboard.
-
-    Raises:
-        SettingsError: The given port cannot be used.
-    """
-    from optuna.artifacts import FileSystemArtifactStore
-    from optuna_dashboard import wsgi
-
-    # Another storage object: its locks must not delay the search.
-    application: Any = wsgi(
-        open_storage(journal, url), artifact_store=FileSystemArtifactStore(str(artifacts))
-    )
-    if not writable:
-        application = _read_only(application)
-    server = _bind(application, port)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://{HOST}:{server.server_port}/"
-
-
-def _bind(application: Any, port: int | None) -> WSGIServer:
+def _bind(application: Any, host: str, port: int | None) -> WSGIServer:
     ports = [DEFAULT_PORT, 0] if port is None else [port]
     for candidate in ports:
         try:
             return make_server(
-                HOST, candidate, application, server_class=_Server, handler_class=_QuietHandler
+                host, candidate, application, server_class=_Server, handler_class=_QuietHandler
             )
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
+    if host != DEFAULT_HOST:
+        raise SettingsError(
+            f"--dashboard-host {host} cannot be used with port {ports[-1] or 'any'} ({reason}); "
+            "give an IPv4 address or name of this machine, or 0.0.0.0 for all of its addresses."
+        )
     raise SettingsError(
         f"--dashboard-port {port} cannot be used ({reason}); choose another port, or leave the "
         "flag out for any free one."
     )
-
-
-def _read_only(application: _Application) -> _Application:
-    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return application(environ, start_response)
-        start_response("405 Method Not Allowed", [("Content-Type", "application/json")])
-        return [b'{"reason": "This dashboard is read-only; see --dashboard-writable."}']
-
-    return guarded
-
-
-def _short(path: Path) -> str:
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative

@@ -179,6 +179,11 @@ def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -
             study.enqueue_trial(dict(params), user_attrs={"baseline": name})
 
 
+def studies_in(results_dir: Path) -> list[str]:
+    """Return the names of the studies in a results folder that are kept in journals, sorted."""
+    return sorted(journal.parent.name for journal in results_dir.glob("*/study.journal"))
+
+
 def count_states(study: optuna.Study) -> Counter[TrialState]:
     """Count the trials in each state, without those marked as `SURPLUS`."""
     trials = study.get_trials(deepcopy=False)

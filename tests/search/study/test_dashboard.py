@@ -1,19 +1,32 @@
 """The dashboard that a search serves: over real HTTP, and in a real browser where there is one."""
 
 import json
+import os
+import re
 import shutil
+import signal
 import subprocess
+import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.artifacts import get_all_artifact_meta
 
+from search.errors import StudyError
 from search.study.artifacts import Artifacts
-from search.study.dashboard import dashboard_command, serve_dashboard
-from tests.search.harness import search
+from search.study.dashboard import find_study, serve_dashboard
+from search.study.storage import open_storage
+from tests.search.harness import load, search
 
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = b"<p>before</p><script>document.querySelector('p').textContent = 'after'</script>"
+FILES = {"learning_curve.png": b"\x89PNG simulated", "model.txt": b"summary"}
 CHROMIUM = shutil.which("chromium")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 _QUIET = (
     "--headless",
     "--no-sandbox",
@@ -26,74 +39,251 @@ _QUIET = (
 )
 
 
-def serve(directory: Path, **flags: bool) -> str:
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study; its first trial has an artifact that would run a script."""
+    directory = tmp_path_factory.mktemp("results") / "test"
+    directory.mkdir()
     search(directory, space="conditional", trials=2, pruner="none")
-    return serve_dashboard(
-        directory / "study.journal",
-        None,
-        directory / "artifacts",
-        port=None,
-        writable=flags.get("writable", False),
-    )
+    study = load(directory)
+    artifacts = Artifacts(directory / "artifacts")
+    trial = study.ask()
+    artifacts.add(trial, "evil.html", SCRIPT)
+    artifacts.add(trial, "gone.txt", b"gone")
+    (artifacts.directory / ids_of(study, 2)["gone.txt"]).unlink()
+    return directory
 
 
-def request(address: str, method: str = "GET") -> bytes:
-    asked = urllib.request.Request(address, method=method, headers={"Accept-Encoding": "gzip"})
-    with urllib.request.urlopen(asked, timeout=20) as answer:
-        return bytes(answer.read())
+def ids_of(study: optuna.Study, number: int) -> dict[str, str]:
+    """Return the ids of the artifacts of a trial, by file name."""
+    found = get_all_artifact_meta(study.get_trials()[number], storage=study._storage)
+    return {artifact.filename: artifact.artifact_id for artifact in found}
 
 
-def test_it_serves_trials_notes_and_artifacts(tmp_path: Path) -> None:
-    address = serve(tmp_path)
-    detail = json.loads(request(f"{address}api/studies/0?after=0"))
+def request(
+    address: str, method: str = "GET", body: bytes | None = None, **headers: str
+) -> tuple[int, Mapping[str, str], bytes]:
+    """Send a request; an underscore in the name of a header stands for a hyphen."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    asked = urllib.request.Request(address, body, method=method, headers=sent)
+    try:
+        with urllib.request.urlopen(asked, timeout=20) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read()
+
+
+def test_it_serves_trials_notes_and_artifacts(study: Path) -> None:
+    address = serve_dashboard(study, None)
+    detail = json.loads(request(f"{address}api/studies/0?after=0", Accept_Encoding="gzip")[2])
     trial = detail["trials"][0]
     assert [step["step"] for step in trial["intermediate_values"]] == list(range(1, 10))
     assert "Parameters" in trial["note"]["body"]
     for artifact in trial["artifacts"]:
-        content = request(f"{address}artifacts/0/0/{artifact['artifact_id']}")
-        assert content in (b"\x89PNG simulated", b"summary")
+        content = request(f"{address}artifacts/0/0/{artifact['artifact_id']}")[2]
+        assert content == FILES[artifact["filename"]]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_it_refuses_to_change_anything(tmp_path: Path, method: str) -> None:
-    address = serve(tmp_path)
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        request(f"{address}api/studies/0", method)
-    assert refused.value.code == 405
+def test_it_refuses_to_change_anything(study: Path, method: str) -> None:
+    status, _, answer = request(f"{serve_dashboard(study, None)}api/studies/0", method)
+    assert status == 405
+    assert "--dashboard-writable" in json.loads(answer)["reason"]
 
 
-def test_it_may_be_made_writable(tmp_path: Path) -> None:
-    address = serve(tmp_path, writable=True)
-    request(f"{address}api/studies/0", "DELETE")
-    assert json.loads(request(f"{address}api/studies"))["study_summaries"] == []
+@pytest.mark.parametrize("writable", [True, False])
+def test_it_answers_to_loopback_names_only(study: Path, writable: bool) -> None:
+    address = serve_dashboard(study, None, writable=writable)
+    for host in ("127.0.0.1", "localhost:8080", "LOCALHOST", "[::1]", "[::1]:9"):
+        assert request(f"{address}api/studies", Host=host)[0] == 200
+    for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.", ""):
+        for method in ("GET", "HEAD", "POST", "DELETE"):
+            status, _, answer = request(f"{address}api/studies/0", method, Host=host)
+            assert (status, b"study" in answer) == (403, False)
+    assert len(load(study).trials) == 3
 
 
-def test_its_own_command_names_storage_and_artifacts_without_the_password(tmp_path: Path) -> None:
-    artifacts = Artifacts(tmp_path / "artifacts").directory
-    journal = tmp_path / "study.journal"
-    line = dashboard_command(journal, None, artifacts)
-    assert line.endswith(f"optuna-dashboard {journal} --artifact-dir {artifacts}")
-    line = dashboard_command(journal, "postgresql://me:secret@host/db", artifacts)
-    assert "postgresql://me:***@host/db" in line
-    assert "secret" not in line
+def test_another_name_is_allowed_where_it_listens(study: Path) -> None:
+    address = serve_dashboard(study, None, host="127.0.0.2")
+    assert request(f"{address}api/studies")[0] == 200
+    assert request(f"{address}api/studies", Host="127.0.0.3")[0] == 403
+    address = serve_dashboard(study, None, host="0.0.0.0")
+    assert address.startswith("http://127.0.0.1:")
+    assert request(f"{address}api/studies")[0] == 200
+    assert request(f"{address}api/studies", Host="0.0.0.0")[0] == 403
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-def test_a_browser_shows_a_trial_with_its_note_and_values(tmp_path: Path) -> None:
-    address = serve(tmp_path)
-    page = subprocess.run(
+def test_only_its_own_page_may_change_anything(tmp_path: Path) -> None:
+    optuna.create_study(study_name="a", storage=open_storage(tmp_path / "study.journal", None))
+    address = serve_dashboard(tmp_path, None, writable=True)
+    own = address.rstrip("/")
+    port = own.rpartition(":")[2]
+    foreign: list[dict[str, str]] = [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": f"http://localhost:{port}"},  # not the name that it was called by
+        {"Origin": "http://127.0.0.1:1"},
+        *({"Sec_Fetch_Site": site} for site in ("cross-site", "same-site", "none")),
+        {"Origin": own, "Sec_Fetch_Site": "cross-site"},
+    ]
+    for headers in foreign:
+        assert request(f"{address}api/studies/0", "DELETE", **headers)[0] == 403
+    assert len(json.loads(request(f"{address}api/studies")[2])["study_summaries"]) == 1
+    note = {"body": "seen", "version": 1}
+    status, _, _ = request(
+        f"{address}api/studies/0/note",
+        "PUT",
+        json.dumps(note).encode(),
+        Content_Type="application/json",
+        Origin=own,
+        Sec_Fetch_Site="same-origin",
+    )
+    assert status == 204
+    assert request(f"{address}api/studies/0", "DELETE")[0] == 204  # of a program
+    assert json.loads(request(f"{address}api/studies")[2])["study_summaries"] == []
+
+
+def test_files_of_trials_run_no_script_and_other_sites_read_nothing(study: Path) -> None:
+    address = serve_dashboard(study, None)
+    artifact = ids_of(load(study), 2)["evil.html"]
+    status, headers, content = request(f"{address}artifacts/0/2/{artifact}")
+    assert (status, content) == (200, SCRIPT)
+    assert headers["Content-Security-Policy"].startswith("sandbox;")
+    assert "frame-ancestors 'none'" in request(f"{address}dashboard")[1]["Content-Security-Policy"]
+    for path in (f"artifacts/0/2/{artifact}", "dashboard", "api/studies", "static/bundle.js", "x"):
+        headers = request(f"{address}{path}")[1]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "Access-Control-Allow-Origin" not in headers
+
+
+def test_a_missing_file_of_a_trial_prints_nothing(
+    study: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    address = serve_dashboard(study, None)
+    artifact = ids_of(load(study), 2)["gone.txt"]
+    assert request(f"{address}artifacts/0/2/{artifact}")[0] == 500
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", ["link", "linked folder", "pipe", "folder"])
+def test_it_serves_no_file_outside_the_folder_of_a_study(tmp_path: Path, kind: str) -> None:
+    directory = tmp_path / "results" / "test"
+    artifacts = Artifacts(directory / "artifacts")
+    trial = optuna.create_study(storage=open_storage(directory / "study.journal", None)).ask()
+    artifacts.add(trial, "file.txt", b"own")
+    (artifact,) = ids_of(trial.study, 0).values()
+    address = serve_dashboard(directory, None)
+    assert request(f"{address}artifacts/0/0/{artifact}")[2] == b"own"
+    file = artifacts.directory / artifact
+    file.unlink()
+    (tmp_path / artifact).write_text("secret")
+    if kind == "link":
+        file.symlink_to(tmp_path / artifact)
+    elif kind == "linked folder":
+        artifacts.directory.rmdir()
+        artifacts.directory.symlink_to(tmp_path)
+    elif kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.mkdir()
+    status, _, content = request(f"{address}artifacts/0/0/{artifact}")
+    assert (status, b"secret" in content) == (500, False)
+
+
+def test_a_database_shows_the_files_of_all_its_studies(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/all.db"
+    ids = []
+    for name in ("a", "b"):
+        study = optuna.create_study(study_name=name, storage=url)
+        artifacts = Artifacts(tmp_path / "results" / name / "artifacts")
+        artifacts.add(study.ask(), "file.txt", name.encode())
+        ids += ids_of(study, 0).values()
+    address = serve_dashboard(tmp_path / "results" / "a", url)
+    for number, artifact in enumerate(ids):
+        path = f"artifacts/{number + 1}/{number + 1}/{artifact}"
+        assert request(f"{address}{path}")[2] == b"ab"[number : number + 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "message"),
+    [
+        ("tset", None, r"has no study 'tset'; its studies are test. .* Did you mean 'test'\?$"),
+        ("cnn", "sqlite:///{}/empty.db", r"empty.db has no study 'cnn'; it holds none"),
+    ],
+)
+def test_a_missing_study_is_one_line(
+    study: Path, tmp_path: Path, name: str, url: str | None, message: str
+) -> None:
+    with pytest.raises(StudyError, match=message) as raised:
+        find_study(study.parent / name, url and url.format(tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+def test_it_is_served_without_a_search_until_it_is_stopped(study: Path) -> None:
+    command = [sys.executable, str(ROOT / "run_search.py"), "--dashboard-only", "--study", "test"]
+    served = subprocess.Popen(
+        [*command, "--results-dir", str(study.parent)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert served.stdout is not None
+    line = served.stdout.readline()
+    shown = re.fullmatch(r"live view: (http://\S+) \(read-only; Ctrl-C ends it\)\n", line)
+    assert shown is not None
+    assert b"test" in request(f"{shown[1]}api/studies")[2]
+    served.send_signal(signal.SIGINT)
+    rest, errors = served.communicate(timeout=30)
+    assert (served.returncode, rest, errors) == (0, "", "")
+
+
+def browse(address: str, tmp_path: Path) -> str:
+    """Return the document that Chromium makes of a page."""
+    return subprocess.run(
         [
             str(CHROMIUM),
             *_QUIET,
             f"--user-data-dir={tmp_path / 'profile'}",
             "--virtual-time-budget=20000",
             "--dump-dom",
-            f"{address}dashboard/studies/0/trials?numbers=1",
+            address,
         ],
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     ).stdout
+
+
+@needs_chromium
+def test_a_browser_shows_a_trial_with_its_note_and_values(study: Path, tmp_path: Path) -> None:
+    page = browse(f"{serve_dashboard(study, None)}dashboard/studies/0/trials?numbers=1", tmp_path)
     for part in ("Trial 1", "Complete", "validation accuracy", "learning_curve.png", "layers"):
         assert part in page
+
+
+@needs_chromium
+def test_a_browser_runs_no_script_of_a_file(study: Path, tmp_path: Path) -> None:
+    artifact = ids_of(load(study), 2)["evil.html"]
+    page = browse(f"{serve_dashboard(study, None)}artifacts/0/2/{artifact}", tmp_path)
+    assert "before" in page
+    assert "after" not in page.replace("= 'after'", "")
+
+
+@needs_chromium
+def test_the_buttons_that_are_hidden_are_those_of_the_page(study: Path, tmp_path: Path) -> None:
+    address = serve_dashboard(study, None)
+    page = "".join(
+        browse(f"{address}dashboard{path}", tmp_path)
+        for path in ("", "/studies/0", "/studies/0/trials?numbers=2")
+    )
+    style = re.search(r"<style>(p\.MuiTypography.*?)</style></head>", page)
+    assert style is not None
+    hidden = re.findall(r'data-testid="(\w+)"', style[1])
+    assert len(hidden) == 6
+    buttons = " ".join(re.findall(r"<button.*?</button>", page, re.DOTALL))
+    for icon in hidden:
+        assert f'data-testid="{icon}"' in buttons
