@@ -143,15 +143,16 @@ def _same_data(settings: ReportSettings, record: Record) -> Path:
 @contextmanager
 def _only_one(directory: Path) -> Iterator[None]:
     """Create the folder of the study if necessary, and refuse a second report of it."""
-    lock = directory / "report.lock"
-    busy = ReportError(
-        f"another process is reporting this study (it holds {lock}). Wait for it or stop it."
-    )
+
+    def busy(holder: str) -> ReportError:
+        return ReportError(f"{holder} is reporting this study already. Wait for it or stop it.")
+
+    retrainings = directory / "retrainings"  # a search locks the folder of the study
     with ExitStack() as held:
         with writing(directory):
             # A study in a database has no folder before its first report.
-            directory.mkdir(parents=True, exist_ok=True)
-            held.enter_context(locked(lock, busy))
+            retrainings.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(retrainings, busy))
         yield
 
 

@@ -1,12 +1,11 @@
 """Write files whole or not at all, lock them, and stay inside a folder."""
 
+import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from search.errors import StorageError
 
@@ -36,23 +35,39 @@ def write_atomically(file: Path, content: bytes) -> None:
 
 
 @contextmanager
-def locked(file: Path, refusal: Exception) -> Iterator[None]:
-    """Hold a lock file; the system releases it when the process ends, however it ends.
+def locked(path: Path, refusal: Callable[[str], Exception]) -> Iterator[None]:
+    """Lock a folder or a file; the system releases it when the process ends, however it ends.
+
+    Lock what nobody deletes: a new file in the place of a deleted one has a new lock.
 
     Args:
-        file: The lock file; created if it does not exist.
-        refusal: Raised if another process, or another part of this one, holds the lock.
+        path: The folder or file; a file is created if nothing is there.
+        refusal: Makes the error to raise if another process, or another part of this one, holds
+            the lock; it gets the name of that process.
+
+    Raises:
+        OSError: It cannot be opened or locked.
     """
-    # One thread may take the lock and another release it.
-    lock = FileLock(file, thread_local=False)
+    access = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    descriptor = os.open(path, access, 0o666)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise refusal from None
-    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise refusal(_holder(os.fstat(descriptor).st_ino)) from None
         yield
     finally:
-        lock.release()
+        os.close(descriptor)
+
+
+def _holder(inode: int) -> str:
+    """Return the process that locked a file, where the system tells."""
+    with suppress(OSError):  # Linux only
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, kind, _, _, process, file, *_ = line.split()
+            if kind == "FLOCK" and file.endswith(f":{inode}") and process.isdecimal():
+                return "this process" if int(process) == os.getpid() else f"process {process}"
+    return "another process"
 
 
 def refuse_links(folder: Path) -> None:

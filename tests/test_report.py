@@ -23,6 +23,7 @@ from reporting.scoring import load_test_split
 from search.command_line import STOP_SIGNALS
 from search.data.files import fingerprint
 from search.errors import StopReason
+from search.files import locked
 from tests.command_line import ROOT, children, run, start, wait_until
 from tests.reporting.made_evidence import made_evidence, made_study
 
@@ -435,9 +436,9 @@ def test_help_is_complete_and_needs_no_tensorflow(tmp_path: Path) -> None:
 
 
 def test_two_reports_of_one_study_do_not_meet(searched: Path, small_data_with_test: Path) -> None:
-    from filelock import FileLock
-
-    with FileLock(searched / "results" / "mlp" / "report.lock"):
+    retrainings = searched / "results" / "mlp" / "retrainings"
+    retrainings.mkdir(exist_ok=True)
+    with locked(retrainings, ValueError):
         ended = report(searched, small_data_with_test)
     assert ended.returncode == 2
-    assert "report: another process is reporting this study" in ended.stderr
+    assert f"report: process {os.getpid()} is reporting this study already" in ended.stderr

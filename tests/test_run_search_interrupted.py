@@ -97,12 +97,19 @@ def test_under_nohup_a_hangup_stops_nothing(tmp_path: Path, small_data: Path) ->
     assert said["next"] == f"python run_search.py {' '.join(flags)}"
 
 
-def test_a_second_coordinator_is_refused(tmp_path: Path, small_data: Path) -> None:
-    search = start(tmp_path, small_data, *QUICK, "--trials", "50")
-    wait_until(lambda: count(tmp_path, "mlp", TrialState.RUNNING) > 0)
-    second = run(tmp_path, small_data, *QUICK, "--trials", "50")
+@pytest.mark.parametrize("storage", [(), ("--storage", "sqlite:///study.db")])
+def test_a_second_coordinator_is_refused_even_if_every_lock_file_was_removed(
+    tmp_path: Path, small_data: Path, storage: tuple[str, ...]
+) -> None:
+    flags = (*QUICK, "--trials", "50", *storage)
+    search = start(tmp_path, small_data, *flags)
+    wait_until((tmp_path / "results" / "mlp" / "logs" / "worker-0.log").exists)
+    for file in tmp_path.rglob("*.lock"):
+        file.unlink(missing_ok=True)
+    second = run(tmp_path, small_data, *flags)
     assert second.returncode == 2
-    assert "study 'mlp' is being searched by another process" in second.stderr
+    assert f"study 'mlp' is being searched by process {search.pid}. Wait" in second.stderr
+    assert ".lock" not in second.stderr
     search.send_signal(signal.SIGINT)
     search.communicate(timeout=30)
     assert search.returncode == 130

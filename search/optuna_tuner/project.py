@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage
 
 from search.errors import StorageError
 from search.files import locked, write_atomically
-from search.study.storage import open_storage, repair_journal
+from search.study.storage import open_storage, remove_old_lock, repair_journal
 
 OWNER = "project"  # attribute of studies and trials: id of the project that they belong to
 
@@ -72,11 +72,14 @@ class Project:
             folder = Path(self.folder).absolute()
             folder.parent.mkdir(parents=True, exist_ok=True)
             file = folder.with_name(f".{folder.name}.lock")  # overwriting deletes what is inside
-            refusal = ProjectInUseError(
-                f"project {self.folder} is being searched by another process or tuner (it holds "
-                f"{file}). Wait for it or stop it (one left in this process: "
-                "oracle.interrupt(KeyboardInterrupt())), or choose another project_name."
-            )
+
+            def refusal(holder: str) -> ProjectInUseError:
+                return ProjectInUseError(
+                    f"project {self.folder} is being searched by {holder}. Wait for it or stop it "
+                    "(one left in this process: oracle.interrupt(KeyboardInterrupt())), or choose "
+                    "another project_name."
+                )
+
             held.enter_context(locked(file, refusal))
         return held
 
@@ -132,8 +135,9 @@ class Project:
                 storage.delete_study(study_id)
 
     def repair_journal(self) -> None:
-        """Cut off a line that a crash left half written; only while the project is locked."""
+        """Remove what a crash left, a lock or half a line; only while the project is locked."""
         if self.storage is None and not self._is_remote:
+            remove_old_lock(self._journal)
             repair_journal(self._journal)
 
     @property

@@ -2,11 +2,12 @@
 
 import json
 import os
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -20,6 +21,8 @@ from search.study.database import connect_options, one_at_a_time
 from spaces.errors import one_line
 
 _BLOCK = 1 << 16
+# A process holds the lock of a journal for one write.
+_LOCK_SECONDS: Final = 10.0
 
 
 def is_server(url: str | None) -> bool:
@@ -39,10 +42,8 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
             answer, or the file is no journal.
     """
     if url is None:
-        # With a relative path, a killed holder leaves a dangling lock.
-        lock = JournalFileSymlinkLock(str(journal), grace_period=10)
         with reading(str(journal)):
-            return JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+            return JournalStorage(JournalFileBackend(str(journal), lock_obj=_JournalLock(journal)))
     shown = masked_url(url)
     address, _, options = url.partition("?")
     if is_server(url) and (address.count("@") > 1 or "@" in options):
@@ -147,6 +148,62 @@ def _damaged(what: str, error: Exception) -> StorageError:
         f"{what} cannot be read as a study ({one_line(error, typed=True)}). Restore it from a "
         "backup, or start another study with --study NAME."
     )
+
+
+class _JournalLock(JournalFileSymlinkLock):
+    """Optuna's lock of a journal, a link beside it, that outlives no killed holder.
+
+    Optuna judges by the age of the link's target. Once the folder was moved or copied, the target
+    is missing or another study's journal, and Optuna would wait for ever.
+
+    Args:
+        journal: Absolute path of the journal file.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(str(journal))
+        self._journal = journal
+        self._link = _lock_of(journal)
+
+    def acquire(self) -> bool:
+        """Wait for the lock; one that stays unchanged for 10 seconds is removed."""
+        seen, since, pause = _made(self._link), time.monotonic(), 0.001
+        while True:
+            with suppress(FileExistsError):
+                os.symlink(self._journal, self._link)
+                return True
+            now = _made(self._link)
+            if now != seen:
+                seen, since = now, time.monotonic()
+            elif time.monotonic() - since > _LOCK_SECONDS:
+                self._link.unlink(missing_ok=True)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
+
+
+def _lock_of(journal: Path) -> Path:
+    return journal.with_name(f"{journal.name}.lock")
+
+
+def _made(link: Path) -> float | None:
+    """Return when a link was made, in seconds since 1970; None if there is none."""
+    try:
+        return link.lstat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def remove_old_lock(journal: Path) -> bool:
+    """Remove the lock that a killed process left; return whether there was one.
+
+    Call it only while the study is held.
+    """
+    link = _lock_of(journal)
+    made = _made(link)
+    if made is None or abs(time.time() - made) < _LOCK_SECONDS:
+        return False
+    link.unlink(missing_ok=True)
+    return True
 
 
 def repair_journal(journal: Path) -> int:

@@ -17,7 +17,7 @@ from search.errors import StudyError
 from search.files import locked
 from search.study.database import Outages, held_storage
 from search.study.facts import COMPARABLE, check_study, split_sizes, split_words
-from search.study.storage import is_server, open_storage, repair_journal
+from search.study.storage import is_server, open_storage, remove_old_lock, repair_journal
 
 FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 # Versions that let several coordinators share a study left this attribute on failed trials that
@@ -74,24 +74,30 @@ def _held_storage(
         with held_storage(storage, name, outages) as held:
             yield held
         return
-    file = _lock_file(directory, name, url)
-    refusal = StudyError(
-        f"study {name!r} is being searched by another process (it holds {file}). Wait for it or "
-        "stop it, or start another study with --study NAME."
-    )
-    with locked(file, refusal):
-        if url is None and (cut := repair_journal(journal)):
-            say(f"{journal}: cut off {cut} bytes of an unfinished last line")
+
+    def refusal(holder: str) -> StudyError:
+        return StudyError(
+            f"study {name!r} is being searched by {holder}. Wait for it or stop it, or start "
+            "another study with --study NAME."
+        )
+
+    # Over NFS, the lock of a folder excludes the processes of one machine only.
+    with locked(directory, refusal), locked(_shared_file(journal, name, url), refusal):
+        if url is None:
+            if remove_old_lock(journal):
+                say(f"{journal}: removed the lock that a killed process left")
+            if cut := repair_journal(journal):
+                say(f"{journal}: cut off {cut} bytes of an unfinished last line")
         yield open_storage(journal, url)
 
 
-def _lock_file(directory: Path, name: str, url: str | None) -> Path:
+def _shared_file(journal: Path, name: str, url: str | None) -> Path:
+    """Return the file to lock against other machines and, of SQLite, other results folders."""
     if url is not None and "://" in url and (file := make_url(url).database):
-        # Beside the SQLite file, which two results folders may share.
         beside = Path(f"{file}.{name}.lock").resolve()
         if beside.parent.is_dir():
             return beside
-    return directory / "search.lock"
+    return journal
 
 
 def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> optuna.Study:

@@ -45,11 +45,15 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(
 
 
 def test_a_lock_refuses_a_second_holder_and_is_free_afterwards(tmp_path: Path) -> None:
-    file, refusal = tmp_path / "lock", ValueError("in use")
-    with locked(file, refusal), pytest.raises(ValueError, match="in use"), locked(file, refusal):
-        pass
-    with locked(file, refusal):
-        pass
+    for path in (tmp_path, tmp_path / "lock"):
+        with (
+            locked(path, ValueError),
+            pytest.raises(ValueError, match="this process"),
+            locked(path, ValueError),
+        ):
+            pass
+        with locked(path, ValueError):
+            pass
 
 
 def test_a_killed_holder_releases_its_lock(tmp_path: Path) -> None:
@@ -58,16 +62,17 @@ def test_a_killed_holder_releases_its_lock(tmp_path: Path) -> None:
     holder = context.Process(target=_hold, args=(tmp_path / "lock", theirs))
     holder.start()
     assert ours.recv() == "held"
-    with pytest.raises(ValueError, match="in use"), locked(tmp_path / "lock", ValueError("in use")):
+    refused = pytest.raises(ValueError, match=f"^process {holder.pid}$")
+    with refused, locked(tmp_path / "lock", ValueError):
         pass
     holder.kill()
     holder.join()
-    with locked(tmp_path / "lock", ValueError("in use")):
+    with locked(tmp_path / "lock", ValueError):
         pass
 
 
 def _hold(file: Path, connection: object) -> None:
-    with locked(file, ValueError("in use")):
+    with locked(file, ValueError):
         connection.send("held")  # type: ignore[attr-defined]
         connection.recv()  # type: ignore[attr-defined]
 

@@ -331,7 +331,7 @@ def test_one_oracle_at_a_time_searches_a_project(tmp_path: Path) -> None:
     tuner = FunctionTuner(first, two_values, tmp_path)
     FunctionTuner(second, two_values, tmp_path)
     trial = first.create_trial("tuner0")
-    with pytest.raises(RuntimeError, match="is being searched by another process or tuner"):
+    with pytest.raises(RuntimeError, match="is being searched by this process"):
         second.create_trial("tuner0")
     assert states(first.study) == states(second.study) == ["RUNNING"]
     trial.hyperparameters.Int("n", 1, 100)

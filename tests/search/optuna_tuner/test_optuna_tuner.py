@@ -362,11 +362,11 @@ def test_a_project_is_searched_once_at_a_time(tmp_path: Path) -> None:
     thread.start()
     assert inside.wait(60)
     second = OwnRunTrial(max_trials=1, directory=str(tmp_path), project_name="project")
-    with pytest.raises(RuntimeError, match="is being searched by another process"):
+    with pytest.raises(RuntimeError, match="is being searched by this process"):
         second.search()
     journal = tmp_path / "project" / "study.journal"
     before = journal.read_bytes()
-    with pytest.raises(RuntimeError, match="is being searched by another process"):
+    with pytest.raises(RuntimeError, match="is being searched by this process"):
         make(tmp_path, overwrite=True)
     assert journal.read_bytes() == before
     outside.set()

@@ -3,10 +3,13 @@
 import shutil
 import sqlite3
 import sys
+import threading
+import time
 from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages.journal import JournalFileSymlinkLock
 
 from search.errors import StorageError
 from search.study.storage import (
@@ -15,6 +18,48 @@ from search.study.storage import (
     storage_errors,
 )
 from tests.search.harness import load, search
+
+
+@pytest.mark.parametrize("target", ["gone/study.journal", "study.journal", "busy.journal"])
+def test_a_lock_left_during_a_search_is_waited_for_and_then_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.setattr("search.study.storage._LOCK_SECONDS", 0.3)
+    journal, busy = tmp_path / "study.journal", tmp_path / "busy.journal"
+    storage = open_storage(journal, None)
+    (tmp_path / "study.journal.lock").symlink_to(target)
+    ended = threading.Event()
+
+    def write_elsewhere() -> None:  # another study's journal, to which the link leads
+        while not ended.wait(0.01):
+            busy.write_text("")
+
+    writer = threading.Thread(target=write_elsewhere)
+    writer.start()
+    started = time.monotonic()
+    try:
+        optuna.create_study(storage=storage)
+    finally:
+        ended.set()
+        writer.join()
+    assert 0.3 < time.monotonic() - started < 5
+
+
+def test_the_lock_of_a_live_process_is_respected(tmp_path: Path) -> None:
+    journal, order = tmp_path / "study.journal", []
+    storage = open_storage(journal, None)
+    live = JournalFileSymlinkLock("study.journal")  # relative, so its link leads nowhere
+    live._lock_file = f"{journal}.lock"
+    live.acquire()
+
+    def release() -> None:
+        order.append("released")
+        live.release()
+
+    threading.Timer(0.3, release).start()
+    optuna.create_study(storage=storage)
+    order.append("written")
+    assert order == ["released", "written"]
 
 
 @pytest.mark.parametrize("keep", [1, 5, 40])

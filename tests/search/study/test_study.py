@@ -1,5 +1,7 @@
 """The study: one holder, comparable trials only."""
 
+import os
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -22,12 +24,25 @@ def test_only_one_process_holds_a_study(tmp_path: Path, url: str | None) -> None
 
     with (
         opened(),
-        pytest.raises(StudyError, match=r"study 'mine' is being searched by another .*--study NAM"),
+        pytest.raises(StudyError, match=r"'mine' is being searched by this process.*--study NAM"),
         opened(),
     ):
         pass
     with opened():
         pass
+
+
+@pytest.mark.parametrize("target", ["moved-away/study.journal", "other.journal", "study.journal"])
+def test_the_lock_of_a_killed_process_is_removed_and_mentioned(tmp_path: Path, target: str) -> None:
+    (tmp_path / "other.journal").write_text("")
+    link = tmp_path / "study.journal.lock"
+    link.symlink_to(tmp_path / target)
+    os.utime(link, (0, time.time() - 60), follow_symlinks=False)
+    said: list[str] = []
+    with opened_study("mine", None, tmp_path, FACTS, {}, said.append, Outages(print)) as study:
+        study.ask()
+        assert len(study.trials) == 1
+    assert said == [f"{tmp_path}/study.journal: removed the lock that a killed process left"]
 
 
 @pytest.mark.parametrize("fact", COMPARABLE)
