@@ -208,6 +208,10 @@ def _check_study(study: optuna.Study, required: Collection[str]) -> None:
     for number, run in enumerate(runs):
         _Rule("a run", lambda value: isinstance(value, Mapping)).check(f"its run {number}", run)
         _check_attrs(f"the {number}. run's", run, _FACTS)
+    # Optuna has no public way to read these; the dashboard counts the versions of its notes there.
+    for name, value in study._storage.get_study_system_attrs(study._study_id).items():
+        if name.endswith("note_ver"):
+            _COUNT.check(f"its {_shown(name)}", value)
     if len(study.directions) != 1:
         raise _BrokenRuleError(f"it has {len(study.directions)} objectives instead of one")
     known: dict[str, BaseDistribution] = {}

@@ -61,7 +61,7 @@ def on_a_line(change: Callable[[random.Random, Line], None]) -> Damage:
 
     def damage(rng: random.Random, lines: list[str]) -> None:
         place = rng.randrange(min(18 if rng.random() < 0.5 else 400, len(lines)))
-        with contextlib.suppress(json.JSONDecodeError):  # damaged already
+        with contextlib.suppress(ValueError, RecursionError):  # damaged already
             line = json.loads(lines[place])
             if isinstance(line, dict):
                 change(rng, line)

@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
+from optuna_dashboard import save_note
 
 from search.errors import StudyError
 from search.study.facts import check_study, split_sizes
@@ -163,6 +164,15 @@ def test_hyperparameters_keep_their_kind_but_may_change_their_bounds(
             continue
         with pytest.raises(StudyError, match="trial 1 has a hyperparameter 'x' of another kind"):
             check_study(made)
+
+
+def test_the_version_of_a_note_must_be_a_number() -> None:
+    made = study()
+    save_note(made, "text")
+    check_study(made)
+    made._storage.set_study_system_attr(made._study_id, "dashboard:note_ver", "x")
+    with pytest.raises(StudyError, match="its 'dashboard:note_ver' is 'x'; it must be a whole"):
+        check_study(made)
 
 
 def test_a_study_with_several_objectives_is_refused() -> None:
