@@ -202,7 +202,7 @@ def test_a_signal_keeps_what_is_finished_and_says_how_to_go_on(
     _, said = process.communicate(timeout=60)
     assert process.returncode == code, said
     assert f"stopped by {reason}; every finished training is kept" in said
-    assert f"continue: python report.py {' '.join(flags)}" in said
+    assert f"continue: python {ROOT}/report.py {' '.join(flags)}" in said
     assert "Traceback" not in said
     assert len(records(retrainings)) >= 1
 
@@ -220,6 +220,7 @@ def test_a_second_ctrl_c_does_not_cut_off_the_answer_to_the_first(
 
     monkeypatch.setattr("reporting.run.run_report", stopped)
     monkeypatch.setattr("sys.stderr", Impatient())
+    monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -47,7 +47,7 @@ def test_a_search_ends_with_its_trials_and_says_so_in_json(
     assert "optimizer" in said["best"]["description"]
     assert said["best"]["value"] > 0.2
     assert said["seconds"] > 0
-    assert said["next"] == "python report.py --study mlp"
+    assert said["next"] == f"python {ROOT}/report.py --study mlp"
     assert Path(said["storage"]) == tmp_path / "results" / "mlp" / "study.journal"
     assert "live view: " in first.stderr
     assert "--dashboard-only --study mlp" in first.stderr
@@ -73,7 +73,9 @@ def test_the_report_is_next_with_all_that_it_needs_to_find_the_study(
 ) -> None:
     where = ("--study", "a b", "--results-dir", "my results", "--data-dir", str(small_data))
     flags = (*QUICK, "--trials", "1", *where)
-    following = f"python report.py --study 'a b' --results-dir 'my results' --data-dir {small_data}"
+    following = (
+        f"python {ROOT}/report.py --study 'a b' --results-dir 'my results' --data-dir {small_data}"
+    )
     ran = run(tmp_path, small_data, *flags)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == f"retrain the best and report: {following}"
@@ -83,7 +85,7 @@ def test_the_report_is_next_with_all_that_it_needs_to_find_the_study(
     storage = ("--storage", "sqlite:///trials.db")
     stored = run(tmp_path, small_data, *QUICK, "--trials", "1", *storage, "--json")
     said = json.loads(stored.stdout.splitlines()[-1])
-    assert said["next"] == "python report.py --study mlp --storage sqlite:///trials.db"
+    assert said["next"] == f"python {ROOT}/report.py --study mlp --storage sqlite:///trials.db"
 
 
 def test_the_study_records_where_its_numbers_come_from(tmp_path: Path, small_data: Path) -> None:
@@ -219,7 +221,7 @@ def test_a_search_that_ran_out_of_time_is_next_itself(tmp_path: Path, small_data
     assert ran.returncode == 0, ran.stderr
     said = json.loads(ran.stdout.splitlines()[-1])
     assert said["stopped_by"] == "--timeout 0.1 s is over"
-    assert said["next"] == f"python run_search.py {' '.join(flags)}"
+    assert said["next"] == f"python {ROOT}/run_search.py {' '.join(flags)}"
 
 
 def test_help_is_complete_and_loads_nothing_heavy() -> None:

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from tests.command_line import FINISHED, QUICK, count, environment, run, start, study, wait_until
+from tests.command_line import (
+    FINISHED,
+    QUICK,
+    ROOT,
+    count,
+    environment,
+    run,
+    start,
+    study,
+    wait_until,
+)
 from tests.search.workers.ray.nodes import TestCluster, shared_cluster
 
 pytestmark = pytest.mark.xdist_group("cluster")
@@ -65,7 +75,7 @@ def test_ctrl_c_stops_cleanly(tmp_path: Path, small_data: Path, cluster: TestClu
     search.send_signal(signal.SIGINT)
     output, errors = search.communicate(timeout=60)
     assert search.returncode == 130, errors
-    assert f"continue: python run_search.py {' '.join(flags)}" in output
+    assert f"continue: python {ROOT}/run_search.py {' '.join(flags)}" in output
     assert "Traceback" not in errors
     assert count(tmp_path, "mlp", TrialState.RUNNING) == 0
     wait_until(lambda: not cluster.node.workers() and not cluster.head.workers(), seconds=60)

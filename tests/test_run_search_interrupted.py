@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from tests.command_line import (
     FINISHED,
     QUICK,
+    ROOT,
     children,
     count,
     run,
@@ -75,7 +76,7 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(
         time.sleep(0.02)
     output, errors = search.communicate(timeout=30)
     assert search.returncode == code, errors
-    assert f"continue: python run_search.py {' '.join(flags)}" in output
+    assert f"continue: python {ROOT}/run_search.py {' '.join(flags)}" in output
     assert "Traceback" not in errors
     assert count(tmp_path, "mlp", TrialState.RUNNING) == 0
     assert not count(tmp_path, "mlp", TrialState.FAIL)
@@ -94,7 +95,7 @@ def test_under_nohup_a_hangup_stops_nothing(tmp_path: Path, small_data: Path) ->
     assert search.returncode == 130, errors
     said = json.loads(output.splitlines()[-1])
     assert said["stopped_by"] == "Ctrl-C"
-    assert said["next"] == f"python run_search.py {' '.join(flags)}"
+    assert said["next"] == f"python {ROOT}/run_search.py {' '.join(flags)}"
 
 
 @pytest.mark.parametrize("storage", [(), ("--storage", "sqlite:///study.db")])

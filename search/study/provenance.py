@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.command_line import STORAGE_VARIABLE, called
+from search.command_line import COMMANDS, STORAGE_VARIABLE, called
 from search.secrets import masked_url
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -39,13 +39,14 @@ def command_line(arguments: Sequence[str]) -> str:
     environment of the command: the list of processes shows every argument.
 
     Args:
-        arguments: `sys.argv`: the script, then its arguments. In a process that an installed
-            command started, the script's command stands for it.
+        arguments: `sys.argv`: the name of the script, then its arguments. In a process that an
+            installed command started, the script's command stands for it.
     """
     script, *rest = arguments
     program = called(script)
     if program == script:
-        shown = [_shown(sys.executable), script]
+        path = str(_ROOT / script) if script in COMMANDS else script
+        shown = [_shown(sys.executable), _shown(path)]
     else:
         shown = [_shown(os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), program))]
     storage = os.environ.get(STORAGE_VARIABLE)

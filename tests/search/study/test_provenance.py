@@ -1,6 +1,7 @@
 """What the study says of where its numbers come from."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from search.command_line import COMMANDS
 from search.study import provenance
 from search.study.provenance import command_line, commit
+from tests.command_line import ROOT
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,7 @@ def test_the_command_is_quoted_and_hides_passwords(
     arguments: list[str], line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    monkeypatch.chdir(ROOT)
     assert command_line(arguments) == line
 
 
@@ -55,6 +58,18 @@ def test_the_command_names_a_storage_that_the_environment_gave(
     assert line == "SEARCH_STORAGE='postgresql://me:***@host/db' python report.py --study a"
     line = command_line(["report.py", "--storage", "sqlite:///other.db"])
     assert line == "python report.py --storage sqlite:///other.db"
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+def test_the_command_names_the_script_by_its_path_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command_line([script, "--help"]))
+    assert words[1:] == [str(ROOT / script), "--help"]
+    subprocess.run(words, check=True, capture_output=True)
+    monkeypatch.chdir(ROOT / "docs")
+    assert shlex.split(command_line([script]))[1] == str(ROOT / script)
 
 
 @pytest.mark.parametrize("inside", [True, False])
