@@ -63,6 +63,13 @@ class Attempt:
         """Epochs trained, with those of the trial that this one continues."""
         return self.budget.initial_epoch + len(self.history)
 
+    def epochs_words(self, max_epochs: int) -> str:
+        """Return in words which epochs this attempt has trained, of how many."""
+        if not self.budget.initial_epoch:
+            return f"{self.epochs_reached} of {max_epochs} epochs"
+        first = self.budget.initial_epoch + 1
+        return f"epochs {first} to {self.epochs_reached} of {max_epochs}"
+
     def take_model(self, built: Built) -> None:
         """Take in what is known once the model is built."""
         self.description, self.summary = built.description, built.summary

@@ -51,6 +51,7 @@ class Coordinator:
         checkpoints: Holds trainings that other trials may continue.
         display: Shows the progress.
         clock: Returns seconds that count against `--trial-timeout`.
+        started: `time.monotonic()` at the start of the run; None: now.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Coordinator:
         checkpoints: Checkpoints,
         display: Display,
         clock: Callable[[], float] = time.monotonic,
+        started: float | None = None,
     ) -> None:
         self._settings = settings
         self._study = study
@@ -73,7 +75,8 @@ class Coordinator:
         self._display = display
         self._clock = clock
         self._running: dict[Worker, Attempt] = {}
-        self._started = time.monotonic()
+        self._began = time.monotonic()
+        self._started = self._began if started is None else started
         self._stopped_by: StopReason | None = None
         self._failures_in_a_row = 0
         self._rejections_in_a_row = 0
@@ -83,9 +86,9 @@ class Coordinator:
         self._count()
         self._finished_before = self.progress.finished
         best = best_trial(study)
-        self._since_best = finished_since(study, best)
         if best is not None and best.value is not None:
             self.progress.best = (best.number, best.value)
+        self._since_best = self._finished_since_best()
 
     def stop(self, reason: StopReason) -> None:
         """End the search soon; running trials wait for the next run. Safe in a signal handler."""
@@ -257,8 +260,6 @@ class Coordinator:
         at_budget = not attempt.pruned and attempt.budget.epochs < self._settings.max_epochs
         ended = attempt.ending(at_budget=at_budget)
         attempt.record(f"{ended}, validation accuracy {attempt.value:.2%}")
-        # A trial at an early budget may still be continued, so it shows no lack of progress.
-        self._since_best += not at_budget
         if attempt.pruned or at_budget:
             self._engine.prune(attempt.trial)
             self.progress.pruned += 1
@@ -267,12 +268,12 @@ class Coordinator:
             self.progress.complete += 1
             if self.progress.best is None or attempt.value > self.progress.best[1]:
                 self.progress.best = (attempt.number, attempt.value)
-                self._since_best = 0
+        self._since_best = self._finished_since_best()
         self._failures_in_a_row = self._rejections_in_a_row = 0
         name = f" ({one_line(attempt.baseline)})" if attempt.baseline else ""
         self._display.log(
             f"trial {attempt.number}{name}: {ended}, val_accuracy {attempt.value:.4f}, "
-            f"{attempt.epochs_reached} of {self._settings.max_epochs} epochs, "
+            f"{attempt.epochs_words(self._settings.max_epochs)}, "
             f"{attempt.attrs['seconds']:.0f} s"
         )
         self._checkpoints.keep_only(self._engine.promotable())
@@ -342,8 +343,17 @@ class Coordinator:
     def _show(self) -> None:
         progress = self.progress
         progress.running = [attempt.shown for attempt in self._running.values()]
-        progress.seconds = time.monotonic() - self._started
+        now = time.monotonic()
+        progress.seconds = now - self._started
+        estimates = []
         if done := progress.finished - self._finished_before:
-            left = self._settings.trials - progress.finished
-            progress.seconds_left = progress.seconds / done * left
+            missing = self._settings.trials - progress.finished
+            estimates.append((now - self._began) / done * missing)
+        if self._settings.timeout_seconds is not None:
+            estimates.append(max(0.0, self._settings.timeout_seconds - progress.seconds))
+        progress.seconds_left = min(estimates, default=None)
         self._display.update(progress)
+
+    def _finished_since_best(self) -> int:
+        best = self.progress.best
+        return finished_since(self._study, None if best is None else best[0])

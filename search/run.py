@@ -20,6 +20,7 @@ from search.data.split import load_split
 from search.display import Display
 from search.engines.engine import make_engine
 from search.engines.exploring import explore
+from search.engines.samplers import is_used_up
 from search.engines.tuners import TUNERS
 from search.errors import StopReason, StorageError
 from search.files import refuse_links
@@ -55,6 +56,7 @@ class Outcome:
         seconds: Duration of this run.
         stopped_by: Why it ended early; None if the study holds all its trials.
         ran: Number of trials that this run finished.
+        used_up: Whether every configuration of a finite space has been tried.
     """
 
     study: str
@@ -67,6 +69,7 @@ class Outcome:
     seconds: float
     stopped_by: StopReason | None
     ran: int
+    used_up: bool
 
     @property
     def finished(self) -> int:
@@ -90,11 +93,12 @@ def run_search(settings: SearchSettings, display: Display, arguments: Sequence[s
     Raises:
         SearchError: Something that the user can fix; the message says how.
     """
+    started = time.monotonic()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     first = first_configurations(settings.space)  # also refuses an unknown space
     data_dir = find_data(settings.data_dir)
     with _cluster(settings) as cluster:
-        return _search(settings, display, arguments, first, data_dir, cluster)
+        return _search(settings, display, arguments, first, data_dir, cluster, started)
 
 
 def _search(
@@ -104,8 +108,8 @@ def _search(
     first: dict[str, dict[str, Any]],
     data_dir: Path,
     cluster: Cluster | None,
+    started: float,
 ) -> Outcome:
-    started = time.monotonic()
     precision = _precision(settings, cluster)
     facts = _facts(settings, data_dir, precision, arguments)
     directory = _make_directory(settings.study_dir)
@@ -145,6 +149,7 @@ def _search(
             Checkpoints(directory / "checkpoints"),
             display,
             outages.clock,
+            started,
         )
         before = coordinator.progress.finished
 
@@ -294,6 +299,7 @@ def _outcome(
         seconds=time.monotonic() - started,
         stopped_by=stopped_by,
         ran=complete + pruned - before,
+        used_up=is_used_up(study),
     )
 
 

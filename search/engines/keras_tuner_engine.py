@@ -17,11 +17,10 @@ from search.engines.samplers import make_sampler
 from search.engines.trials import StudyTrials
 from search.engines.tuners import TUNERS
 from search.engines.untried import is_whole
-from search.study.study import FINISHED
+from search.study.study import ENGINE_FACTS, FINISHED
 from search.training.hyperparameters import to_params
 
 SPACE_ATTR: Final = "hyperparameters"
-FACTS_ATTR: Final = "keras_tuner"
 
 
 @final
@@ -76,12 +75,12 @@ class KerasTunerEngine:
 
     def budget(self, trial: optuna.Trial, checkpoints: Container[int]) -> Budget:
         """See `Engine`; without the checkpoint of its parent, a trial starts from epoch 1."""
-        facts = trial.user_attrs.get(FACTS_ATTR, {})
+        facts = trial.user_attrs.get(ENGINE_FACTS, {})
         if "epochs" not in facts:
             return Budget(0, self._max_epochs)
         if facts["initial_epoch"] and facts["promoted_from"] not in checkpoints:
             facts = facts | {"initial_epoch": 0}
-            trial.set_user_attr(FACTS_ATTR, facts)  # the report adds up what a result has cost
+            trial.set_user_attr(ENGINE_FACTS, facts)  # the report adds up what a result has cost
         return Budget(facts["initial_epoch"], facts["epochs"], facts["promoted_from"])
 
     def suggest(
@@ -101,7 +100,7 @@ class KerasTunerEngine:
     def duplicate_of(self, trial: optuna.Trial) -> int | None:
         """See `Engine`; a promoted trial has the configuration of its parent."""
         earlier = self._trials.earlier(trial)
-        promoted = trial.user_attrs.get(FACTS_ATTR, {}).get("promoted_from") is not None
+        promoted = trial.user_attrs.get(ENGINE_FACTS, {}).get("promoted_from") is not None
         return None if promoted else earlier
 
     def report(self, trial: optuna.Trial, epoch: int, value: float) -> bool:
@@ -147,7 +146,7 @@ class KerasTunerEngine:
         facts = {"tuner": self._tuner, **self._oracle.facts_of(trial_id, values)}
         parent = facts.get("promoted_from")
         params = to_params(values, space) if parent is None else trials[parent].params
-        self._study.enqueue_trial(params, user_attrs={FACTS_ATTR: facts})
+        self._study.enqueue_trial(params, user_attrs={ENGINE_FACTS: facts})
         self._oracle.begin(trial_id, params)
         return True
 
@@ -158,7 +157,7 @@ class KerasTunerEngine:
     def _replay(self, trial: FrozenTrial) -> None:
         trial_id = str(trial.number)
         self._oracle.begin(trial_id, _wanted_params(trial))
-        facts = trial.user_attrs.get(FACTS_ATTR, {})
+        facts = trial.user_attrs.get(ENGINE_FACTS, {})
         if facts.get("tuner") == self._tuner:
             self._oracle.recall(trial_id, facts)
         if trial.state.is_finished():

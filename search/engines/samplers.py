@@ -27,7 +27,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import SettingsError
-from search.study.study import trial_seed
+from search.study.study import FINISHED, trial_seed
 
 GRID_LEVELS: Final = 5
 
@@ -295,6 +295,33 @@ def to_grid(distribution: BaseDistribution) -> BaseDistribution:
     if isinstance(distribution, IntDistribution):
         return CategoricalDistribution(sorted({round(level) for level in levels}))
     return CategoricalDistribution([float(f"{level:.6g}") for level in levels])
+
+
+def is_used_up(study: Study) -> bool:
+    """Whether every configuration of a finite space has been tried, as far as its trials show."""
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
+    if not finished or not _is_finite(study):
+        return False
+    asked, last = _Stoppable(study), finished[-1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        sampler = BruteForceSampler(seed=0)
+    try:
+        sampler.after_trial(asked, last, last.state, last.values)
+    except ValueError:  # the trials disagree about the space
+        return False
+    return asked.stopped
+
+
+class _Stoppable(Study):
+    """A study that notes whether `BruteForceSampler` stops it, since nothing is left."""
+
+    def __init__(self, study: Study) -> None:
+        super().__init__(study_name=study.study_name, storage=study._storage)
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
 
 
 def _is_finite(study: Study) -> bool:

@@ -23,6 +23,7 @@ FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 # Versions that let several coordinators share a study left this attribute on failed trials that
 # they began for one place; such a trial counts nowhere.
 SURPLUS: Final = "surplus"
+ENGINE_FACTS: Final = "keras_tuner"  # attribute of a trial: what its tuner must know of it
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -202,12 +203,17 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
     return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
 
-def finished_since(study: optuna.Study, best: FrozenTrial | None) -> int:
-    """Count the trials that finished after the best one; all without one."""
+def ended_at_budget(trial: FrozenTrial) -> bool:
+    """Whether a pruned trial ended at an early budget of KerasTuner's Hyperband."""
+    return trial.state == TrialState.PRUNED and "epochs" in trial.user_attrs.get(ENGINE_FACTS, {})
+
+
+def finished_since(study: optuna.Study, number: int | None) -> int:
+    """Count the finished trials that began after a trial; without its number, count all.
+
+    Trials are ordered by number, as clocks may be set back. Those that ended at an early budget do
+    not count: they may be continued.
+    """
     finished = study.get_trials(deepcopy=False, states=FINISHED)
-    if best is None or best.datetime_complete is None:
-        return len(finished)
-    return sum(
-        trial.datetime_complete is not None and trial.datetime_complete > best.datetime_complete
-        for trial in finished
-    )
+    after = -1 if number is None else number
+    return sum(trial.number > after and not ended_at_budget(trial) for trial in finished)

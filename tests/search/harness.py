@@ -75,6 +75,7 @@ def search(
     stop_after: int | None = None,
     silence_seconds: float = 60,
     first: dict[str, dict[str, Any]] | None = None,
+    started: float | None = None,
     **flags: Any,
 ) -> tuple[optuna.Study, StopReason | None]:
     """Run a search to its end.
@@ -89,6 +90,7 @@ def search(
         stop_after: Ask the coordinator to stop when so many trials have ended.
         silence_seconds: A worker that says nothing for so long is replaced.
         first: Configurations that are enqueued.
+        started: As for `Coordinator`.
         **flags: Fields of `SearchSettings`.
 
     Returns:
@@ -116,6 +118,7 @@ def search(
             Checkpoints(directory / "checkpoints"),
             shown,
             outages.clock,
+            started,
         )
         if stop_after is not None:
             ended: list[str] = []

@@ -1,6 +1,7 @@
 """What a search survives, over real processes that really die, hang and freeze."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from optuna_dashboard._note import get_note_from_system_attrs
 from search import attempt
 from search.errors import SearchError, StopReason, StorageError
 from search.study.storage import storage_errors
-from search.study.study import FINISHED
+from search.study.study import ENGINE_FACTS, FINISHED
 from tests.search.harness import RecordingDisplay, load, search
 
 anywhere = pytest.mark.parametrize(
@@ -174,3 +175,49 @@ def test_only_the_first_trials_of_a_large_study_have_notes(
     attrs = study._storage.get_study_system_attrs(study._study_id)
     notes = [get_note_from_system_attrs(attrs, trial._trial_id) for trial in study.trials]
     assert [bool(note["body"]) for note in notes] == [True, True, False, False]
+
+
+def test_the_time_left_never_exceeds_the_time_limit(tmp_path: Path) -> None:
+    shown: list[tuple[float, float | None]] = []
+    display = RecordingDisplay()
+    display.update = lambda progress: shown.append((progress.seconds, progress.seconds_left))  # type: ignore[method-assign]
+    # A million trials would take days.
+    flags = {"trials": 1_000_000, "timeout_seconds": 3600, "display": display}
+    search(tmp_path, space="slow", stop_after=2, **flags)
+    assert len(shown) > 2
+    for seconds, left in shown:
+        assert left is not None and left == pytest.approx(3600 - seconds)
+
+
+def test_the_time_so_far_includes_the_start_of_the_run(tmp_path: Path) -> None:
+    shown: list[float] = []
+    display = RecordingDisplay()
+    display.update = lambda progress: shown.append(progress.seconds)  # type: ignore[method-assign]
+    search(tmp_path, space="finite", trials=2, display=display, started=time.monotonic() - 1000)
+    assert min(shown) >= 1000
+
+
+def test_a_promoted_trial_s_line_names_the_epochs_that_it_has_trained(tmp_path: Path) -> None:
+    display = RecordingDisplay()
+    flags = {"algorithm": "keras-tuner:hyperband", "display": display}
+    study, _ = search(tmp_path, space="conditional", trials=20, max_epochs=4, **flags)
+    lines = {trial.number: "" for trial in study.trials}
+    for line in display.lines:
+        if "val_accuracy" in line:
+            lines[int(line.split()[1].rstrip(":"))] = line
+    for trial in study.get_trials(states=FINISHED):
+        rung = trial.user_attrs[ENGINE_FACTS]
+        first, last = rung["initial_epoch"] + 1, rung["epochs"]
+        words = f"{last} of 4 epochs" if first == 1 else f"epochs {first} to {last} of 4"
+        assert f", {words}, " in lines[trial.number]
+    assert any("epochs 3 to 4 of 4" in line for line in lines.values())
+
+
+def test_trials_at_an_early_budget_do_not_use_up_the_patience_of_the_next_run(
+    tmp_path: Path,
+) -> None:
+    flags = {"algorithm": "keras-tuner:hyperband", "patience_trials": 1, "workers": 1}
+    study, _ = search(tmp_path, space="conditional", trials=12, stop_after=3, **flags)
+    assert [trial.state for trial in study.get_trials(states=FINISHED)] == [TrialState.PRUNED] * 3
+    study, reason = search(tmp_path, space="conditional", trials=4, **flags)
+    assert (reason, len(study.get_trials(states=FINISHED))) == (None, 4)

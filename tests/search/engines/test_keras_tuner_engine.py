@@ -9,17 +9,16 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from search.engines.keras_tuner_engine import FACTS_ATTR
 from search.errors import StopReason
 from search.settings import SearchSettings
-from search.study.study import FINISHED
+from search.study.study import ENGINE_FACTS, FINISHED
 from tests.search.harness import RecordingDisplay, engine_of, search
 from tests.search.simulated import SPACES
 
 
 def rungs(study: optuna.Study) -> dict[int, tuple[FrozenTrial, dict[str, int]]]:
     return {
-        trial.number: (trial, trial.user_attrs[FACTS_ATTR])
+        trial.number: (trial, trial.user_attrs[ENGINE_FACTS])
         for trial in study.get_trials(states=FINISHED)
     }
 
@@ -97,7 +96,7 @@ def test_failures_neither_abort_nor_starve(tmp_path: Path, tuner: str, space: st
     failed = study.get_trials(states=(TrialState.FAIL,))
     assert failed
     assert len(study.get_trials(states=FINISHED)) == (5 if tuner == "grid" else 16)
-    promoted = {trial.user_attrs[FACTS_ATTR].get("promoted_from") for trial in study.trials}
+    promoted = {trial.user_attrs[ENGINE_FACTS].get("promoted_from") for trial in study.trials}
     assert not promoted & {trial.number for trial in failed}
 
 
@@ -119,7 +118,7 @@ def test_another_tuner_may_continue_a_study(tmp_path: Path) -> None:
             tmp_path, space="conditional", algorithm=f"keras-tuner:{tuner}", trials=trials
         )
         assert reason is None
-    tuners = [trial.user_attrs[FACTS_ATTR]["tuner"] for trial in study.trials]
+    tuners = [trial.user_attrs[ENGINE_FACTS]["tuner"] for trial in study.trials]
     assert tuners == [
         *["hyperband"] * 4,
         *["bayesian"] * 4,
@@ -135,7 +134,7 @@ def test_configurations_that_differ_in_unread_values_alone_are_not_proposed(
 ) -> None:
     flags = {"space": "unscoped", "workers": 1, "pruner": "none", "trials": 50}
     study, reason = search(tmp_path, algorithm=f"keras-tuner:{tuner}", **flags)
-    assert reason == "every configuration of the space has been tried"
+    assert reason == StopReason.EXHAUSTED
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 12
 
 

@@ -11,7 +11,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.engines.samplers import SAMPLERS, make_sampler, to_grid
+from search.engines.samplers import SAMPLERS, is_used_up, make_sampler, to_grid
 from search.errors import SettingsError
 from search.study.study import trial_seed
 
@@ -59,3 +59,21 @@ def test_a_grid_has_few_levels(distribution: BaseDistribution, levels: list[floa
     else:
         assert isinstance(grid, CategoricalDistribution)
         assert list(grid.choices) == levels
+
+
+def test_a_finite_space_is_used_up_when_every_configuration_was_tried() -> None:
+    study = optuna.create_study(direction="maximize")
+    assert not is_used_up(study)
+
+    for params in ({"kind": "a"}, {"kind": "b", "x": 1}, {"kind": "b", "x": 2}):
+        assert not is_used_up(study)
+        study.enqueue_trial(params)
+        trial = study.ask()
+        if trial.suggest_categorical("kind", ["a", "b"]) == "b":
+            trial.suggest_int("x", 1, 2)
+        study.tell(trial, 0.5)
+    assert is_used_up(study)
+    trial = study.ask()
+    trial.suggest_float("rate", 0.0, 1.0)
+    study.tell(trial, 0.5)
+    assert not is_used_up(study)

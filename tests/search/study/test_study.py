@@ -3,16 +3,24 @@
 import os
 import time
 from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import TrialState, create_trial
 
 from search.data.split import SplitSizes
 from search.errors import StudyError
 from search.study.database import Outages
 from search.study.facts import COMPARABLE, split_fact, split_sizes
-from search.study.study import create_or_continue, enqueue_first, opened_study
+from search.study.study import (
+    ENGINE_FACTS,
+    create_or_continue,
+    enqueue_first,
+    finished_since,
+    opened_study,
+)
 from tests.search.harness import FACTS
 
 
@@ -107,3 +115,29 @@ def test_first_configurations_are_enqueued_once() -> None:
     for _ in range(2):
         enqueue_first(study, {"a": {"x": 1}, "b": {"x": 2}})
     assert [trial.user_attrs["baseline"] for trial in study.trials] == ["a", "b"]
+
+
+def test_trials_are_counted_by_number_also_after_the_clock_was_set_back() -> None:
+    study = optuna.create_study(direction="maximize")
+    noon = datetime(2024, 5, 1, 12)
+    for number, state in enumerate([TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL] * 2):
+        ended = noon - timedelta(hours=number)
+        trial = create_trial(state=state, value=None if state == TrialState.FAIL else 0.5)
+        trial.datetime_start, trial.datetime_complete = ended - timedelta(minutes=1), ended
+        study.add_trial(trial)
+    assert [finished_since(study, number) for number in (None, 0, 1, 3, 4, 5)] == [4, 3, 2, 1, 0, 0]
+
+
+def test_trials_that_ended_at_an_early_budget_do_not_count_as_finished_since() -> None:
+    study = optuna.create_study(direction="maximize")
+    bayesian = {"tuner": "bayesian"}
+    hyperband = {"tuner": "hyperband", "epochs": 3}
+    for state, facts in (
+        (TrialState.PRUNED, hyperband),
+        (TrialState.PRUNED, bayesian),
+        (TrialState.PRUNED, None),
+        (TrialState.COMPLETE, hyperband),
+    ):
+        attrs = {} if facts is None else {ENGINE_FACTS: facts}
+        study.add_trial(create_trial(state=state, value=0.5, user_attrs=attrs))
+    assert finished_since(study, None) == 3
