@@ -56,6 +56,22 @@ def test_what_the_engine_would_ignore_is_refused(given: dict[str, Any], message:
         SearchSettings(engine="keras-tuner", **given)
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "a\udcffb", "a\u202eb", "a/b", "..", " "])
+def test_a_name_that_could_harm_a_terminal_or_a_folder_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        SearchSettings(study=name)
+    assert str(refused.value).startswith(f"--study {name!r} cannot name a folder; use letters")
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(("letter", "most"), [("x", 200), ("ö", 100), ("👟", 50)])
+def test_the_length_of_a_study_s_name_is_limited_in_bytes(letter: str, most: int) -> None:
+    assert SearchSettings(study=letter * most).study_name == letter * most
+    bytes_long = len((letter * (most + 1)).encode())
+    with pytest.raises(SettingsError, match=f"^--study is {bytes_long} bytes long, .* 200 or few"):
+        SearchSettings(study=letter * (most + 1))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
