@@ -15,10 +15,12 @@ from typing import Final
 import joblib
 
 from search.command_line import STOP_SIGNALS
-from search.errors import StorageError
+from search.errors import SearchError, StorageError
 from search.training.hardware import gpu_count, training_variables
+from search.workers.limits import exit_words, require_descriptors
 from search.workers.messages import Died, Message
 from search.workers.process import Trainer, WorkerSettings, run_worker
+from spaces.errors import one_line
 
 _SHOWN_LINES: Final = 3
 
@@ -43,14 +45,14 @@ class LocalProcess:
             message: Message = self.connection.recv()
         except (EOFError, OSError):
             self._process.join(5)
-            return [Died(_exit_words(self._process.exitcode))]
+            return [Died(exit_words(self._process.exitcode))]
         self.heard = time.monotonic()
         return [message]
 
     def last_lines(self) -> str:
         """See `WorkerProcess`."""
         log = Path(self.log)
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
         shown = [line.strip() for line in lines if line.strip()][-_SHOWN_LINES:]
         return f"{' | '.join(shown) or 'nothing logged'} (whole log: {log})"
 
@@ -88,6 +90,7 @@ class LocalBackend:
     def spawn(self, slot: int) -> LocalProcess:
         """See `search.workers.pool.Backend`."""
         # Spawned, not forked: a fork of a process that has used TensorFlow or threads can hang.
+        require_descriptors(slot, self.count)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         log = self._make_log(slot)
@@ -97,10 +100,17 @@ class LocalBackend:
             name=f"worker-{slot}",
             daemon=True,
         )
-        # Otherwise the first process would start it, and it would unblock the signals.
-        resource_tracker.ensure_running()
-        with _environment(self._variables(slot)), _signals_blocked():
-            process.start()
+        try:
+            # Otherwise the first process would start it, and it would unblock the signals.
+            resource_tracker.ensure_running()
+            with _environment(self._variables(slot)), _signals_blocked():
+                process.start()
+        except OSError as error:
+            raise SearchError(
+                f"worker {slot + 1} of {self.count} cannot be started ({one_line(error)}). Raise "
+                "the system's limit (`ulimit -u`, or that of the container), or use fewer "
+                "--workers."
+            ) from error
         theirs.close()
         return LocalProcess(process, ours, log)
 
@@ -151,9 +161,3 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _exit_words(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"signal {-code} {signal.Signals(-code).name}"
-    return f"exit code {code}"

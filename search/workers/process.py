@@ -18,6 +18,7 @@ from optuna.distributions import BaseDistribution
 
 from search.errors import SearchError
 from search.training.hardware import Precision, set_precision
+from search.workers.limits import memory_limit_words
 from search.workers.messages import (
     Answer,
     Beat,
@@ -131,7 +132,8 @@ class KerasTrainer:
         try:
             return self._build_and_train(order, started)
         except (MemoryError, tf.errors.ResourceExhaustedError):
-            return Failed(reason="out of memory", traceback=traceback.format_exc())
+            reason = f"out of memory{memory_limit_words()}"
+            return Failed(reason=reason, traceback=traceback.format_exc())
         except (EOFError, ConnectionError):  # the coordinator is gone
             raise
         except SearchError as error:  # its message is complete without type and traceback
@@ -282,10 +284,13 @@ def redirect_output(log: Path) -> None:
     """Append everything that this process prints to a file."""
     # At the level of file descriptors, since TensorFlow's C++ part prints past sys.stderr.
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
-    sys.stdout.flush()
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
+    # The terminal's encoding is not the log's: a space must not fail because it prints a name.
+    sys.stdout, sys.stderr = (
+        os.fdopen(number, "w", 1, "utf-8", "backslashreplace", closefd=False) for number in (1, 2)
+    )
 
 
 def _beat(link: Link, seconds: float) -> None:
