@@ -1,7 +1,6 @@
 #!/usr/bin/env python
 """Classify image files with the model that a search found: `python predict.py shoe.jpg`."""
 
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -9,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from search.command_line import Parser, add_flags, called, check_flags, flag, read_flags
+from search.command_line import (
+    Parser,
+    add_flags,
+    called,
+    check_flags,
+    flag,
+    prepare_process,
+    print_error,
+    read_flags,
+)
 from search.errors import SearchError, SettingsError
 
 if TYPE_CHECKING:
@@ -72,10 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 if every image was classified; 2 after any error; 130 after Ctrl-C.
     """
+    prepare_process()
     parsed = make_parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # The name of a file may not be valid text in the terminal's encoding.
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         settings = read_flags(PredictSettings, parsed)
         if settings.demo == bool(parsed.images):
@@ -84,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (SearchError, OSError) as error:
-        _print_error(error)
+        print_error("predict", error)
         return 2
 
 
@@ -153,14 +159,16 @@ def _read_images(paths: Sequence[Path]) -> tuple["list[Bytes]", list[str], int]:
             files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
             if not files:
                 kinds = " ".join(SUFFIXES)
-                _print_error(f"folder {path} has no image file ({kinds}); name another one.")
+                print_error(
+                    "predict", f"folder {path} has no image file ({kinds}); name another one."
+                )
                 errors += 1
         for file in files:
             try:
                 images.append(load_image(file))
                 names.append(str(file))
             except ImageError as error:
-                _print_error(error)
+                print_error("predict", error)
                 errors += 1
     return images, names, errors
 
@@ -175,10 +183,6 @@ def _demo_images(data_dir: Path | None) -> tuple["list[Bytes]", list[str], list[
     images, labels = split.images[:DEMO_IMAGES], split.labels[:DEMO_IMAGES]
     names = [f"{IMAGES_FILE}[{index}]" for index in range(len(images))]
     return list(images), names, [CLASS_NAMES[label] for label in labels]
-
-
-def _print_error(error: object) -> None:
-    print(f"predict: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

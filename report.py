@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING
 
 from reporting.errors import Interrupted
 from reporting.settings import ReportSettings
-from search.command_line import EXIT_CODES, Parser, add_flags, called, let_signals_stop, read_flags
+from search.command_line import (
+    EXIT_CODES,
+    Parser,
+    add_flags,
+    called,
+    let_signals_stop,
+    prepare_process,
+    print_error,
+    read_flags,
+)
 from search.errors import SearchError, StopReason
-from search.secrets import hide_secrets
 from spaces import SpaceError
 from spaces.errors import one_line
 
@@ -25,15 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 after a report; 1 after a report with failed trainings; 130, 143 or 129 after Ctrl-C,
         SIGTERM or SIGHUP; 2 after an error.
     """
+    prepare_process()
     given = sys.argv[1:] if arguments is None else list(arguments)
     flags = make_parser().parse_args(given)
     try:
         return _run(read_flags(ReportSettings, flags), ["report.py", *given])
     except KeyboardInterrupt:
-        print("report: stopped; every finished training is kept.", file=sys.stderr)
+        print_error("report", "stopped; every finished training is kept.")
         return EXIT_CODES[StopReason.CTRL_C]
     except (SearchError, SpaceError, OSError) as error:
-        print(f"report: {hide_secrets(str(error))}", file=sys.stderr)
+        print_error("report", error)
         return 2
 
 
@@ -49,10 +58,10 @@ def _run(settings: ReportSettings, command: list[str]) -> int:
     except Interrupted as stop:
         # A second Ctrl-C must not cut off the words that answer the first one.
         let_signals_stop(lambda reason: None)
-        print(
-            f"report: stopped by {stop}; every finished training is kept.\n"
+        print_error(
+            "report",
+            f"stopped by {stop}; every finished training is kept.\n"
             f"continue: {command_line(command)}",
-            file=sys.stderr,
         )
         return EXIT_CODES[stop.reason]
     _say(outcome)

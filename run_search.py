@@ -13,11 +13,12 @@ from search.command_line import (
     Parser,
     add_flags,
     called,
+    prepare_process,
+    print_error,
     read_flags,
     stop_by_signal,
 )
 from search.errors import SearchError, StoppedError, StopReason
-from search.secrets import hide_secrets
 from search.settings import SearchSettings
 from spaces import SPACES, SpaceError
 from spaces.errors import one_line
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 after a search that ended as asked, and after a dashboard alone, however it was stopped;
         130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP; 2 after an error.
     """
+    prepare_process()
     given = sys.argv[1:] if arguments is None else list(arguments)
     flags = make_parser().parse_args(given)
     try:
@@ -47,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome = run_search(settings, display, ["run_search.py", *given])
         _report(outcome, settings, given)
     except KeyboardInterrupt:
-        print("run_search: stopped before the search started; nothing is lost.", file=sys.stderr)
+        print_error("run_search", "stopped before the search started; nothing is lost.")
         return EXIT_CODES[StopReason.CTRL_C]
     except (SearchError, SpaceError, OSError) as error:
-        print(f"run_search: {hide_secrets(str(error))}", file=sys.stderr)
+        print_error("run_search", error)
         return EXIT_CODES[error.reason] if isinstance(error, StoppedError) else 2
     return 0 if outcome.stopped_by is None else EXIT_CODES.get(outcome.stopped_by, 0)
 
@@ -142,7 +144,9 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
         print(f"look at it: {dashboard}")
         print(f"continue: {following}")
         return
-    if outcome.stopped_by is None:
+    if outcome.stopped_by is None and outcome.used_up:
+        print("more trials: none, every configuration of the space has been tried")
+    elif outcome.stopped_by is None:
         print("more trials: the same command with a larger --trials")
     print(f"look at it: {dashboard}")
     if outcome.best is not None:

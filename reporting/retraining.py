@@ -22,6 +22,7 @@ from reporting.folder import writing
 from search.data.split import SplitSizes
 from search.display import duration
 from search.errors import StopReason
+from search.streams import escaped
 from search.study.facts import is_number, is_whole
 from search.study.provenance import commit
 from search.training.hardware import Precision, machine, versions
@@ -341,7 +342,7 @@ class Retrainings:
         )
 
     def _log(self, text: str) -> None:
-        self._progress.console.print(text, soft_wrap=True, markup=False, highlight=False)
+        self._progress.console.print(escaped(text), soft_wrap=True, markup=False, highlight=False)
 
 
 @dataclass(slots=True)

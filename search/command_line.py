@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn, TypeVar, get_args, get_type_hints
 
 from search.errors import SettingsError, StopReason
 from search.secrets import hide_secrets, masked_url
+from search.streams import escaped, keep_streams
 from spaces.errors import did_you_mean
 
 _REASONS: Final[dict[int, StopReason]] = {
@@ -210,7 +211,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str, hint: str = "") -> NoReturn:
         """Print the line and exit with code 2."""
         program = self.prog.removesuffix(".py")
-        self.exit(2, f"{program}: {hide_secrets(message)}; see --help.{hint}\n")
+        self.exit(2, escaped(f"{program}: {hide_secrets(message)}; see --help.{hint}\n"))
+
+
+def print_error(program: str, message: object) -> None:
+    """Print the line of an error, without secrets; what it quotes may hold any characters."""
+    print(escaped(f"{program}: {hide_secrets(str(message))}"), file=sys.stderr)  # noqa: T201
 
 
 def called(script: str) -> str:
@@ -234,6 +240,15 @@ def worker_count(text: str) -> int | None:
         ) from None
 
 
+def prepare_process() -> None:
+    """Prepare the streams and the signals of a command; the first call of its `main`."""
+    keep_streams()
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A script's shell lets what it starts with `&` ignore SIGINT, and only SIGINT; a person
+        # who sends it with `kill -INT` wants to stop the search.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def stop_by_signal(on_stop: Callable[[StopReason], None]) -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into requests to stop while the context is open.
@@ -252,7 +267,8 @@ def stop_by_signal(on_stop: Callable[[StopReason], None]) -> Iterator[None]:
 def let_signals_stop(on_stop: Callable[[StopReason], None]) -> dict[int, Any]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into requests to stop, from now on.
 
-    An ignored signal stays ignored: under `nohup` a hangup must not stop anything.
+    An ignored signal stays ignored: under `nohup` a hangup must not stop anything. SIGINT is never
+    ignored after `prepare_process`.
 
     Args:
         on_stop: Receives the signal, a key of `EXIT_CODES`. It runs between any two

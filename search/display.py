@@ -1,6 +1,5 @@
 """How far a search is, and its display: a live table on a terminal, plain lines elsewhere."""
 
-import contextlib
 import sys
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -11,6 +10,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from search.streams import escaped
 
 
 @dataclass(slots=True)
@@ -109,9 +110,7 @@ class QuietDisplay:
 
     def note(self, text: str) -> None:
         """Print the line."""
-        # A reader that has gone away, such as `head`, must not end the search.
-        with contextlib.suppress(OSError):
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(escaped(text), file=sys.stderr)  # noqa: T201
 
 
 class PlainDisplay(QuietDisplay):
@@ -175,7 +174,7 @@ class LiveDisplay(QuietDisplay):
 
     def note(self, text: str) -> None:
         """Print the line above the live part, unbroken, so that commands can be copied."""
-        self._console.print(Text(text), soft_wrap=True)
+        self._console.print(Text(escaped(text)), soft_wrap=True)
 
 
 def _summary(progress: Progress) -> str:

@@ -1,12 +1,18 @@
 """Start a program of the top level as a person would, and look at what it leaves."""
 
+import fcntl
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -53,6 +59,9 @@ def start(
     *flags: str,
     program: str = "run_search.py",
     ignored: tuple[signal.Signals, ...] = (),
+    streams: tuple[int, int, int] = (subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE),
+    terminal: int | None = None,
+    **variables: str,
 ) -> subprocess.Popen[str]:
     """Start the command in `directory`, in a process group of its own.
 
@@ -63,22 +72,58 @@ def start(
         program: Which command.
         ignored: Signals that it finds ignored, as `nohup` leaves them; it finds no other so,
             whatever these tests themselves were started by.
+        streams: Its standard input, output and error.
+        terminal: Descriptor of the terminal that controls it.
+        **variables: Of its environment.
     """
 
     def set_signals() -> None:
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+        if terminal is not None:
+            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
+    stdin, stdout, stderr = streams
     return subprocess.Popen(
         command(*flags, program=program),
         cwd=directory,
-        env=environment(data),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        env=environment(data) | variables,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
         text=True,
         start_new_session=True,
         preexec_fn=set_signals,
     )
+
+
+class Terminal:
+    """A terminal that controls one command, until it hangs up."""
+
+    def __init__(self, directory: Path, data: Path, *flags: str, **options: Any) -> None:
+        self.shown = b""
+        self._side, theirs = pty.openpty()
+        self.process = start(
+            directory, data, *flags, **options, streams=(theirs, theirs, theirs), terminal=theirs
+        )
+        os.close(theirs)
+        self._hung_up = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def hang_up(self) -> None:
+        """Close it: the kernel sends SIGHUP, and writing to it fails with EIO."""
+        self._hung_up.set()
+        self._reader.join()
+        os.close(self._side)
+
+    def _read(self) -> None:
+        while not self._hung_up.is_set():
+            if select.select([self._side], [], [], 0.05)[0]:
+                try:
+                    self.shown += os.read(self._side, 1 << 16)
+                except OSError:  # the command has ended
+                    return
 
 
 def study(directory: Path, name: str) -> optuna.Study:

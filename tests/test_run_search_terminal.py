@@ -1,0 +1,97 @@
+"""The search command, whose terminal, reader or streams go away, or that a script has started."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from tests.command_line import (
+    FINISHED,
+    QUICK,
+    ROOT,
+    Terminal,
+    command,
+    count,
+    environment,
+    start,
+    wait_until,
+)
+
+ONE = (*QUICK, "--epochs", "1", "--workers", "1")
+
+
+@pytest.mark.parametrize("flag", [None, "--quiet"])
+def test_a_search_that_ignores_hangups_outlives_its_terminal(
+    tmp_path: Path, small_data: Path, flag: str | None
+) -> None:
+    flags = (*ONE, "--trials", "4", *([flag] if flag else []))
+    terminal = Terminal(tmp_path, small_data, *flags, ignored=(signal.SIGHUP,))
+    wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
+    terminal.hang_up()
+    assert terminal.process.wait(240) == 0
+    assert count(tmp_path, "mlp", *FINISHED) == 4
+
+
+def test_a_lost_terminal_stops_a_search_as_sighup_does(tmp_path: Path, small_data: Path) -> None:
+    terminal = Terminal(tmp_path, small_data, *ONE, "--trials", "500")
+    wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
+    terminal.hang_up()
+    assert terminal.process.wait(60) == 129
+    assert b"/500 trials" in terminal.shown
+    assert count(tmp_path, "mlp", TrialState.RUNNING, TrialState.FAIL) == 0
+
+
+@pytest.mark.parametrize("redirections", [">&- 2>&- <&-", ">&-"])
+def test_a_search_runs_with_closed_streams(
+    tmp_path: Path, small_data: Path, redirections: str
+) -> None:
+    words = command(*ONE, "--trials", "2")
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$0" "$@" {redirections}', *words],
+        cwd=tmp_path,
+        env=environment(small_data),
+        timeout=240,
+    )
+    assert ended.returncode == 0
+    assert count(tmp_path, "mlp", *FINISHED) == 2
+
+
+def test_a_reader_that_leaves_costs_neither_trials_nor_the_exit_code(
+    tmp_path: Path, small_data: Path
+) -> None:
+    reading, writing = os.pipe()
+    streams = (subprocess.DEVNULL, writing, writing)
+    search = start(tmp_path, small_data, *ONE, "--trials", "2", streams=streams)
+    os.close(writing)
+    assert os.read(reading, 1)
+    os.close(reading)
+    assert search.wait(240) == 0
+    assert count(tmp_path, "mlp", *FINISHED) == 2
+
+
+def test_ctrl_c_s_signal_stops_what_a_script_has_started_in_the_background(
+    tmp_path: Path, small_data: Path
+) -> None:
+    # A shell without job control lets what it starts with `&` ignore SIGINT.
+    flags = (*ONE, "--trials", "500")
+    search = start(tmp_path, small_data, *flags, ignored=(signal.SIGINT,))
+    wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
+    search.send_signal(signal.SIGINT)
+    output, errors = search.communicate(timeout=60)
+    assert search.returncode == 130, errors
+    assert "stopped: Ctrl-C" in output
+
+
+def test_an_encoding_without_its_letters_and_another_folder_cost_no_outcome(
+    tmp_path: Path, small_data: Path
+) -> None:
+    flags = (*ONE, "--trials", "1", "--study", "größe")
+    search = start(tmp_path, small_data, *flags, PYTHONIOENCODING="ascii")
+    output, errors = search.communicate(timeout=240)
+    assert search.returncode == 0, errors
+    assert "everything is in results/gr\\xf6\\xdfe\n" in output
+    last = output.splitlines()[-1]
+    assert last.startswith(f"retrain the best and report: python {ROOT}/report.py --study ")
