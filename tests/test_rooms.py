@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 # What every room of `search` may use: plain helpers that import no room themselves.
 BASE = (
     "spaces",
-    *("search.errors", "search.escape", "search.files", "search.secrets", "search.command_line"),
+    *("search.errors", "search.escape", "search.files", "search.secrets", "search.streams"),
+    "search.command_line",
 )
 ORDER = ("search.data", "search.training", "search.workers", "search.study", "search.engines")
 ALLOWED = {
