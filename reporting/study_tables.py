@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
 from search.study.storage import open_storage, reading
-from search.study.study import SURPLUS, studies_in
+from search.study.study import FINISHED, SURPLUS, studies_in
 from spaces.errors import did_you_mean, one_line
 
 _ATTRS: Final = (
@@ -85,7 +86,8 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
 
     Args:
         results_dir: Folder of the studies, one folder each.
-        name: Name of the study; None: the one whose journal was written last.
+        name: Name of the study; None: of those with finished trials, the one whose
+            journal was written last.
         url: URL of a database; None: the journal in the study's folder.
 
     Raises:
@@ -176,14 +178,27 @@ def _latest(results_dir: Path, url: str | None) -> str:
     if url is not None:
         raise ReportError("--storage needs --study: name a study of the database.")
     journals = sorted(
-        results_dir.glob("*/study.journal"), key=lambda journal: journal.stat().st_mtime
+        results_dir.glob("*/study.journal"),
+        key=lambda journal: journal.stat().st_mtime,
+        reverse=True,
     )
     if not journals:
         raise ReportError(
             f"there is no study in {results_dir} yet. Run run_search.py first, or give the folder "
             "by --results-dir."
         )
-    return journals[-1].parent.name
+    names = [journal.parent.name for journal in journals]
+    return next((name for name in names if _has_finished(results_dir / name)), names[0])
+
+
+def _has_finished(directory: Path) -> bool:
+    """Return whether a trial of the study in this folder has finished."""
+    refuse_links(directory)
+    journal = (directory / "study.journal").resolve()
+    with reading(str(journal)), suppress(KeyError):  # it has no study of that name
+        study = optuna.load_study(study_name=directory.name, storage=open_storage(journal, None))
+        return any(trial.state in FINISHED for trial in study.get_trials(deepcopy=False))
+    return False
 
 
 def _known(results_dir: Path, name: str) -> str:

@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,13 @@ from optuna_dashboard import save_note
 from search.command_line import EXIT_CODES, let_signals_stop
 from search.coordinator import Coordinator
 from search.data.files import find_data, fingerprint
-from search.data.split import load_split
+from search.data.split import check_sizes, load_split
 from search.display import Display
 from search.engines.engine import make_engine
 from search.engines.exploring import explore
-from search.engines.samplers import is_used_up
+from search.engines.samplers import check_packages, is_used_up
 from search.engines.tuners import TUNERS
-from search.errors import StopReason, StorageError
+from search.errors import SearchError, StopReason, StorageError
 from search.files import refuse_links
 from search.secrets import masked_url
 from search.settings import SearchSettings
@@ -31,7 +31,7 @@ from search.study.dashboard import DEFAULT_HOST, serve_dashboard
 from search.study.database import Outages
 from search.study.facts import split_fact
 from search.study.provenance import command_line, commit
-from search.study.storage import storage_errors
+from search.study.storage import check_url, storage_errors
 from search.study.study import best_trial, count_states, opened_study
 from search.training.hardware import Precision, best_precision, machine, versions
 from search.workers.pool import WorkerPool, make_pool
@@ -95,10 +95,21 @@ def run_search(settings: SearchSettings, display: Display, arguments: Sequence[s
     """
     started = time.monotonic()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # Refuse what cannot work before anything is created.
     first = first_configurations(settings.space)  # also refuses an unknown space
+    if settings.engine == "optuna":
+        check_packages(settings.algorithm)
+    if settings.storage is not None:
+        check_url(settings.storage)
     data_dir = find_data(settings.data_dir)
+    check_sizes(data_dir, settings.split)
     with _cluster(settings) as cluster:
-        return _search(settings, display, arguments, first, data_dir, cluster, started)
+        try:
+            return _search(settings, display, arguments, first, data_dir, cluster, started)
+        except SearchError:
+            with suppress(OSError):  # anything is in it
+                settings.study_dir.rmdir()
+            raise
 
 
 def _search(

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import os
 import sys
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Final, Protocol
 
@@ -69,15 +70,17 @@ def first_configurations(name: str) -> dict[str, dict[str, Any]]:
     """Return the configurations that a search of a built-in space tries first.
 
     Args:
-        name: As for `load_space`. A user's space has none: loading it here could import TensorFlow.
+        name: As for `load_space`. A user's space has none: loading it here could import TensorFlow,
+            so only its module is looked for.
 
     Returns:
         Hyperparameter values by name of the configuration: the baselines, then `default`.
 
     Raises:
-        SpaceError: The built-in space does not exist.
+        SpaceError: The built-in space or the user's module does not exist.
     """
     if ":" in name:
+        _refuse_missing_module(name)
         return {}
     space: Any = load_space(name)
     configs = space.baselines | {"default": space.default}
@@ -100,6 +103,13 @@ def _import(name: str, module_name: str) -> ModuleType:
             f"space {name!r}: cannot import module {module_name!r} from {os.getcwd()} or the "
             f"Python path: {one_line(error, typed=True)}."
         ) from error
+
+
+def _refuse_missing_module(name: str) -> None:
+    look_in_current_directory()
+    package = name.partition(":")[0].partition(".")[0]
+    if not package or (package not in sys.modules and find_spec(package) is None):
+        load_space(name)  # says why it fails
 
 
 def _find_class(name: str, module: ModuleType, class_name: str) -> type[Space]:

@@ -4,6 +4,7 @@ import json
 import resource
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,42 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, small_data: P
     ended = run(tmp_path, small_data, *flags, "--trials", "3", "--json")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout.splitlines()[-1])["finished"] == 3
+
+
+REFUSED = {
+    "too few training images": ["--train-size", "5"],
+    "too much validation": ["--val-size", "600"],
+    "missing package": ["--sampler", "cmaes"],
+    "misspelt module": ["--space", "nothing:Here"],
+    "unknown database": ["--storage", "oracle9://host/db"],
+    "unreachable database": ["--storage", "sqlite:////dev/null/x.db"],
+    "database in memory": ["--storage", "sqlite:///:memory:"],
+    "database without a name": ["--storage", "sqlite://"],
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refused_start_leaves_nothing(
+    tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "cmaes", None)
+    monkeypatch.chdir(tmp_path)
+    assert main([*QUICK, "--study", "mine", "--data-dir", str(small_data), *REFUSED[case]]) == 2
+    assert not list(tmp_path.glob("results/*"))
+    assert not list(tmp_path.glob("*.db*"))
+
+
+def test_a_start_that_only_a_worker_refuses_does_not_bind_the_study(
+    tmp_path: Path, small_data: Path
+) -> None:
+    (tmp_path / "mine.py").write_text("class Net:\n    def build(self, hp): ...\n")
+    begin = (*QUICK, "--trials", "1", "--study", "both")
+    refused = run(tmp_path, small_data, *begin, "--space", "mine:Nett")
+    assert refused.returncode == 2
+    assert "Did you mean 'Net'?" in refused.stderr
+    ended = run(tmp_path, small_data, *begin, "--space", "mlp", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout.splitlines()[-1])["best"]["baseline"] == "mlp"
 
 
 @pytest.mark.parametrize("content", ["garbage\n", "this is no journal\nnor this\n"])

@@ -108,6 +108,23 @@ def load_split(directory: Path, sizes: SplitSizes) -> Split:
     )
 
 
+def check_sizes(directory: Path, sizes: SplitSizes) -> None:
+    """Refuse sizes that do not fit the data, from its labels alone, so that it is quick.
+
+    `load_split` checks exactly: it knows which images occur more than once.
+
+    Raises:
+        DataError: A file is missing, damaged or wrong, or a size does not fit the data.
+    """
+    labels = read_idx(directory, LABELS_FILE, dimensions=1)
+    classes = len(np.unique(labels))
+    fits = classes <= sizes.val <= len(labels) - classes
+    if sizes.train is not None:
+        fits = fits and classes <= sizes.train <= len(labels) - sizes.val
+    if not fits:
+        load_split(directory, sizes)  # names the limits
+
+
 def _interleave(order: npt.NDArray[np.int64], labels: Bytes) -> npt.NDArray[np.int64]:
     """Reorder indices so that every prefix holds each class in proportion."""
     position = np.empty(len(order))

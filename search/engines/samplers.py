@@ -129,14 +129,22 @@ def make_sampler(name: str, study: Study, seed: int) -> "SeededByTrial":
     Raises:
         SettingsError: A package that this sampler needs is not installed.
     """
-    sampler = SAMPLERS[name]
-    if sampler.missing:
+    check_packages(name)
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)
+    return SeededByTrial(SAMPLERS[name], study, seed)
+
+
+def check_packages(name: str) -> None:
+    """Refuse a sampler whose packages are not installed.
+
+    Raises:
+        SettingsError: One is not installed; the message says how to install it.
+    """
+    if missing := SAMPLERS[name].missing:
         raise SettingsError(
             f"--sampler {name} needs packages that are not installed: "
-            f"pip install {' '.join(sampler.missing)} (or use --sampler tpe, which needs none)."
+            f"pip install {' '.join(missing)} (or use --sampler tpe, which needs none)."
         )
-    warnings.filterwarnings("ignore", category=ExperimentalWarning)
-    return SeededByTrial(sampler, study, seed)
 
 
 class SeededByTrial(BaseSampler):

@@ -44,29 +44,13 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
     if url is None:
         with reading(str(journal)):
             return JournalStorage(JournalFileBackend(str(journal), lock_obj=_JournalLock(journal)))
+    check_url(url)
     shown = masked_url(url)
-    address, _, options = url.partition("?")
-    if is_server(url) and (address.count("@") > 1 or "@" in options):
-        raise StorageError(
-            f"--storage {shown} has an @ too many: the only one stands before the host. Write an @ "
-            "of the user's name, the password or an option as %40."
-        )
     try:
-        _check_url(url)
         if not is_server(url):
             return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
         with one_at_a_time(url, "make the tables"):
             return RDBStorage(url, engine_kwargs=connect_options(url))
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise StorageError(
-            f"--storage {shown} is no database URL; write sqlite:///file.db, "
-            "postgresql://user@host/database or mysql+pymysql://user@host/database."
-        ) from error
-    except ImportError as error:
-        raise StorageError(
-            f"--storage {shown} needs a driver that is not installed ({error}); pip install -r "
-            "requirements-distributed.txt installs those of postgresql:// and mysql+pymysql://."
-        ) from error
     except (TypeError, ValueError) as error:
         raise StorageError(
             f"--storage {shown} has an option that its driver does not know, or whose value it "
@@ -80,11 +64,51 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
         ) from error
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
+    """Refuse the URL of a database that no study can be kept in; nothing is opened.
+
+    Raises:
+        StorageError: The URL is malformed, or its driver is not installed.
+    """
+    shown = masked_url(url)
+    address, _, options = url.partition("?")
+    if is_server(url) and (address.count("@") > 1 or "@" in options):
+        raise StorageError(
+            f"--storage {shown} has an @ too many: the only one stands before the host. Write an @ "
+            "of the user's name, the password or an option as %40."
+        )
     try:
-        make_url(url)
-    except ValueError as error:  # the port is no number
-        raise ArgumentError from error
+        parts = make_url(url)
+        parts.get_dialect().import_dbapi()
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:  # of a port that is no number
+        raise StorageError(
+            f"--storage {shown} is no database URL; write sqlite:///file.db, "
+            "postgresql://user@host/database or mysql+pymysql://user@host/database."
+        ) from error
+    except ImportError as error:
+        raise StorageError(
+            f"--storage {shown} needs a driver that is not installed ({error}); pip install -r "
+            "requirements-distributed.txt installs those of postgresql:// and mysql+pymysql://."
+        ) from error
+    if is_server(url):
+        return
+    file = sqlite_file(url)
+    if file is None or parts.query.get("mode") == "memory":
+        raise StorageError(
+            f"--storage {shown} names no file, so the study would be lost when the search ends; "
+            "write sqlite:///file.db."
+        )
+    if file.is_dir() or not file.parent.is_dir():
+        why = "it is a folder" if file.is_dir() else f"there is no folder {file.parent}"
+        raise StorageError(
+            f"--storage {shown} cannot be opened: {why}. Name a file in a folder that exists."
+        )
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the absolute path of the file that an SQLite URL names; None if it names none."""
+    name = (make_url(url).database or "").removeprefix("file:")
+    return None if not name or ":memory:" in name else Path(name).resolve()
 
 
 @contextmanager

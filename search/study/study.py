@@ -5,21 +5,27 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
 
 from search.errors import StudyError
 from search.files import locked
 from search.study.database import Outages, held_storage
 from search.study.facts import COMPARABLE, check_study, split_sizes, split_words
-from search.study.storage import is_server, open_storage, remove_old_lock, repair_journal
+from search.study.storage import (
+    is_server,
+    open_storage,
+    remove_old_lock,
+    repair_journal,
+    sqlite_file,
+)
 
 FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
+ENDED: Final = (*FINISHED, TrialState.FAIL)
 # Versions that let several coordinators share a study left this attribute on failed trials that
 # they began for one place; such a trial counts nowhere.
 SURPLUS: Final = "surplus"
@@ -94,15 +100,14 @@ def _held_storage(
 
 def _shared_file(journal: Path, name: str, url: str | None) -> Path:
     """Return the file to lock against other machines and, of SQLite, other results folders."""
-    if url is not None and "://" in url and (file := make_url(url).database):
-        beside = Path(f"{file}.{name}.lock").resolve()
-        if beside.parent.is_dir():
-            return beside
-    return journal
+    file = None if url is None else sqlite_file(url)
+    return journal if file is None else file.with_name(f"{file.name}.{name}.lock")
 
 
 def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> optuna.Study:
     """Create a study, or continue it if its trials are comparable with those to come.
+
+    A study in which no trial has ended yet takes the new facts.
 
     Args:
         storage: Holds the study.
@@ -126,9 +131,13 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
             f"study {name!r} holds trials of another program; start another with --study NAME."
         )
     check_study(study)
-    for key, flag in COMPARABLE.items():
-        if key in stored:
-            _check_comparable(name, key, flag, stored[key], facts[key])
+    differing = [key for key in COMPARABLE if key in stored and _differs(key, stored, facts)]
+    if differing and not study.get_trials(deepcopy=False, states=ENDED):
+        # It was refused or stopped at once; its queue may be of another space.
+        optuna.delete_study(study_name=name, storage=storage)
+        return create_or_continue(storage, name, facts)
+    for key in differing:
+        _refuse(name, key, stored[key], facts[key])
     for key, value in facts.items():
         if key not in stored:
             study.set_user_attr(key, value)
@@ -139,15 +148,20 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
     return study
 
 
-def _check_comparable(name: str, key: str, flag: str, stored: Any, wanted: Any) -> None:
+def _differs(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    if key == "split":
+        return split_sizes(stored[key]) != split_sizes(wanted[key])
+    return bool(stored[key] != wanted[key])
+
+
+def _refuse(name: str, key: str, stored: Any, wanted: Any) -> NoReturn:
     if key == "split":
         stored, wanted = (split_words(split_sizes(fact)) for fact in (stored, wanted))
-    if stored != wanted:
-        raise StudyError(
-            f"study {name!r} has trials with {key} {stored!r}; this run asks for {wanted!r}, and "
-            f"the two cannot be compared. Continue it with its own {flag}, or start another with "
-            "--study NAME."
-        )
+    raise StudyError(
+        f"study {name!r} has trials with {key} {stored!r}; this run asks for {wanted!r}, and the "
+        f"two cannot be compared. Continue it with its own {COMPARABLE[key]}, or start another "
+        "with --study NAME."
+    )
 
 
 def _requeue_abandoned(study: optuna.Study) -> int:

@@ -53,6 +53,14 @@ def test_without_a_name_the_study_written_last_is_taken(tmp_path: Path) -> None:
     made_study(tmp_path, 5, name="older")
     made_study(tmp_path, 5, name="newer")
     assert read_study(tmp_path, None, None).study.study_name == "newer"
+    for name, trials in (("refused", 0), ("begun", 1)):
+        made_study(tmp_path, 0, name=name)
+        study = optuna.load_study(
+            study_name=name, storage=open_storage(tmp_path / name / "study.journal", None)
+        )
+        for _ in range(trials):
+            study.ask()
+    assert read_study(tmp_path, None, None).study.study_name == "newer"
 
 
 def test_a_database_is_read_too(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from search.data.files import find_data, fingerprint
-from search.data.split import Split, SplitSizes, load_split
+from search.data.split import Split, SplitSizes, check_sizes, load_split
 from search.errors import DataError
 from tests.conftest import write_idx_data
 
@@ -186,6 +186,8 @@ def test_no_validation_image_has_a_duplicate(tmp_path):
 def test_sizes_that_do_not_fit_the_data_are_refused(small_data, sizes, message):
     with pytest.raises(DataError, match=message):
         load_split(small_data, sizes)
+    with pytest.raises(DataError, match=message):
+        check_sizes(small_data, sizes)
 
 
 def test_a_split_checks_its_arrays():

@@ -131,7 +131,20 @@ def test_sound_and_missing_journals_are_left_alone(tmp_path: Path) -> None:
         ("postgresql://me:a@secret:b@host:5432/db", r"me:\*\*\*@host:5432/db has an @ too many"),
         ("postgresql://me@host/db?token=a@secret", r"postgresql://\*\*\* has an @ too many"),
         ("sqlite:///study.db?check_same_thread=maybe", r"=maybe has an option that its driver"),
-        ("sqlite:////dev/null/study.db", r"cannot be opened: unable to open database file"),
+        ("sqlite:////dev/null/study.db", r"cannot be opened: there is no folder /dev/null\. Name"),
+        ("sqlite:////tmp", r"--storage sqlite:////tmp cannot be opened: it is a folder\."),
+        *(
+            (
+                url,
+                r"^--storage sqlite.* names no file, so the study would be lost .*///file\.db",
+            )
+            for url in (
+                *("sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///?timeout=5"),
+                "sqlite+pysqlite:///:memory:",
+                "sqlite:///file::memory:?cache=shared&uri=true",
+                "sqlite:///file:study.db?mode=memory&uri=true",
+            )
+        ),
     ],
 )
 def test_a_storage_that_cannot_be_opened_is_one_line(

@@ -14,6 +14,7 @@ from search.data.split import SplitSizes
 from search.errors import StudyError
 from search.study.database import Outages
 from search.study.facts import COMPARABLE, split_fact, split_sizes
+from search.study.storage import open_storage
 from search.study.study import (
     ENGINE_FACTS,
     create_or_continue,
@@ -56,11 +57,34 @@ def test_the_lock_of_a_killed_process_is_removed_and_mentioned(tmp_path: Path, t
 @pytest.mark.parametrize("fact", COMPARABLE)
 def test_trials_that_cannot_be_compared_are_not_mixed(fact: str) -> None:
     storage = optuna.storages.InMemoryStorage()
-    create_or_continue(storage, "mine", FACTS)
+    study = create_or_continue(storage, "mine", FACTS)
+    study.tell(study.ask(), 0.5)
     create_or_continue(storage, "mine", FACTS | {"command": "another"})
     other = split_fact(SplitSizes(train=5, val=1)) if fact == "split" else "other"
     with pytest.raises(StudyError, match=f"'mine' has trials with {fact} .* start another with"):
         create_or_continue(storage, "mine", FACTS | {fact: other})
+
+
+@pytest.mark.parametrize("fact", COMPARABLE)
+@pytest.mark.parametrize("state", [None, *TrialState])
+def test_a_study_takes_other_settings_until_a_trial_has_ended(
+    tmp_path: Path, fact: str, state: TrialState | None
+) -> None:
+    storage = open_storage(tmp_path / "study.journal", None)
+    study = create_or_continue(storage, "mine", FACTS)
+    enqueue_first(study, {"of the other space": {"x": 1}})
+    if state is not None:
+        value = 0.5 if state == TrialState.COMPLETE else None
+        study.add_trial(create_trial(state=state, value=value))
+    other = split_fact(SplitSizes(train=5, val=1)) if fact == "split" else "other"
+    if state is not None and state.is_finished():
+        with pytest.raises(StudyError, match="cannot be compared"):
+            create_or_continue(storage, "mine", FACTS | {fact: other})
+        assert len(study.trials) == 2
+        return
+    study = create_or_continue(storage, "mine", FACTS | {fact: other})
+    assert study.user_attrs[fact] == other
+    assert study.trials == []
 
 
 @pytest.mark.parametrize(
@@ -83,6 +107,7 @@ def test_a_study_that_stores_its_split_in_words_is_continued(
     create_or_continue(storage, "mine", FACTS | {"split": sentence})
     study = create_or_continue(storage, "mine", FACTS | {"split": split_fact(sizes)})
     assert split_sizes(study.user_attrs["split"]) == sizes
+    study.tell(study.ask(), 0.5)
     message = f"has trials with split '{sentence.removeprefix('stratified, fixed: ')}'; this run"
     with pytest.raises(StudyError, match=message):
         create_or_continue(storage, "mine", FACTS | {"split": split_fact(SplitSizes(val=7))})
