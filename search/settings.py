@@ -71,8 +71,8 @@ class SearchSettings:
     space: str = flag(
         "--space",
         "cnn",
-        "search space: cnn, mlp, or package.module:ClassName of a class with KerasTuner's "
-        "build(hp)",
+        "search space: cnn, mlp, or package.module:NAME of your class with KerasTuner's build(hp), "
+        "or of your function",
         metavar="NAME",
         group="search",
     )

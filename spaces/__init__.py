@@ -4,12 +4,13 @@ Importing this package and its spaces does not import Keras; building a model do
 """
 
 import importlib
-import inspect
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from spaces.errors import SpaceError, did_you_mean, one_line
 
@@ -36,34 +37,44 @@ class Space(Protocol):
         """Build a Keras model, asking `hp` (KerasTuner's `HyperParameters`) for each choice."""
 
 
+@dataclass(frozen=True, slots=True)
+class FunctionSpace:
+    """A space that is only a function `build(hp)`, KerasTuner's shortest form."""
+
+    build: Callable[[Any], Any]
+
+
 def load_space(name: str) -> Space:
-    """Create a space by name.
+    """Load a space by name.
 
     Args:
-        name: A key of `SPACES`, or `package.module:ClassName` of a class that needs no arguments;
-            modules in the current directory are found too.
+        name: A key of `SPACES`; or `package.module:NAME` of a class that needs no arguments, of an
+            instance, or of a function `build(hp)`. Modules in the current directory are found too.
 
     Raises:
         SpaceError: The space does not exist, or cannot be imported or created.
     """
     target = SPACES.get(name, name)
-    module_name, colon, class_name = target.partition(":")
-    if not colon or not module_name or not class_name:
+    module_name, colon, attribute = target.partition(":")
+    if not colon or not module_name or not attribute:
         raise SpaceError(
             f"space {name!r} is unknown; use {' or '.join(SPACES)}, or your own as "
-            f"package.module:ClassName.{did_you_mean(name, SPACES)}"
+            f"package.module:NAME of a class or a function.{did_you_mean(name, SPACES)}"
         )
-    space_class = _find_class(name, _import(name, module_name), class_name)
-    try:
-        space = space_class()
-    except Exception as error:  # user code may raise anything
-        raise SpaceError(
-            f"space {name!r}: {class_name}() raised {one_line(error, typed=True)}; "
-            "make it work without arguments."
-        ) from error
+    space = _find(name, _import(name, module_name), attribute)
+    if isinstance(space, type):
+        try:
+            space = space()
+        except (Exception, SystemExit) as error:  # user code may raise anything
+            raise SpaceError(
+                f"space {name!r}: {attribute}() raised {one_line(error, typed=True)}; "
+                "make it work without arguments."
+            ) from error
+    elif callable(space) and not hasattr(space, "build"):
+        space = FunctionSpace(space)
     if not callable(getattr(space, "build", None)):
-        raise SpaceError(f"space {name!r}: {class_name} has no method build(hp); add one.")
-    return space
+        raise SpaceError(f"space {name!r}: {attribute} has no method build(hp); add one.")
+    return cast(Space, space)
 
 
 def first_configurations(name: str) -> dict[str, dict[str, Any]]:
@@ -98,7 +109,7 @@ def _import(name: str, module_name: str) -> ModuleType:
     look_in_current_directory()
     try:
         return importlib.import_module(module_name)
-    except Exception as error:  # user code may raise anything
+    except (Exception, SystemExit) as error:  # user code may raise anything
         raise SpaceError(
             f"space {name!r}: cannot import module {module_name!r} from {os.getcwd()} or the "
             f"Python path: {one_line(error, typed=True)}."
@@ -112,12 +123,17 @@ def _refuse_missing_module(name: str) -> None:
         load_space(name)  # says why it fails
 
 
-def _find_class(name: str, module: ModuleType, class_name: str) -> type[Space]:
-    found = getattr(module, class_name, None)
-    if isinstance(found, type):
-        return found
-    classes = [key for key, _ in inspect.getmembers(module, inspect.isclass) if key[0] != "_"]
+def _find(name: str, module: ModuleType, attribute: str) -> object:
+    if hasattr(module, attribute):
+        return getattr(module, attribute)
+    known = [
+        key
+        for key, value in vars(module).items()
+        if key[0] != "_"
+        and getattr(value, "__module__", None) == module.__name__
+        and callable(value)
+    ]
     raise SpaceError(
-        f"space {name!r}: module {module.__name__!r} has no class {class_name!r}; "
-        f"its classes are {', '.join(classes) or '(none)'}.{did_you_mean(class_name, classes)}"
+        f"space {name!r}: module {module.__name__!r} has no {attribute!r}; its classes and "
+        f"functions are {', '.join(known) or '(none)'}.{did_you_mean(attribute, known)}"
     )

@@ -33,14 +33,33 @@ def test_a_class_in_the_current_directory_loads(user_module):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "def mine(hp):\n    return hp",
+        "mine = lambda hp: hp",
+        "import functools\nmine = functools.partial(lambda size, hp: hp, 3)",
+        "class Mine:\n    def __init__(self, size): pass\n    def build(self, hp): return hp\n"
+        "mine = Mine(3)",
+    ],
+)
+def test_a_function_or_an_instance_is_a_space_too(user_module, text, request):
+    module = f"my_space_named_{request.node.callspec.indices['text']}"
+    user_module(module, text)
+    assert load_space(f"{module}:mine").build(7) == 7
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
         (
             "ccn",
-            r"^space 'ccn' is unknown; use cnn or mlp, or your own as package\.module:ClassName\. "
-            r"Did you mean 'cnn'\?$",
+            r"^space 'ccn' is unknown; use cnn or mlp, or your own as package\.module:NAME of "
+            r"a class or a function\. Did you mean 'cnn'\?$",
         ),
-        ("zzzzz", r"use cnn or mlp, or your own as package\.module:ClassName\.$"),
+        (
+            "zzzzz",
+            r"your own as package\.module:NAME of a class or a function\.$",
+        ),
         (":Mine", r"^space ':Mine' is unknown; use cnn or mlp"),
         (
             "no_such_module:Mine",
@@ -61,9 +80,15 @@ def test_an_unknown_name_is_refused_with_a_suggestion(name, message):
         ("1 / 0", r"cannot import module .* ZeroDivisionError: division by zero\.$"),
         (
             "class Mina: pass\nclass Other: pass",
-            r"has no class 'Mine'; its classes are Mina, Other\. Did you mean 'Mina'\?$",
+            r"has no 'Mine'; its classes and functions are Mina, Other\. Did you mean 'Mina'\?$",
         ),
-        ("Mine = 3", r"has no class 'Mine'; its classes are \(none\)\.$"),
+        ("import os", r"has no 'Mine'; its classes and functions are \(none\)\.$"),
+        ("Mine = 3", r"Mine has no method build\(hp\); add one\.$"),
+        ("import sys\nsys.exit('no data')", r"cannot import module .* SystemExit: no data\.$"),
+        (
+            "class Mine:\n    def __init__(self): raise SystemExit('no data')",
+            r"Mine\(\) raised SystemExit: no data; make it work without arguments\.$",
+        ),
         ("class Mine: pass", r"Mine has no method build\(hp\); add one\.$"),
         ("class Mine:\n    build = 3", r"Mine has no method build\(hp\); add one\.$"),
         (
