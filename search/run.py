@@ -154,6 +154,7 @@ def _search(
                 max_epochs=settings.max_epochs,
                 trials=settings.trials,
                 find_space=partial(explore, settings.space, directory / "logs" / "exploring.log"),
+                note=display.note,
             ),
             _make_pool(settings, data_dir, precision, cluster, display),
             artifacts,

@@ -57,7 +57,7 @@ class Engine(Protocol):
         """Return the value of one hyperparameter; the same one when asked again.
 
         Raises:
-            StudyError: The study has other values of this name: the space has changed.
+            StudyError: The trial was enqueued with a value that the hyperparameter cannot have.
         """
 
     def learn(self, trial: optuna.Trial, space: list[dict[str, Any]]) -> None:
@@ -95,6 +95,7 @@ def make_engine(
     max_epochs: int,
     trials: int,
     find_space: Callable[[], list[dict[str, Any]]],
+    note: Callable[[str], None],
 ) -> Engine:
     """Make the engine of a study.
 
@@ -108,6 +109,7 @@ def make_engine(
         trials: Number of trials of the search.
         find_space: Returns the hyperparameters as KerasTuner's configs; called by its engine if
             the study does not have them yet.
+        note: Takes what the user must know about a hyperparameter.
 
     Raises:
         SearchError: A package is missing, or the hyperparameters cannot be found.
@@ -116,7 +118,7 @@ def make_engine(
         from search.engines.optuna_engine import OptunaEngine
 
         return OptunaEngine(
-            study, sampler=algorithm, pruner=pruner, seed=seed, max_epochs=max_epochs
+            study, sampler=algorithm, pruner=pruner, seed=seed, max_epochs=max_epochs, note=note
         )
     # KerasTuner imports TensorFlow, which takes 5 seconds.
     start_tensorflow(devices=False)
@@ -131,4 +133,5 @@ def make_engine(
         max_epochs=max_epochs,
         trials=trials,
         space=find_space() if known is None else known,
+        note=note,
     )

@@ -7,6 +7,7 @@ from collections.abc import Container
 from typing import Any, Final, final
 
 import optuna
+from keras_tuner.engine import hyperparameters as kinds
 from keras_tuner.engine.trial import TrialStatus
 from optuna.distributions import BaseDistribution, CategoricalChoiceType
 from optuna.trial import FrozenTrial, TrialState
@@ -14,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from search.engines import oracles
 from search.engines.engine import Budget
 from search.engines.samplers import make_sampler
-from search.engines.trials import StudyTrials
+from search.engines.trials import Note, StudyTrials
 from search.engines.tuners import TUNERS
-from search.engines.untried import is_whole
+from search.engines.untried import is_whole, question
 from search.study.study import ENGINE_FACTS, FINISHED
 from search.training.hyperparameters import to_params
 
@@ -38,6 +39,7 @@ class KerasTunerEngine:
         max_epochs: Maximum epochs of a trial.
         trials: Number of trials of the search.
         space: The hyperparameters, as KerasTuner's configs.
+        note: Takes what the user must know about a hyperparameter.
     """
 
     def __init__(
@@ -50,19 +52,26 @@ class KerasTunerEngine:
         max_epochs: int,
         trials: int,
         space: list[dict[str, Any]],
+        note: Note,
     ) -> None:
         self._study = study
         self._tuner = tuner
         self._seed = seed
         self._max_epochs = max_epochs
+        make_oracle = getattr(oracles, TUNERS[tuner].oracle)
+        self._oracle = make_oracle(seed=seed, space=space, epochs=max_epochs, trials=trials)
         self._trials = StudyTrials(
             study,
             make_sampler("random", study, seed),
             "none" if TUNERS[tuner].has_budgets else pruner,
             max_epochs,
+            note=note,
+            definitions=dict(
+                question(known)
+                for known in self._oracle.hyperparameters.space
+                if not isinstance(known, kinds.Fixed)
+            ),
         )
-        make_oracle = getattr(oracles, TUNERS[tuner].oracle)
-        self._oracle = make_oracle(seed=seed, space=space, epochs=max_epochs, trials=trials)
         self._save_space()
         for trial in study.get_trials(deepcopy=False):
             self._replay(trial)

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from search.engines.engine import Budget
 from search.engines.samplers import SAMPLERS, make_sampler, to_grid
-from search.engines.trials import StudyTrials
+from search.engines.trials import Note, StudyTrials
 
 # After this many duplicate proposals, enumerate the remaining configurations; after twice as many,
 # nothing remains.
@@ -26,18 +26,26 @@ class OptunaEngine:
         pruner: A key of `PRUNERS`.
         seed: Seed of the search.
         max_epochs: Maximum epochs of a trial.
+        note: Takes what the user must know about a hyperparameter.
 
     Raises:
         SettingsError: A package that the sampler needs is not installed.
     """
 
     def __init__(
-        self, study: optuna.Study, *, sampler: str, pruner: str, seed: int, max_epochs: int
+        self,
+        study: optuna.Study,
+        *,
+        sampler: str,
+        pruner: str,
+        seed: int,
+        max_epochs: int,
+        note: Note = lambda text: None,
     ) -> None:
         self._max_epochs = max_epochs
         self._on_grid = SAMPLERS[sampler].on_grid
         self._sampler = make_sampler(sampler, study, seed)
-        self._trials = StudyTrials(study, self._sampler, pruner, max_epochs)
+        self._trials = StudyTrials(study, self._sampler, pruner, max_epochs, note=note)
         self._duplicates = 0  # proposals in a row that were tried before
 
     def ask(self) -> optuna.Trial | None:

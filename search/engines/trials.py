@@ -1,7 +1,8 @@
 """The trials of a study, as both engines begin, judge and end them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, final
 
 import optuna
@@ -21,6 +22,7 @@ from search.errors import StudyError
 from search.study.study import FINISHED, requeue
 from spaces.errors import one_line
 
+Note = Callable[[str], None]
 _PRUNED_AT: Final = "pruned_at"
 
 
@@ -33,12 +35,26 @@ class StudyTrials:
         sampler: Draws the hyperparameters that no waiting trial fixes.
         pruner: A key of `PRUNERS`.
         max_epochs: Maximum epochs of a trial.
+        note: Takes what the user must know about a hyperparameter.
+        definitions: Hyperparameters that are known beyond those of the study's trials.
     """
 
     def __init__(
-        self, study: optuna.Study, sampler: BaseSampler, pruner: str, max_epochs: int
+        self,
+        study: optuna.Study,
+        sampler: BaseSampler,
+        pruner: str,
+        max_epochs: int,
+        *,
+        note: Note,
+        definitions: Mapping[str, BaseDistribution] = MappingProxyType({}),
     ) -> None:
         self._study = study
+        self._note = note
+        self._noted: set[str] = set()
+        self._definitions = dict(definitions)
+        for known in study.get_trials(deepcopy=False):
+            self._definitions = {**known.distributions, **self._definitions}
         # Learning rate schedules bring their gain last: in the second half, a trial that is still
         # at a high learning rate would lose to one that has settled for less.
         self._last_rung = max_epochs // 2
@@ -66,9 +82,15 @@ class StudyTrials:
     ) -> CategoricalChoiceType:
         """Return the value of one hyperparameter; the same one when asked again.
 
+        Where Optuna allows no other definition of a name, the first one counts, as in KerasTuner.
+
         Raises:
-            StudyError: The study has other values of this name: the space has changed.
+            StudyError: The trial was enqueued with a value that the hyperparameter cannot have.
         """
+        first = self._definitions.setdefault(name, distribution)
+        if not _is_compatible(first, distribution):
+            self._note_redefinition(trial.number, name, first, distribution)
+            distribution = first
         try:
             if isinstance(distribution, CategoricalDistribution):
                 return trial.suggest_categorical(name, distribution.choices)
@@ -87,6 +109,19 @@ class StudyTrials:
                 f"than in the space or sampler now ({one_line(error)}). Start another study with "
                 "--study NAME, or use the earlier space and sampler."
             ) from error
+
+    def _note_redefinition(
+        self, number: int, name: str, first: BaseDistribution, distribution: BaseDistribution
+    ) -> None:
+        if name in self._noted:
+            return
+        self._noted.add(name)
+        self._note(
+            f"trial {number}: hyperparameter {name!r} has {_words(distribution)}, but was first "
+            f"defined with {_words(first)}; the first definition counts, as in KerasTuner. To "
+            "search both, give them two names; if you have changed the space, start another study "
+            "with --study NAME."
+        )
 
     def earlier(self, trial: optuna.Trial) -> int | None:
         """Return the number of the first trial with the same configuration; None if it is new."""
@@ -125,6 +160,23 @@ class StudyTrials:
     def requeue(self, trial: optuna.Trial) -> None:
         """Queue a running trial again, under its number and with its hyperparameters."""
         requeue(self._study, trial)
+
+
+def _is_compatible(first: BaseDistribution, other: BaseDistribution) -> bool:
+    """Return whether a study can have both for one name: ranges may differ, all else may not."""
+    if isinstance(first, CategoricalDistribution):
+        return first == other
+    assert isinstance(first, IntDistribution | FloatDistribution)
+    return type(first) is type(other) and first.log == getattr(other, "log", None)
+
+
+def _words(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return f"the choices {', '.join(map(repr, distribution.choices))}"
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    kind = "whole numbers" if isinstance(distribution, IntDistribution) else "numbers"
+    scale = " on a logarithmic scale" if distribution.log else ""
+    return f"the {kind} {distribution.low:g} to {distribution.high:g}{scale}"
 
 
 def configuration_key(params: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ def is_whole(params: Params, space: Sequence[Any]) -> bool:
     return all(
         each.name in values
         or not all(condition.is_active(values) for condition in each.conditions)
-        or _is_continuous(_question(each)[1])
+        or _is_continuous(question(each)[1])
         for each in space
     )
 
@@ -82,7 +82,7 @@ def _extend(
         return _extend(rest, values, params, rivals, rng)
     if isinstance(first, kinds.Fixed):
         return _extend(rest, {**values, first.name: first.value}, params, rivals, rng)
-    name, distribution = _question(first)
+    name, distribution = question(first)
     if rng is not None and _is_continuous(distribution):
         return _extend(rest, values, params, [r for r in rivals if name not in r], rng)
     for value in _listed(first) if rng is None else _shuffled(distribution, rng):
@@ -100,7 +100,7 @@ def _extend(
     return None
 
 
-def _question(hyperparameter: Any) -> tuple[str, BaseDistribution]:
+def question(hyperparameter: Any) -> tuple[str, BaseDistribution]:
     """Return Optuna's name and distribution of a hyperparameter."""
     asked: list[tuple[str, BaseDistribution]] = []
 

@@ -112,7 +112,7 @@ def search(
         coordinator = Coordinator(
             settings,
             study,
-            engine_of(settings, study, space),
+            engine_of(settings, study, space, shown.note),
             workers,
             Artifacts(directory / "artifacts"),
             Checkpoints(directory / "checkpoints"),
@@ -217,7 +217,12 @@ def _proposing(algorithm: str) -> dict[str, Any]:
     return {"engine": engine, "tuner": tuner} if colon else {"sampler": algorithm}
 
 
-def engine_of(settings: SearchSettings, study: optuna.Study, space: str) -> Engine:
+def engine_of(
+    settings: SearchSettings,
+    study: optuna.Study,
+    space: str,
+    note: Callable[[str], None] = lambda text: None,
+) -> Engine:
     """The engine of the search itself, which knows a simulated space without building models."""
 
     def find_space() -> list[dict[str, Any]]:
@@ -234,4 +239,5 @@ def engine_of(settings: SearchSettings, study: optuna.Study, space: str) -> Engi
         max_epochs=settings.max_epochs,
         trials=settings.trials,
         find_space=find_space,
+        note=note,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from search.engines.optuna_engine import OptunaEngine
@@ -35,15 +35,66 @@ def test_a_trial_draws_the_same_whatever_runs_in_parallel() -> None:
     assert values[0] == values[1]
 
 
-def test_a_changed_space_is_refused_by_name() -> None:
-    engine = make(optuna.create_study())
-    engine.suggest(ask(engine), "x", FloatDistribution(0, 1))
-    trial = ask(engine)
-    engine.suggest(trial, "x", FloatDistribution(0, 1))
+@pytest.mark.parametrize(
+    ("first", "other", "words"),
+    [
+        (
+            CategoricalDistribution([32, 64]),
+            CategoricalDistribution([8, 16]),
+            "has the choices 8, 16, but was first defined with the choices 32, 64",
+        ),
+        (
+            FloatDistribution(0.001, 0.1, log=True),
+            FloatDistribution(0.001, 0.1),
+            "has the numbers 0.001 to 0.1, but was first defined with the numbers 0.001 to 0.1 on "
+            "a logarithmic scale",
+        ),
+        (
+            IntDistribution(1, 3),
+            CategoricalDistribution([8, 16]),
+            "has the choices 8, 16, but was first defined with the whole numbers 1 to 3",
+        ),
+        (
+            CategoricalDistribution([1, 2]),
+            IntDistribution(5, 9),
+            "has the whole numbers 5 to 9, but was first defined with the choices 1, 2",
+        ),
+    ],
+)
+@pytest.mark.parametrize("continued", [False, True])
+def test_the_first_of_two_definitions_counts(first, other, words, continued) -> None:
+    study = optuna.create_study()
+    notes: list[str] = []
+    engine = make(study, note=notes.append)
+    engine.suggest(ask(engine), "x", first)
+    if continued:
+        engine = make(study, note=notes.append)
+    for _ in range(5):
+        trial = ask(engine)
+        assert first._contains(first.to_internal_repr(engine.suggest(trial, "x", other)))
+        assert trial.distributions["x"] == first
+    (note,) = notes
+    assert note.startswith(f"trial 1: hyperparameter 'x' {words}; the first definition counts")
+    assert "give them two names" in note
+    assert "--study NAME" in note
+
+
+def test_a_range_may_depend_on_another_hyperparameter() -> None:
+    notes: list[str] = []
+    engine = make(optuna.create_study(), note=notes.append)
+    for high in (1, 2, 3):
+        assert engine.suggest(ask(engine), "x", IntDistribution(high, high)) == high
+    assert not notes
+
+
+def test_an_enqueued_value_that_a_hyperparameter_cannot_have_is_refused_by_name() -> None:
+    study = optuna.create_study()
+    study.enqueue_trial({"x": 3})
+    engine = make(study)
     with pytest.raises(
         StudyError, match=r"hyperparameter 'x' has other values in study .* --study N"
     ):
-        engine.suggest(trial, "x", IntDistribution(0, 1))
+        engine.suggest(ask(engine), "x", CategoricalDistribution([1, 2]))
 
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
