@@ -7,13 +7,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from search.data.classes import CLASS_NAMES
 from search.data.files import Bytes
 from search.data.split import Split
 from search.training.augmentation import augment
 
+IMAGE_SHAPE: Final = (28, 28, 1)
 _VALIDATION_BATCH: Final = 500
-# Base classes of Keras' losses, which do not say what labels a loss takes.
-_LOSS_BASES: Final = ("loss", "lossfunctionwrapper", "kerassaveable")
 
 
 def training_batches(
@@ -52,12 +52,12 @@ def training_batches(
         order = rng.permutation(len(split.train_labels))[: steps * batch_size]
         images = augment(split.train_images[order], augmentation, rng, mirrored[order])
         yield (
-            images.reshape(steps, batch_size, 28, 28, 1),
+            images.reshape(steps, batch_size, *IMAGE_SHAPE),
             split.train_labels[order].reshape(steps, batch_size),
         )
 
     signature = (
-        tf.TensorSpec((steps, batch_size, 28, 28, 1), tf.uint8),
+        tf.TensorSpec((steps, batch_size, *IMAGE_SHAPE), tf.uint8),
         tf.TensorSpec((steps, batch_size), tf.uint8),
     )
     return (
@@ -102,19 +102,26 @@ def labels_for(model: keras.Model, labels: Bytes) -> Any:
 
 
 def one_hot_classes(model: keras.Model) -> int | None:
-    """Return the width of a built model's output if its loss takes one-hot labels, else None."""
-    if not _takes_one_hot(model):
+    """Return the number of classes if the model's loss takes one-hot labels, else None.
+
+    A loss may be named, wrapped, or written by the user. So it is called: it takes one-hot labels
+    if it is lower for outputs that are right than for outputs that are wrong. A model that is not
+    compiled, or compiled without a loss, gets integers.
+    """
+    if not model.compiled:
         return None
-    # Not model.output_shape: subclassed models have none.
-    return int(model.compute_output_spec(keras.KerasTensor((None, 28, 28, 1))).shape[-1])
+    classes = len(CLASS_NAMES)
+    # 3 rows: a number that is not broadcast.
+    labels = keras.utils.to_categorical([1, 2, 3], classes)
+    # As probabilities or as logits, these outputs say the same.
+    right = 0.9 * labels + 0.1 / classes
+    images = np.zeros((len(labels), *IMAGE_SHAPE), np.float32)
 
+    def loss(outputs: Any) -> float:
+        outputs = keras.ops.convert_to_tensor(outputs, "float32")
+        return float(model.compute_loss(x=images, y=keras.ops.array(labels), y_pred=outputs))
 
-def _takes_one_hot(model: keras.Model) -> bool:
-    loss: Any = getattr(model, "loss", None) if model.compiled else None
-    if isinstance(loss, str):
-        return "sparse" not in loss.lower()
-    # A loss is a function, or an object whose class may be derived from one of Keras'.
-    kinds = [loss] if hasattr(loss, "__name__") else type(loss).__mro__
-    names = [kind.__name__.lower() for kind in kinds if kind.__module__.startswith("keras.")]
-    losses = [name for name in names if name not in _LOSS_BASES]
-    return bool(losses) and "sparse" not in losses[0]
+    try:
+        return classes if loss(right) < loss(np.roll(right, 1, axis=0)) else None
+    except Exception:  # a loss for integers may fail in any way, and be the user's
+        return None
