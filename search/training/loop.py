@@ -268,7 +268,8 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         """End a diverged training."""
         self._stay_ended()
         # The logged loss is the epoch's running mean, so it also covers the steps between calls.
-        if not math.isfinite(float((logs or {}).get("loss", 0.0))):
+        loss = _number((logs or {}).get("loss"))
+        if loss is not None and not math.isfinite(loss):
             self._end(Ending.NON_FINITE_LOSS)
 
     def on_test_begin(self, logs: Any = None) -> None:
@@ -280,7 +281,7 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         """Record the epoch; its number is counted here, since users' loops may count differently.
 
         Raises:
-            SearchError: The logs contain no validation accuracy.
+            SearchError: The logs contain no validation accuracy, or it is not within 0 and 1.
             EndTraining: The training must not continue.
         """
         self._stay_ended()
@@ -288,19 +289,22 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         trained = self._validation_began or now
         self.train_seconds.append(trained - self._began)
         self.val_seconds.append(now - trained)
-        entry = {name: float(value) for name, value in (logs or {}).items()}
+        numbers = {str(name): _number(value) for name, value in (logs or {}).items()}
+        entry = {name: value for name, value in numbers.items() if value is not None}
         if self._validate and "val_accuracy" not in entry:
-            raise SearchError(
-                f"the training logs {', '.join(sorted(entry)) or 'nothing'}, but val_accuracy is "
-                "needed. Compile the model with metrics=['accuracy'], or leave it uncompiled; if "
-                "the space has a fit(), pass val_accuracy to its callbacks' on_epoch_end."
-            )
+            raise SearchError(_without_accuracy(logs or {}))
         if not all(math.isfinite(entry.get(name, 0.0)) for name in _MUST_BE_FINITE):
             self._end(Ending.NON_FINITE_LOSS)
+        if not 0 <= (accuracy := entry.get("val_accuracy", 0.0)) <= 1:
+            raise SearchError(
+                f"the training logs a val_accuracy of {accuracy:g}; it must be within 0 and 1. Log "
+                "a fraction, not a percentage or a count."
+            )
         entry["seconds"] = now - self._began
         optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is not None:
-            entry["learning_rate"] = float(optimizer.learning_rate)
+        rate = _number(getattr(optimizer, "learning_rate", None))
+        if rate is not None:
+            entry["learning_rate"] = rate
         self.history.append(entry)
         self._began, self._validation_began = now, None
         reached = self._initial_epoch + len(self.history)
@@ -327,3 +331,24 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
     def _stay_ended(self) -> None:
         if self.ending is not None:
             raise EndTraining(self.ending)
+
+
+def _number(value: Any) -> float | None:
+    """Return a value of a training's logs as a number; None if it is text, a matrix or the like."""
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        return float(value.item() if isinstance(value, np.ndarray) else value)
+    except Exception:  # a matrix, None, objects of the user's, tensors of a graph
+        return None
+
+
+def _without_accuracy(logs: Mapping[Any, Any]) -> str:
+    if "val_accuracy" in logs:
+        kind = type(logs["val_accuracy"]).__name__
+        return f"the training logs a val_accuracy of type {kind}; it must be one number from 0 to 1"
+    return (
+        f"the training logs {', '.join(sorted(map(str, logs))) or 'nothing'}, but val_accuracy is "
+        "needed. Compile the model with metrics=['accuracy'], or leave it uncompiled; if "
+        "the space has a fit(), pass val_accuracy to its callbacks' on_epoch_end."
+    )

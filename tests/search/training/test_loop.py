@@ -225,6 +225,71 @@ def test_a_compiled_model_needs_an_accuracy_metric(split):
         train(model, CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on)
 
 
+def test_metrics_that_are_no_number_are_left_out(split):
+    model = build()
+    model.compile(
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy", keras.metrics.F1Score(average=None)],
+    )
+    result = train(model, CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on)
+    assert set(result.history[0]) == {
+        *("loss", "accuracy", "val_loss", "val_accuracy", "seconds", "learning_rate")
+    }
+
+
+def own_loop(**logs):
+    """A training loop of the user that logs what it is given."""
+
+    def fit(model, x, y, callbacks, **more):
+        for callback in callbacks:
+            callback.set_model(model)
+            callback.on_train_batch_end(0, {"loss": None})
+            callback.on_epoch_end(0, logs)
+
+    return fit
+
+
+@pytest.mark.parametrize(
+    "accuracy", [0.5, np.float32(0.5), np.array([0.5]), keras.ops.array(0.5, "bfloat16")]
+)
+def test_a_loop_of_the_user_may_log_anything_beside_its_accuracy(split, accuracy):
+    fit = own_loop(
+        val_accuracy=accuracy,
+        steps=7,
+        phase="warm-up",
+        confusion=np.eye(10),
+        per_class=[0.1, 0.2],
+        ragged=[[1], [1, 2]],
+        nothing=None,
+    )
+    result = train(build(), CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on, fit=fit)
+    (entry,) = values(result)
+    assert entry == {"val_accuracy": 0.5, "steps": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("logged", "message"),
+    [
+        (70, r"logs a val_accuracy of 70; it must be within 0 and 1\. Log a fraction, not a perc"),
+        (-0.1, r"logs a val_accuracy of -0\.1; it must be within 0 and 1"),
+        ("0.7", r"logs a val_accuracy of type str; it must be one number from 0 to 1"),
+        ([0.6, 0.7], r"logs a val_accuracy of type list; it must be one number from 0 to 1"),
+    ],
+)
+def test_a_validation_accuracy_that_is_no_fraction_is_refused(split, logged, message):
+    fit = own_loop(val_accuracy=logged)
+    with pytest.raises(SearchError, match=message):
+        train(build(), CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on, fit=fit)
+
+
+def test_a_returned_percentage_is_refused_too(split):
+    def fit(*data, **more):
+        return {"val_accuracy": 70}
+
+    with pytest.raises(SearchError, match="val_accuracy of 70; it must be within 0 and 1"):
+        train(build(), CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on, fit=fit)
+
+
 def test_at_least_one_epoch_is_needed(split):
     with pytest.raises(ValueError, match="max_epochs=0; use 1 or more"):
         train(build(), CONFIG, split, max_epochs=0, seed=1, on_epoch=go_on)
