@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import SearchError
+from search.training.hardware import start_tensorflow
 from search.workers.process import redirect_output
 from spaces import SpaceError
 from spaces.errors import one_line
@@ -39,7 +40,7 @@ def explore(space: str, log: Path) -> list[dict[str, Any]]:
             raise SearchError(
                 f"space {space!r}: build(hp) killed its process; see {log}."
             ) from error
-        except Exception as error:  # user code: any exception is possible
+        except (Exception, SystemExit) as error:  # user code: any exception is possible
             raise SearchError(
                 f"space {space!r}: build(hp) failed while its hyperparameters were collected, "
                 f"{one_line(error, typed=True)} (more in {log}). KerasTuner's tuners need them "
@@ -48,6 +49,7 @@ def explore(space: str, log: Path) -> list[dict[str, Any]]:
 
 
 def _explore(name: str) -> list[dict[str, Any]]:
+    start_tensorflow(devices=False)
     import keras
     import keras_tuner
     from keras_tuner.engine.base_tuner import BaseTuner

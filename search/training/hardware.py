@@ -4,6 +4,7 @@ Importing it imports only the standard library: a node of a cluster uses it befo
 known to be the right ones.
 """
 
+import functools
 import os
 import platform
 import shutil
@@ -17,6 +18,8 @@ Precision = Literal["bfloat16", "float32"]
 
 _PACKAGES: Final = ("tensorflow", "keras", "optuna", "keras-tuner", "numpy")
 _CPU_INFO: Final = Path("/proc/cpuinfo")
+# They shorten trainings, or replace Keras by its version 2.
+_UNSET: Final = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_USE_LEGACY_KERAS")
 
 
 def best_precision(cpu_info: Path = _CPU_INFO) -> Precision:
@@ -37,10 +40,7 @@ def best_precision(cpu_info: Path = _CPU_INFO) -> Precision:
 
 
 def set_precision(precision: Precision) -> None:
-    """Set the number format of models that are built from now on; weights stay float32.
-
-    `keras.backend.clear_session` resets it: call this function afterwards.
-    """
+    """Set the number format of models that are built from now on; weights stay float32."""
     import keras
 
     keras.mixed_precision.set_global_policy(
@@ -92,9 +92,11 @@ def training_variables(*, threads: int | None = None) -> dict[str, str]:
 
 
 def start_tensorflow(*, devices: bool = True) -> None:
-    """Import TensorFlow and Keras, discarding the lines that TensorFlow prints while it starts.
+    """Import TensorFlow and Keras, with Keras' settings as they are without configuration.
 
-    It prints some of them whatever TF_CPP_MIN_LOG_LEVEL is. Later output is shown as usual.
+    Call it before anything else imports Keras: the variable KERAS_BACKEND, the file keras.json and
+    the like would change results, or fail. TensorFlow's first lines of output are discarded: it
+    prints some of them whatever TF_CPP_MIN_LOG_LEVEL is. Later output is shown as usual.
 
     Args:
         devices: Whether to initialise the GPUs too.
@@ -102,15 +104,17 @@ def start_tensorflow(*, devices: bool = True) -> None:
     Raises:
         ImportError: TensorFlow or Keras is not installed.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name in _UNSET:
+        os.environ.pop(name, None)
     sys.stderr.flush()
     # TensorFlow's C++ code writes to the file descriptor, not to sys.stderr.
     stderr = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        import keras  # noqa: F401
+        import keras
         import tensorflow as tf
 
         if devices:
@@ -118,6 +122,30 @@ def start_tensorflow(*, devices: bool = True) -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    _keep_number_format()
+
+
+def _keep_number_format() -> None:
+    """Let `clear_session`, which many a `build` calls first, keep the number format."""
+    import keras
+
+    stock = keras.utils.clear_session
+    if hasattr(stock, "__wrapped__"):
+        return
+
+    @functools.wraps(stock)
+    def clear_session(free_memory: bool = True) -> None:
+        policy = keras.config.dtype_policy()
+        stock(free_memory=free_memory)
+        keras.config.set_dtype_policy(policy)
+
+    # Keras has no setting that survives it, and exports it under several names.
+    for name, module in list(sys.modules.items()):
+        if name.startswith("keras.") and vars(module).get("clear_session") is stock:
+            vars(module)["clear_session"] = clear_session
 
 
 def versions() -> dict[str, str]:

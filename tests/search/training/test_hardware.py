@@ -83,3 +83,56 @@ def test_the_module_imports_only_the_standard_library():
         "sys.exit(any(name in sys.modules for name in ('numpy', 'keras', 'optuna', 'tensorflow')))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True)
+
+
+def started(tmp_path: Path, code: str, **environment: str) -> None:
+    """Run code in a process that has started TensorFlow in an odd environment."""
+    (tmp_path / "keras.json").write_text(
+        '{"backend": "torch", "image_data_format": "channels_first", "floatx": "float16", '
+        '"epsilon": 0.1}'
+    )
+    code = f"from search.training.hardware import *; start_tensorflow(devices=False)\n{code}"
+    given = {"KERAS_HOME": str(tmp_path), **environment}
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[3],
+        env=os.environ | given,
+        check=True,
+    )
+
+
+def test_ambient_settings_of_keras_do_not_count(tmp_path):
+    code = """
+import keras, numpy, tensorflow
+assert keras.backend.backend() == "tensorflow"
+assert keras.config.image_data_format() == "channels_last"
+assert keras.config.floatx() == keras.config.dtype_policy().name == "float32"
+assert keras.config.epsilon() == 1e-7
+assert tensorflow.keras.Model is keras.Model
+model = keras.Sequential([keras.layers.Dense(1)])
+model.compile(loss="mse")
+assert len(model.fit(numpy.ones((8, 1)), numpy.ones(8), epochs=3, verbose=0).epoch) == 3
+"""
+    ambient = {"KERAS_BACKEND": "jax", "KERAS_MAX_EPOCHS": "1", "TF_USE_LEGACY_KERAS": "1"}
+    started(tmp_path, code, **ambient)
+
+
+def test_a_cleared_session_keeps_the_number_format(tmp_path):
+    code = """
+import keras, tensorflow
+from keras.utils import clear_session
+start_tensorflow(devices=False)
+set_precision("bfloat16")
+keras.layers.Dense(1)
+for clear in (
+    clear_session,
+    keras.utils.clear_session,
+    keras.backend.clear_session,
+    tensorflow.keras.backend.clear_session,
+    tensorflow.keras.utils.clear_session,
+):
+    clear()
+    layer = keras.layers.Dense(1)
+    assert (layer.name, layer.compute_dtype) == ("dense", "bfloat16"), clear
+"""
+    started(tmp_path, code)
