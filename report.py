@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the flags, make the report, and print its results.
 
     Returns:
-        0 after a report; 1 after a report with failed trainings; 130, 143 or 129 after Ctrl-C,
-        SIGTERM or SIGHUP; 2 after an error.
+        0 after a report; 1 after one without all its results, unless it was asked not to retrain;
+        130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP; 2 after an error.
     """
     prepare_process()
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -65,7 +65,9 @@ def _run(settings: ReportSettings, command: list[str]) -> int:
         )
         return EXIT_CODES[stop.reason]
     _say(outcome)
-    return 1 if outcome.evidence.failures else 0
+    evidence = outcome.evidence
+    whole = evidence.tuned is not None and not evidence.gaps and not evidence.failures
+    return 0 if whole or not settings.retrain else 1
 
 
 def make_parser() -> Parser:

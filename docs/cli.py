@@ -17,7 +17,7 @@ _EXIT_CODES: Final = """\
 | exit code | meaning |
 |-|-|
 | 0 | finished as asked |
-| 1 | `report.py`: trainings failed, the report has gaps (it says which, and why) |
+| 1 | `report.py`: the report lacks results (it says which, and why), unless `--no-retrain` |
 | 2 | an error; one line says what to do. `predict.py`: an image could not be read |
 | 129, 130, 143 | stopped by SIGHUP, Ctrl-C or SIGTERM; the same command continues |
 """
