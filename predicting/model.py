@@ -8,15 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from search.data.classes import CLASS_NAMES
 from search.data.files import Bytes
 from search.errors import SearchError
 from search.training.hardware import start_tensorflow
-from spaces.errors import one_line
 
 BATCH_SIZE: Final = 500
-_INPUT: Final = (28, 28, 1)
-_OUTPUT: Final = (len(CLASS_NAMES),)
 
 
 class ModelError(SearchError):
@@ -103,24 +99,12 @@ def load_model(path: Path) -> Model:
     check_model_file(path)
     # TensorFlow takes seconds to start, so it starts after the checks.
     start_tensorflow()
-    import keras
+    from search.training.saving import load_saved
 
     try:
-        # Safe mode is the default; we name it because the file may come from anywhere.
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # reading a user's file may raise anything
-        raise ModelError(
-            f"cannot load model {path} ({one_line(error, typed=True)}). keras.saving.load_model "
-            "must load it in safe mode: use only Keras' own layers, no Lambda."
-        ) from error
-    # An unbuilt model has no shapes.
-    received = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
-    if not _fits(received[0], _INPUT) or not _fits(received[1], _OUTPUT):
-        raise ModelError(
-            f"model {path} maps {received[0]} to {received[1]}; it must map (None, 28, 28, 1) to "
-            "(None, 10). Name another one with --model."
-        )
-    return Model(path, model)
+        return Model(path, load_saved(path))
+    except SearchError as error:
+        raise ModelError(f"model {path}: {error} Name another one with --model.") from error
 
 
 def as_probabilities(outputs: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -137,12 +121,3 @@ def as_probabilities(outputs: npt.ArrayLike) -> npt.NDArray[np.float64]:
     if np.all(values >= 0) and np.all(np.abs(values.sum(axis=-1) - 1) <= 1e-3):
         return np.asarray(values / values.sum(axis=-1, keepdims=True))
     return np.asarray(softmax(values, axis=-1), np.float64)
-
-
-def _fits(shape: object, wanted: tuple[int, ...]) -> bool:
-    """Return whether a shape with a batch axis is, or can become, the wanted one."""
-    return (
-        isinstance(shape, tuple)
-        and len(shape) == 1 + len(wanted)
-        and all(size in (None, need) for size, need in zip(shape[1:], wanted, strict=True))
-    )

@@ -81,6 +81,7 @@ class Coordinator:
         self._failures_in_a_row = 0
         self._rejections_in_a_row = 0
         self._last_failure = ""
+        self._unusable = ""  # why a report could not use the models; said once
         self._exhausted = False
         self.progress = Progress(target=settings.trials, max_epochs=settings.max_epochs)
         self._count()
@@ -232,6 +233,9 @@ class Coordinator:
     def _is_wanted(self, attempt: Attempt, built: Built) -> bool:
         self._engine.learn(attempt.trial, built.space)
         attempt.take_model(built)
+        if built.unusable and not self._unusable:
+            self._unusable = built.unusable
+            self._display.note(f"trial {attempt.number}: {built.unusable}")
         limit = self._settings.max_params
         twin = self._engine.duplicate_of(attempt.trial)
         if twin is not None:

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any
+from weakref import WeakValueDictionary
 
 import keras
 import keras_tuner
 
+from search.data.classes import CLASS_NAMES
+from search.errors import SearchError
+from search.training.batches import IMAGE_SHAPE
 from search.training.hyperparameters import TrialHyperParameters
-from spaces import Space
+from spaces import Space, SpaceError
 from spaces.training import TrainingConfig
-
-IMAGE_SHAPE: Final = (28, 28, 1)
 
 
 def build_for_training(
@@ -20,16 +22,39 @@ def build_for_training(
     """Build a trial's model with its weights, and its training configuration.
 
     Raises:
-        TypeError: `build` returned something that is not a model.
+        SpaceError: `build` returned something that is not a model.
+        SearchError: The model's output does not fit the data. One that the space trains itself may
+            have any.
     """
     model, config = ask_space(space, hp)
-    if not model.built:
-        model(keras.Input(IMAGE_SHAPE))  # model.build() leaves a subclassed model without weights
+    # A subclassed model has no weights and no output before it is called.
+    if own_fit(space, hp) is None:
+        _check_output(model(keras.Input(IMAGE_SHAPE)))
+    elif not model.built:
+        model(keras.Input(IMAGE_SHAPE))
     if config is None:
         # A compiled model may use the other names for hyperparameters with another meaning.
         used = {"batch_size"} & set(hp.values) if model.compiled else set(hp.values)
         config = TrainingConfig.from_values({name: hp.values[name] for name in used})
     return model, config
+
+
+def _check_output(output: Any) -> None:
+    classes = len(CLASS_NAMES)
+    count = len(keras.tree.flatten(output))
+    if isinstance(output, list) and count == 1:  # of keras.Model(inputs, [one_output])
+        output = output[0]
+    if not isinstance(output, keras.KerasTensor):
+        raise SearchError(
+            f"the model returns a {type(output).__name__} of {count} outputs; it must return one "
+            f"tensor with a value for each of the {classes} classes. Build a model of that output "
+            "alone."
+        )
+    if output.shape != (None, classes):
+        raise SearchError(
+            f"the model's output has the shape {output.shape}; the data has {classes} classes, so "
+            f"it must be (None, {classes}). End the model with a layer of {classes} units."
+        )
 
 
 def ask_space(space: Space, hp: Any) -> tuple[keras.Model, TrainingConfig | None]:
@@ -43,14 +68,52 @@ def ask_space(space: Space, hp: Any) -> tuple[keras.Model, TrainingConfig | None
         The model, and its training configuration if the space defines one.
 
     Raises:
-        TypeError: `build` returned something that is not a model.
+        SpaceError: `build` returned something that is not a model.
     """
     if hasattr(space, "declare_hyperparameters"):
         space.declare_hyperparameters(hp)
     model = space.build(hp)
     if not isinstance(model, keras.Model):
-        raise TypeError(f"build(hp) returned {type(model).__name__}; return a keras.Model")
+        found = "None" if model is None else f"an object of class {type(model).__name__}"
+        raise SpaceError(
+            f"build(hp) returned {found}; it must return a keras.Model. Correct it, then run the "
+            "same command again."
+        )
     return model, space.training(hp) if hasattr(space, "training") else None
+
+
+class WeightOwnership:
+    """Finds weights that the models of two trials share, so that the second one is not fresh.
+
+    Layers that are never trained, such as those of a frozen pretrained network, may be shared.
+    """
+
+    def __init__(self) -> None:
+        # By id: variables compare by value. One that is gone leaves its id to another.
+        self._known: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._trained: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+    def claim(self, model: keras.Model) -> None:
+        """Remember the weights of a new model.
+
+        Raises:
+            SearchError: An earlier model has some of them, and one of the two trains them.
+        """
+        trained = {id(variable) for variable in model.trainable_variables}
+        for variable in model.variables:
+            key = id(variable)
+            if key in self._trained or (key in trained and key in self._known):
+                layer = variable.path.rpartition("/")[0] or variable.path
+                raise SearchError(
+                    f"the model shares the weights of layer {layer!r} with that of an earlier "
+                    "trial, so it would not start afresh. Create layers and models inside "
+                    "build(hp), not in __init__ or at module level; only layers that no trial "
+                    "trains (trainable=False) may be shared."
+                )
+        for variable in model.variables:
+            self._known[id(variable)] = variable
+            if id(variable) in trained:
+                self._trained[id(variable)] = variable
 
 
 def own_fit(space: Space, hp: Any) -> Callable[..., Any] | None:

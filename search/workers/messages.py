@@ -63,7 +63,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Worker: the space or the data cannot be used, so no trial can run."""
+    """Worker: the space or the data cannot be used, so no trial can run; it ends."""
 
     reason: str
 
@@ -86,6 +86,7 @@ class Built:
         description: The configuration in words.
         fixed: Hyperparameters for which the space leaves no choice.
         space: All hyperparameters that `build` asked for, in KerasTuner's serialized form.
+        unusable: Why a report could not use the model; empty if it can, or was not tried.
     """
 
     parameters: int
@@ -93,6 +94,7 @@ class Built:
     description: str
     fixed: dict[str, Any] = field(default_factory=dict)
     space: list[dict[str, Any]] = field(default_factory=list)
+    unusable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from optuna.distributions import BaseDistribution
 
 from search.errors import SearchError
-from search.training.hardware import Precision, set_precision
+from search.training.hardware import Precision, set_precision, start_tensorflow
 from search.workers.limits import memory_limit_words
 from search.workers.messages import (
     Answer,
@@ -113,32 +112,41 @@ class KerasTrainer:
     """Builds and trains Keras models; data and space are loaded once."""
 
     def __init__(self, link: Link, settings: WorkerSettings) -> None:
-        from spaces import load_space
+        start_tensorflow(devices=False)
+        from search.training.building import WeightOwnership
+        from spaces import SPACES, load_space
 
         self._link = link
         self._split = settings.load_split()
         self._space = load_space(settings.space)
         self._precision = settings.precision
+        self._weights = WeightOwnership()
+        # Whether a model was tried as a report needs it; those of the built-in spaces are known.
+        self._is_tried = settings.space in SPACES
 
     def run(self, order: Train) -> Trained | Failed:
-        """Run one trial to its end; errors of the space and of the training fail the trial."""
+        """Run one trial to its end; errors of the space and of the training fail the trial.
+
+        Raises:
+            SpaceError: The space can build no trial's model.
+        """
         import keras
         import tensorflow as tf
 
         started = time.monotonic()
         keras.backend.clear_session()
-        set_precision(self._precision)  # clear_session resets it
+        set_precision(self._precision)
         keras.utils.set_random_seed(order.seed)
         try:
             return self._build_and_train(order, started)
         except (MemoryError, tf.errors.ResourceExhaustedError):
             reason = f"out of memory{memory_limit_words()}"
             return Failed(reason=reason, traceback=traceback.format_exc())
-        except (EOFError, ConnectionError):  # the coordinator is gone
+        except (EOFError, ConnectionError, SpaceError):  # the coordinator is gone, or the space
             raise
         except SearchError as error:  # its message is complete without type and traceback
             return Failed(reason=str(error).rstrip("."))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # code of the user may call sys.exit
             # Keras lists the arguments of the call too, which the traceback keeps.
             reason = one_line(error, typed=True).partition(" Arguments received by ")[0].rstrip(".")
             return Failed(reason=reason, traceback=traceback.format_exc())
@@ -158,7 +166,10 @@ class KerasTrainer:
             return answers[name]
 
         model, config, hp = self._build(suggest)
-        if not self._link.ask(self._describe(model, hp)):
+        if order.keep_model:
+            self._export(model, answers)  # fails now, not after hours of training
+        unusable = "" if order.keep_model else self._why_no_report(model, answers)
+        if not self._link.ask(self._describe(model, hp, unusable)):
             return Failed(reason="rejected")
         validate = order.images is Images.TRAINING
         cpu_started = time.process_time()
@@ -204,9 +215,11 @@ class KerasTrainer:
         from search.training.hyperparameters import TrialHyperParameters
 
         hp = TrialHyperParameters(suggest)
-        return *build_for_training(self._space, hp), hp
+        model, config = build_for_training(self._space, hp)
+        self._weights.claim(model)
+        return model, config, hp
 
-    def _describe(self, model: "keras.Model", hp: "TrialHyperParameters") -> Built:
+    def _describe(self, model: "keras.Model", hp: "TrialHyperParameters", unusable: str) -> Built:
         describe = getattr(self._space, "describe", _list_values)
         lines: list[str] = []
         model.summary(print_fn=lines.append, line_length=90)
@@ -216,18 +229,43 @@ class KerasTrainer:
             description=describe(hp.values),
             fixed=hp.fixed,
             space=hp.get_config()["space"],
+            unusable=unusable,
         )
 
+    def _why_no_report(self, model: "keras.Model", answers: dict[str, Any]) -> str:
+        """Return why a report could not use the model; empty if it can, or if one was tried."""
+        if self._is_tried:
+            return ""
+        self._is_tried = True
+        try:
+            self._export(model, answers)
+        except SearchError as error:
+            return str(error)
+        except Exception as error:  # code of the user
+            return f"a report cannot use the model: {one_line(error, typed=True)}"
+        return ""
+
     def _export(self, model: "keras.Model", answers: dict[str, Any]) -> bytes:
-        """Return the model as a `.keras` file in float32, so that it predicts alike everywhere."""
+        """Return the model as a `.keras` file in float32, so that it predicts alike everywhere.
+
+        Raises:
+            SearchError: The file cannot be used.
+        """
+        import keras
+
+        from search.training.saving import save_model
+
         weights = model.get_weights()  # float32 in every precision
+        keras.backend.clear_session()  # names of layers start again
         set_precision("float32")
-        exported, *_ = self._build(lambda name, distribution: answers[name])
-        exported.set_weights(weights)
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "model.keras"
-            exported.save(file)
-            return file.read_bytes()
+        try:
+            exported, *_ = self._build(lambda name, distribution: answers[name])
+            exported.set_weights(weights)
+            return save_model(exported)
+        except SearchError as error:
+            raise SearchError(f"a report cannot use the model: {error}") from error
+        finally:
+            set_precision(self._precision)
 
 
 def run_worker(
@@ -274,7 +312,11 @@ def serve(
     link.send(Ready())
     with contextlib.suppress(EOFError, OSError):  # the coordinator is gone
         while True:
-            ended = trainer.run(link.receive())
+            try:
+                ended = trainer.run(link.receive())
+            except SpaceError as error:
+                link.send(Unusable(str(error)))
+                return
             if isinstance(ended, Failed) and ended.traceback:
                 print(ended.traceback, flush=True)  # noqa: T201 - into the worker's log
             link.send(ended)

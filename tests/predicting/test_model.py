@@ -74,7 +74,9 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 def test_a_zip_archive_without_a_model_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
         archive.writestr("hello.txt", "hello")
-    with pytest.raises(ModelError, match=r"cannot load model .*m\.keras \(.*\)\. keras.saving"):
+    with pytest.raises(
+        ModelError, match=r"model .*m\.keras: keras\.saving\.load_model cannot load it, KeyError"
+    ):
         load_model(tmp_path / "m.keras")
 
 
@@ -85,20 +87,20 @@ def test_code_in_a_model_is_not_run(tmp_path: Path) -> None:
         [keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Lambda(lambda x: x[:, :10])]
     )
     model.save(tmp_path / "m.keras")
-    with pytest.raises(ModelError, match=r"cannot load model .* no Lambda"):
+    with pytest.raises(ModelError, match=r"load_model cannot load it, .* no Lambda layer"):
         load_model(tmp_path / "m.keras")
 
 
 @pytest.mark.parametrize(
     ("changed", "shapes"),
     [
-        ({"input_shape": (32, 32, 3)}, r"maps \(None, 32, 32, 3\) to \(None, 10\)"),
-        ({"classes": 7}, r"maps \(None, 28, 28, 1\) to \(None, 7\)"),
+        ({"input_shape": (32, 32, 3)}, r"its input is \(None, 32, 32, 3\)"),
+        ({"classes": 7}, r"shape \(None, 7\); it must be one of shape \(None, 10\)"),
     ],
 )
 def test_another_shape_is_refused(tmp_path: Path, changed: dict[str, object], shapes: str) -> None:
     model = save_model(tmp_path / "m.keras", **changed)
-    with pytest.raises(ModelError, match=rf"{shapes}; it must map .* Name another one with"):
+    with pytest.raises(ModelError, match=rf"{shapes}\. Name another one with"):
         load_model(model)
 
 

@@ -1,5 +1,6 @@
 """Trials inside a worker: real small trainings, and models that stock Keras loads."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,19 @@ import pytest
 
 from predicting.model import Model, load_model
 from search.data.split import SplitSizes, load_split
-from search.training.hardware import Precision
-from search.workers.messages import Built, Epoch, Failed, Images, Train, Trained
-from search.workers.process import KerasTrainer, WorkerSettings
+from search.training.hardware import Precision, set_precision
+from search.workers.messages import (
+    Beat,
+    Built,
+    Epoch,
+    Failed,
+    Images,
+    Ready,
+    Train,
+    Trained,
+    Unusable,
+)
+from search.workers.process import KerasTrainer, WorkerSettings, serve
 from spaces.mlp import MlpSpace
 
 
@@ -24,6 +35,48 @@ class TooSmall:
 
         inputs = keras.Input((28, 28, 1))
         return keras.Model(inputs, keras.layers.MaxPooling2D(29)(inputs))
+
+
+def small_net(*layers: Any) -> Any:
+    import keras
+
+    outputs = inputs = keras.Input((28, 28, 1))
+    for layer in (keras.layers.Flatten(), *layers, keras.layers.Dense(10)):
+        outputs = layer(outputs)
+    return keras.Model(inputs, outputs)
+
+
+def exits(hp: Any) -> Any:
+    sys.exit("no data")
+
+
+def returns_nothing(hp: Any) -> Any:
+    return None
+
+
+def has_a_lambda(hp: Any) -> Any:
+    import keras
+
+    return small_net(keras.layers.Lambda(lambda inputs: 2 * inputs))
+
+
+def clears(hp: Any) -> Any:
+    import keras
+
+    keras.backend.clear_session()
+    return small_net()
+
+
+class Carries:
+    """Makes its layer once, for all trials."""
+
+    def __init__(self) -> None:
+        import keras
+
+        self.layer = keras.layers.Dense(4, name="carried")
+
+    def build(self, hp: Any) -> Any:
+        return small_net(self.layer)
 
 
 class Recorder:
@@ -65,6 +118,7 @@ def order(**changes: Any) -> Train:
 def saved(trained: Trained | Failed, folder: Path) -> Model:
     assert isinstance(trained, Trained) and trained.model is not None, trained
     (folder / "model.keras").write_bytes(trained.model)
+    set_precision("float32")  # as in a process that predicts
     return load_model(folder / "model.keras")
 
 
@@ -130,3 +184,90 @@ def test_an_error_of_keras_is_a_reason_without_the_arguments_of_the_call(
     )
     assert "Arguments" not in failed.reason
     assert "Arguments received by" in failed.traceback
+
+
+def test_an_exit_in_build_is_a_failed_trial_with_its_words(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    failed = make_trainer(space=f"{__name__}:exits").run(order())
+    assert isinstance(failed, Failed)
+    assert failed.reason == "SystemExit: no data"
+
+
+def test_a_build_that_returns_nothing_ends_the_worker_with_one_line(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    class Channel:
+        def __init__(self) -> None:
+            self.sent: list[Any] = []
+
+        def send(self, message: object) -> None:
+            self.sent.append(message)
+
+        def recv(self) -> Any:
+            return order()
+
+    channel = Channel()
+    trainer = make_trainer(space=f"{__name__}:returns_nothing")
+    serve(channel, None, lambda link, settings: trainer, beat_seconds=1e6)  # type: ignore[arg-type]
+    said = [message for message in channel.sent if not isinstance(message, Beat)]
+    assert said == [
+        Ready(),
+        Unusable(
+            "build(hp) returned None; it must return a keras.Model. Correct it, then run the same "
+            "command again."
+        ),
+    ]
+
+
+def test_a_model_that_a_report_cannot_use_is_refused_before_it_is_trained(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    trainer = make_trainer(space=f"{__name__}:has_a_lambda")
+    failed = trainer.run(order())
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("a report cannot use the model: ")
+    assert "`Lambda`" in failed.reason
+    assert not trainer._link.asked  # type: ignore[attr-defined]
+
+
+def test_a_search_says_at_its_first_trial_that_a_report_cannot_use_the_model(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    trainer = make_trainer(space=f"{__name__}:has_a_lambda")
+    for _ in range(2):
+        assert isinstance(trainer.run(order(number=0, keep_model=False)), Trained)
+    asked = trainer._link.asked  # type: ignore[attr-defined]
+    first, second = [message.unusable for message in asked if isinstance(message, Built)]
+    assert first.startswith("a report cannot use the model: ")
+    assert not second
+
+
+def test_a_session_that_build_clears_trains_in_the_format_that_was_asked_for(
+    make_trainer: Callable[..., KerasTrainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from search.training import loop
+
+    formats = []
+
+    def train(model: Any, *given: Any, **more: Any) -> Any:
+        formats.append({layer.compute_dtype for layer in model.layers[1:]})
+        return stock(model, *given, **more)
+
+    stock = loop.train
+    monkeypatch.setattr(loop, "train", train)
+    trained = make_trainer("bfloat16", f"{__name__}:clears").run(order(keep_model=False))
+    assert isinstance(trained, Trained), trained
+    assert formats == [{"bfloat16"}]
+
+
+def test_a_layer_that_lives_from_trial_to_trial_is_refused(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    trainer = make_trainer(space=f"{__name__}:Carries")
+    failed = [trainer.run(order(keep_model=False)) for _ in range(2)][-1]
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("the model shares the weights of layer 'carried' with")
+    retrained = make_trainer(space=f"{__name__}:Carries").run(order())
+    assert isinstance(retrained, Failed)
+    assert "shares the weights of layer 'carried'" in retrained.reason

@@ -1,0 +1,73 @@
+"""Models as files: `.keras` files that stock Keras loads in safe mode."""
+
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from search.data.classes import CLASS_NAMES
+from search.errors import SearchError
+from search.training.batches import IMAGE_SHAPE
+from spaces.errors import one_line
+
+
+def save_model(model: keras.Model) -> bytes:
+    """Return a model as the content of a `.keras` file that was loaded again and works.
+
+    Raises:
+        SearchError: The model cannot be saved, or `load_saved` refuses the file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.keras"
+        try:
+            model.save(file)
+        except Exception as error:  # code of the user
+            raise SearchError(f"model.save fails, {_words(error)}.") from error
+        load_saved(file)
+        return file.read_bytes()
+
+
+def load_saved(file: Path) -> keras.Model:
+    """Load a `.keras` file with stock Keras in safe mode, and ask the model for one image.
+
+    A model whose input has no channel axis is asked as it is trained: Keras drops that axis.
+
+    Args:
+        file: Comes from anywhere; safe mode runs no code from it.
+
+    Raises:
+        SearchError: It cannot be loaded, or does not map images to one value for each class.
+    """
+    try:
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # reading a user's file may raise anything
+        raise SearchError(
+            f"keras.saving.load_model cannot load it, {_words(error)}. Use no Lambda layer; "
+            "decorate your own classes and functions with "
+            "@keras.saving.register_keras_serializable(), and let __init__ pass **kwargs on to "
+            "super().__init__."
+        ) from error
+    try:
+        outputs = model(np.zeros((1, *IMAGE_SHAPE), np.float32))
+    except Exception as error:  # code of the user
+        known = getattr(model, "input_shape", None)  # a subclassed model has none
+        why = f"its input is {known}" if known else _words(error)
+        raise SearchError(f"it takes no images of shape {(None, *IMAGE_SHAPE)}: {why}.") from error
+    shape = tuple(getattr(outputs, "shape", ()))
+    if shape != (1, len(CLASS_NAMES)):
+        found = f"shape {(None, *shape[1:])}" if shape else f"type {type(outputs).__name__}"
+        raise SearchError(
+            f"its output has the {found}; it must be one of shape (None, {len(CLASS_NAMES)})."
+        )
+    return model
+
+
+def _words(error: BaseException) -> str:
+    """Describe an error of Keras: the first sentence of its cause.
+
+    The errors around the cause, and the sentences after it, repeat the model's configuration.
+    """
+    while error.__context__ is not None:
+        error = error.__context__
+    return one_line(error, typed=True).partition(". ")[0]
