@@ -19,6 +19,7 @@ from search.command_line import (
     read_flags,
 )
 from search.errors import SearchError, SettingsError
+from search.streams import escaped
 
 if TYPE_CHECKING:
     from search.data.files import Bytes
@@ -129,7 +130,7 @@ def _predict(settings: PredictSettings, paths: Sequence[Path]) -> int:
     else:
         images, names, errors = _read_images(paths)
     if names:
-        print(f"model: {model}", file=sys.stderr)
+        print(escaped(f"model: {model}"), file=sys.stderr)
     predictions = predict(images, model)
     if settings.json:
         print(json.dumps(as_records(names, predictions, true_classes), indent=2))

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from optuna.trial import TrialState, create_trial
 
 from report import _say, main
 from reporting.errors import Interrupted
@@ -353,6 +354,39 @@ def test_the_code_of_somebody_elses_study_is_not_run(
     trusted = report(tmp_path, small_data_with_test, "--space", space)
     assert "has no class 'Space'" in trusted.stderr
     assert (tmp_path / "ran").exists()
+
+
+def test_names_and_texts_of_somebody_elses_study_are_escaped_everywhere(
+    small_data_with_test: Path, tmp_path: Path
+) -> None:
+    evil = "<script>alert(1)</script>|\x1b]0;title\x07\u202e\ud800\n[x](javascript:x)"
+    name, formula = "<b>\x1b[31m\udcff", "=cmd|'/C calc'!A0"
+    study = made_study(
+        tmp_path / "results",
+        12,
+        name=name,
+        data=fingerprint(small_data_with_test),
+        split={"train": None, "val": 100},
+        engine=formula,
+        machine=evil,
+        commit=evil,
+        command=evil,
+        settings={evil: evil},
+    )
+    attrs = {"baseline": formula, "reason": evil, "ended": evil}
+    study.add_trial(create_trial(state=TrialState.FAIL, user_attrs=attrs))
+    ended = report(tmp_path, small_data_with_test, "--study", name, "--no-retrain")
+    assert ended.returncode == 0, ended.stderr
+    shown = "results/<b>\\x1b[31m\\udcff/report/report.html"
+    assert ended.stdout.endswith(f"report: {shown}\n")
+    folder = tmp_path / "results" / name / "report"
+    html, markdown = ((folder / f"report.{kind}").read_text() for kind in ("html", "md"))
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "](javascript" not in markdown.replace("\\](", "")
+    texts = [html, markdown, *(file.read_text() for file in folder.rglob("*.csv"))]
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", "".join(texts))
+    assert not any(re.search(r"(^|,|\")=cmd", text, re.MULTILINE) for text in texts[2:])
 
 
 @pytest.mark.parametrize("name", ["retrainings", "report.lock", "logs", "study.journal"])
