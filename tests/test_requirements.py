@@ -45,6 +45,7 @@ USED_IN = {
 }
 OURS = {"spaces", "search", "reporting", "predicting", "run_search", "report", "predict"}
 OURS |= {"tests", "benchmarks", "docs"}
+FOR_TYPES = {"_typeshed"}  # exists for mypy only
 
 
 def lines(file: str) -> list[str]:
@@ -77,9 +78,9 @@ def imported(files: Iterator[Path]) -> dict[str, str]:
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
             for module in (name.partition(".")[0] for name in modules):
-                if module not in sys.stdlib_module_names | OURS:
+                if module not in sys.stdlib_module_names | OURS | FOR_TYPES:
                     place = f"{file.relative_to(ROOT)}:{node.lineno}"
-                    found[normal(known[module][0])] = place
+                    found[normal(known.get(module, [module])[0])] = place
     return found
 
 
