@@ -170,7 +170,7 @@ def _retrain(
         pool = make_pool(
             WorkerSettings(
                 space=record.space,
-                load_split=partial(load_split, data_dir, sizes),
+                load_split=partial(load_split, data_dir, sizes, record.facts["data"]),
                 precision=record.facts["precision"],
             ),
             count=settings.workers,
@@ -243,7 +243,7 @@ def _gather(
         winner=winner,
         rows=rows,
         differences=evidences.differences(rows),
-        split=load_split(data_dir, split_sizes(record.facts["split"])),
+        split=load_split(data_dir, split_sizes(record.facts["split"]), record.facts["data"]),
         test=test,
         command=command_line(arguments),
         machine=machine(),

@@ -156,7 +156,7 @@ def _search(
                 find_space=partial(explore, settings.space, directory / "logs" / "exploring.log"),
                 note=display.note,
             ),
-            _make_pool(settings, data_dir, precision, cluster, display),
+            _make_pool(settings, data_dir, facts["data"], precision, cluster, display),
             artifacts,
             Checkpoints(directory / "checkpoints"),
             display,
@@ -242,13 +242,14 @@ def _make_directory(directory: Path) -> Path:
 def _make_pool(
     settings: SearchSettings,
     data_dir: Path,
+    data: str,
     precision: Precision,
     cluster: Cluster | None,
     display: Display,
 ) -> WorkerPool:
     needed = WorkerSettings(
         space=settings.space,
-        load_split=partial(load_split, data_dir, settings.split),
+        load_split=partial(load_split, data_dir, settings.split, data),
         precision=precision,
     )
     return make_pool(

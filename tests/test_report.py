@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from search.data.files import fingerprint
 from search.errors import StopReason
 from search.files import locked
 from tests.command_line import ROOT, children, run, start, wait_until
+from tests.conftest import small_images, write_idx_data
 from tests.reporting.made_evidence import made_evidence, made_study
 
 SEARCH = ("--space", "mlp", "--epochs", "1", "--val-size", "100", "--trials", "4", "--seed", "1")
@@ -468,6 +470,29 @@ def test_help_is_complete_and_needs_no_tensorflow(tmp_path: Path) -> None:
     assert {"--study", "--seeds", "--epochs", "--no-retrain", "--quick", "--ensemble"} <= flags
     for heavy in ("tensorflow", "keras", "pandas", "matplotlib", "optuna"):
         assert f"| {heavy}\n" not in ended.stderr
+
+
+def test_data_that_is_replaced_before_a_worker_reads_it_ends_the_report(
+    searched: Path,
+    small_data_with_test: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(small_data_with_test, data)
+
+    def replace_data(folder: Path) -> None:  # the report has checked the data by then
+        shutil.rmtree(folder)
+        folder.mkdir()
+        write_idx_data(folder, *small_images(20, seed=2))
+
+    monkeypatch.setattr("reporting.run.require_test_files", replace_data)
+    monkeypatch.chdir(searched)
+    before = sorted((searched / "results" / "mlp" / "retrainings").glob("*"))
+    assert main(["--data-dir", str(data), *SMALL, "--epochs", "7"]) == 2
+    assert f"{data} has other data now (MD5" in capsys.readouterr().err
+    assert sorted((searched / "results" / "mlp" / "retrainings").glob("*")) == before
 
 
 def test_two_reports_of_one_study_do_not_meet(searched: Path, small_data_with_test: Path) -> None:

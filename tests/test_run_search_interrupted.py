@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from optuna.trial import TrialState
@@ -21,6 +24,7 @@ from tests.command_line import (
     study,
     wait_until,
 )
+from tests.conftest import small_images, write_idx_data
 
 
 def test_a_killed_coordinator_leaves_no_process_and_loses_no_trial(
@@ -81,6 +85,34 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(
     assert count(tmp_path, "mlp", TrialState.RUNNING) == 0
     assert not count(tmp_path, "mlp", TrialState.FAIL)
     assert not any("attempts" in trial.user_attrs for trial in study(tmp_path, "mlp").trials)
+
+
+def test_data_that_is_replaced_during_a_search_ends_it_and_no_trial_uses_it(
+    tmp_path: Path, small_data: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data)
+    flags = (*QUICK, "--trials", "500", "--workers", "1")
+    search = start(tmp_path, data, *flags)
+    wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 2)
+    shutil.rmtree(data)
+    data.mkdir()
+    images, labels = small_images(60, seed=0)
+    write_idx_data(data, images, np.random.default_rng(1).permutation(labels))
+    ran_on_the_right_data = children(search.pid)
+    os.kill(ran_on_the_right_data[0], signal.SIGKILL)
+    _, errors = search.communicate(timeout=120)
+    assert search.returncode == 2
+    (line,) = [line for line in errors.splitlines() if line.startswith("run_search: ")]
+    assert re.search(r"data has other data now \(MD5 \w+\) than the study \(\w+\)", line)
+    assert "Traceback" not in errors
+    finished = count(tmp_path, "mlp", *FINISHED)
+    assert finished >= 2
+    assert count(tmp_path, "mlp", TrialState.RUNNING, TrialState.FAIL) == 0
+    more = (*flags, "--trials", str(finished + 1), "--json")
+    ended = run(tmp_path, small_data, *more)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout.splitlines()[-1])["finished"] == finished + 1
 
 
 def test_under_nohup_a_hangup_stops_nothing(tmp_path: Path, small_data: Path) -> None:

@@ -93,8 +93,26 @@ def fingerprint(directory: Path) -> str:
     Raises:
         DataError: A file is missing, or its MD5 is not the expected one.
     """
-    sums = "".join(_checked(directory, name)[1] for name in (IMAGES_FILE, LABELS_FILE))
-    return hashlib.md5(sums.encode()).hexdigest()
+    return _fingerprint(*(_checked(directory, name)[1] for name in (IMAGES_FILE, LABELS_FILE)))
+
+
+def _fingerprint(*sums: str) -> str:
+    return hashlib.md5("".join(sums).encode()).hexdigest()
+
+
+def read_training(directory: Path) -> tuple[Bytes, Bytes, str]:
+    """Read the training files; return images, labels and the `fingerprint` of what was read.
+
+    Raises:
+        DataError: As from `read_idx`.
+    """
+    images, of_images = _checked(directory, IMAGES_FILE)
+    labels, of_labels = _checked(directory, LABELS_FILE)
+    return (
+        _unpacked(directory / IMAGES_FILE, images, dimensions=3),
+        _unpacked(directory / LABELS_FILE, labels, dimensions=1),
+        _fingerprint(of_images, of_labels),
+    )
 
 
 def read_idx(directory: Path, name: str, *, dimensions: int) -> Bytes:
@@ -107,11 +125,14 @@ def read_idx(directory: Path, name: str, *, dimensions: int) -> Bytes:
 
     Raises:
         DataError: The file is missing, its MD5 is not the expected one, or its format is wrong.
-
-    Source: the description of the format on yann.lecun.com/exdb/mnist.
     """
-    path, header = directory / name, 4 * (1 + dimensions)
     packed, _ = _checked(directory, name)
+    return _unpacked(directory / name, packed, dimensions=dimensions)
+
+
+def _unpacked(path: Path, packed: bytes, *, dimensions: int) -> Bytes:
+    # Source: the description of the format on yann.lecun.com/exdb/mnist.
+    header = 4 * (1 + dimensions)
     try:
         content = gzip.decompress(packed)
         magic, *shape = struct.unpack(f">{1 + dimensions}I", content[:header])

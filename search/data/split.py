@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from search.data.files import IMAGES_FILE, LABELS_FILE, Bytes, read_idx
+from search.data.files import LABELS_FILE, Bytes, read_idx, read_training
 from search.errors import DataError
 
 # The same for every search, so that scores of two searches are comparable.
@@ -66,7 +66,7 @@ class Split:
                 )
 
 
-def load_split(directory: Path, sizes: SplitSizes) -> Split:
+def load_split(directory: Path, sizes: SplitSizes, expected: str | None = None) -> Split:
     """Read the training files and split them, always in the same way.
 
     The split is stratified: each part holds every class in proportion, to within one image. A
@@ -76,12 +76,19 @@ def load_split(directory: Path, sizes: SplitSizes) -> Split:
     Args:
         directory: Folder from `search.data.files.find_data`.
         sizes: At least one image of each class in both parts.
+        expected: Fingerprint of the study's data; None: any data.
 
     Raises:
-        DataError: A file is missing, damaged or wrong, or a size does not fit the data.
+        DataError: A file is missing, damaged or wrong, the data is not the study's, or a size does
+            not fit it.
     """
-    images = read_idx(directory, IMAGES_FILE, dimensions=3)
-    labels = read_idx(directory, LABELS_FILE, dimensions=1)
+    images, labels, found = read_training(directory)
+    if expected not in (None, found):
+        raise DataError(
+            f"{directory} has other data now (MD5 {found}) than the study ({expected}): it was "
+            "replaced in the meantime. Put the study's data back and run the same command again; "
+            "finished trials and trainings are kept."
+        )
     if images.shape[1:] != (28, 28) or len(images) != len(labels):
         raise DataError(
             f"{directory} has images of shape {images.shape} and labels of shape {labels.shape}; "

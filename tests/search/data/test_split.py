@@ -190,6 +190,12 @@ def test_sizes_that_do_not_fit_the_data_are_refused(small_data, sizes, message):
         check_sizes(small_data, sizes)
 
 
+def test_other_data_than_expected_is_refused(small_data):
+    load_split(small_data, SplitSizes(val=100), fingerprint(small_data))
+    with pytest.raises(DataError, match=r"has other data now \(MD5 .*\) than the study \(other\)"):
+        load_split(small_data, SplitSizes(val=100), "other")
+
+
 def test_a_split_checks_its_arrays():
     images, labels = np.zeros((2, 28, 28), np.uint8), np.zeros(3, np.uint8)
     with pytest.raises(DataError, match=r"Split.train_images is uint8\(2, 28, 28\)"):
