@@ -187,12 +187,6 @@ def check_flags(settings: Any) -> None:
             raise SettingsError(
                 f"{declared.name} is {value}; it must be {declared.at_least:g} or more."
             )
-        if isinstance(value, Path) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(value)):
-            # It may hold a password, and its // is one / by now.
-            raise SettingsError(
-                f"{declared.name} is a URL; it must be a folder of this machine (a database is "
-                "given by --storage)."
-            )
         if isinstance(value, float) and math.isinf(value):
             raise SettingsError(f"{declared.name} is {value}; it must be a finite number.")
 
