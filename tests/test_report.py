@@ -502,3 +502,61 @@ def test_two_reports_of_one_study_do_not_meet(searched: Path, small_data_with_te
         ended = report(searched, small_data_with_test)
     assert ended.returncode == 2
     assert f"report: process {os.getpid()} is reporting this study already" in ended.stderr
+
+
+def test_a_model_that_cannot_be_kept_is_not_trained_and_gives_exit_code_1(
+    small_data_with_test: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        """
+import keras
+
+
+def build(hp):
+    return keras.Sequential([keras.layers.Flatten(), keras.layers.Lambda(lambda x: 2 * x),
+                             keras.layers.Dense(hp.Int("units", 10, 10))])
+"""
+    )
+    space = ("--space", "mine:build")
+    flags = ("--epochs", "1", "--val-size", "100", "--trials", "1", "--workers", "1", "--quiet")
+    searched = run(tmp_path, small_data_with_test, *space, *flags)
+    assert searched.returncode == 0
+    reason = "a report cannot use the model: keras.saving.load_model cannot load it, ValueError: "
+    assert searched.stderr.startswith(f"trial 0: {reason}")
+    ended = report(tmp_path, small_data_with_test, *space, *SMALL, "--candidate-seeds", "1")
+    assert ended.returncode == 1
+    assert f"seed 500000: failed, {reason}" in ended.stderr
+    assert "no test results" in ended.stdout
+
+
+def test_a_users_own_settings_of_keras_change_nothing(
+    small_data_with_test: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"backend": "torch", "image_data_format": "channels_first", "floatx": "float16"}
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    (tmp_path / "mine.py").write_text(
+        """
+import keras
+from keras import layers
+
+
+def build(hp):
+    return keras.Sequential([layers.Conv2D(hp.Int("filters", 4, 8), 3), layers.MaxPooling2D(),
+                             layers.Flatten(), layers.Dense(10)])
+"""
+    )
+    flags = ("--epochs", "2", "--val-size", "100", "--trials", "1", "--workers", "1")
+    engine = ("--engine", "keras-tuner", "--tuner", "grid", "--precision", "float32")
+    searched = run(tmp_path, small_data_with_test, "--space", "mine:build", *flags, *engine)
+    assert searched.returncode == 0, searched.stderr
+    quick = ("--space", "mine:build", "--quick", "--workers", "1")
+    ended = report(tmp_path, small_data_with_test, *quick)
+    assert ended.returncode == 0, ended.stderr
+    (kept,) = (tmp_path / "results").glob("*/report-preview/best_model.keras")
+    flags = ("--demo", "--model", str(kept), "--json")
+    predicted = run(tmp_path, small_data_with_test, *flags, program="predict.py")
+    assert predicted.returncode == 0, predicted.stderr
+    expected = pd.read_csv(kept.parent / "predictions.csv")["predicted"][:25]
+    assert [one["class"] for one in json.loads(predicted.stdout)] == expected.tolist()

@@ -152,3 +152,46 @@ class Scopes(keras_tuner.HyperModel):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
         return model
+
+
+def build_model(hp):
+    """A function, KerasTuner's shortest form; its choices depend on another hyperparameter."""
+    units = hp.Choice("units", [8, 16] if hp.Boolean("small") else [32, 64])
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28)),  # as in Keras' tutorial, without a channel axis
+            layers.Flatten(),
+            layers.Dense(units, activation="relu"),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile(optimizer="adam", loss=["categorical_crossentropy"], metrics=["accuracy"])
+    return model
+
+
+@keras.saving.register_keras_serializable()
+class Subclassed(keras.Model):
+    """As in Keras' guide to subclassing: no input shape, no `build`."""
+
+    def __init__(self, units=8, **more):
+        super().__init__(**more)
+        self.units = units
+        self.network = keras.Sequential(
+            [layers.Flatten(), layers.Dense(units, activation="relu"), layers.Dense(10)]
+        )
+
+    def call(self, inputs):
+        return keras.ops.softmax(self.network(inputs))
+
+    def get_config(self):
+        return {"units": self.units}
+
+
+def build_subclassed(hp):
+    model = Subclassed(hp.Int("units", 8, 64))
+    model.compile(loss="categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def returns_nothing(hp):
+    hp.Int("units", 1, 9)

@@ -121,3 +121,42 @@ def test_every_kind_of_question_has_an_answer_in_its_range(
             value = trial.params[name]
             assert any(value == pytest.approx(one) for one in allowed[name]), (name, value)
     assert all(a.params != b.params for a, b in itertools.combinations(trials, 2))
+
+
+@pytest.mark.parametrize("engine", [("optuna",), ("keras-tuner", "--tuner", "random")])
+def test_a_function_whose_choices_depend_on_another_hyperparameter(
+    tmp_path: Path, small_data: Path, engine: tuple[str, ...]
+) -> None:
+    flags = ("--epochs", "1", "--trials", "3", "--engine", *engine)
+    trials = search(tmp_path, small_data, "build_model", *flags)
+    assert {trial.params["small"] for trial in trials} == {True, False}
+    # As in KerasTuner, the first definition counts.
+    choices = {str(trial.distributions["units"]) for trial in trials}
+    assert len(choices) == 1
+    if engine[0] == "keras-tuner":
+        assert {trial.params["units"] for trial in trials} <= {32, 64}
+
+
+def test_a_subclassed_model_has_parameters_and_is_promoted(
+    tmp_path: Path, small_data: Path
+) -> None:
+    flags = ("--epochs", "4", "--trials", "8", "--engine", "keras-tuner", "--max-params", "50000")
+    trials = search(tmp_path, small_data, "build_subclassed", *flags)
+    for trial in trials:
+        parameters = 785 * trial.params["units"] + 10 * (trial.params["units"] + 1)
+        assert trial.user_attrs["parameters"] == parameters
+        assert (trial.state in FINISHED) == (parameters <= 50_000)
+    promoted = [t for t in trials if t.user_attrs["keras_tuner"]["initial_epoch"]]
+    assert any(trial.state == TrialState.COMPLETE for trial in promoted)
+
+
+@pytest.mark.parametrize("engine", ["optuna", "keras-tuner"])
+def test_a_build_that_returns_nothing_ends_the_search_with_one_line(
+    tmp_path: Path, small_data: Path, engine: str
+) -> None:
+    flags = ("--space", f"{SPACES}:returns_nothing", "--trials", "5", "--engine", engine)
+    ran = run(tmp_path, small_data, *QUICK, *flags, "--study", "test", "--quiet")
+    assert ran.returncode == 2
+    (said,) = ran.stderr.splitlines()
+    assert said.startswith("run_search: build(hp) returned None; it must return a keras.Model")
+    assert not any(trial.state.is_finished() for trial in study(tmp_path, "test").trials)

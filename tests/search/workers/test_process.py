@@ -67,6 +67,12 @@ def clears(hp: Any) -> Any:
     return small_net()
 
 
+def without_channels(hp: Any) -> Any:
+    import keras
+
+    return keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten(), keras.layers.Dense(10)])
+
+
 class Carries:
     """Makes its layer once, for all trials."""
 
@@ -218,6 +224,17 @@ def test_a_build_that_returns_nothing_ends_the_worker_with_one_line(
             "command again."
         ),
     ]
+
+
+def test_a_model_whose_input_has_no_channels_is_kept_and_used(
+    make_trainer: Callable[..., KerasTrainer], small_data: Path, tmp_path: Path
+) -> None:
+    trainer = make_trainer(space=f"{__name__}:without_channels")
+    model = saved(trainer.run(order()), tmp_path)
+    split = load_split(small_data, SplitSizes(val=100))
+    accuracy = np.mean(model.probabilities(split.val_images).argmax(axis=1) == split.val_labels)
+    last = trainer._link.asked[-1]  # type: ignore[attr-defined]
+    assert last.metrics["val_accuracy"] == pytest.approx(accuracy, abs=1e-6)
 
 
 def test_a_model_that_a_report_cannot_use_is_refused_before_it_is_trained(
