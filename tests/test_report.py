@@ -558,5 +558,5 @@ def build(hp):
     flags = ("--demo", "--model", str(kept), "--json")
     predicted = run(tmp_path, small_data_with_test, *flags, program="predict.py")
     assert predicted.returncode == 0, predicted.stderr
-    expected = pd.read_csv(kept.parent / "predictions.csv")["predicted"][:25]
+    expected = pd.read_csv(kept.parent / "predictions.csv")["tuned: class"][:25]
     assert [one["class"] for one in json.loads(predicted.stdout)] == expected.tolist()
