@@ -124,7 +124,8 @@ def test_a_dead_worker_costs_one_attempt_of_three(tmp_path: Path) -> None:
     assert isinstance(results[once.key], Retrained)
     failed = results[always.key]
     assert isinstance(failed, Failed)
-    assert failed.reason == "worker died (signal 9 SIGKILL), 3 times"
+    assert failed.reason.startswith("worker died (signal 9 SIGKILL")
+    assert failed.reason.endswith(", 3 times")
 
 
 def test_an_interruption_keeps_what_is_finished(tmp_path: Path) -> None:
