@@ -1,4 +1,4 @@
-"""What a study of very many trials costs those who use it: the coordinator and the dashboard.
+"""Measure what a study of many trials costs the coordinator and the dashboard.
 
 python -m benchmarks.large_study                     # 10,000 and 100,000 made-up trials
 """
@@ -18,7 +18,7 @@ from rich.table import Table
 from benchmarks.report import ROOT, make_study
 from search.training.hardware import machine
 
-# Each in a process of its own, which tells its memory at the end.
+# Each runs in a separate process, which reports its memory at the end.
 _OPENING = """
 import json, psutil, sys, time
 from pathlib import Path

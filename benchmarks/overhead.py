@@ -47,7 +47,7 @@ def _fill(study: optuna.Study, trials: int, seed: int) -> None:
 
 
 def ask_seconds(sampler: str, trials: int, repeats: int) -> list[float]:
-    """CPU seconds to propose one whole configuration of `cnn` beside so many finished trials."""
+    """Return the CPU seconds of each proposal of `cnn` in a study with `trials` finished trials."""
     with tempfile.TemporaryDirectory() as folder:
         study = optuna.create_study(
             study_name="asking",

@@ -108,7 +108,7 @@ def measure(
     epoch_seconds: float,
     seconds: float,
 ) -> Load:
-    """The load of a coordinator with so many workers that sleep."""
+    """Measure the load of a coordinator with `workers` sleeping workers."""
     settings = SearchSettings(
         trials=1_000_000,
         workers=workers,

@@ -11,7 +11,7 @@
 set -euo pipefail
 export PATH="$PWD/.venv/bin:$PATH"
 
-# Only who has the token may use this job's Ray; mktemp makes files that no other user can read.
+# The token protects this job's Ray cluster; mktemp makes a file that no other user can read.
 RAY_AUTH_TOKEN_PATH=$(mktemp "$PWD/.ray-token-XXXXXX")
 trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 export RAY_AUTH_TOKEN_PATH RAY_AUTH_MODE=token RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300

@@ -38,7 +38,7 @@ def write_atomically(file: Path, content: bytes) -> None:
 def locked(path: Path, refusal: Callable[[str], Exception]) -> Iterator[None]:
     """Lock a folder or a file; the system releases it when the process ends, however it ends.
 
-    Lock what nobody deletes: a new file in the place of a deleted one has a new lock.
+    Choose a path that is never deleted: a new file in its place would have a new lock.
 
     Args:
         path: The folder or file; a file is created if nothing is there.

@@ -224,8 +224,9 @@ class SearchSettings:
     dashboard_host: str | None = flag(
         "--dashboard-host",
         None,
-        "address or name of this machine at which the dashboard listens, for everyone who reaches "
-        "it; 0.0.0.0 listens at all addresses and answers to loopback names, for containers",
+        "address or name of this machine on which the dashboard listens, visible to every host "
+        "that can reach it; 0.0.0.0 listens at all addresses and answers to loopback names, for "
+        "containers",
         shown_default="127.0.0.1",
         metavar="HOST",
     )

@@ -24,7 +24,7 @@ def escaped(text: str) -> str:
 
 
 def keep_streams() -> None:
-    """Let output that nobody can read go nowhere, so that it never ends the work.
+    """Discard output whose reader is gone, so that it never ends the work.
 
     A closed stream leads to the null device from the start; one whose terminal or reader goes away
     does from then on. Characters that the encoding lacks are escaped, on standard output controls

@@ -66,7 +66,7 @@ def _facts(evidence: Evidence) -> Table:
 
 
 def _from_here(storage: str) -> str:
-    """Return the path from the current directory: a home folder is nobody's business."""
+    """Return the path relative to the current directory, which does not show the home folder."""
     path = Path(storage)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else storage
 
