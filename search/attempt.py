@@ -8,7 +8,7 @@ from optuna_dashboard import save_note
 
 from search.display import RunningTrial
 from search.engines.engine import Budget
-from search.study.artifacts import NOTED_TRIALS, Artifacts, trial_note
+from search.study.artifacts import NOTED_TRIALS, Artifacts, history_csv, trial_note
 from search.workers.messages import Built, Epoch, Trained
 
 
@@ -106,10 +106,20 @@ class Attempt:
             return f"its budget of {self.budget.epochs} epochs is over"
         return f"pruned after epoch {self.epochs_reached}" if self.pruned else "complete"
 
-    def attach_files(self, trained: Trained, artifacts: Artifacts) -> None:
-        """Attach the learning curve and the table of layers to the trial."""
-        artifacts.add(self.trial, "learning_curve.png", trained.curve_png)
-        artifacts.add(self.trial, "model.txt", self.summary.encode())
+    def attach_files(self, artifacts: Artifacts, trained: Trained | None = None) -> None:
+        """Attach what is known of the training to the trial.
+
+        Args:
+            artifacts: Stores the metrics of each epoch and, after a training that ended well, the
+                learning curve and the table of layers.
+            trained: What the worker measured; None: the trial failed.
+        """
+        if self.history:
+            table = history_csv(self.history, self.budget.initial_epoch)
+            artifacts.add(self.trial, "history.csv", table)
+        if trained is not None:
+            artifacts.add(self.trial, "learning_curve.png", trained.curve_png)
+            artifacts.add(self.trial, "model.txt", self.summary.encode())
 
     def record(self, ended: str) -> None:
         """Store all attributes, and the final note.
@@ -118,11 +128,6 @@ class Attempt:
             ended: How the trial ends, in words.
         """
         self.attrs["ended"] = ended
-        if self.history:
-            self.attrs["history"] = {
-                name: [round(row[name], 6) for row in self.history if name in row]
-                for name in self.history[0]
-            }
         for name, value in self.attrs.items():
             self.trial.set_user_attr(name, value)
         self.save_note(ended)

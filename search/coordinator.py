@@ -259,7 +259,7 @@ class Coordinator:
         if trained.checkpoint is not None:
             self._checkpoints.save(attempt.number, trained.checkpoint)
         attempt.take_end(trained, self._clock() - attempt.started)
-        attempt.attach_files(trained, self._artifacts)
+        attempt.attach_files(self._artifacts, trained)
         # At an early budget, the accuracy is not comparable with that of trials that ran on.
         at_budget = not attempt.pruned and attempt.budget.epochs < self._settings.max_epochs
         ended = attempt.ending(at_budget=at_budget)
@@ -286,6 +286,7 @@ class Coordinator:
         attempt.attrs["reason"] = reason
         if traceback:
             attempt.attrs["traceback"] = traceback
+        attempt.attach_files(self._artifacts)
         attempt.record(f"failed: {reason}")
         self._engine.fail(attempt.trial)
         self.progress.failed += 1

@@ -1,8 +1,10 @@
 """Kept beside the trials: notes and files for the dashboard, checkpoints for later trials."""
 
+import csv
+import io
 import re
 import tempfile
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,6 +80,22 @@ def trial_note(
         return note
     fence = code_fence(traceback)
     return f"{note}\n{fence}\n{traceback}\n{fence}\n"
+
+
+def history_csv(history: Sequence[Mapping[str, float]], initial_epoch: int) -> bytes:
+    """Return the metrics of each epoch as a CSV file.
+
+    Args:
+        history: Metrics of each epoch, by name; not empty.
+        initial_epoch: Epochs of the trial that this one continues.
+    """
+    names = list(dict.fromkeys(name for row in history for name in row))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["epoch", *names])
+    for epoch, row in enumerate(history, start=initial_epoch + 1):
+        writer.writerow([epoch, *(f"{row[name]:.6g}" if name in row else "" for name in names)])
+    return text.getvalue().encode()
 
 
 def _table(rows: Mapping[str, Any]) -> str:

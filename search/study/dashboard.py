@@ -47,9 +47,8 @@ _WRITING_ICONS: Final = (
 _READ_ONLY: Final = "This dashboard is read-only; --dashboard-writable lets it change studies."
 _WRAP: Final = "p.MuiTypography-body1 { white-space: normal; overflow-wrap: anywhere; }"
 _HIDE: Final = (
-    "button:has("
-    + ", ".join(f'[data-testid="{icon}Icon"]' for icon in _WRITING_ICONS)
-    + ") { display: none !important; }"
+    "button:has(" + ", ".join(f'[data-testid="{icon}Icon"]' for icon in _WRITING_ICONS) + "), "
+    '.MuiCard-root:has(> button [data-testid="UploadFileIcon"]) { display: none !important; }'
 )
 _Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

@@ -133,7 +133,7 @@ def train(
         compile_model(model, config, total_steps=max_epochs * steps)
     watcher = EpochWatcher(
         on_epoch,
-        validate=validate,
+        val_images=len(split.val_labels) if validate else None,
         initial_epoch=part.initial_epoch,
         last_epoch=None if fit is None else last_epoch,
     )
@@ -175,6 +175,11 @@ def train(
         ended=ended,
         checkpoint=checkpoint,
     )
+
+
+def _digits(images: int) -> int:
+    """Return the decimal places that tell accuracies on this many images apart; 4 or more."""
+    return max(4, len(str(images - 1)))
 
 
 def _run_own_fit(
@@ -238,13 +243,19 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         on_epoch: See `train`.
-        validate: Whether each epoch must have a validation accuracy.
+        val_images: Number of validation images, to which validation accuracies are rounded; None:
+            the epochs are not validated.
         initial_epoch: Epochs that were done before.
         last_epoch: End the training after this epoch; None: it ends without help.
     """
 
     def __init__(
-        self, on_epoch: OnEpoch, *, validate: bool, initial_epoch: int, last_epoch: int | None
+        self,
+        on_epoch: OnEpoch,
+        *,
+        val_images: int | None,
+        initial_epoch: int,
+        last_epoch: int | None,
     ) -> None:
         super().__init__()
         self.history: list[dict[str, float]] = []
@@ -252,7 +263,7 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         self.val_seconds: list[float] = []
         self.ending: Ending | None = None
         self._on_epoch = on_epoch
-        self._validate = validate
+        self._val_images = val_images
         self._initial_epoch = initial_epoch
         self._last_epoch = last_epoch
         self._began = time.perf_counter()
@@ -291,8 +302,11 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         self.val_seconds.append(now - trained)
         numbers = {str(name): _number(value) for name, value in (logs or {}).items()}
         entry = {name: value for name, value in numbers.items() if value is not None}
-        if self._validate and "val_accuracy" not in entry:
-            raise SearchError(_without_accuracy(logs or {}))
+        if self._val_images is not None:
+            if "val_accuracy" not in entry:
+                raise SearchError(_without_accuracy(logs or {}))
+            # Keras divides in float32: 0.798 would be stored as 0.7979999780654907.
+            entry["val_accuracy"] = round(entry["val_accuracy"], _digits(self._val_images))
         if not all(math.isfinite(entry.get(name, 0.0)) for name in _MUST_BE_FINITE):
             self._end(Ending.NON_FINITE_LOSS)
         if not 0 <= (accuracy := entry.get("val_accuracy", 0.0)) <= 1:

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna_dashboard import get_note, save_note
 
-from search.study.artifacts import Checkpoints, trial_note
+from search.study.artifacts import Checkpoints, history_csv, trial_note
 
 
 @pytest.mark.parametrize("lengths", [(10, 9_000), (9_000, 10)])
@@ -15,6 +15,15 @@ def test_a_later_note_replaces_an_earlier_one_whole(lengths: tuple[int, int]) ->
     for length in lengths:
         save_note(trial, "a" * length)
     assert get_note(trial) == "a" * lengths[1]
+
+
+def test_the_history_is_a_table_with_a_row_for_each_epoch() -> None:
+    history = [{"loss": 1.23456789, "val_accuracy": 0.5}, {"val_accuracy": 0.75, "a,b": 1e-9}]
+    assert history_csv(history, 3).decode().splitlines() == [
+        'epoch,loss,val_accuracy,"a,b"',
+        "4,1.23457,0.5,",
+        "5,,0.75,1e-09",
+    ]
 
 
 def test_checkpoints_of_other_trials_are_removed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from search.errors import DataError, SearchError
 from search.training.building import build_for_training
 from search.training.hardware import set_precision
 from search.training.hyperparameters import TrialHyperParameters
-from search.training.loop import Ending, train
+from search.training.loop import Ending, EpochWatcher, train
 from spaces.training import TrainingConfig
 
 CONFIG = TrainingConfig(learning_rate=0.01, batch_size=32)
@@ -141,6 +141,30 @@ def test_the_callback_stops_the_training_and_sees_every_epoch(split):
     assert result.ended is Ending.STOPPED
     assert seen == [(n, entry["val_accuracy"]) for n, entry in enumerate(result.history, 1)]
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("images", "correct", "kept"),
+    [
+        (10_000, 7_980, 0.798),
+        (10_000, 9_999, 0.9999),
+        (60_000, 59_999, 0.99998),
+        (300, 239, 0.7967),
+        (1, 1, 1.0),
+    ],
+)
+def test_validation_accuracies_are_rounded_to_what_the_images_tell_apart(images, correct, kept):
+    watcher = EpochWatcher(go_on, val_images=images, initial_epoch=0, last_epoch=None)
+    watcher.on_epoch_end(0, {"val_accuracy": np.float32(correct) / np.float32(images)})
+    assert watcher.history[0]["val_accuracy"] == kept
+
+
+def test_different_numbers_of_correct_images_stay_different():
+    for images in (7, 1_000, 9_999, 10_001):
+        watcher = EpochWatcher(go_on, val_images=images, initial_epoch=0, last_epoch=None)
+        for correct in range(images + 1):
+            watcher.on_epoch_end(0, {"val_accuracy": np.float32(correct / images)})
+        assert len({entry["val_accuracy"] for entry in watcher.history}) == images + 1
 
 
 def test_an_error_in_the_callback_comes_out(split):
