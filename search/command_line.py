@@ -29,6 +29,9 @@ STOP_SIGNALS: Final = tuple(_REASONS)
 EXIT_CODES: Final = {reason: 128 + number for number, reason in _REASONS.items()}  # as shells do
 # Read without `--storage`: unlike a flag, it is not in the list of processes.
 STORAGE_VARIABLE: Final = "SEARCH_STORAGE"
+# What a study may hold; one with more counts as damaged.
+LARGEST: Final = 2**63 - 1
+MOST_EPOCHS: Final = 1_000_000
 # The commands of an installed package, by the script of the checkout that each one runs.
 COMMANDS: Final = {
     "run_search.py": "keras-search",
@@ -49,6 +52,7 @@ class Flag:
     choices: Collection[str]
     above: float | None
     at_least: float | None
+    at_most: float | None
     read: Callable[[str], Any] | None
     shown_default: str | None
     url: bool
@@ -65,6 +69,7 @@ def flag(
     choices: Collection[str] = (),
     above: float | None = None,
     at_least: float | None = None,
+    at_most: float | None = None,
     read: Callable[[str], Any] | None = None,
     shown_default: str | None = None,
     url: bool = False,
@@ -83,6 +88,7 @@ def flag(
         choices: Allowed values; a mapping has a phrase about each, for the help.
         above: Values must be greater.
         at_least: Values must not be smaller.
+        at_most: Values must not be greater.
         read: Converts the text of the flag; by default the field's type does.
         shown_default: Default in words, where the default is None.
         url: Whether the value may be a URL; other flags refuse one.
@@ -96,6 +102,7 @@ def flag(
         choices=choices,
         above=above,
         at_least=at_least,
+        at_most=at_most,
         read=read,
         shown_default=shown_default,
         url=url,
@@ -189,6 +196,10 @@ def check_flags(settings: Any) -> None:
             )
         if isinstance(value, float) and math.isinf(value):
             raise SettingsError(f"{declared.name} is {value}; it must be a finite number.")
+        if declared.at_most is not None and not value <= declared.at_most:
+            raise SettingsError(
+                f"{declared.name} is {value}; it must be {declared.at_most} or less."
+            )
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from search.command_line import STORAGE_VARIABLE, check_flags, flag, worker_count
+from search.command_line import (
+    LARGEST,
+    MOST_EPOCHS,
+    STORAGE_VARIABLE,
+    check_flags,
+    flag,
+    worker_count,
+)
 from search.data.split import SplitSizes
 from search.engines.pruners import PRUNERS
 from search.engines.samplers import SAMPLERS, Sampler
@@ -34,7 +41,9 @@ class SearchSettings:
         group="budget",
         above=0,
     )
-    max_epochs: int = flag("--epochs", 8, "maximum epochs of a trial", metavar="N", above=0)
+    max_epochs: int = flag(
+        "--epochs", 8, "maximum epochs of a trial", metavar="N", above=0, at_most=MOST_EPOCHS
+    )
     timeout_seconds: float | None = flag(
         "--timeout",
         None,
@@ -56,6 +65,7 @@ class SearchSettings:
         "search",
         metavar="N",
         above=0,
+        at_most=LARGEST,
     )
     trial_timeout_seconds: float | None = flag(
         "--trial-timeout",
@@ -63,6 +73,7 @@ class SearchSettings:
         "time limit of a trial; a longer one fails and is replaced",
         metavar="SECONDS",
         above=0,
+        at_most=LARGEST,
     )
     max_failures: int = flag(
         "--max-failures", 5, "stop when K trials fail in a row", metavar="K", above=0
@@ -105,7 +116,7 @@ class SearchSettings:
         metavar="NAME",
         choices={name: pruner.help for name, pruner in PRUNERS.items()},
     )
-    seed: int = flag("--seed", 0, "random seed", metavar="N", at_least=0)
+    seed: int = flag("--seed", 0, "random seed", metavar="N", at_least=0, at_most=LARGEST)
 
     data_dir: Path | None = flag(
         "--data-dir",

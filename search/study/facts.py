@@ -19,6 +19,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from search.command_line import LARGEST, MOST_EPOCHS
 from search.data.split import SplitSizes
 from search.errors import StudyError
 
@@ -32,7 +33,6 @@ COMPARABLE: Final = {
     "engine": "--engine",
 }
 _MOST_LEVELS: Final = 50  # far below the depth at which Python's own functions give up
-_LARGEST: Final = 2**63
 
 
 def split_fact(sizes: SplitSizes) -> dict[str, int | None]:
@@ -113,12 +113,12 @@ class _Rule:
 
 def is_whole(value: Any, lowest: int = 0) -> bool:
     """Return whether a value is a whole number, from `lowest` to the largest of 64 bits."""
-    return type(value) is int and lowest <= value < _LARGEST
+    return type(value) is int and lowest <= value <= LARGEST
 
 
 def is_number(value: Any) -> bool:
     """Return whether a value is a finite number of ordinary size."""
-    return type(value) in (int, float) and abs(value) < _LARGEST  # neither infinite nor NaN
+    return type(value) in (int, float) and abs(value) <= LARGEST  # neither infinite nor NaN
 
 
 def _is_scalar(value: Any) -> bool:
@@ -166,10 +166,12 @@ _FACTS: Final[dict[str, _Rule]] = {
         lambda value: isinstance(value, str) and re.fullmatch(r"[\w.]+(:\w+)?", value) is not None,
     ),
     "data": _TEXT,
-    "epochs": _Rule("a whole number from 1 to 1000000", lambda v: is_whole(v, 1) and v <= 10**6),
+    "epochs": _Rule(
+        f"a whole number from 1 to {MOST_EPOCHS}", lambda v: is_whole(v, 1) and v <= MOST_EPOCHS
+    ),
     "precision": _Rule("float32 or bfloat16", lambda value: value in ("float32", "bfloat16")),
     "engine": _TEXT,
-    "seed": _Rule("a whole number, 0 or more", lambda v: type(v) is int and v >= 0),
+    "seed": _COUNT,
     "settings": _TABLE,
     "versions": _TABLE,
     "commit": _TEXT,

@@ -9,6 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 from optuna_dashboard import save_note
 
+from search.command_line import LARGEST, MOST_EPOCHS
 from search.errors import StudyError
 from search.study.facts import check_study, split_sizes
 from tests.search.harness import FACTS
@@ -185,3 +186,11 @@ def test_every_ending_of_a_trial_is_allowed() -> None:
     ended = [create_trial(state=TrialState.FAIL), create_trial(state=TrialState.WAITING)]
     ended.append(create_trial(state=TrialState.PRUNED, value=0.5, intermediate_values={1: 0.5}))
     check_study(study(*ended))
+
+
+def test_the_largest_values_that_the_flags_allow_can_be_stored() -> None:
+    noted = {"seed": LARGEST, "max_params": LARGEST, "trial_timeout_seconds": 2.0**63 - 1024}
+    check_study(study(epochs=MOST_EPOCHS, seed=LARGEST, settings=noted))
+    for name in noted:
+        with pytest.raises(StudyError, match="it must be names with numbers or text"):
+            check_study(study(settings={name: LARGEST + 1}))
