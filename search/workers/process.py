@@ -60,11 +60,15 @@ class WorkerSettings:
     precision: Precision
 
 
+class CoordinatorGoneError(Exception):
+    """The coordinator does not take or send messages any more, so the worker ends."""
+
+
 class Channel(Protocol):
     """The worker's end of a pipe, or the queues of a Ray actor."""
 
     def send(self, message: object) -> None:
-        """Send a message to the coordinator."""
+        """Send a message to the coordinator; `OSError` when it is gone."""
 
     def recv(self) -> Any:
         """Wait for the coordinator's next message; `EOFError` or `OSError` when it is gone."""
@@ -78,18 +82,27 @@ class Link:
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> None:
-        """Send a message that gets no answer."""
-        with self._lock:
-            self._channel.send(message)
+        """Send a message that gets no answer.
+
+        Raises:
+            CoordinatorGoneError: The message cannot be sent.
+        """
+        try:
+            with self._lock:
+                self._channel.send(message)
+        except OSError as error:
+            raise CoordinatorGoneError from error
 
     def receive(self) -> Any:
         """Wait for the coordinator's next message.
 
         Raises:
-            EOFError: The coordinator is gone.
-            OSError: Likewise.
+            CoordinatorGoneError: There will be none.
         """
-        return self._channel.recv()
+        try:
+            return self._channel.recv()
+        except (EOFError, OSError) as error:
+            raise CoordinatorGoneError from error
 
     def ask(self, message: Suggest | Built | Epoch) -> Any:
         """Send a message and return the value of its answer."""
@@ -129,6 +142,7 @@ class KerasTrainer:
 
         Raises:
             SpaceError: The space can build no trial's model.
+            CoordinatorGoneError: Nobody waits for the trial.
         """
         import keras
         import tensorflow as tf
@@ -142,7 +156,7 @@ class KerasTrainer:
         except (MemoryError, tf.errors.ResourceExhaustedError):
             reason = f"out of memory{memory_limit_words()}"
             return Failed(reason=reason, traceback=traceback.format_exc())
-        except (EOFError, ConnectionError, SpaceError):  # the coordinator is gone, or the space
+        except (CoordinatorGoneError, SpaceError):  # no fault of this trial alone
             raise
         except SearchError as error:  # its message is complete without type and traceback
             return Failed(reason=str(error).rstrip("."))
@@ -310,7 +324,7 @@ def serve(
         link.send(Unusable(one_line(error, typed=True)))
         return
     link.send(Ready())
-    with contextlib.suppress(EOFError, OSError):  # the coordinator is gone
+    with contextlib.suppress(CoordinatorGoneError):
         while True:
             try:
                 ended = trainer.run(link.receive())
@@ -339,11 +353,14 @@ def _beat(link: Link, seconds: float) -> None:
     import psutil
 
     process = psutil.Process()
+    memory_mb = 0.0
     while True:
+        with contextlib.suppress(OSError):  # the trial may have opened too many files
+            memory_mb = process.memory_info().rss / 1e6
         try:
-            link.send(Beat(process.memory_info().rss / 1e6))
-        except OSError:
-            os._exit(0)  # the coordinator is gone: end the trial in the main thread too
+            link.send(Beat(memory_mb))
+        except CoordinatorGoneError:
+            os._exit(0)  # end the trial in the main thread too
         time.sleep(seconds)
 
 

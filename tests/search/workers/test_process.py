@@ -19,11 +19,12 @@ from search.workers.messages import (
     Failed,
     Images,
     Ready,
+    Suggest,
     Train,
     Trained,
     Unusable,
 )
-from search.workers.process import KerasTrainer, WorkerSettings, serve
+from search.workers.process import KerasTrainer, Link, WorkerSettings, serve
 from spaces.mlp import MlpSpace
 
 
@@ -48,6 +49,14 @@ def small_net(*layers: Any) -> Any:
 
 def exits(hp: Any) -> Any:
     sys.exit("no data")
+
+
+def loses_its_download(hp: Any) -> Any:
+    raise ConnectionResetError("the download broke off")
+
+
+def reads_a_truncated_file(hp: Any) -> Any:
+    raise EOFError("the file is truncated")
 
 
 def returns_nothing(hp: Any) -> Any:
@@ -83,6 +92,26 @@ class Carries:
 
     def build(self, hp: Any) -> Any:
         return small_net(self.layer)
+
+
+class Channel:
+    """In place of a pipe to a coordinator that sends some orders, then goes away."""
+
+    def __init__(self, *orders: Train) -> None:
+        self._orders = list(orders)
+        self._sent: list[Any] = []
+
+    def send(self, message: object) -> None:
+        self._sent.append(message)
+
+    def recv(self) -> Any:
+        if not self._orders:
+            raise EOFError
+        return self._orders.pop(0)
+
+    @property
+    def said(self) -> list[Any]:
+        return [message for message in self._sent if not isinstance(message, Beat)]
 
 
 class Recorder:
@@ -200,24 +229,45 @@ def test_an_exit_in_build_is_a_failed_trial_with_its_words(
     assert failed.reason == "SystemExit: no data"
 
 
+@pytest.mark.parametrize(
+    ("space", "reason"),
+    [
+        ("loses_its_download", "ConnectionResetError: the download broke off"),
+        ("reads_a_truncated_file", "EOFError: the file is truncated"),
+    ],
+)
+def test_a_connection_or_file_that_build_loses_fails_the_trial_and_not_the_worker(
+    make_trainer: Callable[..., KerasTrainer], space: str, reason: str
+) -> None:
+    channel = Channel(order(), order())
+    trainer = make_trainer(space=f"{__name__}:{space}")
+    serve(channel, None, lambda link, settings: trainer, beat_seconds=1e6)  # type: ignore[arg-type]
+    ready, *failed = channel.said
+    assert ready == Ready()
+    assert [trial.reason for trial in failed] == [reason] * 2
+
+
+def test_a_coordinator_that_goes_away_in_a_trial_ends_the_worker(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    def make(link: Link, settings: None) -> KerasTrainer:
+        trainer = make_trainer()
+        trainer._link = link
+        return trainer
+
+    channel = Channel(order(params=None))
+    serve(channel, None, make, beat_seconds=1e6)  # type: ignore[arg-type]
+    asked = channel.said[-1]
+    assert isinstance(asked, Suggest)
+
+
 def test_a_build_that_returns_nothing_ends_the_worker_with_one_line(
     make_trainer: Callable[..., KerasTrainer],
 ) -> None:
-    class Channel:
-        def __init__(self) -> None:
-            self.sent: list[Any] = []
-
-        def send(self, message: object) -> None:
-            self.sent.append(message)
-
-        def recv(self) -> Any:
-            return order()
-
-    channel = Channel()
+    channel = Channel(order())
     trainer = make_trainer(space=f"{__name__}:returns_nothing")
     serve(channel, None, lambda link, settings: trainer, beat_seconds=1e6)  # type: ignore[arg-type]
-    said = [message for message in channel.sent if not isinstance(message, Beat)]
-    assert said == [
+    assert channel.said == [
         Ready(),
         Unusable(
             "build(hp) returned None; it must return a keras.Model. Correct it, then run the same "
