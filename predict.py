@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (SearchError, OSError) as error:
-        print_error("predict", error)
+        print_error("predict.py", error)
         return 2
 
 
@@ -161,7 +161,7 @@ def _read_images(paths: Sequence[Path]) -> tuple["list[Bytes]", list[str], int]:
             if not files:
                 kinds = " ".join(SUFFIXES)
                 print_error(
-                    "predict", f"folder {path} has no image file ({kinds}); name another one."
+                    "predict.py", f"folder {path} has no image file ({kinds}); name another one."
                 )
                 errors += 1
         for file in files:
@@ -169,7 +169,7 @@ def _read_images(paths: Sequence[Path]) -> tuple["list[Bytes]", list[str], int]:
                 images.append(load_image(file))
                 names.append(str(file))
             except ImageError as error:
-                print_error("predict", error)
+                print_error("predict.py", error)
                 errors += 1
     return images, names, errors
 

@@ -39,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(read_flags(ReportSettings, flags), ["report.py", *given])
     except KeyboardInterrupt:
-        print_error("report", "stopped; every finished training is kept.")
+        print_error("report.py", "stopped; every finished training is kept.")
         return EXIT_CODES[StopReason.CTRL_C]
     except (SearchError, SpaceError, OSError) as error:
-        print_error("report", error)
+        print_error("report.py", error)
         return 2
 
 
@@ -59,7 +59,7 @@ def _run(settings: ReportSettings, command: list[str]) -> int:
         # A second Ctrl-C must not cut off the words that answer the first one.
         let_signals_stop(lambda reason: None)
         print_error(
-            "report",
+            "report.py",
             f"stopped by {stop}; every finished training is kept.\n"
             f"continue: {command_line(command)}",
         )

@@ -49,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome = run_search(settings, display, ["run_search.py", *given])
         _report(outcome, settings, given)
     except KeyboardInterrupt:
-        print_error("run_search", "stopped before the search started; nothing is lost.")
+        print_error("run_search.py", "stopped before the search started; nothing is lost.")
         return EXIT_CODES[StopReason.CTRL_C]
     except (SearchError, SpaceError, OSError) as error:
-        print_error("run_search", error)
+        print_error("run_search.py", error)
         return EXIT_CODES[error.reason] if isinstance(error, StoppedError) else 2
     return 0 if outcome.stopped_by is None else EXIT_CODES.get(outcome.stopped_by, 0)
 

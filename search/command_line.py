@@ -225,8 +225,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, escaped(f"{program}: {hide_secrets(message)}; see --help.{hint}\n"))
 
 
-def print_error(program: str, message: object) -> None:
-    """Print the line of an error, without secrets; what it quotes may hold any characters."""
+def print_error(script: str, message: object) -> None:
+    """Print the line of an error, without secrets; what it quotes may hold any characters.
+
+    Args:
+        script: A key of `COMMANDS`; the line starts with its name as it was called.
+        message: The rest of the line.
+    """
+    program = called(script).removesuffix(".py")
     print(escaped(f"{program}: {hide_secrets(str(message))}"), file=sys.stderr)  # noqa: T201
 
 

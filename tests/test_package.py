@@ -86,3 +86,26 @@ def test_a_command_runs_beside_modules_of_the_same_name(
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(f"usage: {command} [-h]")
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [
+        ("keras-search", ["--trials", "0"]),
+        ("keras-search-report", ["--seeds", "0"]),
+        ("keras-search-predict", []),
+    ],
+)
+def test_an_error_of_a_command_starts_with_its_name(
+    installed: Path, tmp_path: Path, command: str, given: list[str]
+) -> None:
+    run = subprocess.run(
+        [sys.executable, installed / "bin" / command, *given],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"{command}: ")
+    assert run.stderr.count("\n") == 1
