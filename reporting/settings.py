@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.command_line import STORAGE_VARIABLE, check_flags, flag, worker_count
+from search.command_line import (
+    STORAGE_VARIABLE,
+    check_flags,
+    check_study_name,
+    flag,
+    worker_count,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,7 +17,7 @@ class ReportSettings:
     """One report; each field is described by the help of its flag.
 
     Raises:
-        SettingsError: A value is out of its range; the message names the flag.
+        SettingsError: A value cannot be used; the message names the flag.
     """
 
     study: str | None = flag(
@@ -95,3 +101,5 @@ class ReportSettings:
 
     def __post_init__(self) -> None:
         check_flags(self)
+        if self.study is not None:
+            check_study_name(self.study)

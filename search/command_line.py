@@ -32,6 +32,7 @@ STORAGE_VARIABLE: Final = "SEARCH_STORAGE"
 # What a study may hold; one with more counts as damaged.
 LARGEST: Final = 2**63 - 1
 MOST_EPOCHS: Final = 1_000_000
+_MAX_NAME_BYTES: Final = 200  # of the 255 of a file's name; a lock file's name is longer
 # The commands of an installed package, by the script of the checkout that each one runs.
 COMMANDS: Final = {
     "run_search.py": "keras-search",
@@ -200,6 +201,24 @@ def check_flags(settings: Any) -> None:
             raise SettingsError(
                 f"{declared.name} is {value}; it must be {declared.at_most} or less."
             )
+
+
+def check_study_name(name: str) -> None:
+    """Check the name of a study, which is also that of its folder.
+
+    Raises:
+        SettingsError: It is no name of one folder, or too long for it.
+    """
+    if not name.strip(" .") or not name.isprintable() or set("/\\") & set(name):
+        raise SettingsError(
+            f"--study {name!r} cannot name a folder; use letters, digits, '-', '_' and '.'."
+        )
+    length = len(name.encode())
+    if length > _MAX_NAME_BYTES:
+        raise SettingsError(
+            f"--study is {length} bytes long, which is too long for the name of a folder; use "
+            f"{_MAX_NAME_BYTES} or fewer."
+        )
 
 
 class Parser(argparse.ArgumentParser):

@@ -10,6 +10,7 @@ from search.command_line import (
     MOST_EPOCHS,
     STORAGE_VARIABLE,
     check_flags,
+    check_study_name,
     flag,
     worker_count,
 )
@@ -21,7 +22,6 @@ from search.errors import SettingsError
 
 ENGINES: Final = ("optuna", "keras-tuner")
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
-_MAX_NAME_BYTES: Final = 200  # of the 255 of a file's name; a lock file's name is longer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,21 +255,7 @@ class SearchSettings:
         check_flags(self)
         self._check_engine()
         self._check_cluster()
-        self._check_study_name()
-
-    def _check_study_name(self) -> None:
-        name = self.study_name
-        fits = name.strip(" .") and name.isprintable() and not set("/\\") & set(name)
-        if not fits:
-            raise SettingsError(
-                f"--study {name!r} cannot name a folder; use letters, digits, '-', '_' and '.'."
-            )
-        length = len(name.encode())
-        if length > _MAX_NAME_BYTES:
-            raise SettingsError(
-                f"--study is {length} bytes long, which is too long for the name of a folder; use "
-                f"{_MAX_NAME_BYTES} or fewer."
-            )
+        check_study_name(self.study_name)
 
     def _check_engine(self) -> None:
         if self.sampler is not None and self.engine != "optuna":

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from reporting.settings import ReportSettings
 from search.errors import SettingsError
 from search.settings import SearchSettings
 
@@ -60,10 +61,13 @@ def test_what_the_engine_would_ignore_is_refused(given: dict[str, Any], message:
         SearchSettings(engine="keras-tuner", **given)
 
 
+@pytest.mark.parametrize("settings", [SearchSettings, ReportSettings])
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "a\udcffb", "a\u202eb", "a/b", "..", " "])
-def test_a_name_that_could_harm_a_terminal_or_a_folder_is_refused(name: str) -> None:
+def test_a_name_that_could_harm_a_terminal_or_a_folder_is_refused(
+    settings: type[SearchSettings | ReportSettings], name: str
+) -> None:
     with pytest.raises(SettingsError) as refused:
-        SearchSettings(study=name)
+        settings(study=name)
     assert str(refused.value).startswith(f"--study {name!r} cannot name a folder; use letters")
     assert str(refused.value).isprintable()
 
