@@ -149,7 +149,8 @@ class Checkpoints:
     def keep_only(self, numbers: Container[int]) -> None:
         """Remove the checkpoints of all other trials."""
         for file in self._directory.glob("*.npz"):
-            if int(file.stem) not in numbers:
+            # Other programs leave files too: macOS copies come with a `._12.npz`.
+            if file.stem.isdecimal() and int(file.stem) not in numbers:
                 file.unlink(missing_ok=True)
 
     def _file(self, number: int) -> Path:

@@ -26,12 +26,16 @@ def test_the_history_is_a_table_with_a_row_for_each_epoch() -> None:
     ]
 
 
-def test_checkpoints_of_other_trials_are_removed(tmp_path: Path) -> None:
+def test_checkpoints_of_other_trials_are_removed_and_foreign_files_are_not(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     for number in range(3):
         checkpoints.save(number, b"%d" % number)
+    foreign = {tmp_path / "checkpoints" / name for name in ("x.npz", "._1.npz", "-1.npz")}
+    for file in foreign:
+        file.touch()
     checkpoints.keep_only({1})
     assert [checkpoints.load(number) for number in range(3)] == [None, b"1", None]
+    assert foreign < set((tmp_path / "checkpoints").iterdir())
 
 
 def test_a_note_shows_odd_names_as_they_are() -> None:
