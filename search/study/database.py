@@ -4,7 +4,7 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn, TypeVar, cast
 
 from optuna.storages import BaseStorage, RDBStorage, get_storage
@@ -178,7 +178,7 @@ def held_storage(storage: RDBStorage, study: str, outages: Outages) -> Iterator[
 class _WaitingStorage:
     """Optuna's storage, with each method repeated when the connection is lost.
 
-    All methods of `BaseStorage` may be called twice with the same result, except for two.
+    All methods of `BaseStorage` may be called twice with the same result, except for those here.
     """
 
     def __init__(self, storage: RDBStorage, outages: Outages) -> None:
@@ -193,6 +193,18 @@ class _WaitingStorage:
             return self._outages.wait_out(lambda: method(*args, **kwargs))
 
         return waiting
+
+    def delete_study(self, study_id: int) -> None:
+        """Delete a study, also when the answer of the database is lost."""
+
+        def delete() -> None:
+            self._storage.delete_study(study_id)
+
+        def delete_what_is_left() -> None:
+            with suppress(KeyError):  # it was deleted
+                delete()
+
+        self._outages.wait_out(delete, delete_what_is_left)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Create a trial once, also when the answer of the database is lost."""

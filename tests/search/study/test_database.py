@@ -167,7 +167,7 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch, storage: RDBStorage, every: in
 
     def note_write(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         nonlocal has_written
-        has_written |= statement.startswith(("INSERT", "UPDATE"))
+        has_written |= statement.startswith(("INSERT", "UPDATE", "DELETE"))
 
     def commit_and_lose(connection: Any) -> None:
         nonlocal writes, has_written
@@ -199,6 +199,18 @@ def test_a_write_whose_answer_is_lost_is_not_done_twice(
         with pytest.raises(UpdateFinishedTrialError):
             waiting.set_trial_state_values(created, TrialState.COMPLETE, [0.5])
     assert [trial.value for trial in load(tmp_path, server).trials] == [0.5, None]
+
+
+def test_a_study_is_deleted_also_when_the_answer_is_lost(
+    server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held(server, tmp_path) as (study, storage, _):
+        lose_answers(monkeypatch, storage, every=1)
+        study._storage.delete_study(study._study_id)
+        assert not study._storage.get_all_studies()
+        # One that was never there is still an error.
+        with pytest.raises(KeyError):
+            study._storage.delete_study(study._study_id)
 
 
 @pytest.mark.parametrize("every", [3, 10])
