@@ -19,7 +19,7 @@ from search.command_line import (
     read_flags,
 )
 from search.errors import SearchError, SettingsError
-from search.streams import escaped
+from search.escape import escaped
 
 if TYPE_CHECKING:
     from search.data.files import Bytes

@@ -22,7 +22,7 @@ from reporting.folder import writing
 from search.data.split import SplitSizes
 from search.display import duration
 from search.errors import StopReason
-from search.streams import escaped
+from search.escape import escaped
 from search.study.facts import is_number, is_whole
 from search.study.provenance import commit
 from search.training.hardware import Precision, machine, versions

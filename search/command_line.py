@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar, get_args, get_type_hints
 
 from search.errors import SettingsError, StopReason
+from search.escape import escaped
 from search.secrets import hide_secrets, masked_url
-from search.streams import escaped, keep_streams
+from search.streams import keep_streams
 from spaces.errors import did_you_mean
 
 _REASONS: Final[dict[int, StopReason]] = {

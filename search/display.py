@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.streams import escaped
+from search.escape import escaped
 
 
 @dataclass(slots=True)

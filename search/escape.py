@@ -1,14 +1,16 @@
-"""Escape text for Markdown and spreadsheets: a name from a study may hold any sign."""
+"""Escape text for terminals, Markdown and spreadsheets: a name from a study may hold any sign."""
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
-_UNPRINTABLE: Final = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
-)
+# Controls of terminals, of the direction of text, and of lines, except for tab, CR and LF.
+_CONTROLS: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_UNSAFE_ON_TERMINAL: Final = re.compile(f"[{_CONTROLS}\r]")
+_UNSAFE_IN_FILE: Final = re.compile(f"[{_CONTROLS}\ud800-\udfff\ufffe\uffff]")
 # An underscore between letters or digits is no markup.
 _MARKUP: Final = re.compile(r"[\\`*\[\]<|$~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
 _ENTITIES: Final = {"<": "&lt;", "&": "&amp;"}
@@ -17,9 +19,14 @@ _BLOCK: Final = re.compile(r"^(\d{0,9})([#>=]|[.)](?=\s|$)|[+-](?=[\s-]|$))")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
+def escaped(text: str) -> str:
+    """Return the text with control characters as backslash escapes, for a terminal."""
+    return _UNSAFE_ON_TERMINAL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def printable(text: str) -> str:
     """Replace signs that no text file should hold: of control, of direction, half surrogates."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _UNSAFE_IN_FILE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def markdown_words(text: object) -> str:
@@ -45,7 +52,7 @@ def code_fence(text: str) -> str:
     return "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
 
 
-def write_csv(values: pd.DataFrame, path: Path) -> None:
+def write_csv(values: "pd.DataFrame", path: Path) -> None:
     """Write a table without its index.
 
     A spreadsheet takes text that begins with one of `= + - @` as a formula and runs it; such text

@@ -3,24 +3,18 @@
 import errno
 import io
 import os
-import re
 import select
 import stat
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
+
+from search.escape import escaped
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _STDOUT: Final = 1
 _STDERR: Final = 2
-# Controls of the terminal, of the direction of text, and of lines, without line feed and tab.
-_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-
-
-def escaped(text: str) -> str:
-    """Return the text with control characters as backslash escapes: it may be foreign."""
-    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def keep_streams() -> None:

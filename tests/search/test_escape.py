@@ -5,7 +5,37 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from search.escape import code_fence, markdown_code, markdown_line, write_csv
+from search.escape import (
+    code_fence,
+    escaped,
+    markdown_code,
+    markdown_line,
+    printable,
+    write_csv,
+)
+from spaces.errors import one_line
+
+CONTROLS = [
+    *(chr(code) for code in range(0x20) if chr(code) not in "\t\r\n"),
+    *(chr(code) for code in range(0x7F, 0xA0)),
+    *"\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069",
+]
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=ascii)
+def test_a_control_character_reaches_no_terminal_and_no_file(control: str) -> None:
+    assert escaped(f"a{control}b") == f"a{control.encode('unicode_escape').decode()}b"
+    assert printable(f"a{control}b") == "a\ufffdb"
+    assert control not in one_line(f"a{control}b")
+
+
+def test_other_text_is_not_changed() -> None:
+    text = "größe 👩\u200d🔬 עברית\n\t2"
+    assert escaped(text) == printable(text) == text
+
+
+def test_escape_sequences_are_shown() -> None:
+    assert escaped("\x1b[2J\x1b]0;title\x07\r\x9b1m") == "\\x1b[2J\\x1b]0;title\\x07\\r\\x9b1m"
 
 
 @pytest.mark.parametrize(
