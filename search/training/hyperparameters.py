@@ -13,7 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from spaces import SpaceError
+from search.errors import SearchError
 
 Suggest = Callable[[str, BaseDistribution], Any]
 _REVERSED = "~reversed"
@@ -40,7 +40,7 @@ class TrialHyperParameters(keras_tuner.HyperParameters):  # type: ignore[misc]
         name = hyperparameter.name
         for known in self.space:
             if known.name == name and known.conditions != hyperparameter.conditions:
-                raise SpaceError(
+                raise SearchError(
                     f"hyperparameter {name!r} is defined under two conditions; give it two names."
                 )
         super()._register(hyperparameter, overwrite)

@@ -12,8 +12,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from search.errors import SearchError
 from search.training.hyperparameters import TrialHyperParameters
-from spaces import SpaceError
 
 
 class Asked:
@@ -123,7 +123,7 @@ def test_one_name_under_two_conditions_is_refused() -> None:
     with hp.conditional_scope("kind", ["a"]):
         hp.Int("x", 1, 2)
     with (
-        pytest.raises(SpaceError, match="'x' is defined under two conditions; give it two names"),
+        pytest.raises(SearchError, match="'x' is defined under two conditions; give it two names"),
         hp.conditional_scope("kind", ["b"]),
     ):
         hp.Int("x", 1, 2)

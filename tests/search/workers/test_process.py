@@ -59,6 +59,14 @@ def reads_a_truncated_file(hp: Any) -> Any:
     raise EOFError("the file is truncated")
 
 
+def names_one_twice(hp: Any) -> Any:
+    kind = hp.Choice("kind", ["a", "b"])
+    for scope in ("a", "b"):
+        with hp.conditional_scope("kind", [scope]):
+            hp.Int("units", 1, 2)
+    return small_net(kind)
+
+
 def returns_nothing(hp: Any) -> Any:
     return None
 
@@ -234,12 +242,17 @@ def test_an_exit_in_build_is_a_failed_trial_with_its_words(
     [
         ("loses_its_download", "ConnectionResetError: the download broke off"),
         ("reads_a_truncated_file", "EOFError: the file is truncated"),
+        (
+            "names_one_twice",
+            "hyperparameter 'units' is defined under two conditions; give it two names",
+        ),
     ],
 )
-def test_a_connection_or_file_that_build_loses_fails_the_trial_and_not_the_worker(
+def test_an_error_in_build_fails_the_trial_and_not_the_worker(
     make_trainer: Callable[..., KerasTrainer], space: str, reason: str
 ) -> None:
-    channel = Channel(order(), order())
+    known = order(params={"kind": "a", "units": 1})
+    channel = Channel(known, known)
     trainer = make_trainer(space=f"{__name__}:{space}")
     serve(channel, None, lambda link, settings: trainer, beat_seconds=1e6)  # type: ignore[arg-type]
     ready, *failed = channel.said
