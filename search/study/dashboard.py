@@ -8,6 +8,7 @@ import re
 import stat
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, BinaryIO, Final
@@ -217,7 +218,9 @@ class _Artifacts(FileSystemArtifactStore):
         Raises:
             ArtifactNotFound: There is no such file.
         """
-        folders = [self._directory, *self._directory.parent.iterdir()]
+        folders = [self._directory]
+        with suppress(OSError):  # a database may be shown without a results folder
+            folders += self._directory.parent.iterdir()
         for folder in (folder / "artifacts" for folder in folders):
             # A pipe would keep the thread waiting.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK

@@ -15,10 +15,11 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
+from optuna.artifacts.exceptions import ArtifactNotFound
 
 from search.errors import StudyError
 from search.study.artifacts import Artifacts
-from search.study.dashboard import find_study, serve_dashboard
+from search.study.dashboard import _Artifacts, find_study, serve_dashboard
 from search.study.storage import open_storage
 from tests.search.harness import load, search
 
@@ -208,6 +209,12 @@ def test_a_database_shows_the_files_of_all_its_studies(tmp_path: Path) -> None:
     for number, artifact in enumerate(ids):
         path = f"artifacts/{number + 1}/{number + 1}/{artifact}"
         assert request(f"{address}{path}")[2] == b"ab"[number : number + 1]
+
+
+def test_without_a_results_folder_a_file_of_a_trial_is_not_found(tmp_path: Path) -> None:
+    store = _Artifacts(tmp_path / "results" / "a")
+    with pytest.raises(ArtifactNotFound):
+        store.open_reader("7b7a2d34-45a5-4e46-8f51-5d3a42f3c2f1")
 
 
 @pytest.mark.parametrize(
