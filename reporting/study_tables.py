@@ -12,11 +12,12 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from reporting.errors import ReportError
+from search.command_line import STORAGE_VARIABLE
 from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
 from search.study.storage import open_storage, reading
-from search.study.study import FINISHED, SURPLUS, studies_in
+from search.study.study import FINISHED, SURPLUS, listing, studies_in
 from spaces.errors import did_you_mean, one_line
 
 _ATTRS: Final = (
@@ -110,9 +111,9 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
         storage = open_storage(journal, url)
         names = optuna.get_all_study_names(storage)
         if name not in names:
-            found = f"its studies are {one_line(', '.join(names))}" if names else "it holds none"
             raise ReportError(
-                f"{where} has no study {name!r}; {found}. Run run_search.py first, or give --study."
+                f"{where} has no study {name!r}; {listing(names)}. Run run_search.py first, or give "
+                "--study."
             )
         study = optuna.load_study(study_name=name, storage=storage)
         trials = study.get_trials(deepcopy=False)
@@ -176,18 +177,20 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 
 def _latest(results_dir: Path, url: str | None) -> str:
     if url is not None:
-        raise ReportError("--storage needs --study: name a study of the database.")
-    journals = sorted(
-        results_dir.glob("*/study.journal"),
-        key=lambda journal: journal.stat().st_mtime,
+        raise ReportError(
+            f"--storage (or ${STORAGE_VARIABLE}) names a database and needs --study: name "
+            "one of its studies."
+        )
+    names = sorted(
+        studies_in(results_dir),
+        key=lambda name: (results_dir / name / "study.journal").stat().st_mtime,
         reverse=True,
     )
-    if not journals:
+    if not names:
         raise ReportError(
             f"there is no study in {results_dir} yet. Run run_search.py first, or give the folder "
             "by --results-dir."
         )
-    names = [journal.parent.name for journal in journals]
     return next((name for name in names if _has_finished(results_dir / name)), names[0])
 
 

@@ -25,8 +25,8 @@ from search.errors import SettingsError, StudyError
 from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.storage import open_storage, reading
-from search.study.study import studies_in
-from spaces.errors import did_you_mean, one_line
+from search.study.study import listing, studies_in
+from spaces.errors import did_you_mean
 
 DEFAULT_PORT: Final = 8080
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -76,10 +76,9 @@ def find_study(directory: Path, url: str | None) -> None:
         with reading(where):
             names = optuna.get_all_study_names(open_storage(journal, url))
     if name not in names:
-        found = f"its studies are {one_line(', '.join(names))}" if names else "it holds none"
         raise StudyError(
-            f"{where} has no study {name!r}; {found}. Give --study, --results-dir and --storage as "
-            f"for the search.{did_you_mean(name, names)}"
+            f"{where} has no study {name!r}; {listing(names)}. Give --study, --results-dir and "
+            f"--storage as for the search.{did_you_mean(name, names)}"
         )
 
 

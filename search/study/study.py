@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -23,6 +23,7 @@ from search.study.storage import (
     repair_journal,
     sqlite_file,
 )
+from spaces.errors import one_line
 
 FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 ENDED: Final = (*FINISHED, TrialState.FAIL)
@@ -203,6 +204,11 @@ def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -
 def studies_in(results_dir: Path) -> list[str]:
     """Return the names of the studies in a results folder that are kept in journals, sorted."""
     return sorted(journal.parent.name for journal in results_dir.glob("*/study.journal"))
+
+
+def listing(names: Collection[str]) -> str:
+    """Return the names of a storage's studies in words, for a message about one that is missing."""
+    return f"its studies are {one_line(', '.join(names))}" if names else "it holds none"
 
 
 def count_states(study: optuna.Study) -> Counter[TrialState]:

@@ -75,7 +75,7 @@ def test_a_database_is_read_too(tmp_path: Path) -> None:
     assert len(read_study(tmp_path, "copied", url).trials) == 5
     with pytest.raises(ReportError, match=r"has no study 'gone'; its studies are copied"):
         read_study(tmp_path, "gone", url)
-    with pytest.raises(ReportError, match=r"--storage needs --study"):
+    with pytest.raises(ReportError, match=r"--storage \(or \$SEARCH_STORAGE\) .* needs --study"):
         read_study(tmp_path, None, url)
 
 
