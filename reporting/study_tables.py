@@ -112,8 +112,8 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
         names = optuna.get_all_study_names(storage)
         if name not in names:
             raise ReportError(
-                f"{where} has no study {name!r}; {listing(names)}. Run run_search.py first, or give "
-                "--study."
+                f"{where} has no study {name!r}; {listing(names)}. Run run_search.py first, or "
+                "give --study."
             )
         study = optuna.load_study(study_name=name, storage=storage)
         trials = study.get_trials(deepcopy=False)
