@@ -2,12 +2,13 @@
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 import optuna
 from optuna.trial import TrialState
@@ -27,7 +28,7 @@ from search.files import refuse_links
 from search.secrets import masked_url
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints, study_note
-from search.study.dashboard import DEFAULT_HOST, serve_dashboard
+from search.study.dashboard import DEFAULT_HOST, listen, serve_dashboard
 from search.study.database import Outages
 from search.study.facts import split_fact
 from search.study.provenance import command_line, commit
@@ -103,13 +104,8 @@ def run_search(settings: SearchSettings, display: Display, arguments: Sequence[s
         check_url(settings.storage)
     data_dir = find_data(settings.data_dir)
     check_sizes(data_dir, settings.split)
-    with _cluster(settings) as cluster:
-        try:
-            return _search(settings, display, arguments, first, data_dir, cluster, started)
-        except SearchError:
-            with suppress(OSError):  # anything is in it
-                settings.study_dir.rmdir()
-            raise
+    with _cluster(settings) as cluster, _removed_if_refused(settings.study_dir):
+        return _search(settings, display, arguments, first, data_dir, cluster, started)
 
 
 def _search(
@@ -123,8 +119,10 @@ def _search(
 ) -> Outcome:
     precision = _precision(settings, cluster)
     facts = _facts(settings, data_dir, precision, arguments)
+    server = None
+    if settings.serves_dashboard:
+        server = listen(settings.dashboard_host or DEFAULT_HOST, settings.dashboard_port)
     directory = _make_directory(settings.study_dir)
-    artifacts = Artifacts(directory / "artifacts")
     where = masked_url(settings.storage) if settings.storage else str(directory / "study.journal")
     wanted_first = _wanted_first(settings, first)
     outages = Outages(display.note)
@@ -141,7 +139,7 @@ def _search(
         ) as study,
     ):
         save_note(study, study_note(facts))
-        _announce(settings, display)
+        _announce(settings, display, server)
         coordinator = Coordinator(
             settings,
             study,
@@ -157,7 +155,7 @@ def _search(
                 note=display.note,
             ),
             _make_pool(settings, data_dir, facts["data"], precision, cluster, display),
-            artifacts,
+            Artifacts(directory / "artifacts"),
             Checkpoints(directory / "checkpoints"),
             display,
             outages.clock,
@@ -173,6 +171,19 @@ def _search(
         let_signals_stop(stop)
         stopped_by = coordinator.run()
         return _outcome(settings, study, where, started, stopped_by, before)
+
+
+@contextmanager
+def _removed_if_refused(directory: Path) -> Iterator[None]:
+    """Remove a folder, and those above it, if they are new and an error leaves them empty."""
+    new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    try:
+        yield
+    except SearchError:
+        for folder in new:
+            with suppress(OSError):  # anything is in it
+                folder.rmdir()
+        raise
 
 
 def _wanted_first(
@@ -262,17 +273,21 @@ def _make_pool(
     )
 
 
-def _announce(settings: SearchSettings, display: Display) -> None:
+def _announce(settings: SearchSettings, display: Display, server: WSGIServer | None) -> None:
     later = command_line(["run_search.py", "--dashboard-only", *settings.study_flags])
-    if settings.serves_dashboard:
-        address = start_dashboard(settings)
+    if server is not None:
+        address = start_dashboard(settings, server)
         display.note(f"live view: {address} while this search runs; later: {later}")
     else:
         display.log(f"live view: {later}")
 
 
-def start_dashboard(settings: SearchSettings) -> str:
+def start_dashboard(settings: SearchSettings, server: WSGIServer | None = None) -> str:
     """Serve the dashboard as the settings say, until this process ends.
+
+    Args:
+        settings: Settings of the search.
+        server: As for `serve_dashboard`.
 
     Returns:
         The address.
@@ -287,6 +302,7 @@ def start_dashboard(settings: SearchSettings) -> str:
         host=settings.dashboard_host or DEFAULT_HOST,
         port=settings.dashboard_port,
         writable=settings.dashboard_writable,
+        server=server,
     )
 
 

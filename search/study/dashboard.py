@@ -14,7 +14,7 @@ from socketserver import ThreadingMixIn
 from typing import Any, BinaryIO, Final
 from urllib.parse import urlsplit
 from wsgiref.headers import Headers
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
@@ -89,6 +89,7 @@ def serve_dashboard(
     host: str = DEFAULT_HOST,
     port: int | None = None,
     writable: bool = False,
+    server: WSGIServer | None = None,
 ) -> str:
     """Serve the dashboard from a thread of this process, until it ends.
 
@@ -98,6 +99,7 @@ def serve_dashboard(
         host: Address or name to listen on; requests may call the dashboard by it.
         port: Port; None: 8080, or any free one if that is taken.
         writable: Whether it may change and delete studies; it has no authentication.
+        server: From `listen` with the same host and port; None: it is made here.
 
     Returns:
         The address.
@@ -112,7 +114,8 @@ def serve_dashboard(
     storage = open_storage(directory / "study.journal", url)
     application = wsgi(storage, artifact_store=_Artifacts(directory))
     names = _LOOPBACK_NAMES | ({host.lower()} - {_EVERY_ADDRESS})
-    server = _bind(_Guard(application, names, writable=writable), host, port)
+    server = server or listen(host, port)
+    server.set_app(_Guard(application, names, writable=writable))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     shown = DEFAULT_HOST if host == _EVERY_ADDRESS else host
     return f"http://{shown}:{server.server_port}/"
@@ -244,15 +247,20 @@ class _QuietHandler(WSGIRequestHandler):
         """Log nothing: requests would interrupt the progress display."""
 
 
-def _bind(application: Any, host: str, port: int | None) -> WSGIServer:
+def listen(host: str, port: int | None) -> WSGIServer:
+    """Take the address of a dashboard, which answers only when `serve_dashboard` serves it.
+
+    Raises:
+        SettingsError: The host or the port cannot be used.
+    """
     ports = [DEFAULT_PORT, 0] if port is None else [port]
     for candidate in ports:
         try:
-            return make_server(
-                host, candidate, application, server_class=_Server, handler_class=_QuietHandler
-            )
+            server = _Server((host, candidate), _QuietHandler)
         except (OSError, OverflowError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
+        else:
+            return server
     if host != DEFAULT_HOST:
         raise SettingsError(
             f"--dashboard-host {host} cannot be used with port {ports[-1] or 'any'} ({reason}); "
