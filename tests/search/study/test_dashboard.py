@@ -232,20 +232,31 @@ def test_a_missing_study_is_one_line(
     assert "\n" not in str(raised.value)
 
 
-def test_it_is_served_without_a_search_until_it_is_stopped(study: Path) -> None:
-    command = [sys.executable, str(ROOT / "run_search.py"), "--dashboard-only", "--study", "test"]
+@pytest.mark.parametrize("kept_in", ["a journal", "a database of the environment"])
+def test_it_is_served_without_a_search_until_it_is_stopped(
+    study: Path, tmp_path: Path, kept_in: str
+) -> None:
+    command = [sys.executable, str(ROOT / "run_search.py"), "--dashboard-only"]
+    environment = dict(os.environ)
+    if kept_in == "a journal":
+        command += ["--study", "test", "--results-dir", str(study.parent)]
+    else:
+        environment["SEARCH_STORAGE"] = url = f"sqlite:///{tmp_path}/kept.db"
+        optuna.create_study(study_name="test", storage=url)
     served = subprocess.Popen(
-        [*command, "--results-dir", str(study.parent)],
+        command,
+        cwd=tmp_path,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert served.stdout is not None
     line = served.stdout.readline()
     shown = re.fullmatch(r"live view: (http://\S+) \(read-only; Ctrl-C ends it\)\n", line)
     assert shown is not None
     assert b"test" in request(f"{shown[1]}api/studies")[2]
+    assert "kept.db" not in Path(f"/proc/{served.pid}/cmdline").read_text()
     served.send_signal(signal.SIGINT)
     rest, errors = served.communicate(timeout=30)
     assert (served.returncode, rest, errors) == (0, "", "")
