@@ -28,8 +28,10 @@ def page() -> str:
     parts = [
         "# Command line",
         "Generated from the flags by `python -m docs.cli`; `--help` of each command says the same.",
-        "Progress goes to standard error, the outcome to standard output. Under `nohup` a hangup "
-        "stops nothing.",
+        "Progress goes to standard error, the outcome to standard output. A reader that leaves and "
+        "a closed stream stop nothing. A lost terminal sends SIGHUP, which stops a command as "
+        "Ctrl-C does; under `nohup` the work goes on without its output. `kill -INT` also stops "
+        "a command that a script has started with `&`, although the shell lets it ignore Ctrl-C.",
         _EXIT_CODES.rstrip(),
     ]
     for parser, settings in (

@@ -23,11 +23,10 @@ from tests.command_line import (
 ONE = (*QUICK, "--epochs", "1", "--workers", "1")
 
 
-@pytest.mark.parametrize("flag", [None, "--quiet"])
 def test_a_search_that_ignores_hangups_outlives_its_terminal(
-    tmp_path: Path, small_data: Path, flag: str | None
+    tmp_path: Path, small_data: Path
 ) -> None:
-    flags = (*ONE, "--trials", "4", *([flag] if flag else []))
+    flags = (*ONE, "--trials", "4")
     terminal = Terminal(tmp_path, small_data, *flags, ignored=(signal.SIGHUP,))
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
     terminal.hang_up()

@@ -1,0 +1,65 @@
+"""The report command, whose terminal or reader goes away."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import Terminal, run, start, wait_until
+
+SEARCH = ("--space", "mlp", "--epochs", "1", "--val-size", "100", "--trials", "1", "--workers", "1")
+REPORT = ("--top", "1", "--candidate-seeds", "1", "--seeds", "1", "--workers", "1")
+SHORT = ("--epochs", "1", "--baseline-epochs", "1")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Path) -> Path:
+    directory = tmp_path_factory.mktemp("searched")
+    ended = run(directory, small_data_with_test, *SEARCH)
+    assert ended.returncode == 0, ended.stderr
+    return directory
+
+
+def kept(directory: Path) -> list[Path]:
+    return list((directory / "results/mlp/retrainings").glob("*/record.json"))
+
+
+def test_a_report_that_ignores_hangups_outlives_its_terminal(
+    searched: Path, small_data_with_test: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
+    options = {"program": "report.py", "ignored": (signal.SIGHUP,)}
+    terminal = Terminal(tmp_path, small_data_with_test, *REPORT, *SHORT, **options)
+    wait_until(lambda: kept(tmp_path))
+    terminal.hang_up()
+    assert terminal.process.wait(240) == 0
+    assert (tmp_path / "results/mlp/report/report.html").exists()
+
+
+def test_a_lost_terminal_stops_a_report_as_sighup_does(
+    searched: Path, small_data_with_test: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
+    flags = (*REPORT, "--epochs", "1", "--baseline-epochs", "9999")
+    terminal = Terminal(tmp_path, small_data_with_test, *flags, program="report.py")
+    wait_until(lambda: kept(tmp_path))
+    terminal.hang_up()
+    assert terminal.process.wait(60) == 129
+    assert b"retrained in" in terminal.shown
+    assert not (tmp_path / "results/mlp/report").exists()
+
+
+def test_a_report_without_retraining_finds_a_reader_that_has_left(
+    searched: Path, small_data_with_test: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
+    reading, writing = os.pipe()
+    os.close(reading)
+    streams = (subprocess.DEVNULL, writing, writing)
+    options = {"program": "report.py", "streams": streams}
+    report = start(tmp_path, small_data_with_test, "--no-retrain", **options)
+    os.close(writing)
+    assert report.wait(240) == 0
