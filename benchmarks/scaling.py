@@ -36,7 +36,7 @@ from search.workers.ray.cluster import Cluster, Resources, connect
 
 _PLANNED_EPOCH_SECONDS = 10.0
 _BUSY = 0.9  # of many there is always one between two trials
-_FACTS = dict.fromkeys((*COMPARABLE, "command"), "scaling") | {
+FACTS = dict.fromkeys((*COMPARABLE, "command"), "scaling") | {
     "split": split_fact(SplitSizes(val=1)),
     "epochs": 1,
     "precision": "float32",
@@ -121,7 +121,7 @@ def measure(
         meter = _Meter(workers, seconds)
         outages = Outages(print)
         study = opened.enter_context(
-            opened_study(settings.study_name, storage, folder, _FACTS, {}, print, outages)
+            opened_study(settings.study_name, storage, folder, FACTS, {}, print, outages)
         )
         trainers = opened.enter_context(_workers(settings, folder, cluster, epoch_seconds))
         meter.study = study
