@@ -2,11 +2,13 @@
 """Classify image files with the model that a search found: `python predict.py shoe.jpg`."""
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from search.command_line import (
     Parser,
@@ -19,7 +21,7 @@ from search.command_line import (
     read_flags,
 )
 from search.errors import SearchError, SettingsError
-from search.escape import escaped
+from spaces.errors import shown
 
 if TYPE_CHECKING:
     from search.data.files import Bytes
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (SearchError, OSError) as error:
-        print_error("predict.py", error)
+        print_error("predict.py", shown(error))
         return 2
 
 
@@ -100,13 +102,15 @@ def make_parser() -> Parser:
     parser = Parser(
         prog=called("predict.py"),
         description="Classify image files into Fashion-MNIST's ten classes with the best model.",
-        epilog="Images may have any size, colours, transparency, EXIF rotation, and a light or "
-        "dark background; best is one object on a plain background. They are converted to the "
-        "data set's form: grey, inverted if the background (the median of the border's pixels) is "
-        "light, background black, intensities stretched, edges within 5 % of the background "
-        "trimmed, longest edge resized to 28 pixels, centred. A file of 28x28 pixels is only "
-        "inverted, if its background is light. The exit code is 2 if an image cannot be read; the "
-        "others are still classified.",
+        epilog="Images are PNG, JPEG, BMP, GIF, WebP, TIFF or AVIF files of at most 67 million "
+        "pixels, 16,384 a side, and 200 MB; best is one upright object on a plain background. They "
+        "are only turned if an EXIF tag says so. They are converted to the data set's form: grey, "
+        "frames, bars and pages around a picture stripped, inverted if the background is light, "
+        "background black, intensities stretched, small things apart from the object and edges "
+        "within 5 % of the background trimmed, longest edge resized to 28 pixels, centred. A file "
+        "of 28x28 pixels is only inverted, if its background is light. Folders are read with their "
+        "subfolders, without hidden files and without following links to folders. The exit code is "
+        "2 if an image cannot be read; the others are still classified.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -119,21 +123,23 @@ def make_parser() -> Parser:
 def _predict(settings: PredictSettings, paths: Sequence[Path]) -> int:
     # Heavy imports come after the flags: --help and a wrong flag answer at once.
     from predicting import predict
-    from predicting.model import check_model_file, newest_model
-    from predicting.prediction import as_records, as_table, draw_grid
+    from predicting.archive import check_model_file
+    from predicting.model import newest_model
+    from predicting.prediction import as_record, as_table, draw_grid
 
     model = settings.model or newest_model(settings.results_dir)
     check_model_file(model)
-    true_classes, errors = None, 0
-    if settings.demo:
-        images, names, true_classes = _demo_images(settings.data_dir)
-    else:
-        images, names, errors = _read_images(paths)
-    if names:
-        print(escaped(f"model: {model}"), file=sys.stderr)
+    records, images = _demo(settings.data_dir) if settings.demo else _read_images(paths)
+    readable = [record for record in records if "error" not in record]
+    if readable:
+        print(shown(f"model: {model}"), file=sys.stderr)
     predictions = predict(images, model)
+    names = [record["path"] for record in readable]
+    true_classes = [record["true_class"] for record in readable] if settings.demo else None
     if settings.json:
-        print(json.dumps(as_records(names, predictions, true_classes), indent=2))
+        for record, prediction in zip(readable, predictions, strict=True):
+            record.update(as_record(prediction))
+        print(json.dumps(records, indent=2))
     elif names:
         print(as_table(names, predictions, true_classes))
     if true_classes is not None:
@@ -141,49 +147,75 @@ def _predict(settings: PredictSettings, paths: Sequence[Path]) -> int:
         right = sum(prediction.class_name == true_class for prediction, true_class in pairs)
         title = f"{right} of {len(true_classes)} test images right"
         settings.grid.write_bytes(draw_grid(images, predictions, true_classes, title))
-        print(f"{title}; grid: {settings.grid.resolve()}", file=sys.stderr)
-    return 2 if errors else 0
+        print(shown(f"{title}; grid: {settings.grid.resolve()}"), file=sys.stderr)
+    return 2 if len(readable) < len(records) else 0
 
 
-def _read_images(paths: Sequence[Path]) -> tuple["list[Bytes]", list[str], int]:
-    """Read image files, and those in folders; print an error for each that cannot be read.
+def _read_images(paths: Sequence[Path]) -> "tuple[list[dict[str, Any]], list[Bytes]]":
+    """Read image files, and those in folders; print each error and warning.
 
     Returns:
-        (28, 28) uint8 images, their paths, and the number of errors.
+        A JSON object per file, with its path and either an error or a warning, which may be None;
+        and the (28, 28) uint8 images of those without an error.
     """
-    from predicting.images import SUFFIXES, ImageError, load_image
+    from predicting.images import ImageError, ImageWarning, load_image
 
-    images, names, errors = [], [], 0
-    for path in paths:
-        files = [path]
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-            if not files:
-                kinds = " ".join(SUFFIXES)
-                print_error(
-                    "predict.py", f"folder {path} has no image file ({kinds}); name another one."
-                )
-                errors += 1
-        for file in files:
+    records: list[dict[str, Any]] = []
+    images = []
+
+    def refuse(path: str | Path, message: object) -> None:
+        records.append({"path": str(path), "error": str(message)})
+        print_error("predict.py", shown(message))
+
+    for file in _files(paths, refuse):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ImageWarning)
             try:
                 images.append(load_image(file))
-                names.append(str(file))
             except ImageError as error:
-                print_error("predict.py", error)
-                errors += 1
-    return images, names, errors
+                refuse(file, error)
+                continue
+        warning = next((str(said.message) for said in caught), None)
+        records.append({"path": str(file), "warning": warning})
+        if warning:
+            print_error("predict.py", shown(f"warning: {warning}"))
+    return records, images
 
 
-def _demo_images(data_dir: Path | None) -> tuple["list[Bytes]", list[str], list[str]]:
-    """Return the first test images, their names and their true classes."""
+def _files(paths: Sequence[Path], refuse: Callable[[str | Path, object], None]) -> Iterator[Path]:
+    """Find the files to read: those named, and the images in the named folders."""
+    from predicting.images import list_folder
+
+    for path in paths:
+        if not os.path.isdir(path):  # unlike Path.is_dir, false for names that are too long
+            yield path
+            continue
+        found = list_folder(path)
+        for error in found.unreadable:
+            place = error.filename
+            refuse(place, f"cannot read the folder {place} ({error.strerror}); check its mode.")
+        yield from found.images
+        if count := len(found.others):
+            some = ", ".join(found.others[:3]) + (", ..." if count > 3 else "")
+            line = f"not read in folder {path}, as no images: {some} ({count} in all)."
+            print_error("predict.py", shown(line))
+        if not found.images and not found.unreadable:
+            refuse(path, f"folder {path} has no image file; name another one.")
+
+
+def _demo(data_dir: Path | None) -> "tuple[list[dict[str, Any]], list[Bytes]]":
+    """Return the first test images, as `_read_images`, with their true classes."""
     from reporting.scoring import IMAGES_FILE, load_test_split
     from search.data.classes import CLASS_NAMES
     from search.data.files import find_data
 
     split = load_test_split(find_data(data_dir))
     images, labels = split.images[:DEMO_IMAGES], split.labels[:DEMO_IMAGES]
-    names = [f"{IMAGES_FILE}[{index}]" for index in range(len(images))]
-    return list(images), names, [CLASS_NAMES[label] for label in labels]
+    records = [
+        {"path": f"{IMAGES_FILE}[{index}]", "true_class": CLASS_NAMES[label]}
+        for index, label in enumerate(labels)
+    ]
+    return records, list(images)
 
 
 if __name__ == "__main__":

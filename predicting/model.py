@@ -1,6 +1,5 @@
-"""A saved model: find it, check it, load it with stock Keras, read its outputs."""
+"""A saved model: find it, load it with stock Keras, read its outputs as probabilities."""
 
-import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,15 +7,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
+from predicting.archive import ModelError, check_model_file, check_weights
 from search.data.files import Bytes
 from search.errors import SearchError
 from search.training.hardware import start_tensorflow
+from spaces.errors import shown
 
 BATCH_SIZE: Final = 500
-
-
-class ModelError(SearchError):
-    """A model is missing or cannot be used; the message is one line."""
+_REFERENCE: Final = Path(__file__).resolve().parents[1] / "results" / "reference"
 
 
 class Model:
@@ -30,6 +28,7 @@ class Model:
     def __init__(self, path: Path, keras_model: Any) -> None:
         self.path = path
         self.keras_model = keras_model
+        self._ends_in_softmax = _ends_in_softmax(keras_model)
 
     def probabilities(self, images: Bytes) -> npt.NDArray[np.float64]:
         """Return the probabilities of all classes, computed in batches of 500.
@@ -38,19 +37,28 @@ class Model:
             images: (n, 28, 28) uint8.
 
         Returns:
-            (n, 10) float64 in [0, 1].
+            (n, 10) float64 in [0, 1]; the sum of each row is 1 to the precision of float64.
 
         Raises:
             ModelError: An output is not finite.
         """
-        scaled = images[..., np.newaxis].astype(np.float32) / 255
-        outputs = self.keras_model.predict(scaled, batch_size=BATCH_SIZE, verbose=0)
+        outputs = self._outputs(images)
         if not np.isfinite(outputs).all():
             raise ModelError(
-                f"model {self.path} returns values that are not finite: its training diverged. "
-                "Name another one with --model."
+                f"model {shown(self.path)} returns values that are not finite: its training "
+                "diverged. Name another one with --model."
             )
-        return as_probabilities(outputs)
+        if self._ends_in_softmax is None:
+            # Images that are always the same: a prediction must not depend on its neighbours.
+            self._ends_in_softmax = _are_probabilities(self._outputs(_probes()))
+        if self._ends_in_softmax:
+            return np.asarray(outputs / outputs.sum(axis=-1, keepdims=True))
+        return np.asarray(softmax(outputs, axis=-1), np.float64)
+
+    def _outputs(self, images: Bytes) -> npt.NDArray[np.float64]:
+        scaled = images[..., np.newaxis].astype(np.float32) / 255
+        outputs = self.keras_model.predict(scaled, batch_size=BATCH_SIZE, verbose=0)
+        return np.asarray(outputs, np.float64)
 
 
 def newest_model(results_dir: Path) -> Path:
@@ -59,7 +67,7 @@ def newest_model(results_dir: Path) -> Path:
     Raises:
         ModelError: No study has a report, or only a preview of one.
     """
-    found = list(results_dir.glob("*/report/best_model.keras"))
+    found = [path for path in results_dir.glob("*/report/best_model.keras") if path.is_file()]
     if found:
         return max(found, key=lambda path: path.stat().st_mtime)
     if previews := sorted(results_dir.glob("*/report-preview/best_model.keras")):
@@ -67,57 +75,74 @@ def newest_model(results_dir: Path) -> Path:
             f"{results_dir} has the model of a preview only. Run report.py without --quick, or "
             f"add --model {previews[0]}."
         )
-    raise ModelError(
-        f"no model found as {results_dir}/*/report/best_model.keras. Run report.py first, or name "
-        "a model with --model, or the folder of the studies with --results-dir."
-    )
-
-
-def check_model_file(path: Path) -> None:
-    """Check the file without importing Keras.
-
-    Raises:
-        ModelError: The file is missing or not in the `.keras` format.
-    """
-    if not path.exists():
-        raise ModelError(
-            f"model {path} does not exist. Run report.py first, or name a .keras file."
-        )
-    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
-        raise ModelError(
-            f"model {path} is not a .keras file (a zip archive named *.keras). Save it with "
-            "model.save('NAME.keras'), or name another one with --model."
-        )
+    advice = "Run report.py first, or name a model with --model, or a folder with --results-dir."
+    if any(_REFERENCE.glob("*/report/best_model.keras")):
+        here = Path.cwd()
+        folder = _REFERENCE.relative_to(here) if _REFERENCE.is_relative_to(here) else _REFERENCE
+        advice = f"For the model of the reference report add --results-dir {folder}. {advice}"
+    raise ModelError(f"no model found as {results_dir}/*/report/best_model.keras. {advice}")
 
 
 def load_model(path: Path) -> Model:
     """Load a `.keras` file with stock Keras in safe mode.
 
+    Its layers are first built without memory for their weights, to check shapes and sizes.
+
     Raises:
-        ModelError: The file is missing, cannot be loaded, or has another input or output shape.
+        ModelError: The file is missing, cannot be loaded, is too large, or has another input or
+            output shape.
     """
     check_model_file(path)
     # TensorFlow takes seconds to start, so it starts after the checks.
     start_tensorflow()
-    from search.training.saving import load_saved
+    from search.training.saving import count_weights, load_saved
 
     try:
+        check_weights(path, count_weights(path))
         return Model(path, load_saved(path))
+    except ModelError:
+        raise
     except SearchError as error:
-        raise ModelError(f"model {path}: {error} Name another one with --model.") from error
+        raise ModelError(f"model {shown(path)}: {error} Name another one with --model.") from error
 
 
-def as_probabilities(outputs: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Convert the outputs of a model, probabilities or logits, to probabilities.
+def _ends_in_softmax(model: Any) -> bool | None:
+    """Return whether a model's last layer gives probabilities; None if the layer does not tell.
 
-    Args:
-        outputs: (n, classes), finite. They are probabilities if every row is non-negative and
-            sums to 1 within 1e-3, else logits.
-
-    Returns:
-        (n, classes) float64 in [0, 1]; the sum of each row is 1 to the precision of float64.
+    A layer with weights and an activation tells. One without weights may pass on probabilities,
+    and a subclassed model has no known last layer.
     """
-    values = np.asarray(outputs, np.float64)
-    if np.all(values >= 0) and np.all(np.abs(values.sum(axis=-1) - 1) <= 1e-3):
-        return np.asarray(values / values.sum(axis=-1, keepdims=True))
-    return np.asarray(softmax(values, axis=-1), np.float64)
+    import keras
+
+    last = model
+    while isinstance(last, keras.Model):
+        end = last.outputs[0] if last.outputs else None
+        ends = [part for part in getattr(last, "operations", ()) if _output_of(part) is end]
+        if len(ends) != 1:
+            return None
+        last = ends[0]
+    activation = getattr(last, "activation", None)
+    # The name is that of a layer and of an operation, `keras.ops.softmax`.
+    if type(last).__name__ == "Softmax" or activation is keras.activations.softmax:
+        return True
+    return False if activation is not None and last.weights else None
+
+
+def _output_of(part: Any) -> Any:
+    try:
+        return part.output
+    except (AttributeError, ValueError):  # none, or several
+        return None
+
+
+def _probes() -> Bytes:
+    """Return images that differ much: black, white and noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (30, 28, 28), np.uint8)
+    return np.concatenate(
+        [np.zeros((1, 28, 28), np.uint8), np.full((1, 28, 28), 255, np.uint8), noise]
+    )
+
+
+def _are_probabilities(outputs: npt.NDArray[np.float64]) -> bool:
+    """Return whether all rows are non-negative and sum to 1, to the precision of bfloat16."""
+    return bool(np.all(outputs >= 0) and np.all(np.abs(outputs.sum(axis=-1) - 1) <= 0.01))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from predicting.model import load_model
 from search.data.classes import CLASS_NAMES
 from search.data.files import Bytes
+from spaces.errors import shown
 
 _GRID_COLUMNS: Final = 5
 
@@ -56,39 +57,30 @@ def predict(images: Bytes | Sequence[Bytes], model_path: str | Path) -> list[Pre
     return [_prediction(row) for row in load_model(Path(model_path)).probabilities(batch)]
 
 
-def as_records(
+def as_record(prediction: Prediction) -> dict[str, Any]:
+    """Return a JSON object with the class, its probability and the three best classes."""
+    return {
+        "class": prediction.class_name,
+        "probability": prediction.probability,
+        "top3": [{"class": label, "probability": share} for label, share in prediction.top3],
+    }
+
+
+def as_table(
     names: Sequence[str], predictions: Sequence[Prediction], true_classes: Sequence[str] | None
-) -> list[dict[str, Any]]:
-    """Return one JSON object per image: its path, class, probability and three best classes.
+) -> str:
+    """Return aligned text with one line per image, below a header.
 
     Args:
         names: Path or other name of each image.
         predictions: One per image.
         true_classes: One per image; None if they are unknown.
     """
-    records: list[dict[str, Any]] = [
-        {
-            "path": name,
-            "class": prediction.class_name,
-            "probability": prediction.probability,
-            "top3": [{"class": label, "probability": share} for label, share in prediction.top3],
-        }
-        for name, prediction in zip(names, predictions, strict=True)
-    ]
-    for record, true_class in zip(records, true_classes or (), strict=False):
-        record["true_class"] = true_class
-    return records
-
-
-def as_table(
-    names: Sequence[str], predictions: Sequence[Prediction], true_classes: Sequence[str] | None
-) -> str:
-    """Return aligned text with one line per image, below a header; arguments as `as_records`."""
     rows = [["image", "class", "probability", "next"]]
     for name, prediction in zip(names, predictions, strict=True):
         others = ", ".join(f"{label} {100 * share:.1f} %" for label, share in prediction.top3[1:])
         percent = f"{100 * prediction.probability:.1f} %"
-        rows.append([name, prediction.class_name, percent, others])
+        rows.append([shown(name), prediction.class_name, percent, others])
     if true_classes is not None:
         rows[0].append("true class")
         for row, true_class in zip(rows[1:], true_classes, strict=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 from rich.progress import Progress
 
-from predicting.model import ModelError
+from predicting.archive import ModelError
 from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
 from reporting.drawing.style import counted

@@ -25,7 +25,7 @@ def one_line(error: BaseException | str, *, typed: bool = False) -> str:
     text = " ".join(_ANSI.sub("", str(cause)).split()).rstrip(".")
     if len(text) > _MAX_LETTERS:
         text = f"{text[:_MAX_LETTERS]} ..."
-    text = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+    text = shown(text)
     if not text and isinstance(cause, BaseException):
         return type(cause).__name__
     return f"{type(cause).__name__}: {text}" if typed else text
@@ -35,3 +35,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'NAME'?` for the most similar known name, or an empty string."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.4)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def shown(text: object) -> str:
+    """Return text with escapes, such as `\\n` and `\\xff`, for what no terminal should be sent.
+
+    These are line breaks and control characters, and bytes of a file's name that are not UTF-8.
+    """
+    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in str(text))
+
+
+def _escaped(sign: str) -> str:
+    if "\udc80" <= sign <= "\udcff":  # Python's surrogate for a byte that is not UTF-8
+        return f"\\x{ord(sign) - 0xDC00:02x}"
+    return sign.encode("unicode_escape").decode("ascii")

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -59,8 +60,12 @@ def test_a_file_is_classified_and_a_broken_one_reported(tmp_path: Path, model: P
     command = [sys.executable, str(ROOT / "predict.py"), "bag.png", "bad.png", "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 2
-    (record,) = json.loads(ran.stdout)
+    record, broken = json.loads(ran.stdout)
     assert record["path"] == "bag.png"
+    assert record["warning"] is None
+    assert broken["path"] == "bad.png"
+    assert broken["error"].startswith("bad.png is not a readable image; use PNG")
+    assert set(broken) == {"path", "error"}
     assert record["class"] == "Bag"
     assert record["probability"] == record["top3"][0]["probability"] > 0.8
     assert [set(entry) for entry in record["top3"]] == [{"class", "probability"}] * 3
@@ -69,12 +74,86 @@ def test_a_file_is_classified_and_a_broken_one_reported(tmp_path: Path, model: P
     assert errors[1:] == ["model: results/cnn/report/best_model.keras"]
 
 
-def test_json_is_an_empty_list_without_readable_images(
+def test_json_holds_one_object_per_file_in_order(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "bad.png").write_text("hello")
-    assert predict.main(["bad.png", "--json", "--model", str(model)]) == 2
-    assert json.loads(capsys.readouterr().out) == []
+    write_band(1, tmp_path / "wear" / "b.png")
+    (tmp_path / "wear" / "a.heic").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    Image.new("L", (90, 90), 7).save(tmp_path / "wear" / "c.png")
+    flags = ["no.png", "wear", "empty", "--json", "--model", str(model)]
+    assert predict.main(flags) == 2
+    records = json.loads(capsys.readouterr().out)
+    expected = ["no.png", "wear/a.heic", "wear/b.png", "wear/c.png", "empty"]
+    assert [record["path"] for record in records] == expected
+    assert ["error" in record for record in records] == [True, True, False, True, True]
+    assert "save HEIC as JPEG" in records[1]["error"]
+
+
+def test_a_warning_is_a_line_and_a_field(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = Image.new("L", (200, 230), 235)
+    image.paste(40, (30, 40, 150, 200))
+    image.save(tmp_path / "box.png")
+    assert predict.main(["box.png", "--json", "--model", str(model)]) == 0
+    said = capsys.readouterr()
+    (record,) = json.loads(said.out)
+    assert record["warning"].startswith("box.png: the object fills its box")
+    assert said.err.splitlines()[0] == f"predict: warning: {record['warning']}"
+
+
+def test_images_of_a_folder_are_known_by_content_and_nothing_is_left_out_silently(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wear = tmp_path / "wear"
+    write_band(0, wear / "a.tiff")
+    write_band(1, wear / "sub" / "deep" / "c.png").rename(wear / "sub" / "deep" / "c")
+    write_band(2, wear / ".hidden.png")
+    write_band(3, wear / ".hidden" / "a.png")
+    (wear / "notes.txt").write_text("no image")
+    (wear / "circle").symlink_to(".")
+    (wear / "linked.png").symlink_to("a.tiff")
+    os.mkfifo(wear / "pipe")
+    assert predict.main(["wear", "--model", str(model)]) == 0
+    said = capsys.readouterr()
+    names = [line.split()[0] for line in said.out.splitlines()[1:]]
+    assert names == ["wear/a.tiff", "wear/linked.png", "wear/sub/deep/c"]
+    (left_out, _) = said.err.splitlines()
+    assert left_out.endswith("in folder wear, as no images: circle/, notes.txt, pipe (3 in all).")
+
+
+def test_odd_names_are_shown_escaped(
+    tmp_path: Path, model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = write_band(0, tmp_path / "a.png").read_bytes()
+    odd = [b"line\nbreak.png", b"escape\x1b[31m.png", b"byte\xff.png", b"turned\xe2\x80\xaegnp.png"]
+    for name in odd:
+        with open(name, "wb") as file:
+            file.write(content)
+        with open(b"bad-" + name, "wb") as file:
+            file.write(b"hello")
+    paths = [os.fsdecode(name) for name in odd]
+    bad = [f"bad-{path}" for path in paths]
+    assert predict.main([*paths, *bad, "--model", str(model)]) == 2
+    said = capfd.readouterr()
+    shown = ["line\\nbreak.png", "escape\\x1b[31m.png", "byte\\xff.png", "turned\\u202egnp.png"]
+    assert [line.split()[0] for line in said.out.splitlines()[1:]] == shown
+    refused = [line.split()[1] for line in said.err.splitlines() if "bad-" in line]
+    assert refused == [f"bad-{name}" for name in shown]
+    assert predict.main([*paths, "--json", "--model", str(model)]) == 0
+    # JSON has its own escapes: the path opens the file.
+    assert [record["path"] for record in json.loads(capfd.readouterr().out)] == paths
+
+
+def test_a_name_that_is_too_long_does_not_stop_the_others(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_band(0, tmp_path / "a.png")
+    assert predict.main(["x" * 300, "a.png", "--model", str(model)]) == 2
+    said = capsys.readouterr()
+    assert "(File name too long)" in said.err
+    assert said.out.splitlines()[1].startswith("a.png  T-shirt/top")
 
 
 @pytest.mark.parametrize(("flags", "code"), [(["--help"], 0), (["no.png"], 2)])
@@ -89,8 +168,8 @@ def test_the_help_explains_the_conversion_of_images(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         predict.main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "inverted if the background (the median of the border's pixels) is light" in text
-    assert "edges within 5 % of the background trimmed" in text
+    assert "frames, bars and pages around a picture stripped" in text
+    assert "only turned if an EXIF tag says so" in text
     assert all(action.help for action in predict.make_parser()._actions)
 
 
@@ -143,14 +222,14 @@ MISTAKES = {
     "file": (["MODEL", "no.png"], "image no.png does not exist; check the path."),
     "text": (["MODEL", "text.png"], "text.png is not a readable image; use PNG, JPEG,"),
     "half": (["MODEL", "half.png"], "half.png is damaged or truncated ("),
-    "empty": (
-        ["MODEL", "empty"],
-        "folder empty has no image file (.png .jpg .jpeg .bmp .gif .webp)",
-    ),
+    "empty": (["MODEL", "empty"], "folder empty has no image file; name another one."),
     "plain": (["MODEL", "plain.png"], "plain.png shows no object: it has a single colour"),
-    "h5": (["a.png", "--model", "text.png"], "model text.png is not a .keras file (a zip archive"),
+    "h5": (["a.png", "--model", "text.png"], "model text.png is not a .keras file: it is"),
     "no model": (["a.png", "--model", "no.keras"], "model no.keras does not exist. Run report.py"),
-    "shape": (["a.png", "--model", "seven.keras"], "model seven.keras maps (None, 28, 28, 1) to"),
+    "shape": (
+        ["a.png", "--model", "seven.keras"],
+        "seven.keras: its output has the shape (None, 7)",
+    ),
     "both": (["MODEL", "--demo", "a.png"], "name image files or folders, or use --demo, but"),
     "output": (
         ["MODEL", "a.png", "--output", "x.png"],

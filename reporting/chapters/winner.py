@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from predicting.model import ModelError, load_model
+from predicting.archive import ModelError
+from predicting.model import load_model
 from reporting.drawing.style import (
     BLUE,
     GREY,

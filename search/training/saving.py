@@ -1,10 +1,16 @@
 """Models as files: `.keras` files that stock Keras loads in safe mode."""
 
+import json
+import math
 import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from search.data.classes import CLASS_NAMES
 from search.errors import SearchError
@@ -39,8 +45,30 @@ def load_saved(file: Path) -> keras.Model:
     Raises:
         SearchError: It cannot be loaded, or does not map images to one value for each class.
     """
-    try:
+    with _loading():
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    _ask(model)
+    return model
+
+
+def count_weights(file: Path) -> int:
+    """Return the number of weights that `load_saved` would load, without memory for them.
+
+    Raises:
+        SearchError: As `load_saved`, for all but the stored weights.
+    """
+    with tf.Graph().as_default():  # its variables and its results have shapes only
+        with _loading(), zipfile.ZipFile(file) as archive:
+            config = {**json.loads(archive.read("config.json")), "compile_config": None}
+            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        _ask(model)
+    return sum(math.prod(weight.shape) for weight in model.variables)
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # reading a user's file may raise anything
         raise SearchError(
             f"keras.saving.load_model cannot load it, {_words(error)}. Use no Lambda layer; "
@@ -48,6 +76,9 @@ def load_saved(file: Path) -> keras.Model:
             "@keras.saving.register_keras_serializable(), and let __init__ pass **kwargs on to "
             "super().__init__."
         ) from error
+
+
+def _ask(model: keras.Model) -> None:
     try:
         outputs = model(np.zeros((1, *IMAGE_SHAPE), np.float32))
     except Exception as error:  # code of the user
@@ -60,7 +91,6 @@ def load_saved(file: Path) -> keras.Model:
         raise SearchError(
             f"its output has the {found}; it must be one of shape (None, {len(CLASS_NAMES)})."
         )
-    return model
 
 
 def _words(error: BaseException) -> str:
