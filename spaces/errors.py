@@ -38,14 +38,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def shown(text: object) -> str:
-    """Return text with escapes, such as `\\n` and `\\xff`, for what no terminal should be sent.
+    """Return text on one line for a terminal, with escapes for all that is not printable.
 
-    These are line breaks and control characters, and bytes of a file's name that are not UTF-8.
+    These are line breaks, control characters, and bytes of a file's name that are not UTF-8.
     """
-    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in str(text))
-
-
-def _escaped(sign: str) -> str:
-    if "\udc80" <= sign <= "\udcff":  # Python's surrogate for a byte that is not UTF-8
-        return f"\\x{ord(sign) - 0xDC00:02x}"
-    return sign.encode("unicode_escape").decode("ascii")
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(text))

@@ -137,7 +137,7 @@ def test_odd_names_are_shown_escaped(
     bad = [f"bad-{path}" for path in paths]
     assert predict.main([*paths, *bad, "--model", str(model)]) == 2
     said = capfd.readouterr()
-    shown = ["line\\nbreak.png", "escape\\x1b[31m.png", "byte\\xff.png", "turned\\u202egnp.png"]
+    shown = ["line\\nbreak.png", "escape\\x1b[31m.png", "byte\\udcff.png", "turned\\u202egnp.png"]
     assert [line.split()[0] for line in said.out.splitlines()[1:]] == shown
     refused = [line.split()[1] for line in said.err.splitlines() if "bad-" in line]
     assert refused == [f"bad-{name}" for name in shown]
@@ -228,7 +228,7 @@ MISTAKES = {
     "no model": (["a.png", "--model", "no.keras"], "model no.keras does not exist. Run report.py"),
     "shape": (
         ["a.png", "--model", "seven.keras"],
-        "seven.keras: its output has the shape (None, 7)",
+        "model seven.keras: its output has the shape (None, 7)",
     ),
     "both": (["MODEL", "--demo", "a.png"], "name image files or folders, or use --demo, but"),
     "output": (
