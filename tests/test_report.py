@@ -283,7 +283,7 @@ class Mine:
     assert "report.py --study mine.Mine --space mine:Mine\n" in searched.stdout
     untrusted = report(tmp_path, small_data_with_test, *SMALL)
     assert untrusted.returncode == 2
-    assert untrusted.stderr.endswith("python report.py " + " ".join(SMALL) + " --space mine:Mine\n")
+    assert untrusted.stderr.endswith(f"/report.py {' '.join(SMALL)} --space mine:Mine\n")
     flags = (*SMALL, "--candidate-seeds", "1", "--averaging", "--space", "mine:Mine")
     whole = report(tmp_path, small_data_with_test, *flags, "--seeds", "1")
     assert whole.returncode == 0, whole.stderr
