@@ -116,7 +116,9 @@ def _ends_in_softmax(model: Any) -> bool | None:
 
     last = model
     while isinstance(last, keras.Model):
-        end = last.outputs[0] if last.outputs else None
+        end = (getattr(last, "outputs", None) or [None])[
+            0
+        ]  # a subclassed model lacks the attribute
         ends = [part for part in getattr(last, "operations", ()) if _output_of(part) is end]
         if len(ends) != 1:
             return None

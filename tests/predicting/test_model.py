@@ -88,6 +88,26 @@ class Subclassed:
         return self.of(images.reshape(len(images), -1)[:, :10])
 
 
+def test_a_subclassed_model_of_the_users_is_predicted_with(tmp_path: Path) -> None:
+    import keras
+
+    @keras.saving.register_keras_serializable("tests")
+    class OfTheUsers(keras.Model):  # type: ignore[misc]
+        def __init__(self, **more: Any) -> None:
+            super().__init__(**more)
+            self.network = build("logits", "float32")
+
+        def call(self, images: Any) -> Any:
+            return self.network(images)
+
+    model = OfTheUsers()
+    model(keras.Input((28, 28, 1)))
+    model.save(tmp_path / "m.keras")
+    right = np.exp(4) / (np.exp(4) + 9)
+    found = load_model(tmp_path / "m.keras").probabilities(band_images([3]))
+    assert found[0, 3] == pytest.approx(right, rel=1e-5)
+
+
 def test_values_decide_once_for_a_model_whose_layers_are_unknown() -> None:
     odd = np.zeros((2, 28, 28), np.uint8)
     odd[0, 0, 0] = 255  # a row of logits that looks like probabilities: 1, 0, 0, ...
