@@ -354,7 +354,7 @@ def test_the_code_of_somebody_elses_study_is_not_run(
 
     # Given on the command line it is the user's own decision.
     trusted = report(tmp_path, small_data_with_test, "--space", space)
-    assert "has no class 'Space'" in trusted.stderr
+    assert "has no 'Space'" in trusted.stderr
     assert (tmp_path / "ran").exists()
 
 
