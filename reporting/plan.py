@@ -59,6 +59,8 @@ class Plan:
         self._settings = settings
         self._record = record
         self._sizes = split_sizes(record.facts["split"])
+        self._epoch_seconds = seconds_taken(record) / epochs_trained(record)
+        self._images_per_second = pd.to_numeric(record.trials["images_per_second"], errors="coerce")
         self.candidates = [
             Candidate(
                 number=int(number),
@@ -147,7 +149,7 @@ class Plan:
         seeds: int,
     ) -> list[Retraining]:
         facts = self._record.facts
-        epoch_seconds = self._epoch_seconds(params, images)
+        epoch_seconds = self._estimate_epoch_seconds(params, images)
         given = [
             trial_seed(int(facts.get("seed", 0)), first_seed + index) for index in range(seeds)
         ]
@@ -167,11 +169,9 @@ class Plan:
             for seed in given
         ]
 
-    def _epoch_seconds(self, params: dict[str, Any], images: Images) -> float:
+    def _estimate_epoch_seconds(self, params: dict[str, Any], images: Images) -> float:
         """Estimate the time of an epoch from trials of this configuration, else from all."""
-        trials = self._record.trials
-        seconds = seconds_taken(self._record) / epochs_trained(self._record)
-        speed = pd.to_numeric(trials["images_per_second"], errors="coerce")
+        seconds, speed = self._epoch_seconds, self._images_per_second
         same = [trial.number for trial in self._record.frozen if trial.params == params]
         known = seconds.index[seconds.between(0, float("inf"), inclusive="neither")]
         rows = known.intersection(same) if len(known.intersection(same)) else known

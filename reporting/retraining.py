@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from rich.console import Console
@@ -193,16 +194,18 @@ class Retrained:
 
 Results = Mapping[str, Retrained | Failed]  # by the key of the retraining
 Due = Callable[[Results], Sequence[Retraining]]
+_NONE: Final[Results] = MappingProxyType({})
 
 
-def load_kept(directory: Path, due: Due) -> dict[str, Retrained | Failed]:
-    """Load the retrainings that earlier reports have kept.
+def load_kept(directory: Path, due: Due, known: Results = _NONE) -> Results:
+    """Return results with the due retrainings added that earlier reports have kept.
 
     Args:
         directory: Contains a folder for each.
         due: Which to load; asked again after some are found, as the winner's follow from them.
+        known: Results that need not be loaded.
     """
-    results: dict[str, Retrained | Failed] = {}
+    results = dict(known)
     while found := _newly_kept(directory, due, results):
         results |= found
     return results
@@ -237,11 +240,12 @@ class Retrainings:
         self._attempts: dict[str, int] = {}
         self._results: dict[str, Retrained | Failed] = {}
 
-    def run(self, due: Due) -> Results:
+    def run(self, due: Due, kept: Results = _NONE) -> Results:
         """Run retrainings until none is due.
 
         Args:
             due: Returns what to run, most urgent first, finished ones too; asked after each result.
+            kept: From `load_kept`.
 
         Raises:
             Interrupted: `stopped` said so; finished retrainings are kept.
@@ -250,6 +254,7 @@ class Retrainings:
         """
         for partial_folder in self._directory.glob(f"{_PARTIAL}*"):  # of a killed report
             shutil.rmtree(partial_folder, ignore_errors=True)
+        self._results |= kept
         try:
             self._fill_queue(due)
             while self._queue or self._running:
@@ -269,8 +274,7 @@ class Retrainings:
         return self._results
 
     def _fill_queue(self, due: Due) -> None:
-        while found := _newly_kept(self._directory, due, self._results):
-            self._results |= found
+        self._results |= load_kept(self._directory, due, self._results)
         running = [run.retraining.key for run in self._running.values()]
         missing = {one.key: one for one in due(self._results)}  # without duplicates, in order
         self._queue = [

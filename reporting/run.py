@@ -176,11 +176,12 @@ def _retrain(
             count=settings.workers,
             log_dir=record.directory / "logs",
         )
-        _announce(settings, record, plan, load_kept(directory, plan.due), pool.count, progress)
+        kept = load_kept(directory, plan.due)
+        _announce(settings, record, plan, kept, pool.count, progress)
         retrainings = Retrainings(
             pool, directory, progress=progress, stopped=lambda: stopped[-1] if stopped else None
         )
-        return retrainings.run(plan.due)
+        return retrainings.run(plan.due, kept)
 
 
 def _announce(
