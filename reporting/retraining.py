@@ -38,13 +38,11 @@ from search.workers.messages import (
     Train,
     Trained,
 )
-from search.workers.pool import Worker, WorkerPool
+from search.workers.pool import ATTEMPTS, POLL_SECONDS, Worker, WorkerPool
 
-ATTEMPTS: Final = 3
 MODEL_FILE: Final = "model.keras"
 _RECORD_FILE: Final = "record.json"
 _PARTIAL: Final = ".partial-"
-_POLL_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +263,7 @@ class Retrainings:
                     if self._queue:
                         self._running[worker] = _Run(self._queue.pop(0))
                         worker.send(self._running[worker].retraining.order())
-                for worker, message in self._pool.poll(_POLL_SECONDS):
+                for worker, message in self._pool.poll(POLL_SECONDS):
                     if worker in self._running and self._handle(worker, message):
                         del self._running[worker]
                         self._fill_queue(due)

@@ -31,12 +31,10 @@ from search.workers.messages import (
     Train,
     Trained,
 )
-from search.workers.pool import Worker, WorkerPool
+from search.workers.pool import ATTEMPTS, POLL_SECONDS, Worker, WorkerPool
 from spaces.errors import one_line
 
-_ATTEMPTS: Final = 3  # a trial that loses this many workers is the cause itself
 _REJECTIONS_IN_A_ROW: Final = 100  # a limit that one model in 50 meets does not end a search
-_POLL_SECONDS: Final = 0.25
 
 
 class Coordinator:
@@ -111,7 +109,7 @@ class Coordinator:
                 if self.progress.finished >= self._settings.trials:
                     return None
                 self._hand_out()
-                for worker, message in self._workers.poll(_POLL_SECONDS):
+                for worker, message in self._workers.poll(POLL_SECONDS):
                     with self._ends_from_outside(worker):
                         self._handle(worker, message)
                 for worker in list(self._running):
@@ -313,8 +311,8 @@ class Coordinator:
     def _try_again(self, attempt: Attempt, reason: str) -> None:
         attempt.losses.append(reason)
         attempt.attrs["attempts"] = attempt.losses
-        if len(attempt.losses) >= _ATTEMPTS:
-            self._fail(attempt, f"{reason}, {_ATTEMPTS} times")
+        if len(attempt.losses) >= ATTEMPTS:
+            self._fail(attempt, f"{reason}, {ATTEMPTS} times")
             return
         attempt.trial.set_user_attr("attempts", attempt.losses)
         self._engine.requeue(attempt.trial)

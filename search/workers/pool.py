@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Far above the interval of heartbeats: a worker that is silent for so long is frozen.
 SILENCE_SECONDS: Final = 60.0
+ATTEMPTS: Final = 3  # a trial or a retraining that loses this many workers is the cause itself
+POLL_SECONDS: Final = 0.25
 TRIALS_PER_WORKER: Final = 25  # TensorFlow keeps about 9 MB of each trial
 _MAX_FAILED_STARTS: Final = 2  # in a row, beyond one for each worker
 
