@@ -56,8 +56,9 @@ class Model:
         return np.asarray(softmax(outputs, axis=-1), np.float64)
 
     def _outputs(self, images: Bytes) -> npt.NDArray[np.float64]:
-        scaled = images[..., np.newaxis].astype(np.float32) / 255
-        outputs = self.keras_model.predict(scaled, batch_size=BATCH_SIZE, verbose=0)
+        from search.training.batches import model_images  # imports TensorFlow
+
+        outputs = self.keras_model.predict(model_images(images), batch_size=BATCH_SIZE, verbose=0)
         return np.asarray(outputs, np.float64)
 
 
@@ -116,9 +117,8 @@ def _ends_in_softmax(model: Any) -> bool | None:
 
     last = model
     while isinstance(last, keras.Model):
-        end = (getattr(last, "outputs", None) or [None])[
-            0
-        ]  # a subclassed model lacks the attribute
+        # A subclassed model lacks the attribute.
+        end, *_ = getattr(last, "outputs", None) or [None]
         ends = [part for part in getattr(last, "operations", ()) if _output_of(part) is end]
         if len(ends) != 1:
             return None

@@ -1,7 +1,7 @@
 """The fixed split of the training images into a training and a validation part."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -64,6 +64,14 @@ class Split:
                     f"Split.{part}_images is {images.dtype}{images.shape} with labels "
                     f"{labels.dtype}{labels.shape}; expected uint8 (n, 28, 28) and (n,), n >= 1."
                 )
+
+    def merged(self) -> "Split":
+        """Return a split whose training part holds all images; validation is unchanged."""
+        return replace(
+            self,
+            train_images=np.concatenate([self.train_images, self.val_images]),
+            train_labels=np.concatenate([self.train_labels, self.val_labels]),
+        )
 
 
 def load_split(directory: Path, sizes: SplitSizes, expected: str | None = None) -> Split:

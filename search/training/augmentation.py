@@ -7,12 +7,11 @@ images, flipped and shifted.
 import numpy as np
 import numpy.typing as npt
 
+from search.data.files import Bytes
 from spaces.training import AUGMENTATIONS
 
 MAX_SHIFT = 2
 PATCH = 7
-
-Bytes = npt.NDArray[np.uint8]
 
 
 def augment(

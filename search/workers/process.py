@@ -1,7 +1,6 @@
 """A worker process: build and train the trials that the coordinator sends, one after another."""
 
 import contextlib
-import dataclasses
 import os
 import sys
 import threading
@@ -190,7 +189,7 @@ class KerasTrainer:
         result = train(
             model,
             config,
-            self._split if validate else _merged(self._split),
+            self._split if validate else self._split.merged(),
             max_epochs=order.max_epochs,
             seed=order.seed,
             validate=validate,
@@ -362,17 +361,6 @@ def _beat(link: Link, seconds: float) -> None:
         except CoordinatorGoneError:
             os._exit(0)  # end the trial in the main thread too
         time.sleep(seconds)
-
-
-def _merged(split: "Split") -> "Split":
-    """Return a split whose training part holds all images."""
-    import numpy as np
-
-    return dataclasses.replace(
-        split,
-        train_images=np.concatenate([split.train_images, split.val_images]),
-        train_labels=np.concatenate([split.train_labels, split.val_labels]),
-    )
 
 
 def _list_values(values: dict[str, Any]) -> str:
