@@ -13,6 +13,7 @@ from keras_tuner.engine import hyperparameters as kinds
 from keras_tuner.errors import FatalError, FatalRuntimeError, FatalValueError
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from search.errors import SearchError
 from search.training.hyperparameters import TrialHyperParameters, value_of
 
 
@@ -219,7 +220,7 @@ class DrawnHyperParameters(TrialHyperParameters):
             return keras_tuner.HyperParameters._register(self, hyperparameter, overwrite)
         try:
             value = super()._register(hyperparameter, overwrite)
-        except ValueError as error:
+        except (SearchError, ValueError) as error:
             # Any other error would fail this trial only, and then each one that follows.
             raise FatalValueError(str(error)) from error
         if self.is_active(hyperparameter) and not isinstance(hyperparameter, kinds.Fixed):
