@@ -113,7 +113,7 @@ def test_a_lost_head_ends_the_search_with_one_line(tmp_path: Path, small_data: P
 def test_without_ray_it_says_what_to_install(tmp_path: Path, small_data: Path) -> None:
     script = (
         "import sys; sys.modules['ray'] = None; import run_search; "
-        "sys.exit(run_search.main(['--cluster', 'auto', '--space', 'mlp']))"
+        "sys.exit(run_search.main(['--cluster', 'auto', '--space', 'mlp', '--val-size', '100']))"
     )
     ran = subprocess.run(
         [sys.executable, "-c", script],
