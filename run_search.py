@@ -71,15 +71,19 @@ def make_parser() -> Parser:
 
 
 def _serve(settings: SearchSettings) -> int:
-    from search.run import start_dashboard
-    from search.study.dashboard import find_study
+    from search.study.dashboard import find_study, listen, serve_dashboard
 
     stopped = threading.Event()
     with stop_by_signal(lambda reason: stopped.set()):
         # Without --study, a database shows all of its studies, also those to come.
         if settings.study is not None or settings.storage is None:
             find_study(settings.study_dir, settings.storage)
-        address = start_dashboard(settings)
+        address = serve_dashboard(
+            settings.study_dir,
+            settings.storage,
+            listen(settings.dashboard_host, settings.dashboard_port),
+            writable=settings.dashboard_writable,
+        )
         writable = "can be edited" if settings.dashboard_writable else "read-only"
         print(f"live view: {address} ({writable}; Ctrl-C ends it)", flush=True)
         stopped.wait()

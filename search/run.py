@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIServer
 
 import optuna
 from optuna.trial import TrialState
@@ -28,7 +27,7 @@ from search.files import refuse_links
 from search.secrets import masked_url
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints, study_note
-from search.study.dashboard import DEFAULT_HOST, listen, serve_dashboard
+from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
 from search.study.facts import split_fact
 from search.study.provenance import command_line, commit
@@ -121,7 +120,7 @@ def _search(
     facts = _facts(settings, data_dir, precision, arguments)
     server = None
     if settings.serves_dashboard:
-        server = listen(settings.dashboard_host or DEFAULT_HOST, settings.dashboard_port)
+        server = listen(settings.dashboard_host, settings.dashboard_port)
     directory = _make_directory(settings.study_dir)
     where = masked_url(settings.storage) if settings.storage else str(directory / "study.journal")
     wanted_first = _wanted_first(settings, first)
@@ -273,37 +272,15 @@ def _make_pool(
     )
 
 
-def _announce(settings: SearchSettings, display: Display, server: WSGIServer | None) -> None:
+def _announce(settings: SearchSettings, display: Display, server: Server | None) -> None:
     later = command_line(["run_search.py", "--dashboard-only", *settings.study_flags])
     if server is not None:
-        address = start_dashboard(settings, server)
+        address = serve_dashboard(
+            settings.study_dir, settings.storage, server, writable=settings.dashboard_writable
+        )
         display.note(f"live view: {address} while this search runs; later: {later}")
     else:
         display.log(f"live view: {later}")
-
-
-def start_dashboard(settings: SearchSettings, server: WSGIServer | None = None) -> str:
-    """Serve the dashboard as the settings say, until this process ends.
-
-    Args:
-        settings: Settings of the search.
-        server: As for `serve_dashboard`.
-
-    Returns:
-        The address.
-
-    Raises:
-        SettingsError: Its host or port cannot be used.
-        StorageError: The storage cannot be opened.
-    """
-    return serve_dashboard(
-        settings.study_dir,
-        settings.storage,
-        host=settings.dashboard_host or DEFAULT_HOST,
-        port=settings.dashboard_port,
-        writable=settings.dashboard_writable,
-        server=server,
-    )
 
 
 def _outcome(

@@ -28,8 +28,8 @@ from search.study.storage import open_storage, reading
 from search.study.study import listing, studies_in
 from spaces.errors import did_you_mean
 
-DEFAULT_PORT: Final = 8080
-DEFAULT_HOST: Final = "127.0.0.1"
+_DEFAULT_PORT: Final = 8080
+_DEFAULT_HOST: Final = "127.0.0.1"
 _LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _EVERY_ADDRESS: Final = "0.0.0.0"
 # The dashboard's page has a policy; this is added to it. Everything else may be a file of a trial.
@@ -85,27 +85,22 @@ def find_study(directory: Path, url: str | None) -> None:
 def serve_dashboard(
     directory: Path,
     url: str | None,
+    server: "Server",
     *,
-    host: str = DEFAULT_HOST,
-    port: int | None = None,
     writable: bool = False,
-    server: WSGIServer | None = None,
 ) -> str:
     """Serve the dashboard from a thread of this process, until it ends.
 
     Args:
         directory: Folder of the study, in the folder of all studies.
         url: Database; None: the journal of the study.
-        host: Address or name to listen on; requests may call the dashboard by it.
-        port: Port; None: 8080, or any free one if that is taken.
+        server: From `listen`.
         writable: Whether it may change and delete studies; it has no authentication.
-        server: From `listen` with the same host and port; None: it is made here.
 
     Returns:
         The address.
 
     Raises:
-        SettingsError: The host or the port cannot be used.
         StorageError: The storage cannot be opened.
     """
     # It logs a traceback for each of the page's requests while a database is away.
@@ -113,11 +108,10 @@ def serve_dashboard(
     # Another storage object: its locks must not delay the search.
     storage = open_storage(directory / "study.journal", url)
     application = wsgi(storage, artifact_store=_Artifacts(directory))
-    names = _LOOPBACK_NAMES | ({host.lower()} - {_EVERY_ADDRESS})
-    server = server or listen(host, port)
+    names = _LOOPBACK_NAMES | ({server.host.lower()} - {_EVERY_ADDRESS})
     server.set_app(_Guard(application, names, writable=writable))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    shown = DEFAULT_HOST if host == _EVERY_ADDRESS else host
+    shown = _DEFAULT_HOST if server.host == _EVERY_ADDRESS else server.host
     return f"http://{shown}:{server.server_port}/"
 
 
@@ -182,10 +176,7 @@ class _Guard:
         if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
             return None
         if not self._writable:
-            return (
-                "405 Method Not Allowed",
-                _READ_ONLY,
-            )
+            return "405 Method Not Allowed", _READ_ONLY
         origin = environ.get("HTTP_ORIGIN")
         from_page = environ.get("HTTP_SEC_FETCH_SITE", "same-origin") == "same-origin"
         if not from_page or (origin is not None and urlsplit(origin).netloc.lower() != host):
@@ -237,9 +228,20 @@ class _Artifacts(FileSystemArtifactStore):
         raise ArtifactNotFound(artifact_id)
 
 
-class _Server(ThreadingMixIn, WSGIServer):
+class Server(ThreadingMixIn, WSGIServer):
+    """The server of a dashboard; its address is taken, and it answers once it has something to.
+
+    Args:
+        host: Address or name to listen on; requests may call the dashboard by it.
+        port: Port; 0: any free one.
+    """
+
     daemon_threads = True
     allow_reuse_address = True
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__((host, port), _QuietHandler)
+        self.host = host
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -247,21 +249,26 @@ class _QuietHandler(WSGIRequestHandler):
         """Log nothing: requests would interrupt the progress display."""
 
 
-def listen(host: str, port: int | None) -> WSGIServer:
+def listen(host: str | None = None, port: int | None = None) -> Server:
     """Take the address of a dashboard, which answers only when `serve_dashboard` serves it.
+
+    Args:
+        host: Address or name to listen on; None: 127.0.0.1.
+        port: Port; None: 8080, or any free one if that is taken.
 
     Raises:
         SettingsError: The host or the port cannot be used.
     """
-    ports = [DEFAULT_PORT, 0] if port is None else [port]
+    host = host or _DEFAULT_HOST
+    ports = [_DEFAULT_PORT, 0] if port is None else [port]
     for candidate in ports:
         try:
-            server = _Server((host, candidate), _QuietHandler)
+            server = Server(host, candidate)
         except (OSError, OverflowError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
         else:
             return server
-    if host != DEFAULT_HOST:
+    if host != _DEFAULT_HOST:
         raise SettingsError(
             f"--dashboard-host {host} cannot be used with port {ports[-1] or 'any'} ({reason}); "
             "give an IPv4 address or name of this machine, or 0.0.0.0 for all of its addresses."

@@ -19,7 +19,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from search.errors import StudyError
 from search.study.artifacts import Artifacts
-from search.study.dashboard import _Artifacts, find_study, serve_dashboard
+from search.study.dashboard import _Artifacts, find_study, listen, serve_dashboard
 from search.study.storage import open_storage
 from tests.search.harness import load, search
 
@@ -80,7 +80,7 @@ def request(
 
 
 def test_it_serves_trials_notes_and_artifacts(study: Path) -> None:
-    address = serve_dashboard(study, None)
+    address = serve_dashboard(study, None, listen())
     detail = json.loads(request(f"{address}api/studies/0?after=0", Accept_Encoding="gzip")[2])
     trial = detail["trials"][0]
     assert [step["step"] for step in trial["intermediate_values"]] == list(range(1, 10))
@@ -92,14 +92,14 @@ def test_it_serves_trials_notes_and_artifacts(study: Path) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_it_refuses_to_change_anything(study: Path, method: str) -> None:
-    status, _, answer = request(f"{serve_dashboard(study, None)}api/studies/0", method)
+    status, _, answer = request(f"{serve_dashboard(study, None, listen())}api/studies/0", method)
     assert status == 405
     assert "--dashboard-writable" in json.loads(answer)["reason"]
 
 
 @pytest.mark.parametrize("writable", [True, False])
 def test_it_answers_to_loopback_names_only(study: Path, writable: bool) -> None:
-    address = serve_dashboard(study, None, writable=writable)
+    address = serve_dashboard(study, None, listen(), writable=writable)
     for host in ("127.0.0.1", "localhost:8080", "LOCALHOST", "[::1]", "[::1]:9"):
         assert request(f"{address}api/studies", Host=host)[0] == 200
     for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.", ""):
@@ -110,10 +110,10 @@ def test_it_answers_to_loopback_names_only(study: Path, writable: bool) -> None:
 
 
 def test_another_name_is_allowed_where_it_listens(study: Path) -> None:
-    address = serve_dashboard(study, None, host="127.0.0.2")
+    address = serve_dashboard(study, None, listen("127.0.0.2"))
     assert request(f"{address}api/studies")[0] == 200
     assert request(f"{address}api/studies", Host="127.0.0.3")[0] == 403
-    address = serve_dashboard(study, None, host="0.0.0.0")
+    address = serve_dashboard(study, None, listen("0.0.0.0"))
     assert address.startswith("http://127.0.0.1:")
     assert request(f"{address}api/studies")[0] == 200
     assert request(f"{address}api/studies", Host="0.0.0.0")[0] == 403
@@ -121,7 +121,7 @@ def test_another_name_is_allowed_where_it_listens(study: Path) -> None:
 
 def test_only_its_own_page_may_change_anything(tmp_path: Path) -> None:
     optuna.create_study(study_name="a", storage=open_storage(tmp_path / "study.journal", None))
-    address = serve_dashboard(tmp_path, None, writable=True)
+    address = serve_dashboard(tmp_path, None, listen(), writable=True)
     own = address.rstrip("/")
     port = own.rpartition(":")[2]
     foreign: list[dict[str, str]] = [
@@ -150,7 +150,7 @@ def test_only_its_own_page_may_change_anything(tmp_path: Path) -> None:
 
 
 def test_files_of_trials_run_no_script_and_other_sites_read_nothing(study: Path) -> None:
-    address = serve_dashboard(study, None)
+    address = serve_dashboard(study, None, listen())
     artifact = ids_of(load(study), 2)["evil.html"]
     status, headers, content = request(f"{address}artifacts/0/2/{artifact}")
     assert (status, content) == (200, SCRIPT)
@@ -166,7 +166,7 @@ def test_files_of_trials_run_no_script_and_other_sites_read_nothing(study: Path)
 def test_a_missing_file_of_a_trial_prints_nothing(
     study: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    address = serve_dashboard(study, None)
+    address = serve_dashboard(study, None, listen())
     artifact = ids_of(load(study), 2)["gone.txt"]
     assert request(f"{address}artifacts/0/2/{artifact}")[0] == 500
     assert capfd.readouterr().err == ""
@@ -179,7 +179,7 @@ def test_it_serves_no_file_outside_the_folder_of_a_study(tmp_path: Path, kind: s
     trial = optuna.create_study(storage=open_storage(directory / "study.journal", None)).ask()
     artifacts.add(trial, "file.txt", b"own")
     (artifact,) = ids_of(trial.study, 0).values()
-    address = serve_dashboard(directory, None)
+    address = serve_dashboard(directory, None, listen())
     assert request(f"{address}artifacts/0/0/{artifact}")[2] == b"own"
     file = artifacts.directory / artifact
     file.unlink()
@@ -205,7 +205,7 @@ def test_a_database_shows_the_files_of_all_its_studies(tmp_path: Path) -> None:
         artifacts = Artifacts(tmp_path / "results" / name / "artifacts")
         artifacts.add(study.ask(), "file.txt", name.encode())
         ids += ids_of(study, 0).values()
-    address = serve_dashboard(tmp_path / "results" / "a", url)
+    address = serve_dashboard(tmp_path / "results" / "a", url, listen())
     for number, artifact in enumerate(ids):
         path = f"artifacts/{number + 1}/{number + 1}/{artifact}"
         assert request(f"{address}{path}")[2] == b"ab"[number : number + 1]
@@ -282,7 +282,9 @@ def browse(address: str, tmp_path: Path) -> str:
 
 @needs_chromium
 def test_a_browser_shows_a_trial_with_its_note_and_values(study: Path, tmp_path: Path) -> None:
-    page = browse(f"{serve_dashboard(study, None)}dashboard/studies/0/trials?numbers=1", tmp_path)
+    page = browse(
+        f"{serve_dashboard(study, None, listen())}dashboard/studies/0/trials?numbers=1", tmp_path
+    )
     for part in ("Trial 1", "Complete", "validation accuracy", "learning_curve.png", "layers"):
         assert part in page
 
@@ -290,14 +292,14 @@ def test_a_browser_shows_a_trial_with_its_note_and_values(study: Path, tmp_path:
 @needs_chromium
 def test_a_browser_runs_no_script_of_a_file(study: Path, tmp_path: Path) -> None:
     artifact = ids_of(load(study), 2)["evil.html"]
-    page = browse(f"{serve_dashboard(study, None)}artifacts/0/2/{artifact}", tmp_path)
+    page = browse(f"{serve_dashboard(study, None, listen())}artifacts/0/2/{artifact}", tmp_path)
     assert "before" in page
     assert "after" not in page.replace("= 'after'", "")
 
 
 @needs_chromium
 def test_the_buttons_that_are_hidden_are_those_of_the_page(study: Path, tmp_path: Path) -> None:
-    address = serve_dashboard(study, None)
+    address = serve_dashboard(study, None, listen())
     page = "".join(
         browse(f"{address}dashboard{path}", tmp_path)
         for path in ("", "/studies/0", "/studies/0/trials?numbers=2")
