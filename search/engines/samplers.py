@@ -26,6 +26,7 @@ from optuna.samplers import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.engines.near_best import NearBestSampler, rank
 from search.errors import SettingsError
 from search.study.study import FINISHED, trial_seed
 
@@ -42,8 +43,8 @@ class Sampler:
             the trial; whatever it draws must depend on both.
         packages: Packages that Optuna imports for it but does not depend on.
         memory: Maximum trials that it learns from, where more make asking slow; None: all.
-        on_grid: Whether it searches `to_grid` of each hyperparameter. The baselines are not on
-            that grid, so they are left out.
+        on_grid: Whether it searches `to_grid` of each hyperparameter. Known configurations are not
+            on that grid, so they are left out.
     """
 
     help: str
@@ -53,8 +54,8 @@ class Sampler:
     on_grid: bool = False
 
     @property
-    def takes_baselines(self) -> bool:
-        """Whether the baselines are its first trials."""
+    def takes_first(self) -> bool:
+        """Whether known configurations are its first trials."""
         return not self.on_grid
 
     @property
@@ -85,6 +86,11 @@ class _NumberedPoint(QMCSampler):
 
 
 SAMPLERS: Final = {
+    "near-best": Sampler(
+        "variants of the best trials, and more and more often TPE",
+        lambda seed, number: NearBestSampler(trial_seed(seed, number)),
+        memory=300,
+    ),
     "tpe": Sampler(
         "Tree-structured Parzen Estimator",
         lambda seed, number: TPESampler(
@@ -111,7 +117,7 @@ SAMPLERS: Final = {
     ),
     "qmc": Sampler("quasi-random sequence", _NumberedPoint),
     "grid": Sampler(
-        f"all combinations, wide ranges at {GRID_LEVELS} levels, no baselines",
+        f"all combinations, wide ranges at {GRID_LEVELS} levels, without known configurations",
         lambda seed, number: BruteForceSampler(seed=trial_seed(seed, number)),
         on_grid=True,
     ),
@@ -265,18 +271,10 @@ class _Remembered(Study):
         if self._memory is None or len(trials) <= self._memory:
             return trials
         # TPE takes at most 25 trials as good ones: half of the memory is ample.
-        best = sorted(trials, key=_rank, reverse=True)[: self._memory // 2]
+        best = sorted(trials, key=rank, reverse=True)[: self._memory // 2]
         kept = {trial.number for trial in best}
         latest = [trial for trial in trials if trial.number not in kept][-self._memory // 2 :]
         return sorted([*best, *latest], key=lambda trial: trial.number)
-
-
-def _rank(trial: FrozenTrial) -> tuple[bool, float, float]:
-    # As TPE does: complete trials by value, then pruned ones by their last step.
-    if trial.state == TrialState.COMPLETE:
-        return True, trial.value or 0.0, 0.0
-    step = trial.last_step
-    return False, -1.0 if step is None else step, trial.intermediate_values.get(step or 0, 0.0)
 
 
 def to_grid(distribution: BaseDistribution) -> BaseDistribution:

@@ -17,9 +17,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search.engines.pruners import PRUNERS
+from search.engines.near_best import contains
+from search.engines.pruners import PRUNERS, Rungs
 from search.errors import StudyError
-from search.study.study import FINISHED, requeue
+from search.study.study import FINISHED, GIVEN, requeue
 from spaces.errors import one_line
 
 Note = Callable[[str], None]
@@ -55,12 +56,11 @@ class StudyTrials:
         self._definitions = dict(definitions)
         for known in study.get_trials(deepcopy=False):
             self._definitions = {**known.distributions, **self._definitions}
-        # Learning rate schedules bring their gain last: in the second half, a trial that is still
-        # at a high learning rate would lose to one that has settled for less.
-        self._last_rung = max_epochs // 2
+        self._rungs = Rungs.of(max_epochs)
         study.sampler = sampler
-        study.pruner = PRUNERS[pruner].make(max(1, self._last_rung))
+        study.pruner = PRUNERS[pruner].make(self._rungs)
         self._reported: dict[int, set[int]] = {}  # epochs of earlier attempts, by trial number
+        self._given: dict[int, Mapping[str, Any]] = {}
         self._numbers = {
             configuration_key(trial.params): trial.number
             for trial in study.get_trials(deepcopy=False, states=FINISHED)
@@ -72,9 +72,11 @@ class StudyTrials:
 
     def begin(self) -> optuna.Trial:
         """Start the first waiting trial, or a new one if there is none."""
-        attempted = {trial.number: set(trial.intermediate_values) for trial in self.waiting()}
+        waiting = {trial.number: trial for trial in self.waiting()}
         trial = self._study.ask()
-        self._reported[trial.number] = attempted.get(trial.number, set())
+        known = waiting.get(trial.number)
+        self._reported[trial.number] = set() if known is None else set(known.intermediate_values)
+        self._given[trial.number] = {} if known is None else known.user_attrs.get(GIVEN, {})
         return trial
 
     def suggest(
@@ -83,6 +85,7 @@ class StudyTrials:
         """Return the value of one hyperparameter; the same one when asked again.
 
         Where Optuna allows no other definition of a name, the first one counts, as in KerasTuner.
+        A value that is given, and that the hyperparameter cannot have, is no value of Optuna's.
 
         Raises:
             StudyError: The trial was enqueued with a value that the hyperparameter cannot have.
@@ -91,6 +94,10 @@ class StudyTrials:
         if not _is_compatible(first, distribution):
             self._note_redefinition(trial.number, name, first, distribution)
             distribution = first
+        given = self._given[trial.number]
+        if name in given and not contains(distribution, given[name]):
+            value: CategoricalChoiceType = given[name]
+            return value
         try:
             if isinstance(distribution, CategoricalDistribution):
                 return trial.suggest_categorical(name, distribution.choices)
@@ -139,7 +146,7 @@ class StudyTrials:
             trial.report(value, epoch)
         if epoch <= max(earlier, default=0):
             return bool(trial.user_attrs.get(_PRUNED_AT) == epoch)
-        stop = trial.should_prune() and epoch <= self._last_rung
+        stop = trial.should_prune() and epoch <= self._rungs.last
         if stop:
             trial.set_user_attr(_PRUNED_AT, epoch)
         return stop

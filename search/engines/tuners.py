@@ -12,13 +12,13 @@ class Tuner:
         help: Phrase for `--help` and the documentation.
         oracle: Name of its class in `search.engines.oracles`.
         has_budgets: Whether it gives each trial an epoch budget, which replaces the pruner.
-        takes_baselines: Whether the baselines are its first trials; a grid has its own order.
+        takes_first: Whether known configurations are its first trials; a grid has its own order.
     """
 
     help: str
     oracle: str
     has_budgets: bool = False
-    takes_baselines: bool = True
+    takes_first: bool = True
 
 
 TUNERS: Final = {
@@ -28,6 +28,8 @@ TUNERS: Final = {
     "bayesian": Tuner("Gaussian process", "BayesianOptimization"),
     "random": Tuner("uniform draws", "RandomSearch"),
     "grid": Tuner(
-        "all combinations of KerasTuner's values, no baselines", "GridSearch", takes_baselines=False
+        "all combinations of KerasTuner's values, without known configurations",
+        "GridSearch",
+        takes_first=False,
     ),
 }

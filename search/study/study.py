@@ -31,6 +31,7 @@ ENDED: Final = (*FINISHED, TrialState.FAIL)
 # they began for one place; such a trial counts nowhere.
 SURPLUS: Final = "surplus"
 ENGINE_FACTS: Final = "keras_tuner"  # attribute of a trial: what its tuner must know of it
+GIVEN: Final = "given"  # attribute of a trial: values that it takes, sampled elsewhere or not
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -192,13 +193,29 @@ def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -
     """
     # A failed one is tried again: its cause may have been fixed.
     known = {
-        trial.user_attrs.get("baseline")
+        known_as(trial)
         for trial in study.get_trials(deepcopy=False)
         if trial.state != TrialState.FAIL
     }
     for name, params in first.items():
         if name not in known:
-            study.enqueue_trial(dict(params), user_attrs={"baseline": name})
+            study.enqueue_trial(dict(params), user_attrs={"name": name, GIVEN: dict(params)})
+
+
+def known_as(trial: optuna.Trial | FrozenTrial) -> str | None:
+    """Return the name of a trial whose configuration the search began with."""
+    # Earlier versions called it a baseline.
+    name: str | None = trial.user_attrs.get("name", trial.user_attrs.get("baseline"))
+    return name
+
+
+def trial_params(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the hyperparameter values of a trial.
+
+    Those of Optuna lack values that no search samples, which published baselines have.
+    """
+    given: Mapping[str, Any] = trial.user_attrs.get(GIVEN, {})
+    return {**given, **trial.params}
 
 
 def studies_in(results_dir: Path) -> list[str]:

@@ -34,8 +34,16 @@ from search.settings import SearchSettings
         ("gpus_per_trial", -1.0, "--gpus-per-trial is -1.0; it must be 0 or more."),
         ("gpus_per_trial", 0.5, "--gpus-per-trial is 0.5, but there is no --cluster; add it."),
         ("timeout_seconds", float("nan"), "--timeout is nan"),
-        ("sampler", "tpee", "--sampler 'tpee' is unknown; use one of tpe, .* Did you mean 'tpe'"),
-        ("sampler", "zzz", "--sampler 'zzz' is unknown; use one of tpe, random, gp, cmaes, qmc"),
+        (
+            "sampler",
+            "tpee",
+            "--sampler 'tpee' is unknown; use one of near-best, tpe, .* Did you mean 'tpe'",
+        ),
+        (
+            "sampler",
+            "zzz",
+            "--sampler 'zzz' is unknown; use one of near-best, tpe, random, gp, cmaes, qmc",
+        ),
         ("pruner", "hyperbnd", "--pruner 'hyperbnd' is unknown.*Did you mean 'hyperband'"),
         ("engine", "optima", "--engine 'optima' is unknown.*Did you mean 'optuna'"),
         ("precision", "float16", "--precision 'float16' is unknown; use one of auto, float32"),

@@ -47,8 +47,8 @@ def on_storages(pairs: list[tuple[str, str]]) -> Any:
     return pytest.mark.parametrize(("algorithm", "storage"), cases, indirect=["storage"])
 
 
-def takes_baselines(algorithm: str) -> bool:
-    return ALGORITHMS[algorithm.partition("@")[0]].takes_baselines
+def takes_first(algorithm: str) -> bool:
+    return ALGORITHMS[algorithm.partition("@")[0]].takes_first
 
 
 with_every_algorithm = pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_finished_search_runs_nothing_more_until_it_is_asked_for_more(
         assert (reason, len(finished(study))) == (None, trials)
 
 
-@on_storages([pair for pair in PAIRS if takes_baselines(pair[0])])
+@on_storages([pair for pair in PAIRS if takes_first(pair[0])])
 def test_enqueued_configurations_come_first_and_once(
     tmp_path: Path, storage: Any, algorithm: str
 ) -> None:
@@ -209,7 +209,7 @@ def test_enqueued_configurations_come_first_and_once(
             first=first,
         )
     assert [trial.params for trial in study.trials[:2]] == list(first.values())
-    assert [trial.user_attrs.get("baseline") for trial in study.trials] == [
+    assert [trial.user_attrs.get("name") for trial in study.trials] == [
         "small",
         "wide",
         None,
@@ -235,7 +235,7 @@ def test_rungs_are_counted_in_finished_epochs(tmp_path: Path, pruner: str) -> No
     study, _ = search(tmp_path, space="conditional", pruner=pruner, trials=25)
     ends = {trial.user_attrs["epochs"] for trial in study.get_trials(states=(TrialState.PRUNED,))}
     assert ends
-    assert ends <= {1, 3}
+    assert ends <= {3}  # a quarter of 9 epochs, rounded up; twice that is in the second half
 
 
 def test_without_a_pruner_every_trial_runs_all_its_epochs(tmp_path: Path) -> None:

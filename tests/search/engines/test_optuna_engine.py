@@ -9,8 +9,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from search.engines.optuna_engine import OptunaEngine
+from search.engines.pruners import PRUNERS
 from search.errors import StudyError
 from search.study.storage import open_storage
+from search.study.study import enqueue_first, trial_params
 
 
 def make(study: optuna.Study, **flags: Any) -> OptunaEngine:
@@ -166,13 +168,36 @@ def test_what_never_trained_may_be_tried_again_in_another_run() -> None:
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 2
 
 
-def test_median_never_prunes_at_the_first_epoch() -> None:
-    engine = make(optuna.create_study(direction="maximize"), pruner="median")
-    for _ in range(8):
+@pytest.mark.parametrize("pruner", [name for name in PRUNERS if name != "none"])
+@pytest.mark.parametrize("max_epochs", [1, 2, 3, 4, 8, 9, 20])
+def test_no_trial_is_judged_in_the_first_quarter_or_the_second_half_of_its_epochs(
+    pruner: str, max_epochs: int
+) -> None:
+    study = optuna.create_study(direction="maximize", study_name="fixed")
+    engine = make(study, pruner=pruner, max_epochs=max_epochs)
+    verdicts = set()
+    for number in range(40):
         trial = ask(engine)
-        engine.report(trial, 1, 0.9)
-        engine.report(trial, 2, 0.9)
-        engine.complete(trial, 0.9)
+        for epoch in range(1, max_epochs + 1):
+            if engine.report(trial, epoch, 0.9 - 0.01 * number):
+                verdicts.add(epoch)
+                engine.prune(trial)
+                break
+        else:
+            engine.complete(trial, 0.9 - 0.01 * number)
+    assert all(max_epochs / 4 <= epoch <= max_epochs / 2 for epoch in verdicts)
+    assert verdicts or max_epochs == 1
+
+
+def test_a_known_configuration_may_have_values_that_no_search_samples() -> None:
+    study = optuna.create_study(direction="maximize")
+    enqueue_first(study, {"published": {"x": 3, "rate": 9.0, "kept": 0.5}})
+    engine = make(study)
     trial = ask(engine)
-    assert not engine.report(trial, 1, 0.1)
-    assert engine.report(trial, 2, 0.1)
+    assert engine.suggest(trial, "x", CategoricalDistribution([1, 2])) == 3
+    assert engine.suggest(trial, "rate", FloatDistribution(0.0, 1.0)) == 9.0
+    assert engine.suggest(trial, "kept", FloatDistribution(0.0, 1.0)) == 0.5
+    engine.complete(trial, 0.9)
+    assert study.trials[0].params == {"kept": 0.5}
+    assert trial_params(study.trials[0]) == {"x": 3, "rate": 9.0, "kept": 0.5}
+    assert engine.suggest(ask(engine), "x", CategoricalDistribution([1, 2])) in (1, 2)
