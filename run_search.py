@@ -127,7 +127,7 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
     )
     if outcome.best is not None:
         best = outcome.best
-        name = f" ({one_line(best['baseline'])})" if best["baseline"] else ""
+        name = f" ({one_line(best['name'])})" if best["name"] else ""
         print(f"best: trial {best['number']}{name}, validation accuracy {best['value']:.4f}")
         if best["description"] is not None:
             print(f"  {best['description']}")

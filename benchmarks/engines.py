@@ -133,7 +133,7 @@ def main() -> None:
     flags = parser.parse_args()
     budget = ("--trials", str(flags.trials), "--epochs", str(flags.epochs), "--workers", "1")
     budget += ("--train-size", str(flags.train_size), "--val-size", str(flags.val_size))
-    budget += ("--space", flags.space, "--no-baselines")
+    budget += ("--space", flags.space, "--no-portfolio")
     algorithms = {
         name: given
         for name, given in ALGORITHMS.items()

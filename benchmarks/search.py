@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.study.storage import open_storage
-from search.study.study import FINISHED, best_trial, count_states
+from search.study.study import FINISHED, best_trial, count_states, known_as
 from search.training.hardware import machine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,7 +62,7 @@ def print_tables(study: optuna.Study, console: Console) -> None:
     console.print(facts)
 
     table = Table("trial", "configuration", "parameters", "epochs", "seconds", "val_accuracy")
-    first = [trial for trial in finished if "baseline" in trial.user_attrs]
+    first = [trial for trial in finished if known_as(trial)]
     for trial in [*first, *([] if best in first else [best])]:
         table.add_row(*_row(trial))
     console.print(table)
@@ -73,7 +73,7 @@ def _row(trial: FrozenTrial) -> list[str]:
     pruned = " (pruned)" if trial.state == TrialState.PRUNED else ""
     return [
         str(trial.number),
-        attrs.get("baseline", "best found"),
+        known_as(trial) or "best found",
         f"{attrs['parameters']:,}",
         f"{attrs['epochs']}{pruned}",
         f"{attrs['seconds']:.0f}",

@@ -10,9 +10,9 @@ from reporting.retraining import Results, Retrained, Retraining
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, epochs_trained, seconds_taken
 from search.study.facts import split_sizes
-from search.study.study import trial_seed
+from search.study.study import trial_params, trial_seed
 from search.workers.messages import Images
-from spaces import first_configurations
+from spaces import published_configurations
 
 TUNED: Final = "tuned"
 AVERAGED: Final = "tuned, averaged weights"
@@ -78,8 +78,7 @@ class Plan:
         ]
         self.baselines = [
             self._entry(name, params, settings.baseline_epochs)
-            for name, params in first_configurations(record.space).items()
-            if name != "default"
+            for name, params in published_configurations(record.space).items()
         ]
 
     def due(self, results: Results) -> list[Retraining]:
@@ -172,7 +171,7 @@ class Plan:
     def _estimate_epoch_seconds(self, params: dict[str, Any], images: Images) -> float:
         """Estimate the time of an epoch from trials of this configuration, else from all."""
         seconds, speed = self._epoch_seconds, self._images_per_second
-        same = [trial.number for trial in self._record.frozen if trial.params == params]
+        same = [trial.number for trial in self._record.frozen if trial_params(trial) == params]
         known = seconds.index[seconds.between(0, float("inf"), inclusive="neither")]
         rows = known.intersection(same) if len(known.intersection(same)) else known
         if rows.empty:

@@ -17,11 +17,11 @@ from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
 from search.study.storage import open_storage, reading
-from search.study.study import FINISHED, SURPLUS, listing, studies_in
+from search.study.study import FINISHED, SURPLUS, known_as, listing, studies_in, trial_params
 from spaces.errors import did_you_mean, one_line
 
 _ATTRS: Final = (
-    *("baseline", "epochs", "parameters", "seconds", "train_seconds", "val_seconds"),
+    *("epochs", "parameters", "seconds", "train_seconds", "val_seconds"),
     *("images_per_second", "seed", "ended", "reason", "duplicate_of", SURPLUS),
 )
 
@@ -42,10 +42,10 @@ class Record:
         storage: Path or URL without password.
         facts: Attributes of the study: space, data, split, precision, versions, runs and so on.
         trials: One row per trial, by number: `state`, `value` (validation accuracy after the last
-            epoch), `started`, `ended_at`, the attributes of the trial (`baseline`, `epochs`,
-            `parameters`, `seconds`, `train_seconds`, `images_per_second`, `seed`, `ended`,
-            `reason`, `duplicate_of`, `surplus`), and `continued`: whether a later trial resumed it
-            where it was pruned, as KerasTuner's Hyperband does.
+            epoch), `started`, `ended_at`, `name` (if the search began with it), the attributes of
+            the trial (`epochs`, `parameters`, `seconds`, `train_seconds`, `images_per_second`,
+            `seed`, `ended`, `reason`, `duplicate_of`, `surplus`), and `continued`: whether a later
+            trial resumed it where it was pruned, as KerasTuner's Hyperband does.
         params: Hyperparameter values, by trial number; missing if the trial does not have it.
         curves: Validation accuracy by trial number and epoch (columns); a trial that resumed
             another has the epochs of both.
@@ -79,7 +79,7 @@ class Record:
 
     def trial_params(self, number: int) -> dict[str, Any]:
         """Return the hyperparameter values of a trial."""
-        return dict(self.frozen[number].params)
+        return trial_params(self.frozen[number])
 
 
 def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
@@ -138,7 +138,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
             [_row(trial) | {"continued": trial.number in parents.values()} for trial in trials]
         ).set_index("number"),
         params=pd.DataFrame(
-            [trial.params for trial in trials], index=[trial.number for trial in trials]
+            [trial_params(trial) for trial in trials], index=[trial.number for trial in trials]
         ),
         curves=_curves(trials, parents),
     )
@@ -168,6 +168,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.name,
+        "name": known_as(trial),
         "value": trial.value if last is None else trial.intermediate_values[last],
         "started": trial.datetime_start,
         "ended_at": trial.datetime_complete,

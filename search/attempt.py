@@ -9,6 +9,7 @@ from optuna_dashboard import save_note
 from search.display import RunningTrial
 from search.engines.engine import Budget
 from search.study.artifacts import NOTED_TRIALS, Artifacts, history_csv, trial_note
+from search.study.study import known_as
 from search.workers.messages import Built, Epoch, Trained
 
 
@@ -48,10 +49,9 @@ class Attempt:
         return self.trial.number
 
     @property
-    def baseline(self) -> str | None:
-        """Name, if the trial is a published baseline."""
-        name: str | None = self.trial.user_attrs.get("baseline")
-        return name
+    def name(self) -> str | None:
+        """Name, if its configuration is one that the search began with."""
+        return known_as(self.trial)
 
     @property
     def value(self) -> float:
@@ -137,7 +137,7 @@ class Attempt:
         if self.number < NOTED_TRIALS:
             note = trial_note(
                 description=self.description,
-                baseline=self.baseline,
+                name=self.name,
                 ended=ended,
                 attrs=self.attrs,
             )

@@ -272,7 +272,7 @@ class Coordinator:
                 self.progress.best = (attempt.number, attempt.value)
         self._since_best = self._finished_since_best()
         self._failures_in_a_row = self._rejections_in_a_row = 0
-        name = f" ({one_line(attempt.baseline)})" if attempt.baseline else ""
+        name = f" ({one_line(attempt.name)})" if attempt.name else ""
         self._display.log(
             f"trial {attempt.number}{name}: {ended}, val_accuracy {attempt.value:.4f}, "
             f"{attempt.epochs_words(self._settings.max_epochs)}, "

@@ -32,12 +32,18 @@ from search.study.database import Outages
 from search.study.facts import split_fact
 from search.study.provenance import command_line, commit
 from search.study.storage import check_url, storage_errors
-from search.study.study import best_trial, count_states, opened_study
+from search.study.study import (
+    best_trial,
+    count_states,
+    known_as,
+    opened_study,
+    trial_params,
+)
 from search.training.hardware import Precision, best_precision, machine, versions
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings
 from search.workers.ray.cluster import Cluster, Resources, connect
-from spaces import SPACES, first_configurations, load_space
+from spaces import SPACES, first_configurations, load_space, published_configurations
 
 # Settings that the study's note lists beside the comparable facts.
 _NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds", "cluster")
@@ -96,7 +102,7 @@ def run_search(settings: SearchSettings, display: Display, arguments: Sequence[s
     started = time.monotonic()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # Refuse what cannot work before anything is created.
-    first = first_configurations(settings.space)  # also refuses an unknown space
+    first = _first(settings)  # also refuses an unknown space
     if settings.engine == "optuna":
         check_packages(settings.algorithm)
     if settings.storage is not None:
@@ -123,7 +129,6 @@ def _search(
         server = listen(settings.dashboard_host, settings.dashboard_port)
     directory = _make_directory(settings.study_dir)
     where = masked_url(settings.storage) if settings.storage else str(directory / "study.journal")
-    wanted_first = _wanted_first(settings, first)
     outages = Outages(display.note)
     with (
         storage_errors(where),
@@ -132,7 +137,7 @@ def _search(
             settings.storage,
             directory,
             facts,
-            wanted_first,
+            first,
             display.note,
             outages,
         ) as study,
@@ -185,11 +190,12 @@ def _removed_if_refused(directory: Path) -> Iterator[None]:
         raise
 
 
-def _wanted_first(
-    settings: SearchSettings, first: dict[str, dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    if not settings.takes_baselines:
+def _first(settings: SearchSettings) -> dict[str, dict[str, Any]]:
+    strong = first_configurations(settings.space)
+    published = published_configurations(settings.space)
+    if not settings.takes_first:
         return {}
+    first = (strong if settings.portfolio else {}) | (published if settings.baselines else {})
     return dict(list(first.items())[: settings.trials])
 
 
@@ -314,10 +320,10 @@ def _best(trial: optuna.trial.FrozenTrial, space: str) -> dict[str, Any]:
     return {
         "number": trial.number,
         "value": trial.value,
-        "params": trial.params,
-        "description": _description(trial.params, space),
+        "params": trial_params(trial),
+        "description": _description(trial_params(trial), space),
         "parameters": attrs.get("parameters"),
-        "baseline": attrs.get("baseline"),
+        "name": known_as(trial),
     }
 
 

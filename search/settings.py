@@ -87,8 +87,11 @@ class SearchSettings:
         metavar="NAME",
         group="search",
     )
+    portfolio: bool = flag(
+        "--no-portfolio", True, "do not start with the space's default and other strong recipes"
+    )
     baselines: bool = flag(
-        "--no-baselines", True, "do not start with the published baselines and the space's default"
+        "--baselines", False, "train the published baselines too, after the portfolio"
     )
     engine: str = flag(
         "--engine", "optuna", "library that proposes trials", metavar="NAME", choices=ENGINES
@@ -294,11 +297,11 @@ class SearchSettings:
         return self.tuner or next(iter(TUNERS))
 
     @property
-    def takes_baselines(self) -> bool:
-        """Whether the baselines are the first trials."""
+    def takes_first(self) -> bool:
+        """Whether the algorithm lets known configurations be the first trials."""
         algorithms: Mapping[str, Sampler | Tuner]
         algorithms = SAMPLERS if self.engine == "optuna" else TUNERS
-        return self.baselines and algorithms[self.algorithm].takes_baselines
+        return algorithms[self.algorithm].takes_first
 
     @property
     def serves_dashboard(self) -> bool:

@@ -21,6 +21,7 @@ __all__ = [
     "first_configurations",
     "load_space",
     "look_in_current_directory",
+    "published_configurations",
 ]
 
 SPACES: Final = {"cnn": "spaces.cnn:CnnSpace", "mlp": "spaces.mlp:MlpSpace"}
@@ -30,7 +31,7 @@ class Space(Protocol):
     """Anything with a `build` method, such as any KerasTuner `HyperModel`.
 
     Optional: `training(hp)`, returning a `TrainingConfig`; `describe(params)`, returning one line.
-    The built-in spaces also have `baselines` and `default`, the configurations to try first.
+    The built-in spaces also have `portfolio`, the configurations to try first, and `baselines`.
     """
 
     def build(self, hp: Any) -> Any:
@@ -78,24 +79,31 @@ def load_space(name: str) -> Space:
 
 
 def first_configurations(name: str) -> dict[str, dict[str, Any]]:
-    """Return the configurations that a search of a built-in space tries first.
+    """Return the strong configurations that a search of a space tries first.
 
     Args:
         name: As for `load_space`. A user's space has none: loading it here could import TensorFlow,
             so only its module is looked for.
 
     Returns:
-        Hyperparameter values by name of the configuration: the baselines, then `default`.
+        Hyperparameter values by name of the configuration, `default` first.
 
     Raises:
         SpaceError: The built-in space or the user's module does not exist.
     """
+    return _named_configurations(name, "portfolio")
+
+
+def published_configurations(name: str) -> dict[str, dict[str, Any]]:
+    """Return the published systems of a space by name; some have values that are never sampled."""
+    return _named_configurations(name, "baselines")
+
+
+def _named_configurations(name: str, attribute: str) -> dict[str, dict[str, Any]]:
     if ":" in name:
         _refuse_missing_module(name)
         return {}
-    space: Any = load_space(name)
-    configs = space.baselines | {"default": space.default}
-    return {label: config.params() for label, config in configs.items()}
+    return {key: one.params() for key, one in getattr(load_space(name), attribute).items()}
 
 
 def look_in_current_directory() -> None:

@@ -51,6 +51,8 @@ class Configuration:
     `_ask` holds the questions, and they are the only place where ranges and conditions are
     written: checking a configuration and reading one back replay them. A field answers the
     question of the same name; a tuple of layers answers several (`_layer_answers`).
+    `_unsampled` holds further values by name of a question, which published systems have and no
+    search has ever won with: they are valid, but never sampled.
 
     Raises:
         ValueError: A value is out of range, or is set where it has no effect.
@@ -58,6 +60,7 @@ class Configuration:
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Any]]
+    _unsampled: ClassVar[Mapping[str, Sequence[Any]]]
     training: "TrainingConfig"
 
     def __post_init__(self) -> None:
@@ -82,7 +85,7 @@ class Configuration:
             ValueError: A value is out of range or has no effect, or a name is unknown.
         """
         own = {name: value for name, value in params.items() if not name.startswith("tuner/")}
-        replay = Replay(own, "params")
+        replay = Replay(own, "params", cls._unsampled)
         config = cls.sample(replay)
         replay.refuse_unused(neutral={})
         return config
@@ -123,7 +126,7 @@ class Configuration:
         }
         answers = single | self._layer_answers() | self.training.answers()
         neutral = {part.name: part.default for part in (*fields(self), *fields(self.training))}
-        replay = Replay(answers, type(self).__name__)
+        replay = Replay(answers, type(self).__name__, self._unsampled)
         self._ask(replay)
         replay.refuse_unused(neutral)
         return replay
@@ -144,15 +147,19 @@ class Replay:
     Args:
         answers: Values by name; a missing name takes the default of its question.
         owner: What the values belong to; error messages start with it.
+        unsampled: Further valid values, by name.
 
     Attributes:
         values: The answers given so far by name, in the order of the questions.
     """
 
-    def __init__(self, answers: Mapping[str, Any], owner: str) -> None:
+    def __init__(
+        self, answers: Mapping[str, Any], owner: str, unsampled: Mapping[str, Sequence[Any]]
+    ) -> None:
         self.values: dict[str, Any] = {}
         self._answers = answers
         self._owner = owner
+        self._unsampled = unsampled
         self._conditions: list[tuple[str, list[Any]]] = []
         self._unmet: dict[str, str] = {}
 
@@ -232,7 +239,9 @@ class Replay:
                 self._unmet[name] = f"{parent} is {_any_of(allowed)}"
                 return None
         value = self._answers.get(name, default)
-        if not fits(value):
+        others = self._unsampled.get(name, ())
+        if not fits(value) and not any(value == other for other in others):
+            rule = f"{rule}, or {_any_of(others)}" if others else rule
             raise ValueError(f"{self._owner}.{name} is {value!r}; it must be {rule}.")
         self.values[name] = value
         return value

@@ -1,8 +1,8 @@
 """A small space: dense networks on pixels, quick to search."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from spaces.cnn import ACTIVATIONS, PLACEMENTS
 from spaces.configuration import Configuration, HyperParameters, numbered
@@ -23,6 +23,8 @@ class MlpConfig(Configuration):
         dropout: Dropout rate after each layer; 0 to 0.5 in steps of 0.05.
         training: How the network is trained.
     """
+
+    _unsampled: ClassVar[Mapping[str, Sequence[Any]]] = TrainingConfig.unsampled
 
     dense: tuple[int, ...]
     activation: str = "relu"
@@ -58,15 +60,20 @@ class MlpSpace:
 
     Attributes:
         baselines: The published network of this kind, by name.
-        default: A recipe to start from.
+        portfolio: The recipe to start from, as `default`.
     """
 
     baselines: dict[str, MlpConfig]
-    default: MlpConfig
+    portfolio: dict[str, MlpConfig]
 
     def __init__(self) -> None:
         self.baselines = {"mlp": MlpConfig(dense=(128,))}
-        self.default = MlpConfig.from_params({})
+        self.portfolio = {"default": self.default}
+
+    @property
+    def default(self) -> MlpConfig:
+        """The recipe that a search starts from, which the defaults of the questions make."""
+        return MlpConfig.from_params({})
 
     def build(self, hp: HyperParameters) -> "keras.Model":
         """Build the network that `hp` describes, not compiled; `training` says how to train it."""

@@ -1,7 +1,8 @@
 """How a model is trained: optimizer, schedule, regularisation, batches, augmentation."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from spaces.configuration import HyperParameters
 
@@ -33,6 +34,12 @@ class TrainingConfig:
     Raises:
         ValueError: A value breaks one of the rules above.
     """
+
+    # Published systems train like this; of 50 trials of the reference search none won with it.
+    unsampled: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "optimizer": ("adam",),
+        "schedule": ("constant",),
+    }
 
     optimizer: str = "adam"
     learning_rate: float = 1e-3
@@ -78,11 +85,11 @@ class TrainingConfig:
         away from Adam's, and one shared range would teach a sampler nothing. Keras multiplies
         weight decay by the learning rate for every optimizer, so SGD's high rate wants a low decay.
         """
-        optimizer = hp.Choice("optimizer", list(OPTIMIZERS), default="muon")
+        optimizer = hp.Choice("optimizer", ["adamw", "muon", "sgd"], default="muon")
         with hp.conditional_scope("optimizer", ["adam", "adamw", "muon"]):
-            learning_rate = hp.Float("learning_rate", 2e-4, 2e-2, sampling="log", default=3e-3)
+            learning_rate = hp.Float("learning_rate", 2e-4, 2e-2, sampling="log", default=0.012)
         with hp.conditional_scope("optimizer", ["adamw", "muon"]):
-            weight_decay = hp.Float("weight_decay", 1e-4, 1e-1, sampling="log", default=0.02)
+            weight_decay = hp.Float("weight_decay", 1e-4, 1e-1, sampling="log", default=1e-3)
         with hp.conditional_scope("optimizer", ["sgd"]):
             sgd_rate = hp.Float("sgd_learning_rate", 5e-3, 0.5, sampling="log", default=0.05)
             sgd_decay = hp.Float("sgd_weight_decay", 1e-5, 5e-3, sampling="log", default=5e-4)
@@ -90,8 +97,8 @@ class TrainingConfig:
             optimizer=optimizer,
             learning_rate=sgd_rate if optimizer == "sgd" else learning_rate,
             weight_decay=(sgd_decay if optimizer == "sgd" else weight_decay) or 0.0,
-            schedule=hp.Choice("schedule", list(SCHEDULES), default="one_cycle"),
-            label_smoothing=hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.1),
+            schedule=hp.Choice("schedule", ["cosine", "one_cycle"], default="one_cycle"),
+            label_smoothing=hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.15),
             batch_size=hp.Choice("batch_size", [64, 128, 256], default=128),
             weight_averaging=hp.Boolean("weight_averaging", default=True),
             augmentation=hp.Choice("augmentation", list(AUGMENTATIONS), default="flip"),

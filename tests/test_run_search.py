@@ -89,7 +89,8 @@ def test_the_report_is_next_with_all_that_it_needs_to_find_the_study(
 
 
 def test_the_study_records_where_its_numbers_come_from(tmp_path: Path, small_data: Path) -> None:
-    assert run(tmp_path, small_data, *QUICK, "--trials", "1").returncode == 0
+    published = ("--no-portfolio", "--baselines")
+    assert run(tmp_path, small_data, *QUICK, "--trials", "1", *published).returncode == 0
     recorded = study(tmp_path, "mlp")
     attrs = recorded.user_attrs
     assert attrs["seed"] == 0
@@ -98,7 +99,7 @@ def test_the_study_records_where_its_numbers_come_from(tmp_path: Path, small_dat
     assert attrs["split"] == {"train": None, "val": 100}
     assert "--trials 1" in attrs["command"]
     trial = recorded.trials[0]
-    assert trial.user_attrs["baseline"] == "mlp"
+    assert trial.user_attrs["name"] == "mlp"
     assert trial.user_attrs["parameters"] == 101_770
     assert list(trial.intermediate_values) == [1, 2]
 
@@ -112,10 +113,10 @@ def test_the_published_cnn_learns_from_real_images_without_the_test_files(tmp_pa
     for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"):
         (data / name).symlink_to(source / name)
     flags = ("--trials", "1", "--epochs", "2", "--train-size", "4000", "--val-size", "1000")
-    ran = run(tmp_path, data, *flags, "--json")
+    ran = run(tmp_path, data, *flags, "--no-portfolio", "--baselines", "--json")
     assert ran.returncode == 0, ran.stderr
     best = json.loads(ran.stdout.splitlines()[-1])["best"]
-    assert best["baseline"] == "bn-cnn"
+    assert best["name"] == "bn-cnn"
     assert best["parameters"] == 954_752
     assert best["value"] > 0.7
 

@@ -37,7 +37,10 @@ def test_an_outcome_that_cannot_be_printed_is_one_line(tmp_path: Path, small_dat
 
 ERRORS = {
     "unknown space": (["--space", "cn"], "Did you mean 'cnn'?"),
-    "unknown sampler": (["--sampler", "tpo"], "--sampler 'tpo' is unknown; use one of tpe,"),
+    "unknown sampler": (
+        ["--sampler", "tpo"],
+        "--sampler 'tpo' is unknown; use one of near-best, tpe,",
+    ),
     "unknown pruner": (["--pruner", "hyper"], "Did you mean 'hyperband'?"),
     "no trials": (["--trials", "0"], "--trials is 0; it must be above 0."),
     "workers in words": (
@@ -176,7 +179,7 @@ def test_a_start_that_only_a_worker_refuses_does_not_bind_the_study(
     assert "Did you mean 'Net'?" in refused.stderr
     ended = run(tmp_path, small_data, *begin, "--space", "mlp", "--json")
     assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout.splitlines()[-1])["best"]["baseline"] == "mlp"
+    assert json.loads(ended.stdout.splitlines()[-1])["best"]["name"] == "default"
 
 
 @pytest.mark.parametrize("content", ["garbage\n", "this is no journal\nnor this\n"])

@@ -209,7 +209,7 @@ def _searched(evidence: Evidence, row: Row) -> float | None:
     if row.kind == "tuned" and evidence.winner is not None:
         return evidence.winner.candidate.value
     complete = evidence.record.complete
-    found = complete[complete["baseline"] == row.name]
+    found = complete[complete["name"] == row.name]
     return float(found.iloc[0]["value"]) if len(found) else None
 
 

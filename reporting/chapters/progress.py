@@ -38,7 +38,7 @@ _LONGEST_NARROW: Final = 12
 
 
 def blocks(evidence: Evidence) -> list[Block]:
-    """Show how the best accuracy rose, and when it passed the baselines."""
+    """Show how the best accuracy rose, and when it passed what the search began with."""
     record = evidence.record
     ended, levels = _ended(record), _levels(record)
     if not ended["better"].any():
@@ -54,7 +54,7 @@ def _ended(record: Record) -> pd.DataFrame:
     """Return ended trials in order of completion, with the finished ones and the best by then."""
     trials = record.trials.assign(time=start_and_end(record)["end"])
     trials = trials[trials["state"].isin(["COMPLETE", "PRUNED", "FAIL"])]
-    rows = trials.sort_values("time", kind="stable")[["state", "value", "time", "baseline"]]
+    rows = trials.sort_values("time", kind="stable")[["state", "value", "time", "name"]]
     values = pd.to_numeric(rows["value"], errors="coerce").where(rows["state"] == "COMPLETE")
     best = values.cummax().ffill()
     before = best.shift().fillna(-np.inf)
@@ -64,9 +64,9 @@ def _ended(record: Record) -> pd.DataFrame:
 
 
 def _levels(record: Record) -> dict[str, float]:
-    """Return the accuracy of each baseline that has a complete trial, highest first."""
-    named = record.complete[record.complete["baseline"].notna()].dropna(subset="value")
-    highest = named.groupby("baseline")["value"].max().sort_values(ascending=False)
+    """Return the accuracy of each named configuration with a complete trial, highest first."""
+    named = record.complete[record.complete["name"].notna()].dropna(subset="value")
+    highest = named.groupby("name")["value"].max().sort_values(ascending=False)
     return {str(name): float(value) for name, value in highest.items()}
 
 
@@ -79,17 +79,17 @@ def _summary(ended: pd.DataFrame, levels: dict[str, float]) -> str:
     )
     text = f"{which} is trial {number}, with {percent(last['best'])} validation accuracy. "
     if not levels:
-        return text + "No baseline has a complete trial to compare with."
+        return text + "No configuration that the search began with has a complete trial."
     name, level = next(iter(levels.items()))
-    if pd.notna(last["baseline"]):
-        return text + f"It is a baseline ({last['baseline']}): no other trial beat it."
-    passed = ended[ended["better"] & (ended["best"] > level) & ended["baseline"].isna()]
+    if pd.notna(last["name"]):
+        return text + f"The search began with it ({last['name']}): no other trial beat it."
+    passed = ended[ended["better"] & (ended["best"] > level) & ended["name"].isna()]
     if passed.empty:
-        return text + f"No trial beat {name} ({percent(level)}), the best baseline."
+        return text + f"No trial beat {name} ({percent(level)}), the best that it began with."
     return (
         f"{text}Trial {passed.index[0]}, finished trial {int(passed['count'].iloc[0])}, was the "
-        f"first to beat {name} ({percent(level)}), the best baseline. These are single trainings, "
-        "measured on the images that the search optimizes for."
+        f"first to beat {name} ({percent(level)}), the best that it began with. These are single "
+        "trainings, measured on the images that the search optimizes for."
     )
 
 
@@ -103,7 +103,8 @@ def _picture(ended: pd.DataFrame, levels: dict[str, float]) -> Picture:
         name="progress",
         finding=_finding(ended),
         caption="Line: best validation accuracy of a complete trial so far; points: trials, one "
-        "training each; dashed: baselines." + below_words(int((values < low).sum())),
+        "training each; dashed: what the search began with."
+        + below_words(int((values < low).sum())),
         draw=lambda width: _draw(width, ended, shown, low),
     )
 

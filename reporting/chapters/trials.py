@@ -190,7 +190,7 @@ def _every_trial(record: Record, costs: pd.DataFrame) -> Table:
         "epochs": ("epochs", ".0f"),
         "parameters": ("parameters", ",.0f"),
         "seconds": ("time", duration),
-        "baseline": ("baseline", ""),
+        "name": ("name", ""),
     }
     if rows["reason"].notna().any():
         shown["reason"] = ("failure", "")

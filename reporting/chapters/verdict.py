@@ -21,7 +21,7 @@ def blocks(evidence: Evidence) -> list[Block]:
         ]
     number = winner.candidate.number
     written: list[Block] = [Paragraph(_tuned(number, tuned), strong=True)]
-    known = evidence.record.trials.loc[number, "baseline"]
+    known = evidence.record.trials.loc[number, "name"]
     if isinstance(known, str):
         written.append(
             Paragraph(

@@ -45,20 +45,18 @@ def study_note(facts: Mapping[str, Any]) -> str:
     return _table(rows)
 
 
-def trial_note(
-    *, description: str, baseline: str | None, ended: str, attrs: Mapping[str, Any]
-) -> str:
+def trial_note(*, description: str, name: str | None, ended: str, attrs: Mapping[str, Any]) -> str:
     """Return the note of a trial, in Markdown: configuration, size, cost and ending.
 
     Args:
         description: The configuration in words.
-        baseline: Name, if it is a published baseline.
+        name: Name, if its configuration is one that the search began with.
         ended: How it ended.
         attrs: Attributes of the trial that are known so far.
     """
     rows: dict[str, Any] = {"Ended": markdown_words(ended)}
-    if baseline is not None:
-        rows["Known as"] = markdown_words(baseline)
+    if name is not None:
+        rows["Known as"] = markdown_words(name)
     formats = {
         "parameters": ("Parameters", "{:,}"),
         "epochs": ("Epochs", "{}"),

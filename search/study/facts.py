@@ -179,7 +179,9 @@ _FACTS: Final[dict[str, _Rule]] = {
     "command": _TEXT,
 }
 _TRIAL_ATTRS: Final[dict[str, _Rule]] = {
-    "baseline": _TEXT,
+    "name": _TEXT,
+    "baseline": _TEXT,  # what earlier versions called it
+    "given": _TABLE,
     "epochs": _COUNT,
     "parameters": _COUNT,
     "seconds": _AMOUNT,

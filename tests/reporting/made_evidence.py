@@ -29,10 +29,12 @@ from reporting.scoring import Scores, TestSplit
 from reporting.settings import ReportSettings
 from reporting.study_tables import read_study
 from search.data.split import Split, SplitSizes
+from search.engines.near_best import contains
 from search.study.facts import split_fact
 from search.study.storage import open_storage
+from search.study.study import GIVEN
 from search.training.hyperparameters import TrialHyperParameters
-from spaces import first_configurations
+from spaces import first_configurations, published_configurations
 from spaces.cnn import CnnConfig
 from tests.spaces.random_params import random_params
 
@@ -72,18 +74,18 @@ def made_study(
     for key, value in (FACTS | facts).items():
         study.set_user_attr(key, value)
     rng = np.random.default_rng(0)
-    named = first_configurations("cnn")
+    named = published_configurations("cnn") | first_configurations("cnn")
     configurations: list[tuple[str | None, dict[str, Any]]] = list(named.items())
     configurations += [(None, values) for values in random_params(CnnConfig.sample, trials)]
     clock = [0.0, 0.0]
-    for number, (baseline, params) in enumerate(configurations[:trials]):
-        study.add_trial(_trial(number, baseline, params, rng, clock))
+    for number, (known_as, params) in enumerate(configurations[:trials]):
+        study.add_trial(_trial(number, known_as, params, rng, clock))
     return study
 
 
 def _trial(
     number: int,
-    baseline: str | None,
+    known_as: str | None,
     params: dict[str, Any],
     rng: np.random.Generator,
     clock: list[float],
@@ -91,7 +93,8 @@ def _trial(
     distributions: dict[str, Any] = {}
 
     def answer(name: str, distribution: Any) -> Any:
-        distributions[name] = distribution
+        if contains(distribution, params[name]):
+            distributions[name] = distribution
         return params[name]
 
     CnnConfig.sample(TrialHyperParameters(answer))
@@ -104,8 +107,8 @@ def _trial(
     started = START + datetime.timedelta(seconds=clock[worker])
     clock[worker] += seconds + 1
     attrs: dict[str, Any] = {"seed": number, "parameters": int(rng.integers(50_000, 900_000))}
-    if baseline:
-        attrs["baseline"] = baseline
+    if known_as:
+        attrs |= {"name": known_as, GIVEN: params}
     if failed:
         attrs["reason"] = "non-finite loss in epoch 1"
     else:
@@ -126,7 +129,7 @@ def _trial(
         value=None if failed else curve[epochs],
         datetime_start=started,
         datetime_complete=started + datetime.timedelta(seconds=seconds),
-        params=params,
+        params={name: params[name] for name in distributions},
         distributions=distributions,
         user_attrs=attrs,
         system_attrs={},

@@ -24,7 +24,7 @@ def test_trials_parameters_and_curves_are_those_of_the_study(tmp_path: Path) -> 
         for epoch, value in trial.intermediate_values.items():
             assert record.curves.loc[trial.number, epoch] == value
     assert record.complete.index[0] == study.best_trial.number
-    assert record.trials.loc[0, "baseline"] == "bn-cnn"
+    assert record.trials.loc[0, "name"] == "bn-cnn"
     assert record.max_epochs == 8
 
 

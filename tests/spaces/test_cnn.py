@@ -11,26 +11,26 @@ from tests.spaces.random_params import random_params, with_values
 
 RECIPE = CnnConfig(
     blocks=(
-        ConvBlock(filters=32),
+        ConvBlock(filters=16, convs=2),
+        ConvBlock(filters=64, pool="average"),
         ConvBlock(filters=64, convs=2),
-        ConvBlock(filters=128, convs=2),
         ConvBlock(filters=128, convs=2, pool="none"),
     ),
     conv_batch_norm="before",
-    residual=True,
     head="global_max",
+    head_dropout=0.25,
     training=TrainingConfig(
         optimizer="muon",
-        learning_rate=3e-3,
+        learning_rate=0.012,
         schedule="one_cycle",
-        weight_decay=0.02,
-        label_smoothing=0.1,
+        weight_decay=1e-3,
+        label_smoothing=0.15,
         batch_size=128,
         weight_averaging=True,
         augmentation="flip",
     ),
 )
-NAMED = {**CnnSpace().baselines, "default": CnnSpace().default}
+NAMED = CnnSpace().baselines | CnnSpace().portfolio
 
 
 def multiplications(config: CnnConfig) -> int:
@@ -101,7 +101,10 @@ def test_the_deepest_and_widest_corner_keeps_its_maps(count, kernel_size, paddin
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"blocks": (ConvBlock(filters=16),) * 5}, r"CnnConfig\.blocks is 5; .* 0\.\.4\."),
+        (
+            {"blocks": (ConvBlock(filters=16),) * 5},
+            r"CnnConfig\.blocks is 5; .* 2\.\.4, or 0 or 1\.",
+        ),
         (
             {"blocks": (ConvBlock(filters=100),)},
             r"CnnConfig\.filters_1 is 100; it must be 6, 16 or 32\.",
@@ -111,12 +114,12 @@ def test_the_deepest_and_widest_corner_keeps_its_maps(count, kernel_size, paddin
             {"blocks": (ConvBlock(filters=16, pool="none"),)},
             r"CnnConfig\.pool_1 is 'none'; it must be max or average\.",
         ),
-        ({"kernel_size": 4}, r"CnnConfig\.kernel_size is 4; it must be 3 or 5\."),
+        ({"kernel_size": 4}, r"CnnConfig\.kernel_size is 4; it must be 3, or 5\."),
         (
             {"blocks": RECIPE.blocks[:3], "kernel_size": 5},
             r"kernel_size is 5, but it has an effect only when blocks is 1 or 2; leave",
         ),
-        ({"padding": "full"}, r"CnnConfig\.padding is 'full'; it must be same or valid\."),
+        ({"padding": "full"}, r"CnnConfig\.padding is 'full'; it must be same, or valid\."),
         (
             {
                 "blocks": RECIPE.blocks,
@@ -124,7 +127,7 @@ def test_the_deepest_and_widest_corner_keeps_its_maps(count, kernel_size, paddin
             },
             r"padding is 'valid', but it has an effect only when blocks is 1, 2 or 3; leave",
         ),
-        ({"conv_batch_norm": "both"}, r"conv_batch_norm is 'both'; .* none, before or after\."),
+        ({"conv_batch_norm": "both"}, r"conv_batch_norm is 'both'; .* before or after, or none\."),
         ({"residual": 1}, r"CnnConfig\.residual is 1; it must be True or False\."),
         ({"conv_dropout": 0.6}, r"conv_dropout is 0\.6; .* in 0\.\.0\.5 in steps of 0\.05\."),
         ({"conv_dropout": 0.12}, r"conv_dropout is 0\.12; .* in steps of 0\.05\."),
@@ -188,10 +191,10 @@ def test_sgd_has_its_own_rates():
 
 def test_a_configuration_is_described_in_one_line():
     assert CnnSpace().describe(RECIPE.params()) == (
-        "conv 32, max pool; conv 64 x2, max pool; conv 128 x2, max pool; conv 128 x2; "
-        "conv batch norm before, residual, head global max, activation relu, optimizer muon, "
-        "learning rate 0.003, weight decay 0.02, schedule one cycle, label smoothing 0.1, "
-        "batch size 128, weight averaging, augmentation flip"
+        "conv 16 x2, max pool; conv 64, average pool; conv 64 x2, max pool; conv 128 x2; "
+        "conv batch norm before, head global max, activation relu, head dropout 0.25, "
+        "optimizer muon, learning rate 0.012, weight decay 0.001, schedule one cycle, "
+        "label smoothing 0.15, batch size 128, weight averaging, augmentation flip"
     )
     assert CnnSpace().describe(NAMED["lenet-bn"].params()) == (
         "conv 6, max pool; conv 16, max pool; dense 128; dense 32; kernel size 5, padding same, "

@@ -41,7 +41,7 @@ def test_the_trainable_parameters_of_bn_cnn_are_the_published_ones():
 
 
 def test_the_default_has_the_measured_size():
-    assert build_model(CnnSpace().default).count_params() == 576_330
+    assert build_model(CnnSpace().default).count_params() == 310_266
 
 
 def test_layers_have_the_published_order():

@@ -29,7 +29,7 @@ def test_build_answers_with_the_layers_asked_for():
 def test_a_configuration_is_described_in_one_line():
     assert MlpSpace().describe(MlpSpace().default.params()) == (
         "dense 256; dense 256; activation relu, batch norm before, dropout 0.2, optimizer muon, "
-        "learning rate 0.003, weight decay 0.02, schedule one cycle, label smoothing 0.1, "
+        "learning rate 0.012, weight decay 0.001, schedule one cycle, label smoothing 0.15, "
         "batch size 128, weight averaging, augmentation flip"
     )
 

@@ -87,7 +87,7 @@ def test_chapters_do_without_what_a_small_study_lacks(
 def test_chapters_do_without_times_and_attributes(searched: Any) -> None:
     untimed = searched(random_trials(8))
     untimed.record.trials[["started", "ended_at"]] = pd.NaT
-    untimed.record.trials[["seconds", "epochs", "parameters", "reason", "baseline"]] = None
+    untimed.record.trials[["seconds", "epochs", "parameters", "reason", "name"]] = None
     for chapter in SEARCH:
         draw_all(chapter.blocks(untimed))
     assert set(tables(progress.blocks(untimed))["progress"].shown["time"]) == {"-"}

@@ -58,7 +58,7 @@ def test_pruned_trials_do_not_set_the_scale(searched: Any) -> None:
 def test_progress_says_when_no_trial_passed_the_first_configurations(searched: Any) -> None:
     made = [trial([0.93], baseline="default"), trial([0.92])]
     text = words(progress.blocks(searched(made)))
-    assert "It is a baseline (default): no other trial beat it." in text
+    assert "The search began with it (default): no other trial beat it." in text
 
 
 def test_labels_of_near_baselines_do_not_overlap(searched: Any) -> None:

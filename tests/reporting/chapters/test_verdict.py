@@ -51,11 +51,11 @@ def test_the_verdict_says_how_long_both_were_trained(evidence: Evidence) -> None
 def test_a_winner_that_is_a_first_configuration_is_said_to_be_one(evidence: Evidence) -> None:
     assert evidence.winner is not None
     trials = evidence.record.trials.copy()
-    trials.loc[evidence.winner.candidate.number, "baseline"] = "bn-cnn"
+    trials.loc[evidence.winner.candidate.number, "name"] = "bn-cnn"
     made = dataclasses.replace(evidence, record=dataclasses.replace(evidence.record, trials=trials))
     line = "is bn-cnn, a configuration that the search starts with: it found nothing better."
     assert line in words(verdict.blocks(made))
-    trials.loc[evidence.winner.candidate.number, "baseline"] = None
+    trials.loc[evidence.winner.candidate.number, "name"] = None
     assert line not in words(verdict.blocks(made))
 
 

@@ -41,7 +41,7 @@ def test_checkpoints_of_other_trials_are_removed_and_foreign_files_are_not(tmp_p
 def test_a_note_shows_odd_names_as_they_are() -> None:
     note = trial_note(
         description="my$lr$ 0.1; <b>act</b> `x|y`",
-        baseline="_odd_ *name*",
+        name="_odd_ *name*",
         ended="failed: [link](http://x) ```",
         attrs={"traceback": "```\nboom"},
     )
