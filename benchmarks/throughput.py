@@ -1,16 +1,18 @@
 """Training throughput of this project's trainer and of stock Keras, on the published baselines.
 
-Stock: `model.fit` on NumPy arrays in float32, as Keras compiles it by default. Ours:
-`search.training.loop.train` in the fastest number format. Both train the same models with batches
-of 128 in one thread, alternately, each in a new process. The first epoch, in which TensorFlow
-compiles, is not counted.
+Stock: `model.fit` on NumPy arrays in float32, as Keras compiles it by default, once as TensorFlow
+is installed and once with its oneDNN kernels turned on. Ours: `search.training.loop.train` in the
+fastest number format. All train the same models with batches of 128 in one thread, alternately,
+each in a new process. The first epoch, in which TensorFlow compiles, is not counted.
 
     python -m benchmarks.throughput                       # images per CPU second, for each model
+    python -m benchmarks.throughput --isa avx2            # as on an ordinary machine
     python -m benchmarks.throughput --workers-benchmark   # trials per hour, two workers or one
 """
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -23,7 +25,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH_SIZE = 128
-SIDES = ("stock", "ours")
+# "onednn" is stock Keras with TensorFlow's oneDNN kernels.
+SIDES = ("stock", "onednn", "ours")
+# Operations of an epoch per multiply-add of a forward pass: 2, and a backward pass costs two
+# forward passes.
+_OPERATIONS = 6
 
 
 def main() -> None:
@@ -35,6 +41,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="runs per side (%(default)s)")
     parser.add_argument("--models", nargs="+", help="baselines, or residual (default: all)")
     parser.add_argument("--precision", default="best", choices=("best", "bfloat16", "float32"))
+    parser.add_argument(
+        "--isa", choices=("avx2",), help="measure an AVX-512 machine as one with AVX2 only"
+    )
     parser.add_argument("--workers-benchmark", action="store_true", help="measure trials per hour")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -42,6 +51,8 @@ def main() -> None:
         side, models = args.run
         _train_all(side, models.split(","), args)
         return
+    if args.isa:
+        args.precision = "float32"
     models = args.models or list(_configs())
     table = _workers_table(models, args) if args.workers_benchmark else _table(models, args)
     Console(width=120).print(table)
@@ -59,35 +70,40 @@ def _configs() -> dict[str, Any]:
 def _table(models: list[str], args: argparse.Namespace) -> Any:
     from rich.table import Table
 
+    peaks = _finish(_start("peak", models[:1], args, threads=1))[0]
     table = Table(
         title=f"Epoch of {args.images} images, validation on a sixth as many, one thread, "
-        f"median of {args.repeats} runs"
+        f"median of {args.repeats} runs; GEMM peak "
+        + ", ".join(f"{name} {peak:.0f} GFLOP/s" for name, peak in peaks.items())
     )
     table.add_column("model")
     for column in (
-        *("parameters", "stock img/CPU-s", "ours img/CPU-s", "CPU ratio", "lowest"),
-        *("stock CPU s", "ours CPU s", "wall ratio"),
+        *("MMAC", "stock img/CPU-s", "stock, oneDNN", "ours", "ours / stock", "lowest"),
+        *("ours / oneDNN", "lowest", "ours, share of peak"),
     ):
         table.add_column(column, justify="right")
     for model in models:
         runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
         for _ in range(args.repeats):
             for side in SIDES:
-                process = _start(side, [model], args, threads=1)
-                runs[side].append(_finish(process)[0])
-        cpu, wall = (
-            {side: [run[key] for run in runs[side]] for side in SIDES} for key in ("cpu", "wall")
-        )
-        median = statistics.median
-        pairs = zip(cpu["stock"], cpu["ours"], strict=True)
+                runs[side] += _finish(_start(side, [model], args, threads=1))
+        cpu = {side: [run["cpu"] for run in runs[side]] for side in SIDES}
+        medians = {side: statistics.median(cpu[side]) for side in SIDES}
+        ratios: list[str] = []
+        for side in ("stock", "onednn"):
+            pairs = zip(cpu[side], cpu["ours"], strict=True)
+            ratios.append(f"{medians[side] / medians['ours']:.2f}")
+            ratios.append(f"{min(theirs / ours for theirs, ours in pairs):.2f}")
+        ours = runs["ours"][0]
+        # Validation is a forward pass, a third of a training step, for a sixth of the images.
+        passes = args.images + max(10, args.images // 6) / 3
+        speed = _OPERATIONS * ours["macs"] * passes / medians["ours"] / 1e9
         table.add_row(
             model,
-            f"{runs['ours'][0]['parameters']:,.0f}",
-            *(f"{args.images / median(cpu[side]):,.0f}" for side in SIDES),
-            f"{median(cpu['stock']) / median(cpu['ours']):.2f}",
-            f"{min(stock / ours for stock, ours in pairs):.2f}",
-            *(f"{median(cpu[side]):.2f}" for side in SIDES),
-            f"{median(wall['stock']) / median(wall['ours']):.2f}",
+            f"{ours['macs'] / 1e6:.1f}",
+            *(f"{args.images / medians[side]:,.0f}" for side in SIDES),
+            *ratios,
+            f"{speed / peaks['bfloat16' if ours['bfloat16'] else 'float32']:.0%}",
         )
     return table
 
@@ -97,9 +113,9 @@ def _workers_table(models: list[str], args: argparse.Namespace) -> Any:
     from rich.table import Table
 
     trials = [model for model in models for _ in range(2)]
-    hours: dict[str, list[float]] = {side: [] for side in SIDES}
+    hours: dict[str, list[float]] = {side: [] for side in ("stock", "ours")}
     for _ in range(args.repeats):
-        for side in SIDES:
+        for side in hours:
             began = time.perf_counter()
             if side == "stock":
                 _finish(_start(side, trials, args, threads=None))
@@ -128,11 +144,14 @@ def _start(
     limits = {} if threads is None else {"TF_NUM_INTRAOP_THREADS": str(threads)}
     if threads is not None:
         limits |= {"TF_NUM_INTEROP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("TF_NUM_", "OMP_NUM"))
-    }
+    if args.isa:
+        limits["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+    if side == "onednn":
+        limits["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    elif side == "stock" and args.isa:
+        limits["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    removed = ("TF_NUM_", "OMP_NUM", "TF_ENABLE_ONEDNN", "ONEDNN_MAX")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(removed)}
     return subprocess.Popen(
         [
             # Run as a module: in the folder of a script, benchmarks/search.py would hide `search`.
@@ -156,6 +175,10 @@ def _finish(process: "subprocess.Popen[str]") -> list[dict[str, float]]:
 
 
 def _train_all(side: str, models: list[str], args: argparse.Namespace) -> None:
+    from search.training.hardware import start_tensorflow
+
+    if side in ("ours", "peak"):  # stock Keras starts as it is installed
+        start_tensorflow()
     import keras
 
     from search.data.files import find_data
@@ -164,27 +187,53 @@ def _train_all(side: str, models: list[str], args: argparse.Namespace) -> None:
     from spaces.cnn_model import build_model
 
     precision = best_precision() if args.precision == "best" else args.precision
+    if side == "peak":
+        formats = ("float32",) if precision == "float32" else ("float32", precision)
+        print(json.dumps({name: _gemm_peak(name) for name in formats}))
+        return
     split = load_split(find_data(), SplitSizes(train=args.images, val=max(10, args.images // 6)))
     for name in models:
         keras.backend.clear_session()
-        set_precision("float32" if side == "stock" else precision)
+        set_precision(precision if side == "ours" else "float32")
         keras.utils.set_random_seed(0)
         model = build_model(_configs()[name])
         # CPU time of all threads, at the end of each epoch with its validation.
-        ends: list[tuple[float, float]] = []
-        train_one = _train_stock if side == "stock" else _train_ours
-        train_one(model, split, args.epochs, lambda ends=ends: ends.append(_clocks()))
-        spans = list(pairwise(ends))
+        ends: list[float] = []
+        train_one = _train_ours if side == "ours" else _train_stock
+        train_one(model, split, args.epochs, lambda ends=ends: ends.append(time.process_time()))
         result = {
-            "cpu": statistics.median(after[0] - before[0] for before, after in spans),
-            "wall": statistics.median(after[1] - before[1] for before, after in spans),
-            "parameters": model.count_params(),
+            "cpu": statistics.median(after - before for before, after in pairwise(ends)),
+            "macs": _multiply_adds(model),
+            "bfloat16": side == "ours" and precision == "bfloat16",
         }
         print(json.dumps(result))
 
 
-def _clocks() -> tuple[float, float]:
-    return time.process_time(), time.perf_counter()
+def _gemm_peak(precision: str) -> float:
+    """Return the GFLOP/s of the best of 20 products of large matrices in CPU time."""
+    import tensorflow as tf
+
+    size = 1536
+    matrix = tf.cast(tf.random.normal((size, size)), precision)
+    multiply = tf.function(lambda: tf.matmul(matrix, matrix))
+    multiply()
+    seconds = []
+    for _ in range(20):
+        began = time.process_time()
+        multiply().numpy()
+        seconds.append(time.process_time() - began)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def _multiply_adds(model: Any) -> int:
+    """Count those of convolutions and dense layers for one image, forward."""
+    import keras
+
+    return sum(
+        math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
+    )
 
 
 def _train_stock(model: Any, split: Any, epochs: int, at_epoch_end: Callable[[], None]) -> None:

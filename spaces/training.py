@@ -25,8 +25,8 @@ class TrainingConfig:
             Keras does for every optimizer; 0 or more; always 0 with `adam`.
         label_smoothing: Share of the target that is spread over all classes; in [0, 1).
         batch_size: Images per step; 1 or more.
-        weight_averaging: Validate and save the average of the weights over about the last 100
-            steps, instead of the last weights.
+        weight_averaging: Validate and save the average of the weights over the last 2 % of all
+            steps, at most 100, instead of the last weights.
         augmentation: Changes to the training images, drawn anew in every epoch: `none`, `flip`
             (left-right, every other epoch), `flip_shift` (and up to 2 pixels in each direction),
             `flip_shift_erase` (and one random 7x7 patch set to 0).

@@ -22,10 +22,17 @@ def run(data: Path, name: str, *flags: str) -> str:
     return ran.stdout
 
 
-@pytest.mark.parametrize("flags", [[], ["--workers-benchmark"]])
-def test_throughput_compares_both_sides(small_data: Path, flags: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], "GEMM peak float32"),
+        (["--isa", "avx2"], "ours / stock"),
+        (["--workers-benchmark"], "ratio"),
+    ],
+)
+def test_throughput_compares_the_sides(small_data: Path, flags: list[str], expected: str) -> None:
     quick = ("--models", "mlp", "--images", "300", "--epochs", "2", "--repeats", "1")
-    assert "ratio" in run(small_data, "throughput", *quick, *flags)
+    assert expected in run(small_data, "throughput", *quick, *flags)
 
 
 def test_overhead_measures_asking_and_memory(small_data: Path) -> None:

@@ -18,6 +18,10 @@ Precision = Literal["bfloat16", "float32"]
 
 _PACKAGES: Final = ("tensorflow", "keras", "optuna", "keras-tuner", "numpy")
 _CPU_INFO: Final = Path("/proc/cpuinfo")
+# CPU features that decide how fast a training is.
+_CPU_FEATURES: Final = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+_ONEDNN: Final = "TF_ENABLE_ONEDNN_OPTS"
+_X86: Final = ("x86_64", "AMD64")
 # They shorten trainings, or replace Keras by its version 2.
 _UNSET: Final = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_USE_LEGACY_KERAS")
 
@@ -32,11 +36,15 @@ def best_precision(cpu_info: Path = _CPU_INFO) -> Precision:
     """
     if gpu_count():
         return "bfloat16"
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(_cpu_features(cpu_info)) else "float32"
+
+
+def _cpu_features(cpu_info: Path = _CPU_INFO) -> list[str]:
     try:
         flags = set(cpu_info.read_text().split())
     except OSError:
-        return "float32"
-    return "bfloat16" if flags & {"avx512_bf16", "amx_bf16"} else "float32"
+        return []
+    return [feature for feature in _CPU_FEATURES if feature in flags]
 
 
 def set_precision(precision: Precision) -> None:
@@ -83,12 +91,24 @@ def training_variables(*, threads: int | None = None) -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "MPLBACKEND": "agg",
+        **_onednn(),
     }
     if threads is None:
         return variables
     # OMP_NUM_THREADS alone does not limit TensorFlow.
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     return variables | dict.fromkeys((*names, "OPENBLAS_NUM_THREADS"), str(threads))
+
+
+def _onednn() -> dict[str, str]:
+    """Return the variable that turns TensorFlow's oneDNN kernels on, unless the user has set it.
+
+    On x86, TensorFlow uses them by itself only where the CPU has AVX512-VNNI or newer units. On
+    CPUs with AVX2 alone stock Keras trains our networks 1.2 to 1.4 times as fast with them.
+    """
+    if platform.machine() not in _X86:
+        return {}
+    return {_ONEDNN: os.environ.get(_ONEDNN, "1")}
 
 
 def start_tensorflow(*, devices: bool = True) -> None:
@@ -106,6 +126,7 @@ def start_tensorflow(*, devices: bool = True) -> None:
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.update(_onednn())
     for name in _UNSET:
         os.environ.pop(name, None)
     sys.stderr.flush()
@@ -159,14 +180,25 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine() -> str:
-    """Describe the machine in words: processor, cores, system."""
+def machine(cpu_info: Path = _CPU_INFO) -> str:
+    """Describe the machine in words: processor, cores, system, and how fast it can train.
+
+    Args:
+        cpu_info: File in which Linux lists the CPU's name and features.
+    """
     model = platform.processor() or platform.machine()
     try:
-        for line in _CPU_INFO.read_text().splitlines():
+        for line in cpu_info.read_text().splitlines():
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
     except OSError:
         pass
-    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    parts = [model, f"{os.cpu_count()} cores", f"{platform.system()} {platform.machine()}"]
+    if features := _cpu_features(cpu_info):
+        parts.append(" ".join(features))
+    if onednn := _onednn():
+        # TensorFlow reads any number but 0 and any word of truth as "on".
+        is_off = onednn[_ONEDNN].lower() in ("0", "false")
+        parts.append(f"oneDNN {'off' if is_off else 'on'}")
+    return ", ".join(parts)

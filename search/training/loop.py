@@ -129,15 +129,16 @@ def train(
     steps = len(split.train_labels) // batch_size
     last_epoch = part.epochs or max_epochs
     compiled_here = not model.compiled and fit is None
+    total_steps = max_epochs * steps
     if compiled_here:
-        compile_model(model, config, total_steps=max_epochs * steps)
+        compile_model(model, config, total_steps=total_steps)
     watcher = EpochWatcher(
         on_epoch,
         val_images=len(split.val_labels) if validate else None,
         initial_epoch=part.initial_epoch,
         last_epoch=None if fit is None else last_epoch,
     )
-    average = WeightAverage() if config.weight_averaging and fit is None else None
+    average = WeightAverage(total_steps) if config.weight_averaging and fit is None else None
     if part.checkpoint is not None:
         unpack_checkpoint(part.checkpoint, model, average)
     ended = Ending.COMPLETE

@@ -5,11 +5,14 @@ from typing import Any, Final
 
 import keras
 
+from search.training.weights import averaged_steps
 from spaces.training import TrainingConfig
 
-# Keras returns to Python once per this many steps: often enough to notice a diverged loss, rarely
-# enough to cost nothing.
+# Keras returns to Python once per at most this many steps: often enough to notice a diverged loss,
+# rarely enough to cost nothing.
 _STEPS_PER_EXECUTION: Final = 32
+# Times that weights are averaged in the steps that the average covers.
+_EXECUTIONS_PER_AVERAGE: Final = 3
 
 
 def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: int) -> None:
@@ -32,8 +35,15 @@ def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: in
             from_logits=True, label_smoothing=config.label_smoothing
         ),
         metrics=["accuracy"],
-        steps_per_execution=_STEPS_PER_EXECUTION,
+        steps_per_execution=_steps_per_execution(config, total_steps),
     )
+
+
+def _steps_per_execution(config: TrainingConfig, total_steps: int) -> int:
+    if not config.weight_averaging:
+        return _STEPS_PER_EXECUTION
+    wanted = int(averaged_steps(total_steps) / _EXECUTIONS_PER_AVERAGE)
+    return max(1, min(_STEPS_PER_EXECUTION, wanted))
 
 
 def _optimizer(

@@ -1,6 +1,7 @@
 """Labels: in the form that a loss takes, however it is written."""
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from search.training.batches import labels_for, one_hot_classes
+from search.data.split import SplitSizes, load_split
+from search.training.batches import labels_for, one_hot_classes, training_batches
 
 losses = keras.losses
 
@@ -91,3 +93,12 @@ def test_any_other_loss_gets_integers(loss: Any) -> None:
 
 def test_a_model_that_is_not_compiled_gets_integers() -> None:
     assert one_hot_classes(keras.Sequential([keras.layers.Dense(10)])) is None
+
+
+def test_each_pass_is_another_epoch_of_full_batches(small_data: Path) -> None:
+    split = load_split(small_data, SplitSizes(val=100))
+    batches = training_batches(split, 32, "flip", np.random.default_rng(0), classes=None)
+    assert batches.element_spec[0].shape == (32, 28, 28, 1)
+    first, second = (np.concatenate([labels for _, labels in batches]) for _ in range(2))
+    assert len(first) == len(second) == len(split.train_labels) // 32 * 32
+    assert np.any(first != second)

@@ -1,13 +1,20 @@
 """Hardware: number format, GPUs, versions and the machine are found without TensorFlow."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from search.training.hardware import best_precision, gpu_count, machine, versions
+from search.training.hardware import (
+    best_precision,
+    gpu_count,
+    machine,
+    training_variables,
+    versions,
+)
 
 
 @pytest.fixture
@@ -77,6 +84,40 @@ def test_versions_and_machine_are_known():
     assert "cores" in machine()
 
 
+@pytest.mark.parametrize(
+    ("flags", "shown"),
+    [
+        ("fpu avx avx2 sse", ", avx2, oneDNN"),
+        ("amx_bf16 avx512_bf16 avx512f avx2", ", avx2 avx512f avx512_bf16 amx_bf16, oneDNN"),
+    ],
+)
+def test_the_machine_names_the_cpu_features_that_matter(tmp_path, monkeypatch, flags, shown):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"model name\t: Some CPU\nflags\t\t: {flags}\n")
+    assert machine(info).startswith("Some CPU, ")
+    assert f" x86_64{shown} " in machine(info)
+
+
+@pytest.mark.parametrize(
+    ("given", "set_to", "shown"),
+    [(None, "1", "on"), ("1", "1", "on"), ("0", "0", "off"), ("false", "false", "off")],
+)
+def test_onednn_is_on_unless_the_user_turns_it_off(monkeypatch, given, set_to, shown):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
+    assert training_variables(threads=1)["TF_ENABLE_ONEDNN_OPTS"] == set_to
+    assert machine().endswith(f"oneDNN {shown}")
+
+
+def test_other_processors_have_no_onednn_switch(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert "TF_ENABLE_ONEDNN_OPTS" not in training_variables()
+    assert "oneDNN" not in machine()
+
+
 def test_the_module_imports_only_the_standard_library():
     code = (
         "import sys, search.training.hardware as hardware; hardware.versions();"
@@ -92,11 +133,11 @@ def started(tmp_path: Path, code: str, **environment: str) -> None:
         '"epsilon": 0.1}'
     )
     code = f"from search.training.hardware import *; start_tensorflow(devices=False)\n{code}"
-    given = {"KERAS_HOME": str(tmp_path), **environment}
+    inherited = {name: os.environ[name] for name in os.environ if name != "TF_ENABLE_ONEDNN_OPTS"}
     subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(__file__).parents[3],
-        env=os.environ | given,
+        env=inherited | {"KERAS_HOME": str(tmp_path), **environment},
         check=True,
     )
 
@@ -136,3 +177,13 @@ for clear in (
     assert (layer.name, layer.compute_dtype) == ("dense", "bfloat16"), clear
 """
     started(tmp_path, code)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86 has the switch")
+@pytest.mark.parametrize(("given", "is_on"), [({}, True), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, False)])
+def test_tensorflow_starts_with_onednn_unless_the_user_turned_it_off(tmp_path, given, is_on):
+    code = f"""
+from tensorflow.python.util import _pywrap_util_port
+assert _pywrap_util_port.IsMklEnabled() is {is_on}
+"""
+    started(tmp_path, code, **given)

@@ -1,5 +1,7 @@
 """Weights: validation sees the average, training does not; a checkpoint continues a training."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from search.data.split import SplitSizes, load_split
 from search.training.loop import Part, train
 from search.training.optimizers import compile_model
-from search.training.weights import WeightAverage, unpack_checkpoint
+from search.training.weights import WeightAverage, averaged_steps, unpack_checkpoint
 from spaces.training import TrainingConfig
 
 CONFIG = TrainingConfig(
@@ -69,8 +71,8 @@ def model():
     return model
 
 
-def fit(model, values, epochs):
-    average, notice = WeightAverage(), Notice()
+def fit(model, values, epochs, total_steps=5000):
+    average, notice = WeightAverage(total_steps), Notice()
     data = np.zeros((len(values) // epochs, 1), np.float32)
     model.fit(
         data, data,
@@ -89,9 +91,22 @@ def test_the_first_steps_count_equally_and_initial_weights_not_at_all(model):
     assert model.get_weights()[0].item() == pytest.approx(5.0)
 
 
-def test_old_steps_fade(model):
-    values = [1.0] * 40 + [0.0] * 4
-    assert fit(model, values, epochs=1).validated == pytest.approx([0.7**4], rel=1e-3)
+@pytest.mark.parametrize(("total_steps", "reach"), [(5000, 100), (9999, 100), (1000, 20), (10, 1)])
+def test_old_steps_fade_sooner_in_a_short_training(model, total_steps, reach):
+    assert averaged_steps(total_steps) == reach
+    values = [1.0] * 200 + [0.0] * reach
+    validated = fit(model, values, epochs=1, total_steps=total_steps).validated
+    assert validated == pytest.approx([math.exp(-1)], rel=0.02)
+
+
+def test_steps_count_alike_however_many_keras_executes_at_once(model):
+    model.steps_per_execution = 8
+    values = [1.0] * 25 + [0.0] * 2  # of 200 and 16 steps
+    average = WeightAverage(total_steps=1000)
+    data = np.zeros((8 * len(values), 1), np.float32)
+    model.fit(data, data, batch_size=1, callbacks=[Drift(values), average], verbose=0)
+    average.apply()
+    assert model.get_weights()[0].item() == pytest.approx(math.exp(-16 / 20), rel=1e-3)
 
 
 def test_training_continues_with_the_weights_that_it_trains(model):
@@ -132,7 +147,7 @@ def test_a_training_continues_where_its_checkpoint_ended(split, first) -> None:
 
 
 def test_a_checkpoint_holds_weights_optimizer_and_average(split, first) -> None:
-    model, average = build_network(), WeightAverage()
+    model, average = build_network(), WeightAverage(total_steps=10)
     compile_model(model, CONFIG, total_steps=10)
     unpack_checkpoint(first.checkpoint, model, average)
     assert int(model.optimizer.iterations) == 2 * (len(split.train_labels) // 32)
