@@ -73,6 +73,20 @@ class Split:
             train_labels=np.concatenate([self.train_labels, self.val_labels]),
         )
 
+    def first(self, train_size: int | None) -> "Split":
+        """Return a split with the first training images, as `load_split` makes one of this size.
+
+        Args:
+            train_size: At most the number of training images; None: all of them.
+        """
+        if train_size is None:
+            return self
+        return replace(
+            self,
+            train_images=self.train_images[:train_size],
+            train_labels=self.train_labels[:train_size],
+        )
+
 
 def load_split(directory: Path, sizes: SplitSizes, expected: str | None = None) -> Split:
     """Read the training files and split them, always in the same way.

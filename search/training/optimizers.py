@@ -9,16 +9,23 @@ from spaces.training import TrainingConfig
 
 # Keras returns to Python once per this many steps: often enough to notice a diverged loss, rarely
 # enough to cost nothing.
-_STEPS_PER_EXECUTION: Final = 32
+STEPS_PER_EXECUTION: Final = 32
 
 
-def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: int) -> None:
+def compile_model(
+    model: keras.Model,
+    config: TrainingConfig,
+    *,
+    total_steps: int,
+    steps_per_execution: int = STEPS_PER_EXECUTION,
+) -> None:
     """Compile a built model for one-hot labels and logits.
 
     Args:
         model: Compiled in place.
         config: Batch size and augmentation are not used here.
         total_steps: Length of the learning-rate schedule.
+        steps_per_execution: Steps between two calls of callbacks.
     """
     optimizer = _optimizer(model, config, _learning_rate(config, total_steps))
     # Weight decay on biases and normalisation gains does not regularise, and costs accuracy.
@@ -32,7 +39,7 @@ def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: in
             from_logits=True, label_smoothing=config.label_smoothing
         ),
         metrics=["accuracy"],
-        steps_per_execution=_STEPS_PER_EXECUTION,
+        steps_per_execution=steps_per_execution,
     )
 
 
