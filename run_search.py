@@ -136,7 +136,7 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
                 shown = f"{value:.4g}" if isinstance(value, float) else value
                 print(f"  {one_line(parameter):24} {one_line(str(shown))}")
     elif outcome.pruned:
-        print(f"no trial has run all its {settings.max_epochs} epochs yet: more --trials let some")
+        print(f"no trial has run all its {outcome.max_epochs} epochs yet: more --trials let some")
     directory = os.path.relpath(outcome.directory)
     if is_server(settings.storage):
         print(f"the trials are in {outcome.storage}, all else in {directory}")

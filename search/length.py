@@ -40,6 +40,7 @@ VALIDATION_COST: Final = 0.27  # of a validation image, over that of a training 
 # What the prior counts for, in trials. The costs of sampled trials spread by 1.1 times their mean,
 # and later ones cost twice as much as early ones: few trials say less than another whole search.
 PRIOR_TRIALS: Final = 20.0
+_SHORTER_MINUTES: Final = (5, 10, 15, 30, 60, 120, 240, 480)
 # After this part of the epochs no pruner that prunes by rungs stops a trial.
 LAST_RUNG: Final = 0.5
 
@@ -85,13 +86,7 @@ class Speed:
 
     @classmethod
     def from_fact(cls, stored: Mapping[str, Any]) -> "Speed":
-        """Return the speed that `fact` has stored.
-
-        Raises:
-            ValueError: It is no speed.
-        """
-        if stored.keys() != {"workers", "images_per_second", "startup_seconds"}:
-            raise ValueError(f"a speed has other names: {', '.join(map(str, stored))}")
+        """Return the speed that a checked study has stored."""
         return cls(**stored)
 
 
@@ -221,7 +216,7 @@ def _round_down(images: int) -> int:
 
 def _too_short(minutes: float, speed: Speed, smallest: Plan, spent_seconds: float) -> str:
     needed = math.ceil((smallest.seconds(speed) + spent_seconds) / 60)
-    size = f"{counted(smallest.epochs, 'epoch')} of {counted(smallest.train, 'image')}"
+    size = f"{smallest.epochs} epochs of {smallest.train:,} images"
 
     def fits(trials: int) -> bool:
         fewer = replace(smallest, trials=trials, first=min(trials, smallest.first))
@@ -229,9 +224,68 @@ def _too_short(minutes: float, speed: Speed, smallest: Plan, spent_seconds: floa
 
     fewer = f", or lower --trials to {_largest(fits, 1, smallest.trials)}" if fits(1) else ""
     return (
-        f"--minutes is {minutes:g}, but {counted(smallest.trials, 'trial')} of {size} take about "
+        f"--minutes is {minutes:g}, but {_trials(smallest.trials)} of {size} take about "
         f"{needed} min here; raise it to {needed}{fewer}."
     )
+
+
+def about(seconds: float) -> str:
+    """Return an expected time in words, as exact as it can be: `about 2 h 40 min`."""
+    minutes = seconds / 60
+    if minutes < 1.5:
+        return f"about {max(10, 10 * round(seconds / 10))} s"
+    if minutes < 59.5:
+        return f"about {minutes:.0f} min"
+    hours, rest = divmod(10 * round(minutes / 10), 60)
+    return f"about {hours} h {rest} min" if rest else f"about {hours} h"
+
+
+def remaining_words(trials: int, seconds: float) -> str:
+    """Return in words how long the missing trials of a study will take."""
+    return f"{about(seconds)} for {trials:,} more {'trial' if trials == 1 else 'trials'}"
+
+
+def expectation(plan: Plan, speed: Speed, place: str, precision: str) -> str:
+    """Return in words how long a search will take, and how to shorten a long one.
+
+    Args:
+        plan: Its size.
+        speed: Speed of its workers.
+        place: Where they run, in words.
+        precision: Number format in which models train.
+    """
+    seconds = plan.seconds(speed)
+    line = (
+        f"{about(seconds)} for {_trials(plan.trials)} on {place} "
+        f"({_workers(speed.workers)}, {precision})"
+    )
+    shorter = max((m for m in _SHORTER_MINUTES if 60 * m <= seconds / 4), default=None)
+    return line if shorter is None else f"{line}; --minutes {shorter} for a shorter one"
+
+
+def fitted_words(minutes: float, plan: Plan, speed: Speed, *, available: int) -> str:
+    """Return in words what `fit_to` has chosen, and why."""
+    allowed = (
+        f"{_workers(speed.workers)} {'trains' if speed.workers == 1 else 'train'} about "
+        f"{_rounded(speed.images_per_second):,} images/s"
+        f"{'' if speed.workers == 1 else ' each'}: {_trials(plan.trials)} in {minutes:g} min allow "
+        f"{plan.epochs} epochs of {'all ' if plan.train == available else ''}{plan.train:,} images"
+    )
+    seconds = plan.seconds(speed)
+    return f"{allowed} ({about(seconds)})" if seconds < 0.8 * 60 * minutes else allowed
+
+
+def _rounded(number: float) -> int:
+    """Round to two significant digits."""
+    return round(float(f"{number:.1e}"))
+
+
+def _trials(count: int) -> str:
+    return f"{count:,} trial" if count == 1 else f"{count:,} trials"
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker" if count == 1 else f"{count} workers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

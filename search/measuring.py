@@ -5,9 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from search.command_line import stop_by_signal
+from search.errors import SearchError, StoppedError, StopReason
 from search.length import Speed
+from search.settings import SearchSettings
 from search.workers.messages import Died, Failed, Measure, Measured
-from search.workers.pool import POLL_SECONDS, Worker, WorkerPool
+from search.workers.pool import POLL_SECONDS, WorkerPool
 
 # Long enough for two or three steps of a large network, whose time then varies by a tenth.
 TRAINING_SECONDS: Final = 4.0
@@ -22,9 +25,69 @@ class Unmeasured:
 
     Args:
         reason: In words, without a full stop.
+        is_lost: Whether a worker was lost, so that another measurement may succeed.
     """
 
     reason: str
+    is_lost: bool = False
+
+
+class Measurement:
+    """The measurement of one run of a search, which a signal or its time limit may end.
+
+    Args:
+        workers: The pool.
+        settings: Settings of the search.
+        started: `time.monotonic()` at the start of the run.
+
+    Attributes:
+        stopped_by: The signal that ended it; None without one.
+    """
+
+    def __init__(self, workers: WorkerPool, settings: SearchSettings, started: float) -> None:
+        self.stopped_by: StopReason | None = None
+        self._workers = workers
+        self._settings = settings
+        self._started = started
+
+    def run(self, train_size: int | None) -> Speed | Unmeasured:
+        """Measure; see `measure`."""
+        with stop_by_signal(self._stop):
+            return measure(
+                self._workers,
+                self._settings.trials,
+                train_size=train_size,
+                stopped=self._is_stopped,
+            )
+
+    def required(self) -> Speed:
+        """Measure the speed that `--minutes` needs; once more if a worker is lost.
+
+        Raises:
+            StoppedError: A signal ended it.
+            SearchError: There is no speed.
+        """
+        found = self.run(self._settings.train_size)
+        if isinstance(found, Unmeasured) and found.is_lost:
+            found = self.run(self._settings.train_size)
+        if self.stopped_by is not None:
+            raise StoppedError(
+                self.stopped_by, "before the first trial; the same command starts again"
+            )
+        if isinstance(found, Unmeasured):
+            raise SearchError(
+                f"--minutes is {self._settings.minutes:g}, but the speed was not measured: "
+                f"{found.reason}. Correct the cause, or give --epochs and --train-size instead."
+            )
+        return found
+
+    def _stop(self, reason: StopReason) -> None:
+        self.stopped_by = reason
+
+    def _is_stopped(self) -> bool:
+        limit = self._settings.timeout_seconds
+        is_over = limit is not None and time.monotonic() - self._started >= limit
+        return self.stopped_by is not None or is_over
 
 
 def measure(
@@ -51,29 +114,34 @@ def measure(
     workers.start(most)
     if (lost := _wait_for_start(workers, stopped)) is not None:
         return lost
-    asked = workers.idle({})
-    for worker in asked:
+    waiting = set(workers.idle({}))
+    for worker in waiting:
         worker.send(Measure(TRAINING_SECONDS, train_size))
-    answers: dict[Worker, Measured] = {}
+    answers: list[Measured] = []
+    failed, is_lost = "", False
     end = time.monotonic() + _ANSWER_SECONDS
-    while len(answers) < len(asked) and not stopped() and time.monotonic() < end:
+    # A late answer would be taken for the end of a trial, so this waits for all of them.
+    while waiting and not stopped():
+        if time.monotonic() > end:
+            failed = f"no answer in {_ANSWER_SECONDS:.0f} s"
+            for worker in waiting:
+                workers.replace(worker)
+            break
         for worker, message in workers.poll(POLL_SECONDS):
-            match message:
-                case Measured():
-                    answers[worker] = message
-                case Failed(reason=reason):
-                    return _without(workers, asked, answers, reason)
-                case Died(reason) if worker in asked:
-                    return _without(workers, asked, answers, reason)
-    if stopped():
-        return Unmeasured("stopped")
-    if len(answers) < len(asked):
-        return _without(workers, asked, answers, f"no answer in {_ANSWER_SECONDS:.0f} s")
+            if worker not in waiting or not isinstance(message, Measured | Failed | Died):
+                continue
+            waiting.remove(worker)
+            if isinstance(message, Measured):
+                answers.append(message)
+            else:
+                failed, is_lost = message.reason, isinstance(message, Died)
+    if stopped() or failed:
+        return Unmeasured(failed or "stopped", is_lost)
     count = len(answers)
     return Speed(
         workers=count,
-        images_per_second=sum(answer.images_per_second for answer in answers.values()) / count,
-        startup_seconds=sum(answer.startup_seconds for answer in answers.values()) / count,
+        images_per_second=sum(answer.images_per_second for answer in answers) / count,
+        startup_seconds=sum(answer.startup_seconds for answer in answers) / count,
     )
 
 
@@ -83,21 +151,12 @@ def _wait_for_start(workers: WorkerPool, stopped: Callable[[], bool]) -> Unmeasu
     while not all(worker.ready for worker in workers.started):
         for _, message in workers.poll(POLL_SECONDS):
             if isinstance(message, Died):
-                return Unmeasured(message.reason)
+                return Unmeasured(message.reason, is_lost=True)
         if stopped():
             return Unmeasured("stopped")
         if end is None and any(worker.ready for worker in workers.started):
             end = time.monotonic() + _START_SECONDS
         if end is not None and time.monotonic() > end:
             break
-    return None if workers.started else Unmeasured("no worker has started")
-
-
-def _without(
-    workers: WorkerPool, asked: list[Worker], answers: dict[Worker, Measured], reason: str
-) -> Unmeasured:
-    # One that still trains would let its first trial wait.
-    for worker in asked:
-        if worker not in answers and worker in workers.started:
-            workers.replace(worker)
-    return Unmeasured(reason)
+    is_one_ready = any(worker.ready for worker in workers.started)
+    return None if is_one_ready else Unmeasured("no worker has started")

@@ -137,10 +137,13 @@ def load_split(directory: Path, sizes: SplitSizes, expected: str | None = None) 
     )
 
 
-def check_sizes(directory: Path, sizes: SplitSizes) -> None:
+def check_sizes(directory: Path, sizes: SplitSizes) -> int:
     """Refuse sizes that do not fit the data, from its labels alone, so that it is quick.
 
     `load_split` checks exactly: it knows which images occur more than once.
+
+    Returns:
+        The number of training images, of which `sizes` may use a part.
 
     Raises:
         DataError: A file is missing, damaged or wrong, or a size does not fit the data.
@@ -152,6 +155,7 @@ def check_sizes(directory: Path, sizes: SplitSizes) -> None:
         fits = fits and classes <= sizes.train <= len(labels) - sizes.val
     if not fits:
         load_split(directory, sizes)  # names the limits
+    return len(labels) - sizes.val
 
 
 def _interleave(order: npt.NDArray[np.int64], labels: Bytes) -> npt.NDArray[np.int64]:

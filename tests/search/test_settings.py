@@ -14,7 +14,7 @@ from search.settings import SearchSettings
     [
         ("trials", 0, "--trials is 0; it must be above 0."),
         ("trials", -3, "--trials is -3"),
-        ("max_epochs", 0, "--epochs is 0"),
+        ("epochs", 0, "--epochs is 0"),
         ("timeout_seconds", 0.0, "--timeout is 0.0"),
         ("workers", 0, "--workers is 0"),
         ("train_size", 0, "--train-size is 0"),
@@ -26,7 +26,7 @@ from search.settings import SearchSettings
         ("max_failures", 0, "--max-failures is 0"),
         ("seed", -1, "--seed is -1; it must be 0 or more."),
         ("seed", 2**63, "--seed is 9223372036854775808; it must be 9223372036854775807 or less."),
-        ("max_epochs", 1_000_001, "--epochs is 1000001; it must be 1000000 or less."),
+        ("epochs", 1_000_001, "--epochs is 1000001; it must be 1000000 or less."),
         ("max_params", 2**63, "--max-params is 9223372036854775808; it must be 92233720368547"),
         ("trial_timeout_seconds", 2.0**63, r"--trial-timeout is 9.22\S*; it must be 9223372036854"),
         ("cpus_per_trial", 0.0, "--cpus-per-trial is 0.0; it must be above 0."),
