@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_flags(SearchSettings, flags)
         if settings.dashboard_only:
             return _serve(settings)
+        if settings.dry_run:
+            return _dry_run(settings)
         # Heavy imports come after the flags: --help and a wrong flag answer at once.
         from search.display import make_display
         from search.run import run_search
@@ -87,6 +89,18 @@ def _serve(settings: SearchSettings) -> int:
         writable = "can be edited" if settings.dashboard_writable else "read-only"
         print(f"live view: {address} ({writable}; Ctrl-C ends it)", flush=True)
         stopped.wait()
+    return 0
+
+
+def _dry_run(settings: SearchSettings) -> int:
+    from search.display import make_display
+    from search.dry_run import dry_run
+
+    planned = dry_run(settings, make_display(quiet=settings.quiet))
+    if settings.json:
+        print(json.dumps(planned.as_json()), flush=True)
+    else:
+        print("\n".join(one_line(line) for line in planned.lines()), flush=True)
     return 0
 
 
