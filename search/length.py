@@ -33,7 +33,7 @@ class Share:
 
 
 # Source: the 50 trials of results/reference/cnn; `python -m benchmarks.search --study cnn
-# --results-dir results/reference` prints all of them under "constants of search/length.py".
+# --results-dir results/reference` prints them.
 FIRST: Final = Share(epochs=32 / 56, epoch_cost=0.48)  # the configurations that are tried first
 SAMPLED: Final = Share(epochs=145 / 344, epoch_cost=0.68)
 VALIDATION_COST: Final = 0.27  # of a validation image, over that of a training image
@@ -141,10 +141,11 @@ class Plan:
         mean = (
             self.first * self.cost(FIRST) + (self.trials - self.first) * self.cost(SAMPLED)
         ) / self.trials
-        training = self.whole_seconds(speed) - speed.startup_seconds
+        whole = self.whole_seconds(speed)
+        training = whole - speed.startup_seconds
         busy = self.trials * (speed.startup_seconds + mean * training)
-        # The workers cannot share a trial.
-        return max(busy / speed.workers, mean * training + speed.startup_seconds)
+        # Some trial runs to its end, and workers cannot share it.
+        return max(busy / speed.workers, whole)
 
 
 def fit_to(

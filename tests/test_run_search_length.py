@@ -15,7 +15,7 @@ def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path
     ran = run(tmp_path, small_data, *flags, "--trials", "2")
     assert ran.returncode == 0, ran.stderr
     assert re.match(
-        r"1 worker trains about [\d,]+ images/s: 2 trials in 20 min allow 30 epochs of all 500 images",
+        r"1 worker trains about [\d,]+ images/s: 2 trials in 20 min allow 30 epochs of all 500 ",
         ran.stderr,
     )
     begun = study(tmp_path, "mlp").user_attrs
