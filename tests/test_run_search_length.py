@@ -37,6 +37,7 @@ def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path
     changed = run(tmp_path, small_data, *flags, "--epochs", "7", "--trials", "4")
     assert changed.returncode == 2
     assert "has trials with epochs 30; this run asks for 7" in changed.stderr
+    assert "Continue it with its own --minutes 20, or" in changed.stderr
 
 
 def test_a_fitted_number_of_images_is_what_trials_train_on(

@@ -186,7 +186,7 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
         optuna.delete_study(study_name=name, storage=storage)
         return create_or_continue(storage, name, facts)
     for key in differing:
-        _refuse(name, key, stored[key], facts[key])
+        _refuse(name, key, stored, facts[key])
     for key, value in facts.items():
         if key not in stored:
             study.set_user_attr(key, value)
@@ -203,13 +203,16 @@ def _differs(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
     return bool(stored[key] != wanted[key])
 
 
-def _refuse(name: str, key: str, stored: Any, wanted: Any) -> NoReturn:
+def _refuse(name: str, key: str, stored: Mapping[str, Any], wanted: Any) -> NoReturn:
+    has, flags = stored[key], COMPARABLE[key]
     if key == "split":
-        stored, wanted = (split_words(split_sizes(fact)) for fact in (stored, wanted))
+        has, wanted = (split_words(split_sizes(fact)) for fact in (has, wanted))
+    if key in ("epochs", "split") and "minutes" in stored:
+        flags = f"--minutes {stored['minutes']:g}"
     raise StudyError(
-        f"study {name!r} has trials with {key} {stored!r}; this run asks for {wanted!r}, and the "
-        f"two cannot be compared. Continue it with its own {COMPARABLE[key]}, or start another "
-        "with --study NAME."
+        f"study {name!r} has trials with {key} {has!r}; this run asks for {wanted!r}, and the "
+        f"two cannot be compared. Continue it with its own {flags}, or start another with --study "
+        "NAME."
     )
 
 

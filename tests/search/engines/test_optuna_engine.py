@@ -8,7 +8,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from search.engines.optuna_engine import OptunaEngine
+from search.engines.optuna_engine import OptunaEngine, pruning_epochs
+from search.engines.pruners import PRUNERS
 from search.errors import StudyError
 from search.study.storage import open_storage
 
@@ -176,3 +177,15 @@ def test_median_never_prunes_at_the_first_epoch() -> None:
     trial = ask(engine)
     assert not engine.report(trial, 1, 0.1)
     assert engine.report(trial, 2, 0.1)
+
+
+@pytest.mark.parametrize("pruner", [name for name in PRUNERS if name != "none"])
+def test_the_epochs_after_which_a_pruner_stops_trials_are_found(pruner: str) -> None:
+    epochs = pruning_epochs(pruner, 8)
+    assert epochs
+    assert 1 <= epochs[0] <= epochs[-1] <= 4  # never in the second half
+
+
+def test_without_a_pruner_or_a_second_epoch_nothing_is_pruned() -> None:
+    assert pruning_epochs("none", 8) == []
+    assert pruning_epochs("hyperband", 1) == []
