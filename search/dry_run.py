@@ -151,12 +151,12 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     inputs = find_inputs(settings)
     study = _existing(settings)
+    known = known_sizes(settings, study)
     with ExitStack() as opened:
         cluster = opened.enter_context(connected(settings))
         logs = Path(opened.enter_context(tempfile.TemporaryDirectory())) / "logs"
         precision = precision_of(settings, cluster)
         space, unexplored = _explored(settings.space, logs / "exploring.log")
-        known = known_sizes(settings, study)
         finished = [] if study is None else study.get_trials(deepcopy=False, states=FINISHED)
         speed = None if study is None else stored_speed(study.user_attrs)
         unmeasured = ""

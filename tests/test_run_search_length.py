@@ -115,9 +115,11 @@ def test_a_dry_run_says_the_plan_and_creates_nothing(tmp_path: Path, small_data:
         "import keras\n\n\n"
         "def build(hp):\n"
         "    layers = [keras.layers.Flatten()]\n"
-        "    for i in range(hp.Int('layers', 0, 1)):\n"
-        "        with hp.conditional_scope('layers', [1]):\n"
-        "            layers.append(keras.layers.Dense(hp.Int('units', 8, 32, step=8)))\n"
+        "    count = hp.Int('layers', 0, 1)\n"
+        "    with hp.conditional_scope('layers', [1]):\n"
+        "        units = hp.Int('units', 8, 32, step=8)\n"
+        "    if count:\n"
+        "        layers.append(keras.layers.Dense(units))\n"
         "    return keras.Sequential([*layers, keras.layers.Dense(10)])\n"
     )
     found = run(tmp_path, small_data, "--space", "finite:build", *flags, "--json")
