@@ -3,9 +3,13 @@
 import json
 import os
 import re
+import signal
 from pathlib import Path
 
-from tests.command_line import run, study
+import pytest
+from optuna.trial import TrialState
+
+from tests.command_line import count, run, start, study, wait_until
 
 SMALL = ("--space", "mlp", "--val-size", "100")
 
@@ -95,6 +99,28 @@ def test_a_model_that_fails_in_the_measurement_fails_in_its_trials_as_ever(
     assert dry.returncode == 0, dry.stderr
     assert dry.stdout.splitlines()[0] == f"the length of the search is not known: {reason}"
     assert f"not explored: {reason}" in dry.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--minutes", "20"), "stopped (Ctrl-C) before the first trial; the same command starts"),
+        (("--epochs", "1"), "stopped: Ctrl-C"),
+    ],
+)
+def test_a_measurement_can_be_stopped(
+    tmp_path: Path, small_data: Path, flags: tuple[str, str], words: str
+) -> None:
+    flags = (*flags, "--trials", "1", "--workers", "1")
+    search = start(tmp_path, small_data, *SMALL, *flags)
+    # Its worker is measured next; a trial cannot start before that.
+    wait_until((tmp_path / "results" / "mlp" / "logs" / "worker-0.log").exists)
+    search.send_signal(signal.SIGINT)
+    output, errors = search.communicate(timeout=60)
+    assert search.returncode == 130
+    assert words in output + errors
+    assert "Traceback" not in errors
+    assert count(tmp_path, "mlp", *TrialState) - count(tmp_path, "mlp", TrialState.WAITING) == 0
 
 
 def test_a_dry_run_says_the_plan_and_creates_nothing(tmp_path: Path, small_data: Path) -> None:

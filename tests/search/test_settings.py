@@ -15,6 +15,9 @@ from search.settings import SearchSettings
         ("trials", 0, "--trials is 0; it must be above 0."),
         ("trials", -3, "--trials is -3"),
         ("epochs", 0, "--epochs is 0"),
+        ("minutes", 0.0, "--minutes is 0.0; it must be above 0."),
+        ("minutes", float("nan"), "--minutes is nan; it must be above 0."),
+        ("minutes", float("inf"), "--minutes is inf; it must be a finite number."),
         ("timeout_seconds", 0.0, "--timeout is 0.0"),
         ("workers", 0, "--workers is 0"),
         ("train_size", 0, "--train-size is 0"),
@@ -90,6 +93,14 @@ def test_the_length_of_a_study_s_name_is_limited_in_bytes(letter: str, most: int
 def test_shares_of_a_cluster_are_checked(given: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         SearchSettings(cluster="auto", **given)
+
+
+def test_minutes_must_have_something_to_fit() -> None:
+    message = "^--minutes is 30, but --epochs 8 and --train-size 9000 leave nothing to fit to it; l"
+    with pytest.raises(SettingsError, match=message):
+        SearchSettings(minutes=30.0, epochs=8, train_size=9000)
+    SearchSettings(minutes=30.0, epochs=8)
+    SearchSettings(minutes=30.0, train_size=9000)
 
 
 def test_the_study_is_named_after_its_space() -> None:
