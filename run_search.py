@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_flags(SearchSettings, flags)
         if settings.dashboard_only:
             return _serve(settings)
+        if settings.dry_run:
+            return _dry_run(settings)
         # Heavy imports come after the flags: --help and a wrong flag answer at once.
         from search.display import make_display
         from search.run import run_search
@@ -90,6 +92,18 @@ def _serve(settings: SearchSettings) -> int:
     return 0
 
 
+def _dry_run(settings: SearchSettings) -> int:
+    from search.display import make_display
+    from search.dry_run import dry_run
+
+    planned = dry_run(settings, make_display(quiet=settings.quiet))
+    if settings.json:
+        print(json.dumps(planned.as_json()), flush=True)
+    else:
+        print("\n".join(one_line(line) for line in planned.lines()), flush=True)
+    return 0
+
+
 def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> None:
     from search.display import duration
     from search.study.provenance import command_line
@@ -136,7 +150,7 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
                 shown = f"{value:.4g}" if isinstance(value, float) else value
                 print(f"  {one_line(parameter):24} {one_line(str(shown))}")
     elif outcome.pruned:
-        print(f"no trial has run all its {settings.max_epochs} epochs yet: more --trials let some")
+        print(f"no trial has run all its {outcome.max_epochs} epochs yet: more --trials let some")
     directory = os.path.relpath(outcome.directory)
     if is_server(settings.storage):
         print(f"the trials are in {outcome.storage}, all else in {directory}")

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from search.study.facts import split_sizes
 from search.study.storage import open_storage
 from search.study.study import FINISHED, best_trial, count_states, known_as
 from search.training.hardware import machine
@@ -61,11 +62,38 @@ def print_tables(study: optuna.Study, console: Console) -> None:
         facts.add_row(name, value)
     console.print(facts)
 
+    print_constants(study, console)
     table = Table("trial", "configuration", "parameters", "epochs", "seconds", "val_accuracy")
     first = [trial for trial in finished if known_as(trial)]
     for trial in [*first, *([] if best in first else [best])]:
         table.add_row(*_row(trial))
     console.print(table)
+
+
+def print_constants(study: optuna.Study, console: Console) -> None:
+    """Print what `search/length.py` assumes, from a search that has tried the default to its end.
+
+    Validation and training images are those of Fashion-MNIST where the study uses all of them.
+    """
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
+    attrs = [trial.user_attrs for trial in finished]
+    default = next((one for one in attrs if one.get("baseline") == "default"), None)
+    max_epochs = study.user_attrs["epochs"]
+    if default is None or default["epochs"] < max_epochs:
+        return
+    table = Table("constants of search/length.py", "epochs trained", "epoch_cost")
+    for name, is_first in (("FIRST", True), ("SAMPLED", False)):
+        kind = [one for one in attrs if ("baseline" in one) is is_first]
+        epochs = sum(one["epochs"] for one in kind)
+        if not epochs:
+            continue
+        cost = sum(one["seconds"] for one in kind) / epochs / (default["seconds"] / max_epochs)
+        table.add_row(name, f"{epochs} / {max_epochs * len(kind)}", f"{cost:.2f}")
+    console.print(table)
+    sizes = split_sizes(study.user_attrs["split"])
+    train = sizes.train or 60_000 - sizes.val
+    seconds = [sum(one[f"{part}_seconds"] for one in attrs) for part in ("val", "train")]
+    console.print(f"VALIDATION_COST: {seconds[0] / sizes.val / (seconds[1] / train):.2f}")
 
 
 def _row(trial: FrozenTrial) -> list[str]:

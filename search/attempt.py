@@ -8,6 +8,7 @@ from optuna_dashboard import save_note
 
 from search.display import RunningTrial
 from search.engines.engine import Budget
+from search.length import Running
 from search.study.artifacts import NOTED_TRIALS, Artifacts, history_csv, trial_note
 from search.study.study import known_as
 from search.workers.messages import Built, Epoch, Trained
@@ -23,6 +24,7 @@ class Attempt:
         started: Reading of the coordinator's clock, in seconds.
         shown: Its state, for the display.
         attrs: Attributes that the study will store.
+        is_first: Whether it is one of the configurations that are tried first.
         losses: Why earlier attempts at this trial lost their workers.
         description: The configuration in words.
         summary: Keras' table of layers.
@@ -37,6 +39,7 @@ class Attempt:
     shown: RunningTrial
     attrs: dict[str, Any]
     losses: list[str]
+    is_first: bool = False
     description: str = ""
     summary: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
@@ -69,6 +72,10 @@ class Attempt:
             return f"{self.epochs_reached} of {max_epochs} epochs"
         first = self.budget.initial_epoch + 1
         return f"epochs {first} to {self.epochs_reached} of {max_epochs}"
+
+    def as_running(self, now: float) -> Running:
+        """Return what an estimate of the time left needs; `now`: the coordinator's clock."""
+        return Running(epochs=len(self.history), seconds=now - self.started, is_first=self.is_first)
 
     def take_model(self, built: Built) -> None:
         """Take in what is known once the model is built."""

@@ -17,9 +17,10 @@ from search.attempt import Attempt
 from search.display import Display, Progress, RunningTrial
 from search.engines.engine import Budget, Engine
 from search.errors import SearchError, StopReason, StorageError
+from search.length import Plan, TimeLeft
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
-from search.study.study import best_trial, count_states, finished_since, trial_seed
+from search.study.study import FINISHED, best_trial, count_states, finished_since, trial_seed
 from search.workers.messages import (
     Answer,
     Built,
@@ -50,6 +51,7 @@ class Coordinator:
         display: Shows the progress.
         clock: Returns seconds that count against `--trial-timeout`.
         started: `time.monotonic()` at the start of the run; None: now.
+        time_left: Estimates the time left, without trials so far; None: from trials alone.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Coordinator:
         display: Display,
         clock: Callable[[], float] = time.monotonic,
         started: float | None = None,
+        time_left: TimeLeft | None = None,
     ) -> None:
         self._settings = settings
         self._study = study
@@ -73,8 +76,7 @@ class Coordinator:
         self._display = display
         self._clock = clock
         self._running: dict[Worker, Attempt] = {}
-        self._began = time.monotonic()
-        self._started = self._began if started is None else started
+        self._started = time.monotonic() if started is None else started
         self._stopped_by: StopReason | None = None
         self._failures_in_a_row = 0
         self._rejections_in_a_row = 0
@@ -83,11 +85,29 @@ class Coordinator:
         self._exhausted = False
         self.progress = Progress(target=settings.trials, max_epochs=settings.max_epochs)
         self._count()
-        self._finished_before = self.progress.finished
         best = best_trial(study)
         if best is not None and best.value is not None:
             self.progress.best = (best.number, best.value)
         self._since_best = self._finished_since_best()
+        self._time_left = time_left or TimeLeft(_plan_of(settings), None)
+        self._first_waiting = 0
+        for trial in study.get_trials(deepcopy=False):
+            is_first = "baseline" in trial.user_attrs
+            self._first_waiting += is_first and trial.state == TrialState.WAITING
+            if trial.state in FINISHED and "seconds" in trial.user_attrs:
+                self._time_left.take(trial.user_attrs["seconds"], is_first=is_first)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Expected time until the study holds its trials; None while nothing is known of it."""
+        running = [attempt.as_running(self._clock()) for attempt in self._running.values()]
+        waiting = max(0, self._settings.trials - self.progress.finished - len(running))
+        return self._time_left.seconds(
+            waiting=waiting,
+            waiting_first=min(waiting, self._first_waiting),
+            running=running,
+            workers=max(1, min(self._workers.count, waiting + len(running))),
+        )
 
     def stop(self, reason: StopReason) -> None:
         """End the search soon; running trials wait for the next run. Safe in a signal handler."""
@@ -161,6 +181,7 @@ class Coordinator:
 
     def _start(self, worker: Worker, trial: optuna.Trial) -> None:
         seed = trial_seed(self._settings.seed, trial.number)
+        attrs = trial.user_attrs
         budget, checkpoint = self._budget(trial)
         self._running[worker] = Attempt(
             trial=trial,
@@ -168,8 +189,10 @@ class Coordinator:
             started=self._clock(),
             shown=RunningTrial(trial.number),
             attrs={"seed": seed},
-            losses=list(trial.user_attrs.get("attempts", [])),
+            losses=list(attrs.get("attempts", [])),
+            is_first="baseline" in attrs,
         )
+        self._first_waiting -= "baseline" in attrs
         worker.send(
             Train(
                 number=trial.number,
@@ -179,6 +202,7 @@ class Coordinator:
                 initial_epoch=budget.initial_epoch,
                 checkpoint=checkpoint,
                 keep_checkpoint=budget.epochs < self._settings.max_epochs,
+                train_size=self._settings.train_size,
             )
         )
 
@@ -258,6 +282,7 @@ class Coordinator:
             self._checkpoints.save(attempt.number, trained.checkpoint)
         attempt.take_end(trained, self._clock() - attempt.started)
         attempt.attach_files(self._artifacts, trained)
+        self._time_left.take(attempt.attrs["seconds"], is_first=attempt.is_first)
         # At an early budget, the accuracy is not comparable with that of trials that ran on.
         at_budget = not attempt.pruned and attempt.budget.epochs < self._settings.max_epochs
         ended = attempt.ending(at_budget=at_budget)
@@ -316,6 +341,7 @@ class Coordinator:
             return
         attempt.trial.set_user_attr("attempts", attempt.losses)
         self._engine.requeue(attempt.trial)
+        self._first_waiting += attempt.is_first
         self._display.log(f"trial {attempt.number}: {reason}; it will be run again")
 
     def _enforce_limits(self, worker: Worker) -> None:
@@ -348,10 +374,8 @@ class Coordinator:
         progress.running = [attempt.shown for attempt in self._running.values()]
         now = time.monotonic()
         progress.seconds = now - self._started
-        estimates = []
-        if done := progress.finished - self._finished_before:
-            missing = self._settings.trials - progress.finished
-            estimates.append((now - self._began) / done * missing)
+        expected = self.seconds_left
+        estimates = [] if expected is None else [expected]
         if self._settings.timeout_seconds is not None:
             estimates.append(max(0.0, self._settings.timeout_seconds - progress.seconds))
         progress.seconds_left = min(estimates, default=None)
@@ -360,3 +384,15 @@ class Coordinator:
     def _finished_since_best(self) -> int:
         best = self.progress.best
         return finished_since(self._study, None if best is None else best[0])
+
+
+def _plan_of(settings: SearchSettings) -> Plan:
+    # Without a speed, the numbers of images do not count.
+    return Plan(
+        trials=settings.trials,
+        first=0,
+        epochs=settings.max_epochs,
+        train=1,
+        val=1,
+        prunes=settings.prunes,
+    )

@@ -5,7 +5,7 @@ SearchError
 ├── SettingsError  a flag, or a combination of flags, that cannot work
 ├── StudyError     the study does not fit this run, or another process holds it
 ├── StorageError   the storage cannot be opened, read or written
-│   └── StoppedError   a signal ended the wait for a database
+│   └── StoppedError   a signal ended the wait for a database or a measurement
 ├── ClusterError   the cluster cannot be reached, or has no node that can be used
 └── NodeError      one of its nodes cannot be used
 """
@@ -45,17 +45,19 @@ class StorageError(SearchError):
 
 
 class StoppedError(StorageError):
-    """A signal ended the wait for a database.
+    """A signal ended the wait for a database, or for what a study is begun with.
 
     Args:
         reason: The signal.
+        when: When it came and what the same command does then, in words.
     """
 
-    def __init__(self, reason: StopReason) -> None:
-        super().__init__(
-            f"stopped ({reason.value}) while the database did not answer; the same command "
-            "continues when it does."
-        )
+    def __init__(
+        self,
+        reason: StopReason,
+        when: str = "while the database did not answer; the same command continues when it does",
+    ) -> None:
+        super().__init__(f"stopped ({reason.value}) {when}.")
         self.reason = reason
 
 

@@ -3,10 +3,11 @@
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import optuna
@@ -15,35 +16,37 @@ from optuna_dashboard import save_note
 
 from search.command_line import EXIT_CODES, let_signals_stop
 from search.coordinator import Coordinator
-from search.data.files import find_data, fingerprint
-from search.data.split import check_sizes, load_split
 from search.display import Display
 from search.engines.engine import make_engine
 from search.engines.exploring import explore
-from search.engines.samplers import check_packages, is_used_up
+from search.engines.samplers import is_used_up
 from search.engines.tuners import TUNERS
 from search.errors import SearchError, StopReason, StorageError
 from search.files import refuse_links
+from search.length import Speed, TimeLeft, expectation, fitted_words, remaining_words
+from search.measuring import Measurement
+from search.preparation import Inputs, connected, find_inputs, make_workers, precision_of
 from search.secrets import masked_url
 from search.settings import SearchSettings
+from search.sizes import fitted_sizes, known_sizes, plan_of, stored_speed
 from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
 from search.study.facts import split_fact
 from search.study.provenance import command_line, commit
-from search.study.storage import check_url, storage_errors
+from search.study.storage import storage_errors
 from search.study.study import (
+    begin_study,
     best_trial,
     count_states,
     known_as,
-    opened_study,
+    stored_study,
+    study_storage,
     trial_params,
 )
-from search.training.hardware import Precision, best_precision, machine, versions
-from search.workers.pool import WorkerPool, make_pool
-from search.workers.process import WorkerSettings
-from search.workers.ray.cluster import Cluster, Resources, connect
-from spaces import SPACES, first_configurations, load_space, published_configurations
+from search.training.hardware import Precision, machine, versions
+from search.workers.ray.cluster import Cluster
+from spaces import SPACES, load_space
 
 # Settings that the study's note lists beside the comparable facts.
 _NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds", "cluster")
@@ -63,6 +66,7 @@ class Outcome:
         stopped_by: Why it ended early; None if the study holds all its trials.
         ran: Number of trials that this run finished.
         used_up: Whether every configuration of a finite space has been tried.
+        max_epochs: Maximum epochs of a trial.
     """
 
     study: str
@@ -76,6 +80,7 @@ class Outcome:
     stopped_by: StopReason | None
     ran: int
     used_up: bool
+    max_epochs: int
 
     @property
     def finished(self) -> int:
@@ -101,49 +106,61 @@ def run_search(settings: SearchSettings, display: Display, arguments: Sequence[s
     """
     started = time.monotonic()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # Refuse what cannot work before anything is created.
-    first = _first(settings)  # also refuses an unknown space
-    if settings.engine == "optuna":
-        check_packages(settings.algorithm)
-    if settings.storage is not None:
-        check_url(settings.storage)
-    data_dir = find_data(settings.data_dir)
-    check_sizes(data_dir, settings.split)
-    with _cluster(settings) as cluster, _removed_if_refused(settings.study_dir):
-        return _search(settings, display, arguments, first, data_dir, cluster, started)
+    inputs = find_inputs(settings)
+    with connected(settings) as cluster, _removed_if_refused(settings.study_dir):
+        return _search(settings, display, arguments, inputs, cluster, started)
 
 
 def _search(
-    settings: SearchSettings,
+    given: SearchSettings,
     display: Display,
     arguments: Sequence[str],
-    first: dict[str, dict[str, Any]],
-    data_dir: Path,
+    inputs: Inputs,
     cluster: Cluster | None,
     started: float,
 ) -> Outcome:
-    precision = _precision(settings, cluster)
-    facts = _facts(settings, data_dir, precision, arguments)
+    precision = precision_of(given, cluster)
     server = None
-    if settings.serves_dashboard:
-        server = listen(settings.dashboard_host, settings.dashboard_port)
-    directory = _make_directory(settings.study_dir)
-    where = masked_url(settings.storage) if settings.storage else str(directory / "study.journal")
+    if given.serves_dashboard:
+        server = listen(given.dashboard_host, given.dashboard_port)
+    name, directory = given.study_name, _make_directory(given.study_dir)
+    where = masked_url(given.storage) if given.storage else str(directory / "study.journal")
     outages = Outages(display.note)
     with (
         storage_errors(where),
-        opened_study(
-            settings.study_name,
-            settings.storage,
-            directory,
-            facts,
-            first,
-            display.note,
-            outages,
-        ) as study,
+        study_storage(name, given.storage, directory, display.note, outages) as storage,
+        ExitStack() as opened,
     ):
+        stored = stored_study(storage, name)
+        known = known_sizes(given, stored)
+        workers = make_workers(
+            known or given, inputs, precision, cluster, display, directory / "logs"
+        )
+        opened.callback(workers.close)
+        measurement = Measurement(workers, given, started)
+        speed = None
+        if known is None:
+            speed = measurement.required()
+            with _logs_removed_if_refused(directory, is_new=stored is None):
+                known = fitted_sizes(given, speed, inputs, time.monotonic() - started)
+            assert given.minutes is not None
+            plan = plan_of(known, inputs)
+            display.log(fitted_words(given.minutes, plan, speed, available=inputs.available))
+        settings = known
+        facts = _facts(settings, inputs.data, precision, arguments, given.minutes)
+        study = begin_study(storage, name, facts, inputs.first, display.note)
         save_note(study, study_note(facts))
-        _announce(settings, display, server)
+        is_fitted = speed is not None
+        speed = speed or stored_speed(study.user_attrs)
+        plan = plan_of(settings, inputs)
+        if speed is None and not given.quiet and not _has_finished(study):
+            found = measurement.run(settings.train_size)
+            if isinstance(found, Speed):
+                speed = found
+            elif measurement.stopped_by is None:
+                display.log(f"the length of the search is not known: {found.reason}")
+        if speed is not None and speed.fact != study.user_attrs.get("speed"):
+            study.set_user_attr("speed", speed.fact)
         coordinator = Coordinator(
             settings,
             study,
@@ -158,14 +175,21 @@ def _search(
                 find_space=partial(explore, settings.space, directory / "logs" / "exploring.log"),
                 note=display.note,
             ),
-            _make_pool(settings, data_dir, facts["data"], precision, cluster, display),
+            workers,
             Artifacts(directory / "artifacts"),
             Checkpoints(directory / "checkpoints"),
             display,
             outages.clock,
             started,
+            TimeLeft(plan, speed),
         )
-        before = coordinator.progress.finished
+        before, left = coordinator.progress.finished, coordinator.seconds_left
+        if before and left:
+            display.log(remaining_words(settings.trials - before, left))
+        elif speed is not None and not before and not is_fitted:
+            place = "this machine" if cluster is None else "this cluster"
+            display.log(expectation(plan, speed, place, precision))
+        _announce(settings, display, server)
 
         def stop(reason: StopReason) -> None:
             coordinator.stop(reason)
@@ -173,8 +197,29 @@ def _search(
 
         # Until the process ends: a second Ctrl-C must not cut off what the first one started.
         let_signals_stop(stop)
+        if measurement.stopped_by is not None:
+            stop(measurement.stopped_by)
         stopped_by = coordinator.run()
         return _outcome(settings, study, where, started, stopped_by, before)
+
+
+def _has_finished(study: optuna.Study) -> bool:
+    states = count_states(study)
+    return states[TrialState.COMPLETE] + states[TrialState.PRUNED] > 0
+
+
+@contextmanager
+def _logs_removed_if_refused(directory: Path, *, is_new: bool) -> Iterator[None]:
+    """Remove what the measurement has left, if an error leaves no study."""
+    try:
+        yield
+    except SearchError:
+        if is_new:
+            rmtree(directory / "logs", ignore_errors=True)
+            journal = directory / "study.journal"
+            if journal.exists() and not journal.stat().st_size:
+                journal.unlink()
+        raise
 
 
 @contextmanager
@@ -190,21 +235,16 @@ def _removed_if_refused(directory: Path) -> Iterator[None]:
         raise
 
 
-def _first(settings: SearchSettings) -> dict[str, dict[str, Any]]:
-    strong = first_configurations(settings.space)
-    published = published_configurations(settings.space)
-    if not settings.takes_first:
-        return {}
-    first = (strong if settings.portfolio else {}) | (published if settings.baselines else {})
-    return dict(list(first.items())[: settings.trials])
-
-
 def _facts(
-    settings: SearchSettings, data_dir: Path, precision: Precision, arguments: Sequence[str]
+    settings: SearchSettings,
+    data: str,
+    precision: Precision,
+    arguments: Sequence[str],
+    minutes: float | None,
 ) -> dict[str, Any]:
     return {
         "space": settings.space,
-        "data": fingerprint(data_dir),
+        "data": data,
         "split": split_fact(settings.split),
         "epochs": settings.max_epochs,
         "precision": precision,
@@ -215,6 +255,7 @@ def _facts(
         "commit": commit(),
         "machine": machine(),
         "command": command_line(arguments),
+        **({} if minutes is None else {"minutes": minutes}),
     }
 
 
@@ -226,19 +267,6 @@ def _settings_noted(settings: SearchSettings) -> dict[str, Any]:
     if TUNERS[settings.algorithm].has_budgets:
         del noted["pruner"]  # the budgets replace it
     return {"tuner": settings.algorithm, **noted}
-
-
-def _cluster(settings: SearchSettings) -> AbstractContextManager[Cluster | None]:
-    if settings.cluster is None:
-        return nullcontext()
-    resources = Resources(settings.cpus_per_trial or 1.0, settings.gpus_per_trial or 0.0)
-    return connect(settings.cluster, resources, settings.space)
-
-
-def _precision(settings: SearchSettings, cluster: Cluster | None) -> Precision:
-    if settings.precision == "auto":
-        return best_precision() if cluster is None else cluster.precision()
-    return "bfloat16" if settings.precision == "bfloat16" else "float32"
 
 
 def _make_directory(directory: Path) -> Path:
@@ -253,29 +281,6 @@ def _make_directory(directory: Path) -> Path:
             "that you may write, with free space."
         ) from error
     return directory
-
-
-def _make_pool(
-    settings: SearchSettings,
-    data_dir: Path,
-    data: str,
-    precision: Precision,
-    cluster: Cluster | None,
-    display: Display,
-) -> WorkerPool:
-    needed = WorkerSettings(
-        space=settings.space,
-        load_split=partial(load_split, data_dir, settings.split, data),
-        precision=precision,
-    )
-    return make_pool(
-        needed,
-        count=settings.workers,
-        log_dir=settings.study_dir / "logs",
-        cluster=cluster,
-        note=display.note,
-        max_memory_mb=settings.max_worker_memory_mb,
-    )
 
 
 def _announce(settings: SearchSettings, display: Display, server: Server | None) -> None:
@@ -312,6 +317,7 @@ def _outcome(
         stopped_by=stopped_by,
         ran=complete + pruned - before,
         used_up=is_used_up(study),
+        max_epochs=settings.max_epochs,
     )
 
 

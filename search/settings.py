@@ -19,6 +19,7 @@ from search.engines.pruners import PRUNERS
 from search.engines.samplers import SAMPLERS, Sampler
 from search.engines.tuners import TUNERS, Tuner
 from search.errors import SettingsError
+from search.length import DEFAULT_EPOCHS
 
 ENGINES: Final = ("optuna", "keras-tuner")
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
@@ -41,8 +42,24 @@ class SearchSettings:
         group="budget",
         above=0,
     )
-    max_epochs: int = flag(
-        "--epochs", 8, "maximum epochs of a trial", metavar="N", above=0, at_most=MOST_EPOCHS
+    minutes: float | None = flag(
+        "--minutes",
+        None,
+        "planned time of the whole search: the epochs and the training images are fitted to the "
+        "speed that is measured when the study begins, and kept. Given --epochs or --train-size, "
+        "only the other is fitted. A plan, not a limit; that is --timeout",
+        metavar="M",
+        above=0,
+        at_most=LARGEST,
+    )
+    epochs: int | None = flag(
+        "--epochs",
+        None,
+        "maximum epochs of a trial",
+        shown_default=f"{DEFAULT_EPOCHS}, or fitted to --minutes",
+        metavar="N",
+        above=0,
+        at_most=MOST_EPOCHS,
     )
     timeout_seconds: float | None = flag(
         "--timeout",
@@ -135,7 +152,7 @@ class SearchSettings:
         None,
         "number of training images",
         metavar="N",
-        shown_default="all except the validation images",
+        shown_default="all except the validation images, or fitted to --minutes",
         above=0,
     )
     val_size: int = flag(
@@ -249,6 +266,11 @@ class SearchSettings:
         False,
         "let the dashboard edit and delete; it has no authentication",
     )
+    dry_run: bool = flag(
+        "--dry-run",
+        False,
+        "measure the speed, print the plan and the expected time, and stop; creates nothing",
+    )
     quiet: bool = flag("--quiet", False, "show no progress")
     json: bool = flag(
         "--json", False, "print the outcome as one JSON object, the last line of standard output"
@@ -256,9 +278,17 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         check_flags(self)
+        self._check_minutes()
         self._check_engine()
         self._check_cluster()
         check_study_name(self.study_name)
+
+    def _check_minutes(self) -> None:
+        if self.minutes is not None and None not in (self.epochs, self.train_size):
+            raise SettingsError(
+                f"--minutes is {self.minutes:g}, but --epochs {self.epochs} and --train-size "
+                f"{self.train_size} leave nothing to fit to it; leave one of the three out."
+            )
 
     def _check_engine(self) -> None:
         if self.sampler is not None and self.engine != "optuna":
@@ -271,8 +301,7 @@ class SearchSettings:
                 f"--tuner is {self.tuner!r}, but --engine is {self.engine!r}; add --engine "
                 "keras-tuner, or leave --tuner out."
             )
-        has_budgets = self.engine == "keras-tuner" and TUNERS[self.algorithm].has_budgets
-        if has_budgets and self.pruner not in ("hyperband", "none"):
+        if self.has_budgets and self.pruner not in ("hyperband", "none"):
             raise SettingsError(
                 f"--pruner is {self.pruner!r}, but KerasTuner's {self.algorithm} uses epoch "
                 "budgets instead of a pruner; leave --pruner out, or choose another --tuner."
@@ -295,6 +324,21 @@ class SearchSettings:
         if self.engine == "optuna":
             return self.sampler or next(iter(SAMPLERS))
         return self.tuner or next(iter(TUNERS))
+
+    @property
+    def max_epochs(self) -> int:
+        """Maximum epochs of a trial; with `minutes`, of no meaning before they are fitted."""
+        return DEFAULT_EPOCHS if self.epochs is None else self.epochs
+
+    @property
+    def prunes(self) -> bool:
+        """Whether trials may end before their last epoch."""
+        return self.pruner != "none" or self.has_budgets
+
+    @property
+    def has_budgets(self) -> bool:
+        """Whether the tuner gives each trial an epoch budget, in place of a pruner."""
+        return self.engine == "keras-tuner" and TUNERS[self.algorithm].has_budgets
 
     @property
     def takes_first(self) -> bool:

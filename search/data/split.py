@@ -73,6 +73,20 @@ class Split:
             train_labels=np.concatenate([self.train_labels, self.val_labels]),
         )
 
+    def first(self, train_size: int | None) -> "Split":
+        """Return a split with the first training images, as `load_split` makes one of this size.
+
+        Args:
+            train_size: At most the number of training images; None: all of them.
+        """
+        if train_size is None:
+            return self
+        return replace(
+            self,
+            train_images=self.train_images[:train_size],
+            train_labels=self.train_labels[:train_size],
+        )
+
 
 def load_split(directory: Path, sizes: SplitSizes, expected: str | None = None) -> Split:
     """Read the training files and split them, always in the same way.
@@ -123,10 +137,13 @@ def load_split(directory: Path, sizes: SplitSizes, expected: str | None = None) 
     )
 
 
-def check_sizes(directory: Path, sizes: SplitSizes) -> None:
+def check_sizes(directory: Path, sizes: SplitSizes) -> int:
     """Refuse sizes that do not fit the data, from its labels alone, so that it is quick.
 
     `load_split` checks exactly: it knows which images occur more than once.
+
+    Returns:
+        The number of training images, of which `sizes` may use a part.
 
     Raises:
         DataError: A file is missing, damaged or wrong, or a size does not fit the data.
@@ -138,6 +155,7 @@ def check_sizes(directory: Path, sizes: SplitSizes) -> None:
         fits = fits and classes <= sizes.train <= len(labels) - sizes.val
     if not fits:
         load_split(directory, sizes)  # names the limits
+    return len(labels) - sizes.val
 
 
 def _interleave(order: npt.NDArray[np.int64], labels: Bytes) -> npt.NDArray[np.int64]:

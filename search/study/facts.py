@@ -129,6 +129,23 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, Mapping) and all(map(_is_scalar, value.values()))
 
 
+def _is_speed(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    if value.keys() != {"workers", "images_per_second", "startup_seconds"}:
+        return False
+    workers, images, startup = (
+        value[name] for name in ("workers", "images_per_second", "startup_seconds")
+    )
+    return (
+        is_whole(workers, 1)
+        and is_number(images)
+        and images > 0
+        and is_number(startup)
+        and startup >= 0
+    )
+
+
 def _is_time(value: Any) -> bool:
     if value is None:
         return True
@@ -172,6 +189,8 @@ _FACTS: Final[dict[str, _Rule]] = {
     "precision": _Rule("float32 or bfloat16", lambda value: value in ("float32", "bfloat16")),
     "engine": _TEXT,
     "seed": _COUNT,
+    "minutes": _Rule("a number above 0", lambda value: is_number(value) and value > 0),
+    "speed": _Rule("a measured speed", _is_speed),
     "settings": _TABLE,
     "versions": _TABLE,
     "commit": _TEXT,

@@ -64,18 +64,66 @@ def opened_study(
         StudyError: Another process searches it, or its trials are not comparable.
         StorageError: It cannot be opened.
     """
-    with _held_storage(name, url, directory, say, outages) as storage:
-        study = create_or_continue(storage, name, facts)
-        if requeued := _requeue_abandoned(study):
-            say(f"{requeued} trials that were cut off will be run again")
-        enqueue_first(study, first)
-        yield study
+    with study_storage(name, url, directory, say, outages) as storage:
+        yield begin_study(storage, name, facts, first, say)
+
+
+def begin_study(
+    storage: BaseStorage,
+    name: str,
+    facts: Mapping[str, Any],
+    first: Mapping[str, Mapping[str, Any]],
+    say: Callable[[str], None],
+) -> optuna.Study:
+    """Create or continue a study in a storage that this process holds for it.
+
+    Args:
+        storage: From `study_storage`.
+        name: As for `opened_study`, likewise the others.
+        facts: As there.
+        first: As there.
+        say: As there.
+
+    Raises:
+        StudyError: Its trials are not comparable.
+    """
+    study = create_or_continue(storage, name, facts)
+    if requeued := _requeue_abandoned(study):
+        say(f"{requeued} trials that were cut off will be run again")
+    enqueue_first(study, first)
+    return study
+
+
+def stored_study(storage: BaseStorage, name: str) -> optuna.Study | None:
+    """Return the study of this name as it is; None if there is none.
+
+    Raises:
+        StudyError: It is damaged.
+    """
+    if name not in optuna.get_all_study_names(storage):
+        return None
+    study = optuna.load_study(study_name=name, storage=storage)
+    check_study(study)
+    return study
 
 
 @contextmanager
-def _held_storage(
+def study_storage(
     name: str, url: str | None, directory: Path, say: Callable[[str], None], outages: Outages
 ) -> Iterator[BaseStorage]:
+    """Open the storage of a study, held for this process.
+
+    Args:
+        name: As for `opened_study`, likewise the others.
+        url: As there.
+        directory: As there.
+        say: As there.
+        outages: As there.
+
+    Raises:
+        StudyError: Another process searches the study.
+        StorageError: It cannot be opened.
+    """
     journal = directory / "study.journal"
     if is_server(url):
         storage = open_storage(journal, url)
@@ -139,7 +187,7 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
         optuna.delete_study(study_name=name, storage=storage)
         return create_or_continue(storage, name, facts)
     for key in differing:
-        _refuse(name, key, stored[key], facts[key])
+        _refuse(name, key, stored, facts[key])
     for key, value in facts.items():
         if key not in stored:
             study.set_user_attr(key, value)
@@ -156,13 +204,16 @@ def _differs(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
     return bool(stored[key] != wanted[key])
 
 
-def _refuse(name: str, key: str, stored: Any, wanted: Any) -> NoReturn:
+def _refuse(name: str, key: str, stored: Mapping[str, Any], wanted: Any) -> NoReturn:
+    has, flags = stored[key], COMPARABLE[key]
     if key == "split":
-        stored, wanted = (split_words(split_sizes(fact)) for fact in (stored, wanted))
+        has, wanted = (split_words(split_sizes(fact)) for fact in (has, wanted))
+    if key in ("epochs", "split") and "minutes" in stored:
+        flags = f"--minutes {stored['minutes']:g}"
     raise StudyError(
-        f"study {name!r} has trials with {key} {stored!r}; this run asks for {wanted!r}, and the "
-        f"two cannot be compared. Continue it with its own {COMPARABLE[key]}, or start another "
-        "with --study NAME."
+        f"study {name!r} has trials with {key} {has!r}; this run asks for {wanted!r}, and the "
+        f"two cannot be compared. Continue it with its own {flags}, or start another with --study "
+        "NAME."
     )
 
 

@@ -15,13 +15,20 @@ _STEPS_PER_EXECUTION: Final = 32
 _EXECUTIONS_PER_AVERAGE: Final = 3
 
 
-def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: int) -> None:
+def compile_model(
+    model: keras.Model,
+    config: TrainingConfig,
+    *,
+    total_steps: int,
+    steps_per_execution: int | None = None,
+) -> None:
     """Compile a built model for one-hot labels and logits.
 
     Args:
         model: Compiled in place.
         config: Batch size and augmentation are not used here.
         total_steps: Length of the learning-rate schedule.
+        steps_per_execution: Steps between two calls of callbacks; None: as the training needs.
     """
     optimizer = _optimizer(model, config, _learning_rate(config, total_steps))
     # Weight decay on biases and normalisation gains does not regularise, and costs accuracy.
@@ -35,7 +42,7 @@ def compile_model(model: keras.Model, config: TrainingConfig, *, total_steps: in
             from_logits=True, label_smoothing=config.label_smoothing
         ),
         metrics=["accuracy"],
-        steps_per_execution=_steps_per_execution(config, total_steps),
+        steps_per_execution=steps_per_execution or _steps_per_execution(config, total_steps),
     )
 
 

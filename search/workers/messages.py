@@ -1,8 +1,9 @@
 """Messages between the coordinator and a worker, over a pipe or a cluster.
 
-A worker starts with `Ready` (or `Unusable`), then waits for `Train`. During a trial it sends
-`Suggest`, `Built` and `Epoch`, and waits for one `Answer` after each. The trial ends with `Trained`
-or `Failed`, which get no answer. A thread sends `Beat` all the time.
+A worker starts with `Ready` (or `Unusable`), then waits for `Train` or `Measure`. During a trial it
+sends `Suggest`, `Built` and `Epoch`, and waits for one `Answer` after each. The trial ends with
+`Trained` or `Failed`, which get no answer; a measurement ends with `Measured` or `Failed`. A thread
+sends `Beat` all the time.
 """
 
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ class Train:
         keep_checkpoint: Whether to return a checkpoint.
         params: Hyperparameter values by name; None: ask for each with `Suggest`.
         images: Images to train on.
+        train_size: Number of training images, the first of the training part; None: all of it.
         keep_model: Whether to return the trained model.
     """
 
@@ -46,7 +48,21 @@ class Train:
     keep_checkpoint: bool = False
     params: Mapping[str, Any] | None = None
     images: Images = Images.TRAINING
+    train_size: int | None = None
     keep_model: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Coordinator: train the space's default configuration for a moment, to measure the speed.
+
+    Args:
+        seconds: Time to train after the model is traced.
+        train_size: As in `Train`.
+    """
+
+    seconds: float
+    train_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +151,21 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Worker: the measurement is over.
+
+    Args:
+        images_per_second: Training images per second.
+        startup_seconds: Time to build and trace the model.
+    """
+
+    images_per_second: float
+    startup_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """Worker: the trial cannot be finished."""
+    """Worker: the trial or the measurement cannot be finished."""
 
     reason: str
     traceback: str = ""
@@ -163,4 +192,4 @@ class Died:
     is_own_fault: bool = True
 
 
-Message = Ready | Unusable | Suggest | Built | Epoch | Trained | Failed | Beat | Died
+Message = Ready | Unusable | Suggest | Built | Epoch | Trained | Measured | Failed | Beat | Died

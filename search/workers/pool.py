@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from search.errors import SearchError
 from search.workers.local import LocalBackend
-from search.workers.messages import Answer, Beat, Died, Message, Ready, Train, Unusable
+from search.workers.messages import Answer, Beat, Died, Measure, Message, Ready, Train, Unusable
 from search.workers.process import KerasTrainer, Trainer, WorkerSettings
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Worker:
     trials: int = 0
     memory_mb: float = 0.0
 
-    def send(self, message: Train | Answer) -> None:
+    def send(self, message: Train | Measure | Answer) -> None:
         """Send a message; if the worker is gone, the next `WorkerPool.poll` says so."""
         self.trials += isinstance(message, Train)
         self.process.send(message)
@@ -117,6 +117,11 @@ class WorkerPool:
         while len(self._workers) < wanted:
             slot = next(free)
             self._workers[slot] = Worker(slot, self._backend.spawn(slot))
+
+    @property
+    def started(self) -> list[Worker]:
+        """The workers that run, those included that are not ready yet."""
+        return list(self._workers.values())
 
     def idle(self, busy: Mapping[Worker, object]) -> list[Worker]:
         """Return the workers that can take a trial; replace those that are used up."""

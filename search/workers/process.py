@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from optuna.distributions import BaseDistribution
 
@@ -24,6 +24,8 @@ from search.workers.messages import (
     Epoch,
     Failed,
     Images,
+    Measure,
+    Measured,
     Message,
     Ready,
     Suggest,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from spaces.training import TrainingConfig
 
 BEAT_SECONDS: Final = 2.0
+_Ended = TypeVar("_Ended")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +122,9 @@ class Trainer(Protocol):
     def run(self, order: Train) -> Trained | Failed:
         """Run one trial to its end."""
 
+    def measure(self, order: Measure) -> Measured | Failed:
+        """Measure how fast this worker trains."""
+
 
 class KerasTrainer:
     """Builds and trains Keras models; data and space are loaded once."""
@@ -130,6 +136,7 @@ class KerasTrainer:
 
         self._link = link
         self._split = settings.load_split()
+        self._space_name = settings.space
         self._space = load_space(settings.space)
         self._precision = settings.precision
         self._weights = WeightOwnership()
@@ -143,15 +150,26 @@ class KerasTrainer:
             SpaceError: The space can build no trial's model.
             CoordinatorGoneError: Nobody waits for the trial.
         """
+        started = time.monotonic()
+        return self._attempted(order.seed, lambda: self._build_and_train(order, started))
+
+    def measure(self, order: Measure) -> Measured | Failed:
+        """Train the default configuration for a moment; errors of the space fail the measurement.
+
+        Raises:
+            SpaceError: The space can build no trial's model.
+        """
+        return self._attempted(0, lambda: self._measure(order))
+
+    def _attempted(self, seed: int, work: Callable[[], _Ended]) -> _Ended | Failed:
         import keras
         import tensorflow as tf
 
-        started = time.monotonic()
         keras.backend.clear_session()
         set_precision(self._precision)
-        keras.utils.set_random_seed(order.seed)
+        keras.utils.set_random_seed(seed)
         try:
-            return self._build_and_train(order, started)
+            return work()
         except (MemoryError, tf.errors.ResourceExhaustedError):
             reason = f"out of memory{memory_limit_words()}"
             return Failed(reason=reason, traceback=traceback.format_exc())
@@ -163,6 +181,34 @@ class KerasTrainer:
             # Keras lists the arguments of the call too, which the traceback keeps.
             reason = one_line(error, typed=True).partition(" Arguments received by ")[0].rstrip(".")
             return Failed(reason=reason, traceback=traceback.format_exc())
+
+    def _measure(self, order: Measure) -> Measured:
+        import keras_tuner
+
+        from search.training.building import build_for_training, own_fit
+        from search.training.speed import measure_speed
+        from spaces import SPACES
+
+        started = time.monotonic()
+        hp = keras_tuner.HyperParameters()  # every question is answered with its default
+        if self._space_name in SPACES:
+            default: Any = self._space
+            hp.values = default.default.params()
+        model, config = build_for_training(self._space, hp)
+        # A model that shares weights with those of the trials to come would train them here.
+        self._weights.claim(model)
+        speed = measure_speed(
+            model,
+            config,
+            self._split.first(order.train_size),
+            seconds=order.seconds,
+            fit=own_fit(self._space, hp),
+        )
+        elapsed = time.monotonic() - started
+        return Measured(
+            images_per_second=speed.images_per_second,
+            startup_seconds=max(0.0, elapsed - speed.seconds),
+        )
 
     def _build_and_train(self, order: Train, started: float) -> Trained | Failed:
         from search.training.building import own_fit
@@ -185,11 +231,12 @@ class KerasTrainer:
         if not self._link.ask(self._describe(model, hp, unusable)):
             return Failed(reason="rejected")
         validate = order.images is Images.TRAINING
+        split = self._split.first(order.train_size)
         cpu_started = time.process_time()
         result = train(
             model,
             config,
-            self._split if validate else self._split.merged(),
+            split if validate else split.merged(),
             max_epochs=order.max_epochs,
             seed=order.seed,
             validate=validate,
@@ -326,7 +373,9 @@ def serve(
     with contextlib.suppress(CoordinatorGoneError):
         while True:
             try:
-                ended = trainer.run(link.receive())
+                order = link.receive()
+                work = trainer.measure if isinstance(order, Measure) else trainer.run
+                ended = work(order)
             except SpaceError as error:
                 link.send(Unusable(str(error)))
                 return

@@ -100,7 +100,7 @@ def search(
     algorithm, _, place = algorithm.partition("@")
     url = storage_url(storage, directory)
     settings = SearchSettings(
-        **{"max_epochs": 9, "workers": 2, "study": "test", **_proposing(algorithm), **flags},
+        **{"epochs": 9, "workers": 2, "study": "test", **_proposing(algorithm), **flags},
         storage=url,
     )
     facts = FACTS | {"engine": settings.engine}

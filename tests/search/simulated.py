@@ -12,7 +12,16 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.workers.messages import Built, Epoch, Failed, Suggest, Train, Trained
+from search.workers.messages import (
+    Built,
+    Epoch,
+    Failed,
+    Measure,
+    Measured,
+    Suggest,
+    Train,
+    Trained,
+)
 from search.workers.process import Link, WorkerSettings
 
 PNG = b"\x89PNG simulated"
@@ -28,6 +37,16 @@ class SimulatedTrainer:
     def __init__(self, link: Link, settings: WorkerSettings) -> None:
         self._link = link
         self._space = SPACES[settings.space]
+
+    def measure(self, order: Measure) -> Measured | Failed:
+        _, behaviour = self._space(lambda name, distribution: 0.5)
+        if behaviour == "fail":
+            return Failed(reason="ValueError: simulated")
+        if behaviour == "die":
+            os.kill(os.getpid(), 9)
+        if behaviour == "hang":
+            time.sleep(3600)
+        return Measured(images_per_second=100.0, startup_seconds=0.5)
 
     def run(self, order: Train) -> Trained | Failed:
         began = time.monotonic()

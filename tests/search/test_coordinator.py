@@ -200,7 +200,7 @@ def test_the_time_so_far_includes_the_start_of_the_run(tmp_path: Path) -> None:
 def test_a_promoted_trial_s_line_names_the_epochs_that_it_has_trained(tmp_path: Path) -> None:
     display = RecordingDisplay()
     flags = {"algorithm": "keras-tuner:hyperband", "display": display}
-    study, _ = search(tmp_path, space="conditional", trials=20, max_epochs=4, **flags)
+    study, _ = search(tmp_path, space="conditional", trials=20, epochs=4, **flags)
     lines = {trial.number: "" for trial in study.trials}
     for line in display.lines:
         if "val_accuracy" in line:

@@ -14,7 +14,10 @@ from search.settings import SearchSettings
     [
         ("trials", 0, "--trials is 0; it must be above 0."),
         ("trials", -3, "--trials is -3"),
-        ("max_epochs", 0, "--epochs is 0"),
+        ("epochs", 0, "--epochs is 0"),
+        ("minutes", 0.0, "--minutes is 0.0; it must be above 0."),
+        ("minutes", float("nan"), "--minutes is nan; it must be above 0."),
+        ("minutes", float("inf"), "--minutes is inf; it must be a finite number."),
         ("timeout_seconds", 0.0, "--timeout is 0.0"),
         ("workers", 0, "--workers is 0"),
         ("train_size", 0, "--train-size is 0"),
@@ -26,7 +29,7 @@ from search.settings import SearchSettings
         ("max_failures", 0, "--max-failures is 0"),
         ("seed", -1, "--seed is -1; it must be 0 or more."),
         ("seed", 2**63, "--seed is 9223372036854775808; it must be 9223372036854775807 or less."),
-        ("max_epochs", 1_000_001, "--epochs is 1000001; it must be 1000000 or less."),
+        ("epochs", 1_000_001, "--epochs is 1000001; it must be 1000000 or less."),
         ("max_params", 2**63, "--max-params is 9223372036854775808; it must be 92233720368547"),
         ("trial_timeout_seconds", 2.0**63, r"--trial-timeout is 9.22\S*; it must be 9223372036854"),
         ("cpus_per_trial", 0.0, "--cpus-per-trial is 0.0; it must be above 0."),
@@ -98,6 +101,14 @@ def test_the_length_of_a_study_s_name_is_limited_in_bytes(letter: str, most: int
 def test_shares_of_a_cluster_are_checked(given: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         SearchSettings(cluster="auto", **given)
+
+
+def test_minutes_must_have_something_to_fit() -> None:
+    message = "^--minutes is 30, but --epochs 8 and --train-size 9000 leave nothing to fit to it; l"
+    with pytest.raises(SettingsError, match=message):
+        SearchSettings(minutes=30.0, epochs=8, train_size=9000)
+    SearchSettings(minutes=30.0, epochs=8)
+    SearchSettings(minutes=30.0, train_size=9000)
 
 
 def test_the_study_is_named_after_its_space() -> None:

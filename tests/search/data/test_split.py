@@ -156,6 +156,12 @@ def test_shares_are_within_one_image_where_sizes_do_not_divide(small_data):
     assert sorted(np.bincount(split.train_labels)) == [12] * 7 + [13] * 3
 
 
+def test_the_first_images_of_a_split_are_the_split_of_that_size(small_data):
+    whole = load_split(small_data, SplitSizes(val=100))
+    assert same(whole.first(123), load_split(small_data, SplitSizes(train=123, val=100)))
+    assert same(whole.first(None), whole)
+
+
 def test_a_smaller_training_part_lies_within_a_larger_one(small_data):
     larger = load_split(small_data, SplitSizes(train=200, val=100))
     smaller = load_split(small_data, SplitSizes(train=50, val=100))

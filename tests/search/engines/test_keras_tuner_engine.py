@@ -180,7 +180,7 @@ def test_a_grid_begins_with_the_defaults_and_keeps_all_workers_busy(tmp_path: Pa
 
 def test_a_trial_that_somebody_ends_in_the_dashboard_holds_up_no_bracket(tmp_path: Path) -> None:
     study = optuna.create_study(direction="maximize")
-    settings = SearchSettings(engine="keras-tuner", tuner="hyperband", max_epochs=9, trials=90)
+    settings = SearchSettings(engine="keras-tuner", tuner="hyperband", epochs=9, trials=90)
     engine = engine_of(settings, study, "conditional")
     first = engine.ask()
     assert first is not None

@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from search.engines.optuna_engine import OptunaEngine
+from search.engines.optuna_engine import OptunaEngine, pruning_epochs
 from search.engines.pruners import PRUNERS
 from search.errors import StudyError
 from search.study.storage import open_storage
@@ -201,3 +201,15 @@ def test_a_known_configuration_may_have_values_that_no_search_samples() -> None:
     assert study.trials[0].params == {"kept": 0.5}
     assert trial_params(study.trials[0]) == {"x": 3, "rate": 9.0, "kept": 0.5}
     assert engine.suggest(ask(engine), "x", CategoricalDistribution([1, 2])) in (1, 2)
+
+
+@pytest.mark.parametrize("pruner", [name for name in PRUNERS if name != "none"])
+def test_the_epochs_after_which_a_pruner_stops_trials_are_found(pruner: str) -> None:
+    epochs = pruning_epochs(pruner, 8)
+    assert epochs
+    assert 2 <= epochs[0] <= epochs[-1] <= 4
+
+
+def test_without_a_pruner_or_a_second_epoch_nothing_is_pruned() -> None:
+    assert pruning_epochs("none", 8) == []
+    assert pruning_epochs("hyperband", 1) == []

@@ -18,6 +18,8 @@ from search.workers.messages import (
     Epoch,
     Failed,
     Images,
+    Measure,
+    Measured,
     Ready,
     Suggest,
     Train,
@@ -100,6 +102,22 @@ class Carries:
 
     def build(self, hp: Any) -> Any:
         return small_net(self.layer)
+
+
+class TrainsItself:
+    """Has its own training, which reports nothing before its end."""
+
+    def build(self, hp: Any) -> Any:
+        import keras
+
+        model = small_net(keras.layers.Dense(hp.Int("units", 4, 8)))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("sgd", loss, metrics=["accuracy"])
+        return model
+
+    def fit(self, hp: Any, model: Any, *data: Any, epochs: int, **more: Any) -> Any:
+        del more["callbacks"]
+        return model.fit(*data, epochs=epochs, batch_size=hp.Choice("batch_size", [64]), **more)
 
 
 class Channel:
@@ -351,3 +369,41 @@ def test_a_layer_that_lives_from_trial_to_trial_is_refused(
     retrained = make_trainer(space=f"{__name__}:Carries").run(order())
     assert isinstance(retrained, Failed)
     assert "shares the weights of layer 'carried'" in retrained.reason
+
+
+@pytest.mark.parametrize("space", ["mlp", f"{__name__}:TrainsItself", f"{__name__}:clears"])
+def test_a_measurement_trains_the_default_and_leaves_the_trials_as_they_are(
+    make_trainer: Callable[..., KerasTrainer], space: str
+) -> None:
+    plain, measured = make_trainer(space=space), make_trainer(space=space)
+    speed = measured.measure(Measure(0.2))
+    assert isinstance(speed, Measured), speed
+    assert speed.images_per_second > 0
+    assert speed.startup_seconds >= 0
+    assert not measured._link.asked  # type: ignore[attr-defined]
+    params = MlpSpace().default.params() | {"units": 5, "batch_size": 64}
+    for trainer in (plain, measured):
+        assert isinstance(trainer.run(order(params=params, keep_model=False)), Trained)
+    plain_epochs, epochs = (
+        [one.metrics["val_accuracy"] for one in trainer._link.asked if isinstance(one, Epoch)]  # type: ignore[attr-defined]
+        for trainer in (plain, measured)
+    )
+    assert epochs == plain_epochs
+
+
+def test_a_configuration_that_fails_fails_its_measurement(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    failed = make_trainer(space=f"{__name__}:exits").measure(Measure(0.2))
+    assert isinstance(failed, Failed)
+    assert failed.reason == "SystemExit: no data"
+
+
+def test_a_layer_that_a_measurement_has_trained_is_refused(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    trainer = make_trainer(space=f"{__name__}:Carries")
+    assert isinstance(trainer.measure(Measure(0.2)), Measured)
+    failed = trainer.run(order(keep_model=False))
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith("the model shares the weights of layer 'carried' with")

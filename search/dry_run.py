@@ -1,0 +1,231 @@
+"""What a search would do and how long it would take, without creating anything."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from search.display import Display
+from search.engines.exploring import SpaceSize, size_of
+from search.engines.optuna_engine import pruning_epochs
+from search.errors import SearchError, StoppedError
+from search.length import Plan, Speed, TimeLeft, expectation, fitted_words, remaining_words
+from search.measuring import Measurement
+from search.preparation import connected, find_inputs, make_workers, precision_of
+from search.secrets import masked_url
+from search.settings import SearchSettings
+from search.sizes import fitted_sizes, known_sizes, plan_of, stored_speed
+from search.study.storage import is_server, open_storage, reading, sqlite_file
+from search.study.study import FINISHED, stored_study
+from search.training.hardware import Precision
+from spaces.errors import one_line
+
+# Source: `du --apparent-size` of the artifacts and the journal of a study of 10 trials of the `cnn`
+# space, 625 kB; learning curves are most of it.
+DISK_KB_PER_TRIAL: Final = 63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    """The plan of a search.
+
+    Args:
+        settings: Its settings, with sizes that are known or fitted.
+        plan: Its size.
+        available: Training images that there are.
+        minutes: What the sizes were fitted to; None: they were not.
+        speed: Speed of the workers; None if it is not known.
+        unmeasured: Why it is not.
+        seconds: How long the missing trials take; None if it is not known.
+        finished: Trials that its study holds already.
+        place: Where the workers run, in words.
+        precision: Number format in which models train.
+        space: Size of the space; None if it cannot be explored.
+        unexplored: Why it cannot.
+        first: Names of the configurations that are tried first and are not finished.
+        pruning: Epochs after which trials may be pruned; None: the tuner's budgets decide.
+    """
+
+    settings: SearchSettings
+    plan: Plan
+    available: int
+    minutes: float | None
+    speed: Speed | None
+    unmeasured: str
+    seconds: float | None
+    finished: int
+    place: str
+    precision: Precision
+    space: SpaceSize | None
+    unexplored: str
+    first: list[str]
+    pruning: list[int] | None
+
+    @property
+    def expected(self) -> str:
+        """How long the search takes, in words."""
+        if not self.missing:
+            name = self.settings.study_name
+            return f"study {name!r} holds its {self.finished} finished trials already"
+        if self.seconds is None:
+            return f"the length of the search is not known: {self.unmeasured or 'nothing shows it'}"
+        if self.finished or self.speed is None:
+            return remaining_words(self.missing, self.seconds)
+        if self.minutes is not None:
+            return fitted_words(self.minutes, self.plan, self.speed, available=self.available)
+        return expectation(self.plan, self.speed, self.place, self.precision)
+
+    @property
+    def missing(self) -> int:
+        """Number of trials to run."""
+        return max(0, self.settings.trials - self.finished)
+
+    @property
+    def disk_mb(self) -> float:
+        """Disk that the missing trials need."""
+        return self.missing * DISK_KB_PER_TRIAL / 1_000
+
+    def lines(self) -> Iterator[str]:
+        """Yield the plan for a person."""
+        yield self.expected
+        yield (
+            f"each trial: up to {self.plan.epochs} epochs of {self.plan.train:,} images, validated "
+            f"on {self.plan.val:,}"
+        )
+        if self.space is None:
+            yield f"space: {self.settings.space}, not explored: {self.unexplored}"
+        else:
+            count = self.space.configurations
+            size = "" if count is None else f", {count:,} configurations"
+            asked = self.space.hyperparameters
+            yield f"space: {self.settings.space}, {asked} hyperparameters{size}"
+        yield f"first: {', '.join(self.first) or 'nothing in particular'}"
+        if self.pruning is None:
+            yield f"pruning: the epoch budgets of --tuner {self.settings.algorithm}"
+        elif self.pruning:
+            yield f"pruning: after epoch {', '.join(map(str, self.pruning))}"
+        else:
+            yield "pruning: none"
+        yield f"disk: about {max(1, round(self.disk_mb))} MB"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan for a program."""
+        return {
+            "study": self.settings.study_name,
+            "trials": self.settings.trials,
+            "finished": self.finished,
+            "epochs": self.plan.epochs,
+            "train_size": self.plan.train,
+            "val_size": self.plan.val,
+            "seconds": None if self.seconds is None else round(self.seconds, 1),
+            "expected": self.expected,
+            "speed": None if self.speed is None else self.speed.fact,
+            "precision": self.precision,
+            "space": self.settings.space,
+            "hyperparameters": None if self.space is None else self.space.hyperparameters,
+            "configurations": None if self.space is None else self.space.configurations,
+            "first": self.first,
+            "pruning_epochs": self.pruning,
+            "disk_mb": round(self.disk_mb, 1),
+        }
+
+
+def dry_run(settings: SearchSettings, display: Display) -> DryRun:
+    """Plan a search, and measure how fast its workers train.
+
+    Args:
+        settings: Its settings.
+        display: Shows what the user must know about a node.
+
+    Raises:
+        SearchError: The search could not run; the message says how to correct it.
+        SpaceError: The space does not exist.
+    """
+    started = time.monotonic()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    inputs = find_inputs(settings)
+    study = _existing(settings)
+    known = known_sizes(settings, study)
+    with ExitStack() as opened:
+        cluster = opened.enter_context(connected(settings))
+        logs = Path(opened.enter_context(tempfile.TemporaryDirectory())) / "logs"
+        precision = precision_of(settings, cluster)
+        space, unexplored = _explored(settings.space, logs / "exploring.log")
+        finished = [] if study is None else study.get_trials(deepcopy=False, states=FINISHED)
+        speed = None if study is None else stored_speed(study.user_attrs)
+        unmeasured = ""
+        if known is None or (speed is None and not finished):
+            workers = make_workers(known or settings, inputs, precision, cluster, display, logs)
+            opened.callback(workers.close)
+            measurement = Measurement(workers, settings, started)
+            found = measurement.required() if known is None else measurement.run(known.train_size)
+            if measurement.stopped_by is not None:
+                raise StoppedError(measurement.stopped_by, "in a dry run; nothing was created")
+            if isinstance(found, Speed):
+                speed = found
+            else:
+                unmeasured = found.reason
+        if known is None:
+            assert speed is not None
+            known = fitted_sizes(settings, speed, inputs, 0.0)
+    tried = {trial.user_attrs.get("baseline") for trial in finished}
+    plan = plan_of(known, inputs)
+    place = "this machine" if cluster is None else "this cluster"
+    return DryRun(
+        settings=known,
+        plan=plan,
+        available=inputs.available,
+        minutes=settings.minutes if study is None else None,
+        speed=speed,
+        unmeasured=unmeasured,
+        seconds=_seconds(plan, speed, finished),
+        finished=len(finished),
+        place=place,
+        precision=precision,
+        space=space,
+        unexplored=unexplored,
+        first=[name for name in inputs.first if name not in tried],
+        pruning=None if known.has_budgets else pruning_epochs(known.pruner, plan.epochs),
+    )
+
+
+def _seconds(plan: Plan, speed: Speed | None, finished: Sequence[FrozenTrial]) -> float | None:
+    missing = plan.trials - len(finished)
+    if missing <= 0:
+        return 0.0
+    if not finished:
+        return None if speed is None else plan.seconds(speed)
+    left = TimeLeft(plan, speed)
+    for trial in finished:
+        if "seconds" in trial.user_attrs:
+            left.take(trial.user_attrs["seconds"], is_first="baseline" in trial.user_attrs)
+    waiting_first = max(0, plan.first - sum("baseline" in t.user_attrs for t in finished))
+    return left.seconds(
+        waiting=missing,
+        waiting_first=min(missing, waiting_first),
+        running=[],
+        workers=1 if speed is None else speed.workers,
+    )
+
+
+def _existing(settings: SearchSettings) -> optuna.Study | None:
+    """Return the study of a search, read only; None if there is none."""
+    journal, url = settings.study_dir / "study.journal", settings.storage
+    file = journal if url is None else sqlite_file(url)
+    if not is_server(url) and not (file is not None and file.exists()):
+        return None
+    with reading(str(journal) if url is None else masked_url(url)):
+        return stored_study(open_storage(journal, url), settings.study_name)
+
+
+def _explored(space: str, log: Path) -> tuple[SpaceSize | None, str]:
+    try:
+        return size_of(space, log), ""
+    except SearchError as error:
+        return None, str((error.__cause__ and one_line(error.__cause__, typed=True)) or error)

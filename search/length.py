@@ -1,0 +1,379 @@
+"""How long a search takes: its plan, fitted to the speed of the workers, and the time that is left.
+
+The unit of all costs is a whole training of the space's default configuration, with all epochs.
+Speed says how many seconds that takes here; recorded searches say what other trials cost in it.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from search.errors import SettingsError
+
+DEFAULT_EPOCHS: Final = 8
+MOST_FITTED_EPOCHS: Final = 30
+FEWEST_EPOCHS: Final = 2
+FEWEST_IMAGES: Final = 2_000
+# Fewer images rank configurations badly, so epochs are given up first.
+ENOUGH_IMAGES: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a kind of trial costs of a whole training of the default configuration.
+
+    Args:
+        epochs: Mean part of its epochs that a trial trains although it may be pruned.
+        epoch_cost: Mean seconds of its epochs over those of the default configuration.
+    """
+
+    epochs: float
+    epoch_cost: float
+
+
+# Source: the 50 trials of results/reference/cnn; `python -m benchmarks.search --study cnn
+# --results-dir results/reference` prints them.
+FIRST: Final = Share(epochs=32 / 56, epoch_cost=0.48)  # the configurations that are tried first
+SAMPLED: Final = Share(epochs=145 / 344, epoch_cost=0.68)
+VALIDATION_COST: Final = 0.27  # of a validation image, over that of a training image
+# What the prior counts for, in trials. The costs of sampled trials spread by 1.1 times their mean,
+# and later ones cost twice as much as early ones: few trials say less than another whole search.
+PRIOR_TRIALS: Final = 20.0
+_SHORTER_MINUTES: Final = (5, 10, 15, 30, 60, 120, 240, 480)
+# After this part of the epochs no pruner that prunes by rungs stops a trial.
+LAST_RUNG: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """How fast workers train the default configuration while all of them train.
+
+    Args:
+        workers: Number of workers; 1 or more.
+        images_per_second: Training images per second of one worker; above 0.
+        startup_seconds: Time to build and trace a model; 0 or more.
+
+    Raises:
+        ValueError: A value breaks its rule.
+    """
+
+    workers: int
+    images_per_second: float
+    startup_seconds: float
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"Speed got workers={self.workers}; use 1 or more.")
+        if not 0 < self.images_per_second < math.inf:
+            raise ValueError(
+                f"Speed got images_per_second={self.images_per_second}; use a finite number above "
+                "0."
+            )
+        if not 0 <= self.startup_seconds < math.inf:
+            raise ValueError(
+                f"Speed got startup_seconds={self.startup_seconds}; use a finite number, 0 or more."
+            )
+
+    @property
+    def fact(self) -> dict[str, float]:
+        """The speed as a study stores it."""
+        return {
+            "workers": self.workers,
+            "images_per_second": round(self.images_per_second, 1),
+            "startup_seconds": round(self.startup_seconds, 2),
+        }
+
+    @classmethod
+    def from_fact(cls, stored: Mapping[str, Any]) -> "Speed":
+        """Return the speed that a checked study has stored."""
+        return cls(**stored)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The size of a search.
+
+    Args:
+        trials: Finished trials; 1 or more.
+        first: How many of them are the configurations that are tried first.
+        epochs: Maximum epochs of a trial; 1 or more.
+        train: Training images; 1 or more.
+        val: Validation images; 1 or more.
+        prunes: Whether trials may end before their last epoch.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+
+    trials: int
+    first: int
+    epochs: int
+    train: int
+    val: int
+    prunes: bool
+
+    def __post_init__(self) -> None:
+        if min(self.trials, self.epochs, self.train, self.val) < 1:
+            raise ValueError(f"{self} has a number below 1.")
+        if not 0 <= self.first <= self.trials:
+            raise ValueError(f"Plan got first={self.first}; use 0 to trials={self.trials}.")
+
+    def epochs_of(self, share: Share) -> float:
+        """Return the epochs that a trial is expected to train; at least one."""
+        return max(1.0, share.epochs * self.epochs) if self.prunes else float(self.epochs)
+
+    def cost(self, share: Share) -> float:
+        """Return the expected cost of a trial, in whole trainings of the default."""
+        return self.epochs_of(share) * share.epoch_cost / self.epochs
+
+    @property
+    def images(self) -> float:
+        """Training images that cost as much as an epoch with its validation."""
+        return self.train + VALIDATION_COST * self.val
+
+    def whole_seconds(self, speed: Speed) -> float:
+        """Return the seconds of a whole training of the default, in one worker."""
+        return speed.startup_seconds + self.epochs * self.images / speed.images_per_second
+
+    def seconds(self, speed: Speed) -> float:
+        """Return the expected wall time of the search."""
+        mean = (
+            self.first * self.cost(FIRST) + (self.trials - self.first) * self.cost(SAMPLED)
+        ) / self.trials
+        whole = self.whole_seconds(speed)
+        training = whole - speed.startup_seconds
+        busy = self.trials * (speed.startup_seconds + mean * training)
+        # Some trial runs to its end, and workers cannot share it.
+        return max(busy / speed.workers, whole)
+
+
+def fit_to(
+    minutes: float,
+    speed: Speed,
+    plan: Plan,
+    *,
+    available: int,
+    epochs: int | None = None,
+    train: int | None = None,
+    spent_seconds: float = 0.0,
+) -> Plan:
+    """Fit the epochs and the training images of a search to its time.
+
+    The rule: 8 epochs of as many images as fit. Where all images fit, up to 30 epochs of them;
+    where fewer than 5,000 fit, fewer epochs of 5,000, and then 2 epochs of 2,000 or more.
+
+    Args:
+        minutes: Planned wall time of the search; above 0.
+        speed: Speed of the workers.
+        plan: The search; its epochs and training images are replaced.
+        available: Training images that there are.
+        epochs: Given epochs: only the images are fitted.
+        train: Given number of images: only the epochs are fitted.
+        spent_seconds: What the search has spent before its first trial.
+
+    Raises:
+        SettingsError: Less fits than 2 epochs of 2,000 images; the message says what would.
+    """
+    fewest = min(FEWEST_IMAGES, available) if train is None else train
+    smallest = replace(plan, epochs=epochs or FEWEST_EPOCHS, train=fewest)
+    limit = minutes * 60 - spent_seconds
+
+    def fits(epochs: int, images: int) -> bool:
+        return replace(plan, epochs=epochs, train=images).seconds(speed) <= limit
+
+    if not fits(smallest.epochs, smallest.train):
+        raise SettingsError(_too_short(minutes, speed, smallest, spent_seconds))
+    if train is not None:
+        most = _largest(lambda epochs: fits(epochs, train), FEWEST_EPOCHS, MOST_FITTED_EPOCHS)
+        return replace(plan, epochs=most, train=train)
+    chosen = epochs
+    if chosen is None and fits(DEFAULT_EPOCHS, available):
+        chosen = _largest(lambda n: fits(n, available), DEFAULT_EPOCHS, MOST_FITTED_EPOCHS)
+    elif chosen is None:
+        enough = min(ENOUGH_IMAGES, available)
+        chosen = FEWEST_EPOCHS
+        if fits(chosen, enough):
+            chosen = _largest(lambda n: fits(n, enough), FEWEST_EPOCHS, DEFAULT_EPOCHS)
+    count = chosen
+    images = _largest(lambda n: fits(count, n), fewest, available)
+    if images < available:
+        images = max(fewest, _round_down(images))
+    return replace(plan, epochs=count, train=images)
+
+
+def _largest(fits: Callable[[int], bool], low: int, high: int) -> int:
+    """Return the largest number that fits, from `low`, which does, to `high`."""
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _round_down(images: int) -> int:
+    step = 1_000 if images >= 10_000 else 100
+    return images // step * step
+
+
+def _too_short(minutes: float, speed: Speed, smallest: Plan, spent_seconds: float) -> str:
+    needed = math.ceil((smallest.seconds(speed) + spent_seconds) / 60)
+    size = f"{smallest.epochs} epochs of {smallest.train:,} images"
+
+    def fits(trials: int) -> bool:
+        fewer = replace(smallest, trials=trials, first=min(trials, smallest.first))
+        return fewer.seconds(speed) + spent_seconds <= minutes * 60
+
+    fewer = f", or lower --trials to {_largest(fits, 1, smallest.trials)}" if fits(1) else ""
+    return (
+        f"--minutes is {minutes:g}, but {_trials(smallest.trials)} of {size} take about "
+        f"{needed} min here; raise it to {needed}{fewer}."
+    )
+
+
+def about(seconds: float) -> str:
+    """Return an expected time in words, as exact as it can be: `about 2 h 40 min`."""
+    minutes = seconds / 60
+    if minutes < 1.5:
+        return f"about {max(10, 10 * round(seconds / 10))} s"
+    if minutes < 59.5:
+        return f"about {minutes:.0f} min"
+    hours, rest = divmod(10 * round(minutes / 10), 60)
+    return f"about {hours} h {rest} min" if rest else f"about {hours} h"
+
+
+def remaining_words(trials: int, seconds: float) -> str:
+    """Return in words how long the missing trials of a study will take."""
+    return f"{about(seconds)} for {trials:,} more {'trial' if trials == 1 else 'trials'}"
+
+
+def expectation(plan: Plan, speed: Speed, place: str, precision: str) -> str:
+    """Return in words how long a search will take, and how to shorten a long one.
+
+    Args:
+        plan: Its size.
+        speed: Speed of its workers.
+        place: Where they run, in words.
+        precision: Number format in which models train.
+    """
+    seconds = plan.seconds(speed)
+    line = (
+        f"{about(seconds)} for {_trials(plan.trials)} on {place} "
+        f"({_workers(speed.workers)}, {precision})"
+    )
+    shorter = max((m for m in _SHORTER_MINUTES if 60 * m <= seconds / 4), default=None)
+    return line if shorter is None else f"{line}; --minutes {shorter} for a shorter one"
+
+
+def fitted_words(minutes: float, plan: Plan, speed: Speed, *, available: int) -> str:
+    """Return in words what `fit_to` has chosen, and why."""
+    allowed = (
+        f"{_workers(speed.workers)} {'trains' if speed.workers == 1 else 'train'} about "
+        f"{_rounded(speed.images_per_second):,} images/s"
+        f"{'' if speed.workers == 1 else ' each'}: {_trials(plan.trials)} in {minutes:g} min allow "
+        f"{plan.epochs} epochs of {'all ' if plan.train == available else ''}{plan.train:,} images"
+    )
+    seconds = plan.seconds(speed)
+    return f"{allowed} ({about(seconds)})" if seconds < 0.8 * 60 * minutes else allowed
+
+
+def _rounded(number: float) -> int:
+    """Round to two significant digits."""
+    return round(float(f"{number:.1e}"))
+
+
+def _trials(count: int) -> str:
+    return f"{count:,} trial" if count == 1 else f"{count:,} trials"
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker" if count == 1 else f"{count} workers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A trial that is being trained.
+
+    Args:
+        epochs: Epochs that it has finished.
+        seconds: Time since it began.
+        is_first: Whether it is one of the configurations that are tried first.
+    """
+
+    epochs: int
+    seconds: float
+    is_first: bool
+
+
+class TimeLeft:
+    """Estimates the time that is left of a search, from its trials so far and from a prior.
+
+    It counts costs, not trials: a trial that was pruned after an epoch says little about one that
+    runs to its end. Running trials count with what they are expected to cost, since those that run
+    for long would otherwise be missing from the evidence.
+
+    Args:
+        plan: Size of the search.
+        speed: Measured speed; None: there is no estimate before a trial has ended.
+    """
+
+    def __init__(self, plan: Plan, speed: Speed | None) -> None:
+        self._plan = plan
+        self._whole = None if speed is None else plan.whole_seconds(speed)
+        self._seconds = 0.0
+        self._cost = 0.0  # expected cost of the trials that took these seconds
+
+    def take(self, seconds: float, *, is_first: bool) -> None:
+        """Take in a finished trial.
+
+        Args:
+            seconds: What it took.
+            is_first: Whether it is one of the configurations that are tried first.
+        """
+        self._seconds += seconds
+        self._cost += self._expected(is_first)
+
+    def seconds(
+        self, *, waiting: int, waiting_first: int, running: Iterable[Running], workers: int
+    ) -> float | None:
+        """Return the expected time until the end; None while there is nothing to estimate from.
+
+        Args:
+            waiting: Trials that have not begun.
+            waiting_first: How many of them are configurations that are tried first.
+            running: Trials that are being trained.
+            workers: Number of workers; 1 or more.
+        """
+        running = list(running)
+        left = [self._seconds_left(trial) for trial in running]
+        seconds, cost = self._seconds, self._cost
+        for trial, more in zip(running, left, strict=True):
+            if more is not None:
+                seconds += trial.seconds + more
+                cost += self._expected(trial.is_first)
+        if self._whole is not None:
+            weight = PRIOR_TRIALS * self._expected(False)
+            seconds, cost = seconds + weight * self._whole, cost + weight
+        if not cost:
+            return None
+        whole = seconds / cost
+        unknown = [
+            max(0.0, whole * self._expected(trial.is_first) - trial.seconds)
+            for trial, more in zip(running, left, strict=True)
+            if more is None
+        ]
+        lefts = [*unknown, *(more for more in left if more is not None)]
+        sampled = max(0, waiting - waiting_first)
+        ahead = waiting_first * self._expected(True) + sampled * self._expected(False)
+        return max((sum(lefts) + ahead * whole) / workers, *lefts, 0.0)
+
+    def _expected(self, is_first: bool) -> float:
+        return self._plan.cost(FIRST if is_first else SAMPLED)
+
+    def _seconds_left(self, trial: Running) -> float | None:
+        """Return the time left of a running trial, from its own pace; None before an epoch."""
+        if not trial.epochs:
+            return None
+        epochs = self._plan.epochs
+        if trial.epochs < LAST_RUNG * epochs and self._plan.prunes:
+            epochs = math.ceil(self._plan.epochs_of(FIRST if trial.is_first else SAMPLED))
+        return max(0, epochs - trial.epochs) * trial.seconds / trial.epochs

@@ -1,0 +1,162 @@
+"""Measure how fast the workers of a search train, all at once, before their first trial."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from search.command_line import stop_by_signal
+from search.errors import SearchError, StoppedError, StopReason
+from search.length import Speed
+from search.settings import SearchSettings
+from search.workers.messages import Died, Failed, Measure, Measured
+from search.workers.pool import POLL_SECONDS, WorkerPool
+
+# Long enough for two or three steps of a large network, whose time then varies by a tenth.
+TRAINING_SECONDS: Final = 4.0
+# A worker that waits for a node of a cluster, or starts slowly, does not keep the others waiting.
+_START_SECONDS: Final = 60.0
+_ANSWER_SECONDS: Final = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unmeasured:
+    """Why there is no speed.
+
+    Args:
+        reason: In words, without a full stop.
+        is_lost: Whether a worker was lost, so that another measurement may succeed.
+    """
+
+    reason: str
+    is_lost: bool = False
+
+
+class Measurement:
+    """The measurement of one run of a search, which a signal or its time limit may end.
+
+    Args:
+        workers: The pool.
+        settings: Settings of the search.
+        started: `time.monotonic()` at the start of the run.
+
+    Attributes:
+        stopped_by: The signal that ended it; None without one.
+    """
+
+    def __init__(self, workers: WorkerPool, settings: SearchSettings, started: float) -> None:
+        self.stopped_by: StopReason | None = None
+        self._workers = workers
+        self._settings = settings
+        self._started = started
+
+    def run(self, train_size: int | None) -> Speed | Unmeasured:
+        """Measure; see `measure`."""
+        with stop_by_signal(self._stop):
+            return measure(
+                self._workers,
+                self._settings.trials,
+                train_size=train_size,
+                stopped=self._is_stopped,
+            )
+
+    def required(self) -> Speed:
+        """Measure the speed that `--minutes` needs; once more if a worker is lost.
+
+        Raises:
+            StoppedError: A signal ended it.
+            SearchError: There is no speed.
+        """
+        found = self.run(self._settings.train_size)
+        if isinstance(found, Unmeasured) and found.is_lost:
+            found = self.run(self._settings.train_size)
+        if self.stopped_by is not None:
+            raise StoppedError(
+                self.stopped_by, "before the first trial; the same command starts again"
+            )
+        if isinstance(found, Unmeasured):
+            raise SearchError(
+                f"--minutes is {self._settings.minutes:g}, but the speed was not measured: "
+                f"{found.reason}. Correct the cause, or give --epochs and --train-size instead."
+            )
+        return found
+
+    def _stop(self, reason: StopReason) -> None:
+        self.stopped_by = reason
+
+    def _is_stopped(self) -> bool:
+        limit = self._settings.timeout_seconds
+        is_over = limit is not None and time.monotonic() - self._started >= limit
+        return self.stopped_by is not None or is_over
+
+
+def measure(
+    workers: WorkerPool,
+    most: int,
+    *,
+    train_size: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Speed | Unmeasured:
+    """Let all workers train the space's default configuration for some seconds.
+
+    They share the memory's bandwidth, so they train at the same time. They then wait for trials. A
+    worker that ends or does not answer is replaced when the search starts its workers.
+
+    Args:
+        workers: The pool; its workers are started.
+        most: As for `WorkerPool.start`.
+        train_size: Training images of a trial; None: all.
+        stopped: Whether to give up.
+
+    Raises:
+        SearchError: The space or the data cannot be used, or no worker starts.
+    """
+    workers.start(most)
+    if (lost := _wait_for_start(workers, stopped)) is not None:
+        return lost
+    waiting = set(workers.idle({}))
+    for worker in waiting:
+        worker.send(Measure(TRAINING_SECONDS, train_size))
+    answers: list[Measured] = []
+    failed, is_lost = "", False
+    end = time.monotonic() + _ANSWER_SECONDS
+    # A late answer would be taken for the end of a trial, so this waits for all of them.
+    while waiting and not stopped():
+        if time.monotonic() > end:
+            failed = f"no answer in {_ANSWER_SECONDS:.0f} s"
+            for worker in waiting:
+                workers.replace(worker)
+            break
+        for worker, message in workers.poll(POLL_SECONDS):
+            if worker not in waiting or not isinstance(message, Measured | Failed | Died):
+                continue
+            waiting.remove(worker)
+            if isinstance(message, Measured):
+                answers.append(message)
+            else:
+                failed, is_lost = message.reason, isinstance(message, Died)
+    if stopped() or failed:
+        return Unmeasured(failed or "stopped", is_lost)
+    count = len(answers)
+    return Speed(
+        workers=count,
+        images_per_second=sum(answer.images_per_second for answer in answers) / count,
+        startup_seconds=sum(answer.startup_seconds for answer in answers) / count,
+    )
+
+
+def _wait_for_start(workers: WorkerPool, stopped: Callable[[], bool]) -> Unmeasured | None:
+    """Wait until all workers are ready, or some are and the others take long."""
+    end: float | None = None
+    while not all(worker.ready for worker in workers.started):
+        for _, message in workers.poll(POLL_SECONDS):
+            if isinstance(message, Died):
+                return Unmeasured(message.reason, is_lost=True)
+        if stopped():
+            return Unmeasured("stopped")
+        if end is None and any(worker.ready for worker in workers.started):
+            end = time.monotonic() + _START_SECONDS
+        if end is not None and time.monotonic() > end:
+            break
+    is_one_ready = any(worker.ready for worker in workers.started)
+    return None if is_one_ready else Unmeasured("no worker has started")

@@ -1,0 +1,115 @@
+"""What a search needs before its study: its data, its cluster, its number format, its workers."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from search.data.files import find_data, fingerprint
+from search.data.split import check_sizes, load_split
+from search.display import Display
+from search.engines.samplers import check_packages
+from search.settings import SearchSettings
+from search.study.storage import check_url
+from search.training.hardware import Precision, best_precision
+from search.workers.pool import WorkerPool, make_pool
+from search.workers.process import WorkerSettings
+from search.workers.ray.cluster import Cluster, Resources, connect
+from spaces import first_configurations, published_configurations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What a search starts from.
+
+    Args:
+        first: Hyperparameters by name of the configurations that are tried first.
+        data_dir: Folder of the data.
+        data: Its fingerprint.
+        available: Training images that validation leaves.
+    """
+
+    first: dict[str, dict[str, Any]]
+    data_dir: Path
+    data: str
+    available: int
+
+
+def find_inputs(settings: SearchSettings) -> Inputs:
+    """Find all that a search starts from, before anything is created.
+
+    Raises:
+        SearchError: Something is missing or does not fit; the message says what.
+        SpaceError: The space does not exist.
+    """
+    first = _first(settings)  # also refuses an unknown space
+    if settings.engine == "optuna":
+        check_packages(settings.algorithm)
+    if settings.storage is not None:
+        check_url(settings.storage)
+    data_dir = find_data(settings.data_dir)
+    available = check_sizes(data_dir, settings.split)
+    return Inputs(
+        first=first,
+        data_dir=data_dir,
+        data=fingerprint(data_dir),
+        available=available,
+    )
+
+
+def _first(settings: SearchSettings) -> dict[str, dict[str, Any]]:
+    strong = first_configurations(settings.space)
+    published = published_configurations(settings.space)
+    if not settings.takes_first:
+        return {}
+    first = (strong if settings.portfolio else {}) | (published if settings.baselines else {})
+    return dict(list(first.items())[: settings.trials])
+
+
+def connected(settings: SearchSettings) -> AbstractContextManager[Cluster | None]:
+    """Connect to the cluster of a search; None for this machine."""
+    if settings.cluster is None:
+        return nullcontext()
+    resources = Resources(settings.cpus_per_trial or 1.0, settings.gpus_per_trial or 0.0)
+    return connect(settings.cluster, resources, settings.space)
+
+
+def precision_of(settings: SearchSettings, cluster: Cluster | None) -> Precision:
+    """Return the number format in which models train."""
+    if settings.precision == "auto":
+        return best_precision() if cluster is None else cluster.precision()
+    return "bfloat16" if settings.precision == "bfloat16" else "float32"
+
+
+def make_workers(
+    settings: SearchSettings,
+    inputs: Inputs,
+    precision: Precision,
+    cluster: Cluster | None,
+    display: Display,
+    log_dir: Path,
+) -> WorkerPool:
+    """Make the pool of a search.
+
+    Args:
+        settings: Settings of the search; workers load the images of its split.
+        inputs: What it starts from.
+        precision: Number format in which models train.
+        cluster: Where they run; None: this machine.
+        display: Shows what the user must know about a node.
+        log_dir: As for `make_pool`.
+    """
+    needed = WorkerSettings(
+        space=settings.space,
+        load_split=partial(load_split, inputs.data_dir, settings.split, inputs.data),
+        precision=precision,
+    )
+    return make_pool(
+        needed,
+        count=settings.workers,
+        log_dir=log_dir,
+        cluster=cluster,
+        note=display.note,
+        max_memory_mb=settings.max_worker_memory_mb,
+    )

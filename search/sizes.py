@@ -1,0 +1,106 @@
+"""The epochs and the training images of a search: as given, as its study stores them, or fitted."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import optuna
+
+from search.errors import StudyError
+from search.length import Plan, Speed, fit_to
+from search.preparation import Inputs
+from search.settings import SearchSettings
+from search.study.facts import split_sizes, split_words
+from search.study.study import ENDED
+
+
+def known_sizes(settings: SearchSettings, study: optuna.Study | None) -> SearchSettings | None:
+    """Return the settings with the sizes that are known before anything is measured.
+
+    Args:
+        settings: Settings of the search.
+        study: Its study; None if there is none.
+
+    Returns:
+        Settings without `minutes`; None if the sizes must be fitted to them.
+
+    Raises:
+        StudyError: The study has trials, and was begun with other minutes.
+    """
+    minutes = settings.minutes
+    if minutes is None:
+        return settings
+    if study is None or "split" not in study.user_attrs:
+        return None
+    stored = study.user_attrs
+    has_trials = bool(study.get_trials(deepcopy=False, states=ENDED))
+    if stored.get("minutes") == minutes:
+        known = _with(settings, stored["epochs"], split_sizes(stored["split"]).train)
+        given = (settings.epochs or known.epochs, settings.train_size or known.train_size)
+        # With trials, `create_or_continue` says which size differs.
+        if has_trials or given == (stored["epochs"], split_sizes(stored["split"]).train):
+            return known
+    elif has_trials:
+        begun = "without --minutes"
+        if "minutes" in stored:
+            begun = f"with --minutes {stored['minutes']:g}"
+        raise StudyError(
+            f"study {study.study_name!r} was begun {begun} and has trials of {stored['epochs']} "
+            f"epochs, {split_words(split_sizes(stored['split']))}; --minutes {minutes:g} cannot "
+            f"change them. Continue it {begun}, or start another with --study NAME."
+        )
+    return None
+
+
+def fitted_sizes(
+    settings: SearchSettings, speed: Speed, inputs: Inputs, spent_seconds: float
+) -> SearchSettings:
+    """Return the settings with sizes that fit their `minutes`.
+
+    Args:
+        settings: Settings of the search, with `minutes`.
+        speed: Measured speed.
+        inputs: What the search starts from.
+        spent_seconds: What it has spent before its first trial.
+
+    Raises:
+        SettingsError: The time is too short.
+    """
+    assert settings.minutes is not None
+    fitted = fit_to(
+        settings.minutes,
+        speed,
+        plan_of(settings, inputs),
+        available=inputs.available,
+        epochs=settings.epochs,
+        train=settings.train_size,
+        spent_seconds=spent_seconds,
+    )
+    is_all = settings.train_size is None and fitted.train == inputs.available
+    return _with(settings, fitted.epochs, None if is_all else fitted.train)
+
+
+def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
+    """Return the size of a search whose sizes are known."""
+    return Plan(
+        trials=settings.trials,
+        first=len(inputs.first),
+        epochs=settings.max_epochs,
+        train=settings.train_size or inputs.available,
+        val=settings.val_size,
+        prunes=settings.prunes,
+    )
+
+
+def stored_speed(attrs: Mapping[str, Any]) -> Speed | None:
+    """Return the speed that a study stores; None without one."""
+    return Speed.from_fact(attrs["speed"]) if "speed" in attrs else None
+
+
+def _with(settings: SearchSettings, epochs: int, train_size: int | None) -> SearchSettings:
+    return replace(
+        settings,
+        minutes=None,
+        epochs=settings.epochs or epochs,
+        train_size=settings.train_size or train_size,
+    )

@@ -1,0 +1,290 @@
+"""The length of a search: what fits into a time, and what is left of one, on recorded trials."""
+
+from pathlib import Path
+from shutil import copy
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial
+
+from search.errors import SettingsError
+from search.length import (
+    FIRST,
+    SAMPLED,
+    VALIDATION_COST,
+    Plan,
+    Running,
+    Share,
+    Speed,
+    TimeLeft,
+    about,
+    expectation,
+    fit_to,
+    fitted_words,
+    remaining_words,
+)
+from search.study.storage import open_storage
+from search.study.study import FINISHED
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "cnn" / "study.journal"
+# Of its trial with the default configuration.
+SPEED = Speed(workers=2, images_per_second=742.0, startup_seconds=3.0)
+
+
+def plan(**changes: object) -> Plan:
+    given = {"trials": 50, "first": 7, "epochs": 8, "train": 50_000, "val": 10_000, "prunes": True}
+    return Plan(**(given | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[FrozenTrial]:
+    """The finished trials of the reference search, in the order in which they ended."""
+    journal = tmp_path_factory.mktemp("reference") / "study.journal"
+    copy(REFERENCE, journal)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.load_study(study_name=None, storage=open_storage(journal, None))
+    finished = study.get_trials(states=FINISHED)
+    return sorted(finished, key=lambda trial: trial.datetime_complete)
+
+
+def replayed(trials: list[FrozenTrial], ended: int, speed: Speed | None) -> tuple[float, float]:
+    """Return the estimated and the true time left after so many trials have ended."""
+    left = TimeLeft(plan(), speed)
+    for trial in trials[:ended]:
+        left.take(trial.user_attrs["seconds"], is_first="baseline" in trial.user_attrs)
+    now = trials[ended - 1].datetime_complete
+    assert now is not None
+    running, waiting, waiting_first = [], 0, 0
+    for trial in trials[ended:]:
+        is_first = "baseline" in trial.user_attrs
+        elapsed = (now - trial.datetime_start).total_seconds()
+        if elapsed > 0:
+            epoch_seconds = trial.user_attrs["seconds"] / trial.user_attrs["epochs"]
+            done = min(int(elapsed / epoch_seconds), trial.user_attrs["epochs"])
+            running.append(Running(epochs=done, seconds=elapsed, is_first=is_first))
+        else:
+            waiting += 1
+            waiting_first += is_first
+    estimate = left.seconds(
+        waiting=waiting, waiting_first=waiting_first, running=running, workers=2
+    )
+    assert estimate is not None
+    return estimate, (trials[-1].datetime_complete - now).total_seconds()
+
+
+@pytest.mark.parametrize("ended", [5, 10, 25])
+def test_the_time_left_of_the_recorded_search_is_right_within_a_third(
+    recorded: list[FrozenTrial], ended: int
+) -> None:
+    estimate, true = replayed(recorded, ended, SPEED)
+    assert estimate == pytest.approx(true, rel=1 / 3)
+
+
+def test_without_a_speed_the_time_left_is_right_within_a_factor_of_two(
+    recorded: list[FrozenTrial],
+) -> None:
+    for ended in (5, 10, 25):
+        estimate, true = replayed(recorded, ended, None)
+        assert true / 2 < estimate < 2 * true
+
+
+def test_a_wrong_speed_is_corrected_by_the_trials(recorded: list[FrozenTrial]) -> None:
+    slow = Speed(workers=2, images_per_second=371.0, startup_seconds=3.0)
+    errors = []
+    for ended in (1, 10, 30):
+        estimate, _ = replayed(recorded, ended, slow)
+        right, _ = replayed(recorded, ended, SPEED)
+        errors.append(estimate / right)
+    assert errors[0] > errors[1] > errors[2] > 1
+
+
+def test_the_length_of_the_recorded_search_follows_from_its_speed(
+    recorded: list[FrozenTrial],
+) -> None:
+    began = min(trial.datetime_start for trial in recorded)
+    true = (recorded[-1].datetime_complete - began).total_seconds()
+    assert plan().seconds(SPEED) == pytest.approx(true, rel=0.1)
+
+
+def test_the_constants_are_those_of_the_recorded_search(recorded: list[FrozenTrial]) -> None:
+    (default,) = [t for t in recorded if t.user_attrs.get("baseline") == "default"]
+    whole = default.user_attrs["seconds"] / default.user_attrs["epochs"]
+    for share, is_first in ((FIRST, True), (SAMPLED, False)):
+        trials = [t.user_attrs for t in recorded if ("baseline" in t.user_attrs) is is_first]
+        epochs = sum(attrs["epochs"] for attrs in trials)
+        assert share.epochs == pytest.approx(epochs / (8 * len(trials)))
+        cost = sum(attrs["seconds"] for attrs in trials) / epochs / whole
+        assert share.epoch_cost == pytest.approx(cost, abs=0.01)
+    images = [sum(t.user_attrs[f"{part}_seconds"] for t in recorded) for part in ("val", "train")]
+    assert pytest.approx(images[0] / 10_000 / (images[1] / 50_000), abs=0.01) == VALIDATION_COST
+
+
+def test_nothing_is_known_before_anything_has_happened() -> None:
+    left = TimeLeft(plan(), None)
+    assert left.seconds(waiting=50, waiting_first=7, running=[], workers=2) is None
+
+
+def test_at_the_end_the_time_left_is_that_of_the_last_trial() -> None:
+    left = TimeLeft(plan(prunes=False), SPEED)
+    half = Running(epochs=4, seconds=100.0, is_first=False)
+    assert left.seconds(waiting=0, waiting_first=0, running=[half], workers=2) == 100.0
+    assert left.seconds(waiting=0, waiting_first=0, running=[], workers=2) == 0.0
+
+
+def test_a_trial_past_the_last_rung_is_expected_to_run_to_its_end() -> None:
+    left = TimeLeft(plan(), SPEED)
+
+    def seconds(epochs: int) -> float | None:
+        running = [Running(epochs=epochs, seconds=10.0 * epochs, is_first=False)]
+        return left.seconds(waiting=0, waiting_first=0, running=running, workers=1)
+
+    assert seconds(4) == 40.0
+    assert seconds(2) == 20.0  # four epochs are expected in all: 145 of 344, rounded up
+
+
+@pytest.mark.parametrize(
+    ("minutes", "epochs", "train"),
+    [
+        (1_000, 30, 50_000),
+        (100, 11, 50_000),
+        (60, 8, 43_000),
+        (20, 8, 11_000),
+        (10, 7, 5_100),
+        (4, 2, 4_700),
+    ],
+)
+def test_epochs_and_images_are_fitted_by_the_rule(minutes: int, epochs: int, train: int) -> None:
+    fitted = fit_to(minutes, SPEED, plan(), available=50_000)
+    assert (fitted.epochs, fitted.train) == (epochs, train)
+    assert fitted.seconds(SPEED) <= 60 * minutes
+
+
+def test_a_given_size_is_kept_and_the_other_fitted() -> None:
+    by_images = fit_to(30, SPEED, plan(), available=50_000, train=10_000)
+    assert by_images.train == 10_000
+    assert 8 < by_images.epochs < 30
+    by_epochs = fit_to(30, SPEED, plan(), available=50_000, epochs=20)
+    assert by_epochs.epochs == 20
+    assert 2_000 < by_epochs.train < 8_000
+
+
+def test_faster_workers_and_more_of_them_are_given_more_images() -> None:
+    def train(**speed: float) -> int:
+        given = {"workers": 2, "images_per_second": 300.0, "startup_seconds": 3.0}
+        return fit_to(30, Speed(**(given | speed)), plan(), available=50_000).train  # type: ignore[arg-type]
+
+    assert train() < train(images_per_second=600.0) < train(images_per_second=1200.0)
+    assert train() < train(workers=4)
+
+
+def test_small_data_is_fitted_as_a_whole() -> None:
+    fitted = fit_to(60, SPEED, plan(val=100), available=500)
+    assert (fitted.epochs, fitted.train) == (30, 500)
+
+
+def test_time_that_is_already_spent_is_not_planned_again() -> None:
+    full = fit_to(20, SPEED, plan(), available=50_000)
+    late = fit_to(30, SPEED, plan(), available=50_000, spent_seconds=600.0)
+    assert late == full
+
+
+@pytest.mark.parametrize(
+    ("minutes", "given", "message"),
+    [
+        (
+            2,
+            {},
+            "--minutes is 2, but 50 trials of 2 epochs of 2,000 images take about 3 min here; "
+            r"raise it to 3, or lower --trials to \d+\.$",
+        ),
+        (2, {"epochs": 9}, "50 trials of 9 epochs of 2,000 images take about"),
+        (2, {"train": 50_000}, "50 trials of 2 epochs of 50,000 images take about"),
+        (0.01, {}, r"take about 3 min here; raise it to 3\.$"),
+    ],
+)
+def test_too_little_time_is_refused_with_what_would_fit(
+    minutes: float, given: dict[str, int], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        fit_to(minutes, SPEED, plan(), available=50_000, **given)
+
+
+def test_what_a_refusal_names_does_fit() -> None:
+    with pytest.raises(SettingsError) as refused:
+        fit_to(2, SPEED, plan(), available=50_000)
+    words = str(refused.value).replace(".", "").replace(",", "").split()
+    fit_to(int(words[words.index("to") + 1]), SPEED, plan(), available=50_000)
+    trials = int(words[-1])
+    fit_to(2, SPEED, plan(trials=trials, first=7), available=50_000)
+
+
+def test_without_pruning_a_search_takes_longer() -> None:
+    assert plan(prunes=False).seconds(SPEED) > 2 * plan().seconds(SPEED)
+
+
+def test_workers_cannot_share_a_trial() -> None:
+    many = Speed(workers=100, images_per_second=742.0, startup_seconds=3.0)
+    one = Speed(workers=1, images_per_second=742.0, startup_seconds=3.0)
+    single = plan(trials=1, first=1)
+    assert single.seconds(many) == single.seconds(one)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (3, "about 10 s"),
+        (42, "about 40 s"),
+        (95, "about 2 min"),
+        (2_000, "about 33 min"),
+        (3_600, "about 1 h"),
+        (9_700, "about 2 h 40 min"),
+        (7_190, "about 2 h"),
+    ],
+)
+def test_an_expected_time_is_as_exact_as_it_can_be(seconds: float, words: str) -> None:
+    assert about(seconds) == words
+
+
+def test_a_search_says_what_is_coming() -> None:
+    slow = Speed(workers=2, images_per_second=306.0, startup_seconds=6.0)
+    assert expectation(plan(), slow, "this machine", "float32") == (
+        "about 2 h 50 min for 50 trials on this machine (2 workers, float32); --minutes 30 for a "
+        "shorter one"
+    )
+    assert expectation(plan(train=500, val=100), slow, "this cluster", "bfloat16") == (
+        "about 4 min for 50 trials on this cluster (2 workers, bfloat16)"
+    )
+    assert remaining_words(1, 30.0) == "about 30 s for 1 more trial"
+    fitted = fit_to(60, slow, plan(), available=50_000)
+    assert fitted_words(60, fitted, slow, available=50_000) == (
+        "2 workers train about 310 images/s each: 50 trials in 60 min allow 8 epochs of 15,000 "
+        "images"
+    )
+    one = Speed(workers=1, images_per_second=50_000.0, startup_seconds=1.0)
+    fitted = fit_to(60, one, plan(), available=50_000)
+    assert fitted_words(60, fitted, one, available=50_000) == (
+        "1 worker trains about 50,000 images/s: 50 trials in 60 min allow 30 epochs of all 50,000 "
+        "images (about 8 min)"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"workers": 0}, {"images_per_second": 0.0}, {"startup_seconds": -1.0}]
+    + [{name: float("nan")} for name in ("images_per_second", "startup_seconds")],
+)
+def test_an_impossible_speed_is_refused(change: dict[str, float]) -> None:
+    given = {"workers": 2, "images_per_second": 1.0, "startup_seconds": 0.0}
+    with pytest.raises(ValueError, match=next(iter(change))):
+        Speed(**(given | change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [{"trials": 0}, {"train": 0}, {"first": 51}, {"epochs": 0}])
+def test_an_impossible_plan_is_refused(change: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        plan(**change)
+
+
+def test_a_speed_is_read_as_it_was_stored() -> None:
+    assert Speed.from_fact(SPEED.fact) == SPEED
+    assert isinstance(SAMPLED, Share)

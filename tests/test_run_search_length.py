@@ -1,0 +1,158 @@
+"""A search whose length is known, as a person runs it: --minutes, --dry-run and the first line."""
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from tests.command_line import count, run, start, study, wait_until
+
+SMALL = ("--space", "mlp", "--val-size", "100")
+
+
+def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path) -> None:
+    flags = (*SMALL, "--minutes", "20", "--workers", "1", "--pruner", "none")
+    ran = run(tmp_path, small_data, *flags, "--trials", "2")
+    assert ran.returncode == 0, ran.stderr
+    assert re.match(
+        r"1 worker trains about [\d,]+ images/s: 2 trials in 20 min allow 30 epochs of all 500 ",
+        ran.stderr,
+    )
+    begun = study(tmp_path, "mlp").user_attrs
+    assert begun["minutes"] == 20
+    assert begun["epochs"] == 30
+    assert begun["split"] == {"train": None, "val": 100}
+    assert begun["speed"]["workers"] == 1
+
+    again = run(tmp_path, small_data, *flags, "--trials", "3")
+    assert again.returncode == 0, again.stderr
+    assert "for 1 more trial" in again.stderr.splitlines()[0]
+    continued = study(tmp_path, "mlp")
+    assert continued.user_attrs["speed"] == begun["speed"]
+    assert [trial.user_attrs["epochs"] for trial in continued.trials] == [30] * 3
+
+    other = run(tmp_path, small_data, *SMALL, "--minutes", "10")
+    assert other.returncode == 2
+    assert "study 'mlp' was begun with --minutes 20 and has trials of 30 epochs" in other.stderr
+    changed = run(tmp_path, small_data, *flags, "--epochs", "7", "--trials", "4")
+    assert changed.returncode == 2
+    assert "has trials with epochs 30; this run asks for 7" in changed.stderr
+    assert "Continue it with its own --minutes 20, or" in changed.stderr
+
+
+def test_a_fitted_number_of_images_is_what_trials_train_on(
+    tmp_path: Path, small_data: Path
+) -> None:
+    # Trials of a study that was begun with the same sizes by hand are the same.
+    common = (*SMALL, "--workers", "1", "--trials", "2")
+    flags = (*common, "--minutes", "20", "--train-size", "300", "--pruner", "none")
+    assert run(tmp_path, small_data, *flags).returncode == 0
+    fitted = study(tmp_path, "mlp")
+    epochs = fitted.user_attrs["epochs"]
+    assert fitted.user_attrs["split"]["train"] == 300
+    by_hand = ("--study", "by hand", "--epochs", str(epochs), "--train-size", "300", "--quiet")
+    assert run(tmp_path, small_data, *common, "--pruner", "none", *by_hand).returncode == 0
+    given = study(tmp_path, "by hand")
+    assert "speed" not in given.user_attrs  # --quiet shows nothing, so nothing is measured
+    assert [trial.params for trial in given.trials] == [trial.params for trial in fitted.trials]
+    assert [trial.intermediate_values for trial in given.trials] == [
+        trial.intermediate_values for trial in fitted.trials
+    ]
+
+
+def test_too_few_minutes_are_one_line_and_leave_nothing(tmp_path: Path, small_data: Path) -> None:
+    ran = run(tmp_path, small_data, *SMALL, "--minutes", "0.001")
+    assert ran.returncode == 2
+    assert re.fullmatch(
+        r"run_search: --minutes is 0.001, but 50 trials of 2 epochs of 500 images take about \d+ "
+        r"min here; raise it to \d+\.\n",
+        ran.stderr,
+    )
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_search_begins_with_its_length(tmp_path: Path, small_data: Path) -> None:
+    flags = (*SMALL, "--trials", "1", "--epochs", "1", "--precision", "float32", "--workers", "1")
+    ran = run(tmp_path, small_data, *flags)
+    assert re.match(r"about .+ for 1 trial on this machine \(1 worker, float32\)\n", ran.stderr), (
+        ran.stderr
+    )
+    again = run(tmp_path, small_data, *flags)
+    assert "about" not in again.stderr
+
+
+def test_a_model_that_fails_in_the_measurement_fails_in_its_trials_as_ever(
+    tmp_path: Path, small_data: Path
+) -> None:
+    (tmp_path / "broken.py").write_text("def build(hp):\n    return hp.Int('x', 1, 99) + missing\n")
+    flags = ("--space", "broken:build", "--val-size", "100", "--max-failures", "2")
+    ran = run(tmp_path, small_data, *flags, "--workers", "1")
+    assert ran.returncode == 2
+    reason = "NameError: name 'missing' is not defined"
+    assert ran.stderr.startswith(f"the length of the search is not known: {reason}")
+    assert "2 trials failed in a row, the last: NameError" in ran.stderr.splitlines()[-1]
+    dry = run(tmp_path, small_data, *flags, "--dry-run", "--study", "dry")
+    assert dry.returncode == 0, dry.stderr
+    assert dry.stdout.splitlines()[0] == f"the length of the search is not known: {reason}"
+    assert f"not explored: {reason}" in dry.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--minutes", "20"), "stopped (Ctrl-C) before the first trial; the same command starts"),
+        (("--epochs", "1"), "stopped: Ctrl-C"),
+    ],
+)
+def test_a_measurement_can_be_stopped(
+    tmp_path: Path, small_data: Path, flags: tuple[str, str], words: str
+) -> None:
+    flags = (*flags, "--trials", "1", "--workers", "1")
+    search = start(tmp_path, small_data, *SMALL, *flags)
+    # Its worker is measured next; a trial cannot start before that.
+    wait_until((tmp_path / "results" / "mlp" / "logs" / "worker-0.log").exists)
+    search.send_signal(signal.SIGINT)
+    output, errors = search.communicate(timeout=60)
+    assert search.returncode == 130
+    assert words in output + errors
+    assert "Traceback" not in errors
+    assert count(tmp_path, "mlp", *TrialState) - count(tmp_path, "mlp", TrialState.WAITING) == 0
+
+
+def test_a_dry_run_says_the_plan_and_creates_nothing(tmp_path: Path, small_data: Path) -> None:
+    flags = ("--val-size", "100", "--workers", "1", "--epochs", "8", "--dry-run")
+    ran = run(tmp_path, small_data, "--space", "mlp", *flags, "--trials", "5")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    first, size, space, configurations, pruning, disk = ran.stdout.splitlines()
+    assert re.match(r"about .+ for 5 trials on this machine \(1 worker, ", first)
+    assert size == "each trial: up to 8 epochs of 500 images, validated on 100"
+    assert re.fullmatch(r"space: mlp, \d+ hyperparameters", space)
+    assert configurations.startswith("first: mlp, default")
+    assert pruning.startswith("pruning: after epoch ")
+    assert disk.startswith("disk: about ")
+    assert os.listdir(tmp_path) == []
+
+    (tmp_path / "finite.py").write_text(
+        "import keras\n\n\n"
+        "def build(hp):\n"
+        "    layers = [keras.layers.Flatten()]\n"
+        "    count = hp.Int('layers', 0, 1)\n"
+        "    with hp.conditional_scope('layers', [1]):\n"
+        "        units = hp.Int('units', 8, 32, step=8)\n"
+        "    if count:\n"
+        "        layers.append(keras.layers.Dense(units))\n"
+        "    return keras.Sequential([*layers, keras.layers.Dense(10)])\n"
+    )
+    found = run(tmp_path, small_data, "--space", "finite:build", *flags, "--json")
+    assert found.returncode == 0, found.stderr
+    said = json.loads(found.stdout)
+    assert (said["hyperparameters"], said["configurations"]) == (2, 5)
+    assert (said["epochs"], said["train_size"], said["finished"]) == (8, 500, 0)
+    assert said["seconds"] > 0
+    assert said["first"] == []
+    assert sorted(os.listdir(tmp_path)) in (["finite.py"], ["__pycache__", "finite.py"])
