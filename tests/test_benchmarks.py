@@ -43,6 +43,7 @@ def test_overhead_measures_asking_and_memory(small_data: Path) -> None:
 
 def test_search_prints_the_tables_of_a_search(tmp_path: Path, small_data: Path) -> None:
     flags = ("--space", "mlp", "--epochs", "1", "--val-size", "100", "--trials", "2", "--quiet")
+    flags += ("--no-portfolio", "--baselines")
     output = run(small_data, "search", "--results-dir", str(tmp_path), "--", *flags)
     assert "best validation accuracy" in output
     assert "101,770" in output

@@ -94,7 +94,7 @@ class StudyTrials:
         if not _is_compatible(first, distribution):
             self._note_redefinition(trial.number, name, first, distribution)
             distribution = first
-        given = self._given[trial.number]
+        given = self._given.get(trial.number, {})
         if name in given and not contains(distribution, given[name]):
             value: CategoricalChoiceType = given[name]
             return value
