@@ -1,136 +1,22 @@
-"""A table of unpruned trainings of the `cnn` space, recorded once and replayed many times."""
+"""Record unpruned trainings of the `cnn` space, drawn at random, in processes of one thread."""
 
-import csv
-import json
 import multiprocessing
 import os
 import random
-import shlex
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
-from search.training.hardware import (
-    Precision,
-    best_precision,
-    machine,
-    set_precision,
-    start_tensorflow,
-    training_variables,
-    versions,
-)
+from benchmarks.recorded import VAL_SIZE, Recording, Row, append, read, write_header
+from search.training.hardware import set_precision, start_tensorflow, training_variables
 
-VAL_SIZE: Final = 10_000
 _SPAWN: Final = multiprocessing.get_context("spawn")
 _TRAININGS_PER_PROCESS: Final = 20  # TensorFlow keeps about 9 MB of each
 _REDRAWN: Final = 0.3  # share of the hyperparameters that a draw near a configuration changes
-_COLUMNS: Final = (
-    *("index", "name", "parameters", "first_cpu_seconds", "epoch_cpu_seconds", "val_accuracy"),
-    "params",
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
-    """What a table holds; all its rows must agree.
-
-    Args:
-        train_size: Training images.
-        epochs: Epochs of each training.
-        seed: Seed of the draws and the trainings.
-        near: Share of the draws near a first configuration that is no published baseline.
-        precision: Number format.
-        first: Hyperparameters of the first rows, by name.
-        centres: Names of the first rows that draws may be near.
-    """
-
-    train_size: int
-    epochs: int
-    seed: int
-    near: float
-    precision: Precision
-    first: dict[str, dict[str, Any]]
-    centres: list[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One training.
-
-    Args:
-        index: Number of the draw, from 0; of a first configuration, its place.
-        name: Name of a first configuration; empty for a draw.
-        parameters: Number of weights.
-        first_cpu_seconds: CPU seconds of building the model and of the first epoch, in which
-            TensorFlow compiles.
-        epoch_cpu_seconds: Mean CPU seconds of the other epochs, with their validation.
-        accuracies: Validation accuracy after each epoch, in [0, 1]; fewer than the recording's
-            epochs if the training diverged or ran out of memory.
-        params: Hyperparameters.
-    """
-
-    index: int
-    name: str
-    parameters: int
-    first_cpu_seconds: float
-    epoch_cpu_seconds: float
-    accuracies: tuple[float, ...]
-    params: dict[str, Any]
-
-    def cells(self) -> list[Any]:
-        """Return the row as the file has it."""
-        return [
-            *(self.index, self.name, self.parameters),
-            *(round(self.first_cpu_seconds, 3), round(self.epoch_cpu_seconds, 3)),
-            *(" ".join(f"{value:.4f}" for value in self.accuracies), json.dumps(self.params)),
-        ]
-
-
-def make_recording(
-    *, train_size: int, epochs: int, seed: int, near: float, precision: Precision | None = None
-) -> Recording:
-    """Describe a table of the space as it is now; without a precision, in this machine's best."""
-    from spaces import first_configurations
-    from spaces.cnn import CnnSpace
-
-    space = CnnSpace()
-    first = {"default": space.default.params()} | first_configurations("cnn")
-    return Recording(
-        train_size=train_size,
-        epochs=epochs,
-        seed=seed,
-        near=near,
-        precision=precision or best_precision(),
-        first=first,
-        centres=[name for name in first if name not in space.baselines],
-    )
-
-
-def read(table: Path) -> tuple[Recording, list[Row], dict[str, Any]]:
-    """Return what a table holds, its rows, and where and how they were trained."""
-    with table.open(newline="") as file:
-        header = json.loads(file.readline().removeprefix("# "))
-        known = {field.name for field in fields(Recording)}
-        recording = Recording(**{name: header.pop(name) for name in known})
-        rows = [
-            Row(
-                index=int(cells["index"]),
-                name=cells["name"],
-                parameters=int(cells["parameters"]),
-                first_cpu_seconds=float(cells["first_cpu_seconds"]),
-                epoch_cpu_seconds=float(cells["epoch_cpu_seconds"]),
-                accuracies=tuple(map(float, cells["val_accuracy"].split())),
-                params=json.loads(cells["params"]),
-            )
-            for cells in csv.DictReader(file)
-            if cells["params"]
-        ]
-    return recording, rows, header
 
 
 def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
@@ -155,15 +41,15 @@ def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
         done = {(row.index, row.name) for row in rows}
     else:
         recording = wanted
-        _write_header(table, recording)
+        write_header(table, recording)
     jobs = [*enumerate(recording.first), *((index, "") for index in range(draws))]
     todo = iter([job for job in jobs if job not in done])
     os.environ |= training_variables(threads=1)
     lock = threading.Lock()
 
     def add(row: Row) -> None:
-        with lock, table.open("a", newline="") as file:
-            csv.writer(file).writerow(row.cells())
+        with lock:
+            append(table, row)
         shown = f"{row.accuracies[-1]:.4f}" if row.accuracies else "failed"
         print(f"{row.name or row.index}: {shown}", file=sys.stderr, flush=True)
 
@@ -175,7 +61,7 @@ def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
         job = take()
         while job is not None:
             ours, theirs = _SPAWN.Pipe()
-            process = _SPAWN.Process(target=_train_rows, args=(theirs, recording), daemon=True)
+            process = _SPAWN.Process(target=train_rows, args=(theirs, recording), daemon=True)
             process.start()
             theirs.close()
             for _ in range(_TRAININGS_PER_PROCESS):
@@ -201,21 +87,7 @@ def _cut_unfinished_line(table: Path) -> None:
     table.write_bytes(content[: content.rfind(b"\n") + 1])
 
 
-def _write_header(table: Path, recording: Recording) -> None:
-    facts = {
-        "machine": machine(),
-        "isa": os.environ.get("ONEDNN_MAX_CPU_ISA", "all"),
-        "versions": versions(),
-        "val_size": VAL_SIZE,
-        "command": f"python -m benchmarks.replay {shlex.join(sys.argv[1:])}",
-        "date": time.strftime("%Y-%m-%d"),
-    }
-    with table.open("w", newline="") as file:
-        file.write(f"# {json.dumps(asdict(recording) | facts)}\n")
-        csv.writer(file).writerow(_COLUMNS)
-
-
-def _train_rows(connection: Connection, recording: Recording) -> None:
+def train_rows(connection: Connection, recording: Recording) -> None:
     """Train jobs from a pipe and answer with their rows, as the main function of a process."""
     start_tensorflow(devices=False)
     from search.data.files import find_data
