@@ -32,10 +32,11 @@ def search(job: Job) -> None:
             mode="max",
             num_samples=_ENDLESS,
             search_alg=BasicVariantGenerator(
-                points_to_evaluate=job.first_configurations(), random_state=job.seed
+                points_to_evaluate=job.first_configurations(),
+                max_concurrent=1,
+                random_state=job.seed,
             ),
             scheduler=ASHAScheduler(max_t=job.epochs),
-            max_concurrent_trials=1,
             reuse_actors=True,  # otherwise every trial would import TensorFlow
         ),
         run_config=tune.RunConfig(storage_path=os.path.join(os.getcwd(), "results"), verbose=0),
@@ -81,4 +82,7 @@ def _train(config: dict[str, Any], job: Job) -> None:
 
 
 if __name__ == "__main__":
-    search(Job.from_arguments())
+    # Under the module's own name, by which Ray's workers import what they run.
+    from benchmarks.peers import ray_peer
+
+    ray_peer.search(Job.from_arguments())

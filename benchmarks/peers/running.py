@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from search.training.hardware import training_variables
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _POLL_SECONDS: Final = 0.2
+_PATIENCE: Final = 20  # seconds that may pass for one of the budget, beside other work
 # What a shell may hold that would change a stock installation.
 _PREFIXES: Final = ("TF_", "OMP_", "ONEDNN_", "OPENBLAS_", "MKL_", "KERAS_", "XLA_", "RAY_")
 # Of Linux' prctl.
@@ -96,6 +98,7 @@ def _watch(
     """Return the events within the budget, and the exit code of a search that ended by itself."""
     events: list[Event] = []
     clock, scoring, unread = _CpuClock(process.pid), 0.0, b""
+    deadline = time.monotonic() + _PATIENCE * (budget + 60)
     while True:
         code = process.poll()
         readable, _, _ = select.select([pipe], [], [], 0 if code is not None else _POLL_SECONDS)
@@ -116,6 +119,8 @@ def _watch(
             return [event for event in events if event.cpu_seconds <= budget], None
         if code is not None and not readable:
             return events, code
+        if time.monotonic() > deadline:
+            raise SearchFailedError(f"it used {used:.0f} CPU s only, and seems to hang")
 
 
 class _CpuClock:
