@@ -1,0 +1,1 @@
+"""Compare this project's search with other libraries, on one space, one split and one budget."""

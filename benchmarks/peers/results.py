@@ -1,0 +1,76 @@
+"""The file of finished searches: one JSON object a line, so that a comparison can continue."""
+
+import json
+import threading
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from benchmarks.peers.job import Job
+from benchmarks.peers.running import Event
+from search.study.provenance import commit
+from search.training.hardware import machine, versions
+
+_LOCK = threading.Lock()
+_NO_MODEL = 0.1  # accuracy of a guess: nothing was trained within the budget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A finished search.
+
+    Args:
+        job: The search.
+        budget: CPU seconds that it had.
+        events: Its epochs.
+    """
+
+    job: Job
+    budget: float
+    events: list[Event]
+
+    def score_at(self, cpu_seconds: float) -> float:
+        """Return the score of the incumbent: of the best epoch so far, as the search sees it."""
+        known = [event for event in self.events if event.cpu_seconds <= cpu_seconds]
+        best = max(known, key=lambda event: event.search, default=None)
+        return _NO_MODEL if best is None else best.score
+
+
+def append(file: Path, finished: Finished) -> None:
+    """Add a search to the file, with where and when it ran."""
+    line = {
+        **asdict(finished.job),
+        "budget": finished.budget,
+        "machine": machine(),
+        "versions": versions(),
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d"),
+        "events": [[one.cpu_seconds, one.search, one.score] for one in finished.events],
+    }
+    with _LOCK, file.open("a") as opened:
+        opened.write(f"{json.dumps(line)}\n")
+
+
+def read(file: Path) -> list[Finished]:
+    """Return the searches in a file; of one that ran twice, that with the larger budget."""
+    found: dict[Job, Finished] = {}
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            said = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # cut off when the comparison was killed
+        job = Job(**{name: said[name] for name in Job.__dataclass_fields__})
+        events = [Event(cpu_seconds=c, search=a, score=b) for c, a, b in said["events"]]
+        one = Finished(job=job, budget=said["budget"], events=events)
+        if job not in found or one.budget > found[job].budget:
+            found[job] = one
+    return list(found.values())
+
+
+def in_league(searches: list[Finished], league: str) -> list[Finished]:
+    """Return the searches of a league, with those that are the same in both."""
+    return [
+        replace(one, job=replace(one.job, league=league))
+        for one in searches
+        if one.job.league in (league, "both")
+    ]

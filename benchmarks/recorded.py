@@ -1,0 +1,143 @@
+"""The file of recorded trainings: a line that describes them all, then a CSV row for each."""
+
+import csv
+import json
+import os
+import shlex
+import sys
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from search.training.hardware import (
+    Precision,
+    best_precision,
+    machine,
+    versions,
+)
+
+VAL_SIZE: Final = 10_000
+_COLUMNS: Final = (
+    *("index", "name", "parameters", "first_cpu_seconds", "epoch_cpu_seconds", "val_accuracy"),
+    "params",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What a table holds; all its rows must agree.
+
+    Args:
+        train_size: Training images.
+        epochs: Epochs of each training.
+        seed: Seed of the draws and the trainings.
+        near: Share of the draws near a first configuration that is no published baseline.
+        precision: Number format.
+        first: Hyperparameters of the first rows, by name.
+        centres: Names of the first rows that draws may be near.
+    """
+
+    train_size: int
+    epochs: int
+    seed: int
+    near: float
+    precision: Precision
+    first: dict[str, dict[str, Any]]
+    centres: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One training.
+
+    Args:
+        index: Number of the draw, from 0; of a first configuration, its place.
+        name: Name of a first configuration; empty for a draw.
+        parameters: Number of weights.
+        first_cpu_seconds: CPU seconds of building the model and of the first epoch, in which
+            TensorFlow compiles.
+        epoch_cpu_seconds: Mean CPU seconds of the other epochs, with their validation.
+        accuracies: Validation accuracy after each epoch, in [0, 1]; fewer than the recording's
+            epochs if the training diverged or ran out of memory.
+        params: Hyperparameters.
+    """
+
+    index: int
+    name: str
+    parameters: int
+    first_cpu_seconds: float
+    epoch_cpu_seconds: float
+    accuracies: tuple[float, ...]
+    params: dict[str, Any]
+
+    def cells(self) -> list[Any]:
+        """Return the row as the file has it."""
+        return [
+            *(self.index, self.name, self.parameters),
+            *(round(self.first_cpu_seconds, 3), round(self.epoch_cpu_seconds, 3)),
+            *(" ".join(f"{value:.4f}" for value in self.accuracies), json.dumps(self.params)),
+        ]
+
+
+def make_recording(
+    *, train_size: int, epochs: int, seed: int, near: float, precision: Precision | None = None
+) -> Recording:
+    """Describe a table of the space as it is now; without a precision, in this machine's best."""
+    from spaces import first_configurations
+    from spaces.cnn import CnnSpace
+
+    space = CnnSpace()
+    first = {"default": space.default.params()} | first_configurations("cnn")
+    return Recording(
+        train_size=train_size,
+        epochs=epochs,
+        seed=seed,
+        near=near,
+        precision=precision or best_precision(),
+        first=first,
+        centres=[name for name in first if name not in space.baselines],
+    )
+
+
+def read(table: Path) -> tuple[Recording, list[Row], dict[str, Any]]:
+    """Return what a table holds, its rows, and where and how they were trained."""
+    with table.open(newline="") as file:
+        header = json.loads(file.readline().removeprefix("# "))
+        known = {field.name for field in fields(Recording)}
+        recording = Recording(**{name: header.pop(name) for name in known})
+        rows = [
+            Row(
+                index=int(cells["index"]),
+                name=cells["name"],
+                parameters=int(cells["parameters"]),
+                first_cpu_seconds=float(cells["first_cpu_seconds"]),
+                epoch_cpu_seconds=float(cells["epoch_cpu_seconds"]),
+                accuracies=tuple(map(float, cells["val_accuracy"].split())),
+                params=json.loads(cells["params"]),
+            )
+            for cells in csv.DictReader(file)
+            if cells["params"]
+        ]
+    return recording, rows, header
+
+
+def write_header(table: Path, recording: Recording) -> None:
+    """Begin a table; say where and how its rows are trained."""
+    facts = {
+        "machine": machine(),
+        "isa": os.environ.get("ONEDNN_MAX_CPU_ISA", "all"),
+        "versions": versions(),
+        "val_size": VAL_SIZE,
+        "command": f"python -m benchmarks.replay {shlex.join(sys.argv[1:])}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    with table.open("w", newline="") as file:
+        file.write(f"# {json.dumps(asdict(recording) | facts)}\n")
+        csv.writer(file).writerow(_COLUMNS)
+
+
+def append(table: Path, row: Row) -> None:
+    """Add a row to a table."""
+    with table.open("a", newline="") as file:
+        csv.writer(file).writerow(row.cells())

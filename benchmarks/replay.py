@@ -1,0 +1,212 @@
+"""Compare pruners by replaying searches over a table of unpruned trainings.
+
+python -m benchmarks.replay --record 300   # train the table; the same command continues it
+python -m benchmarks.replay                # replay searches over it
+"""
+
+import argparse
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.recorded import Row, make_recording, read
+from benchmarks.recording import record
+from benchmarks.replayed_pruners import CANDIDATES, Candidate
+from reporting.statistics import interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A replayed search at the end of its budget.
+
+    Args:
+        best: Highest final accuracy of a complete trial, in [0, 1]; NaN without one.
+        begun: Number of trials.
+        saved: Share of the epochs of the ended trials that were not trained.
+        winner_lost: Whether the ended trial with the highest final accuracy had been pruned.
+    """
+
+    best: float
+    begun: int
+    saved: float
+    winner_lost: bool
+
+
+class _Trials(InMemoryStorage):
+    """The ended trials of a replayed study: what pruners read, without Optuna's copies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: list[FrozenTrial] = []
+        self.running: FrozenTrial | None = None
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Any = None
+    ) -> list[FrozenTrial]:
+        if states is None:
+            return list(self.ended)
+        return [trial for trial in self.ended if trial.state in states]
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        assert self.running is not None
+        self.running.system_attrs[key] = value
+
+
+def replay(
+    rows: list[Row], candidate: Candidate, epochs: int, budgets: list[float], name: str
+) -> list[Outcome]:
+    """Run one search over the rows in their order, with one worker; one outcome for each budget.
+
+    Args:
+        rows: Of the table.
+        candidate: Its pruner.
+        epochs: Of a complete training.
+        budgets: CPU seconds, ascending.
+        name: Of the study; Hyperband's brackets depend on it.
+    """
+    storage = _Trials()
+    study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+    pruner, steps = candidate.make(epochs), candidate.steps(epochs)
+    left, outcomes = list(budgets), []
+    spent, best, winner, winner_lost, trained = 0.0, math.nan, -1.0, False, 0
+    ended = 0
+
+    def note() -> None:
+        saved = 1 - trained / (ended * epochs) if ended else 0.0
+        begun = ended + (ended < len(rows))
+        outcomes.append(Outcome(best=best, begun=begun, saved=saved, winner_lost=winner_lost))
+        left.pop(0)
+
+    for number, row in enumerate(rows):
+        trial = optuna.trial.create_trial(state=TrialState.RUNNING, value=None)
+        trial.number, storage.running = number, trial
+        pruned, reached = False, 0
+        for reached, accuracy in enumerate(row.accuracies, start=1):
+            if reached in steps:
+                trial.intermediate_values[steps[reached]] = accuracy
+                if pruned := bool(pruner.prune(study, trial)):
+                    break
+        spent += row.first_cpu_seconds + max(0, reached - 1) * row.epoch_cpu_seconds
+        while left and spent > left[0]:
+            note()
+        if not left:
+            return outcomes
+        complete = reached == epochs and not pruned
+        trial.state = (
+            TrialState.COMPLETE if complete else TrialState.PRUNED if pruned else TrialState.FAIL
+        )
+        storage.ended.append(trial)
+        ended, trained = ended + 1, trained + reached
+        final = row.accuracies[-1] if len(row.accuracies) == epochs else -1.0
+        if complete:
+            best = max(final, -1.0 if math.isnan(best) else best)
+        if final > winner:
+            winner, winner_lost = final, pruned
+    while left:
+        note()
+    return outcomes
+
+
+def orders(rows: list[Row], seeds: int) -> list[list[Row]]:
+    """Return the rows in random orders, the first configurations always first."""
+    first, drawn = [row for row in rows if row.name], [row for row in rows if not row.name]
+    drawn.sort(key=lambda row: row.index)  # not in the order in which their trainings ended
+    first.sort(key=lambda row: row.index)
+    shuffled = [np.random.default_rng(seed).permutation(len(drawn)) for seed in range(seeds)]
+    return [[*first, *(drawn[place] for place in order)] for order in shuffled]
+
+
+def _spread(values: list[float], digits: int) -> str:
+    found = interval([value for value in values if not math.isnan(value)] or [math.nan])
+    if not found.sd or found.low is None:
+        return f"{found.mean:.{digits}f}"
+    return f"{found.mean:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+
+
+def _table(budget: float, outcomes: dict[str, list[Outcome]]) -> Table:
+    table = Table(
+        *("pruner", "best (%)", "Δ to none (pp)", "epochs saved (%)", "winner lost (%)", "trials"),
+        title=f"{budget:,.0f} CPU s",
+    )
+    for name, found in outcomes.items():
+        pairs = zip(found, outcomes["none"], strict=True)
+        table.add_row(
+            name,
+            _spread([100 * one.best for one in found], 3),
+            "-" if name == "none" else _spread([100 * (a.best - b.best) for a, b in pairs], 3),
+            f"{100 * np.mean([one.saved for one in found]):.0f}",
+            f"{100 * np.mean([one.winner_lost for one in found]):.1f}",
+            f"{np.mean([one.begun for one in found]):.0f}",
+        )
+    return table
+
+
+def main() -> None:
+    """Record a table, or replay it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table", type=Path, default=Path("benchmarks/replay.csv"))
+    parser.add_argument("--record", type=int, metavar="N", help="train N draws and the first rows")
+    parser.add_argument("--train-size", type=int, default=10_000, help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=8, help="(default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of draws and trainings")
+    parser.add_argument(
+        "--near",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="draws near a first configuration that is no published baseline (default: 0.5)",
+    )
+    parser.add_argument(
+        "--precision", choices=("bfloat16", "float32"), help="(default: this machine's fastest)"
+    )
+    parser.add_argument("--budget", type=float, nargs="+", metavar="CPU_SECONDS", default=[])
+    parser.add_argument("--seeds", type=int, default=500, help="orders (default: %(default)s)")
+    flags = parser.parse_args()
+    if flags.record is not None:
+        wanted = make_recording(
+            train_size=flags.train_size,
+            epochs=flags.epochs,
+            seed=flags.seed,
+            near=flags.near,
+            precision=flags.precision,
+        )
+        record(flags.table, flags.record, wanted, flags.workers)
+        return
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    recording, rows, facts = read(flags.table)
+    epochs = recording.epochs
+    whole = sum(
+        row.first_cpu_seconds + max(0, len(row.accuracies) - 1) * row.epoch_cpu_seconds
+        for row in rows
+    )
+    budgets = sorted(flags.budget) or [whole / 10, whole / 4]
+    found: dict[str, list[list[Outcome]]] = {name: [] for name in CANDIDATES}
+    for seed, order in enumerate(orders(rows, flags.seeds)):
+        for name, candidate in CANDIDATES.items():
+            found[name].append(replay(order, candidate, epochs, budgets, f"replay-{seed}"))
+    console = Console(width=max(120, Console().width))
+    console.print(
+        f"{len(rows)} trainings of {epochs} epochs, {recording.train_size:,} images, "
+        f"{whole:,.0f} CPU s; {flags.seeds} random orders, first the rows with names; one worker. "
+        "Mean and 95 % t interval over orders of this one table; differences paired by order."
+    )
+    for place, budget in enumerate(budgets):
+        console.print(
+            _table(budget, {name: [one[place] for one in each] for name, each in found.items()})
+        )
+    console.print(f"{facts['machine']}, {facts['isa']} instructions, {recording.precision}")
+
+
+if __name__ == "__main__":
+    main()
