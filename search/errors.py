@@ -65,6 +65,18 @@ class ClusterError(SearchError):
     """The cluster cannot be reached, or has no node that can be used."""
 
 
+class StoppedEarly(KeyboardInterrupt):
+    """A signal arrived before the search was ready to stop by itself; not an `Exception`.
+
+    Args:
+        reason: The signal.
+    """
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
 class NodeError(SearchError):
     """One node of a cluster cannot be used.
 
