@@ -17,7 +17,15 @@ from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
 from search.study.storage import open_storage, reading
-from search.study.study import FINISHED, SURPLUS, known_as, listing, studies_in, trial_params
+from search.study.study import (
+    FINISHED,
+    SURPLUS,
+    check_folder,
+    known_as,
+    listing,
+    studies_in,
+    trial_params,
+)
 from spaces.errors import did_you_mean, one_line
 
 _ATTRS: Final = (
@@ -110,6 +118,8 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
     with reading(where):
         storage = open_storage(journal, url)
         names = optuna.get_all_study_names(storage)
+        if url is None:
+            check_folder(journal, name, names)
         if name not in names:
             raise ReportError(
                 f"{where} has no study {name!r}; {listing(names)}. Run run_search.py first, or "

@@ -222,6 +222,19 @@ def check_study_name(name: str) -> None:
         )
 
 
+def check_new_study_name(name: str) -> None:
+    """Check the name of a study that does not exist yet: one that needs no quotes in a shell.
+
+    Raises:
+        SettingsError: It has other characters.
+    """
+    if not re.fullmatch(r"[\w.][\w.-]*", name):
+        raise SettingsError(
+            f"--study {name!r} cannot name a new study; use letters, digits, '-', '_' and '.', and "
+            "no '-' first."
+        )
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that reports an error in one line, without secrets, as other errors are reported."""
 

@@ -189,9 +189,9 @@ def test_an_unreadable_journal_is_one_line(tmp_path: Path, small_data: Path, con
     (folder / "study.journal").write_text(content)
     ran = run(tmp_path, small_data, *QUICK, "--trials", "1")
     assert ran.returncode == 2
-    assert "study.journal cannot be read as a study (JSONDecodeError" in ran.stderr
+    assert "study.journal cannot be read as a study: its line 1 is damaged" in ran.stderr
     assert "Traceback" not in ran.stderr
-    assert (folder / "study.journal").read_text().startswith(content)
+    assert (folder / "study.journal").read_text() == content
 
 
 @pytest.mark.parametrize("name", ["logs", "search.lock", "artifacts", ".writable"])

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from reporting.chapters.pruning import stopped_trials
 from reporting.errors import ReportError
 from reporting.study_tables import read_study
+from search.errors import StudyError
 from search.study.storage import open_storage
 from tests.reporting.made_evidence import made_study
 
@@ -95,6 +96,13 @@ def test_a_deleted_or_misspelt_study_is_one_line_with_those_there_are(tmp_path: 
     )
     with pytest.raises(ReportError, match=r"has no study 'cnn'; it holds none\. Run run_search"):
         read_study(tmp_path, "cnn", None)
+
+
+def test_a_renamed_folder_is_one_line_that_says_what_it_must_be_called(tmp_path: Path) -> None:
+    made_study(tmp_path, 5)
+    (tmp_path / "cnn").rename(tmp_path / "renamed")
+    with pytest.raises(StudyError, match=r"holds study 'cnn', not 'renamed': a folder must be"):
+        read_study(tmp_path, "renamed", None)
 
 
 def test_a_study_without_a_complete_trial_is_one_line(tmp_path: Path) -> None:
