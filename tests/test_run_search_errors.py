@@ -155,6 +155,9 @@ REFUSED = {
     "server that is down": ["--storage", "postgresql://me:secret@127.0.0.1:1/db"],
     "port out of range": ["--dashboard-port", "99999"],
     "database without a name": ["--storage", "sqlite://"],
+    "name that a shell changes": ["--study", "''"],
+    "too many workers": ["--workers", "9999"],
+    "the same in a database": ["--study", "a b", "--storage", "sqlite:///here.db"],
 }
 
 

@@ -56,11 +56,12 @@ class LocalProcess:
         shown = [line.strip() for line in lines if line.strip()][-_SHOWN_LINES:]
         return f"{' | '.join(shown) or 'nothing logged'} (whole log: {log})"
 
-    def kill(self) -> None:
+    def kill(self, *, wait: bool = True) -> None:
         """See `WorkerProcess`."""
         self._process.kill()
-        self._process.join()
-        self.connection.close()
+        if wait:
+            self._process.join()
+            self.connection.close()
 
 
 class LocalBackend:

@@ -43,8 +43,8 @@ class WorkerProcess(Protocol):
     def last_lines(self) -> str:
         """Return the end of its output, and where the rest is."""
 
-    def kill(self) -> None:
-        """Kill it at once."""
+    def kill(self, *, wait: bool = True) -> None:
+        """Kill it at once, and wait for its end; a second call may do the waiting."""
 
 
 class Backend(Protocol):
@@ -167,6 +167,9 @@ class WorkerPool:
 
     def close(self) -> None:
         """Kill all workers."""
+        # All of them before waiting for one: its end takes long while the others use the cores.
+        for worker in self._workers.values():
+            worker.process.kill(wait=False)
         for worker in list(self._workers.values()):
             self.replace(worker)
 
