@@ -3,6 +3,7 @@
 SearchError
 ├── DataError      the images or labels are missing, damaged or too few
 ├── SettingsError  a flag, or a combination of flags, that cannot work
+├── UnusableError  a worker cannot use the space or the data
 ├── StudyError     the study does not fit this run, or another process holds it
 ├── StorageError   the storage cannot be opened, read or written
 │   └── StoppedError   a signal ended the wait for a database or a measurement
@@ -34,6 +35,10 @@ class DataError(SearchError):
 
 class SettingsError(SearchError):
     """A flag, or a combination of flags, that cannot work."""
+
+
+class UnusableError(SearchError):
+    """A worker cannot use the space or the data."""
 
 
 class StudyError(SearchError):

@@ -180,9 +180,22 @@ def test_a_start_that_only_a_worker_refuses_does_not_bind_the_study(
     refused = run(tmp_path, small_data, *begin, "--space", "mine:Nett")
     assert refused.returncode == 2
     assert "Did you mean 'Net'?" in refused.stderr
+    assert "live view" not in refused.stderr
+    assert not (tmp_path / "results").exists()
     ended = run(tmp_path, small_data, *begin, "--space", "mlp", "--json")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout.splitlines()[-1])["best"]["name"] == "default"
+
+
+def test_a_space_that_is_refused_while_exploring_leaves_nothing(
+    tmp_path: Path, small_data: Path
+) -> None:
+    (tmp_path / "mine.py").write_text("class Net:\n    def build(self, hp): ...\n")
+    flags = ("--trials", "1", "--space", "mine:Nett", "--engine", "keras-tuner")
+    refused = run(tmp_path, small_data, "--val-size", "100", *flags)
+    assert refused.returncode == 2
+    assert [line[:12] for line in refused.stderr.splitlines()] == ["run_search: "]
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize("content", ["garbage\n", "this is no journal\nnor this\n"])
