@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from predicting.files import special_kind
+from search.command_line import called
 from search.errors import SearchError
 from spaces.errors import one_line, shown
 
@@ -50,7 +51,7 @@ def check_model_file(path: Path) -> None:
             kind = f"a zip archive without {_CONFIG} and {_WEIGHTS}"
     except FileNotFoundError:
         raise ModelError(
-            f"model {name} does not exist. Run report.py first, or name a .keras file."
+            f"model {name} does not exist. Run {called('report.py')} first, or name a .keras file."
         ) from None
     except OSError as error:
         raise ModelError(

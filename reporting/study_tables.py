@@ -12,7 +12,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from reporting.errors import ReportError
-from search.command_line import STORAGE_VARIABLE
+from search.command_line import STORAGE_VARIABLE, called
 from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
@@ -112,7 +112,8 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
     if url is None and not journal.is_file():
         raise ReportError(
             f"there is no study {name!r} in {results_dir} ({journal} is missing)."
-            f"{_known(results_dir, name)} Give --study and --results-dir as for run_search.py."
+            f"{_known(results_dir, name)} Give --study and --results-dir as for "
+            f"{called('run_search.py')}."
         )
     where = str(journal) if url is None else masked_url(url)
     with reading(where):
@@ -122,8 +123,8 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
             check_folder(journal, name, names)
         if name not in names:
             raise ReportError(
-                f"{where} has no study {name!r}; {listing(names)}. Run run_search.py first, or "
-                "give --study."
+                f"{where} has no study {name!r}; {listing(names)}. Run "
+                f"{called('run_search.py')} first, or give --study."
             )
         study = optuna.load_study(study_name=name, storage=storage)
         trials = study.get_trials(deepcopy=False)
@@ -199,8 +200,8 @@ def _latest(results_dir: Path, url: str | None) -> str:
     )
     if not names:
         raise ReportError(
-            f"there is no study in {results_dir} yet. Run run_search.py first, or give the folder "
-            "by --results-dir."
+            f"there is no study in {results_dir} yet. Run {called('run_search.py')} first, "
+            "or give the folder by --results-dir."
         )
     return next((name for name in names if _has_finished(results_dir / name)), names[0])
 

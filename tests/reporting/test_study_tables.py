@@ -85,6 +85,16 @@ def test_no_study_at_all_is_one_line(tmp_path: Path) -> None:
         read_study(tmp_path, None, None)
 
 
+def test_an_installed_command_names_the_installed_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/keras-search-report"])
+    with pytest.raises(ReportError, match=r"yet\. Run keras-search first, or give the folder"):
+        read_study(tmp_path, None, None)
+    with pytest.raises(ReportError, match=r"--results-dir as for keras-search\.$"):
+        read_study(tmp_path, "cnn", None)
+
+
 def test_a_deleted_or_misspelt_study_is_one_line_with_those_there_are(tmp_path: Path) -> None:
     made_study(tmp_path, 5)
     with pytest.raises(ReportError, match=r"no study 'cn' in .*Did you mean 'cnn'\? Give --study"):
