@@ -35,6 +35,7 @@ _ATTRS: Final = (
 
 _REQUIRED: Final = ("space", "data", "split", "epochs", "precision")
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
+_NEAR: Final = 0.6  # a name of a study is free: less similar ones are no slips of the keyboard
 UNKNOWN: Final = "no reason recorded"
 
 
@@ -220,7 +221,8 @@ def _known(results_dir: Path, name: str) -> str:
     names = studies_in(results_dir)
     if not names:
         return " It holds no study."
-    return did_you_mean(name, names) or f" Studies there: {one_line(', '.join(names))}."
+    near = did_you_mean(name, names, cutoff=_NEAR)
+    return f" Studies there: {one_line(', '.join(names))}.{near}"
 
 
 def seconds_taken(record: Record) -> pd.Series:

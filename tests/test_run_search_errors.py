@@ -45,18 +45,34 @@ ERRORS = {
     "no trials": (["--trials", "0"], "--trials is 0; it must be above 0."),
     "workers in words": (
         ["--workers", "two"],
-        "argument --workers: 'two' is neither auto nor a whole number",
+        "--workers is 'two'; it must be auto or a whole number above 0",
     ),
     "unwritable results": (["--results-dir", "/dev/null/x"], "cannot be written"),
     "missing data": (["--data-dir", "nowhere"], "nowhere has no train-images-idx3-ubyte.gz"),
-    "words for numbers": (["--trials", "abc"], "argument --trials: invalid int value: 'abc'; see"),
+    "words for numbers": (
+        ["--trials", "abc"],
+        "--trials is 'abc'; it must be a whole number above 0; see",
+    ),
+    "words for seconds": (["--timeout", "1h"], "--timeout is '1h'; it must be a number above 0"),
+    "words for a port": (
+        ["--dashboard-port", "http"],
+        "--dashboard-port is 'http'; it must be a whole number from 0 to 65535; see",
+    ),
+    "no value": (["--trials"], "run_search: --trials needs a value; see --help."),
+    "no URL": (
+        ["--storage", "foo"],
+        "run_search: --storage is not a database URL; write sqlite:///",
+    ),
     "no such module": (["--space", "nothing:Here"], "cannot import module 'nothing'"),
     "too much validation": (["--val-size", "99999"], "--val-size is 99999"),
     "unreachable database": (
         ["--storage", "sqlite:////dev/null/x.db"],
         "--storage sqlite:////dev/null/x.db cannot be opened",
     ),
-    "port out of range": (["--dashboard-port", "99999"], "--dashboard-port 99999 cannot be used"),
+    "port out of range": (
+        ["--dashboard-port", "99999"],
+        "--dashboard-port is 99999; it must be 65535 or less.",
+    ),
 }
 
 

@@ -112,8 +112,9 @@ def check_url(url: str) -> None:
         parts = make_url(url)
         parts.get_dialect().import_dbapi()
     except (ArgumentError, NoSuchModuleError, ValueError) as error:  # of a port that is no number
+        given = f"--storage {shown}" if "://" in url else "--storage"
         raise StorageError(
-            f"--storage {shown} is no database URL; write sqlite:///file.db, "
+            f"{given} is not a database URL; write sqlite:///file.db, "
             "postgresql://user@host/database or mysql+pymysql://user@host/database."
         ) from error
     except ImportError as error:

@@ -97,10 +97,13 @@ def test_an_installed_command_names_the_installed_search(
 
 def test_a_deleted_or_misspelt_study_is_one_line_with_those_there_are(tmp_path: Path) -> None:
     made_study(tmp_path, 5)
-    with pytest.raises(ReportError, match=r"no study 'cn' in .*Did you mean 'cnn'\? Give --study"):
-        read_study(tmp_path, "cn", None)
-    with pytest.raises(ReportError, match=r"no study 'x' in .*Studies there: cnn\. Give --study"):
-        read_study(tmp_path, "x", None)
+    for name, words in (
+        ("cn", r"Studies there: cnn\. Did you mean 'cnn'\? Give --study"),
+        ("x", r"Studies there: cnn\. Give --study"),
+        ("absent", r"Studies there: cnn\. Give --study"),
+    ):
+        with pytest.raises(ReportError, match=rf"no study '{name}' in .*{words}"):
+            read_study(tmp_path, name, None)
     optuna.delete_study(
         study_name="cnn", storage=open_storage(tmp_path / "cnn" / "study.journal", None)
     )
