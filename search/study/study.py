@@ -31,6 +31,7 @@ ENDED: Final = (*FINISHED, TrialState.FAIL)
 # Versions that let several coordinators share a study left this attribute on failed trials that
 # they began for one place; such a trial counts nowhere.
 SURPLUS: Final = "surplus"
+VERDICT: Final = "verdict"  # system attribute of a trial: the last verdict of the pruner
 ENGINE_FACTS: Final = "keras_tuner"  # attribute of a trial: what its tuner must know of it
 GIVEN: Final = "given"  # attribute of a trial: values that it takes, sampled elsewhere or not
 
