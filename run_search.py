@@ -13,12 +13,13 @@ from search.command_line import (
     Parser,
     add_flags,
     called,
+    let_signals_stop,
     prepare_process,
     print_error,
     read_flags,
     stop_by_signal,
 )
-from search.errors import SearchError, StoppedError, StopReason
+from search.errors import SearchError, StoppedEarly, StoppedError, StopReason
 from search.settings import SearchSettings
 from spaces import SPACES, SpaceError
 from spaces.errors import one_line
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_flags(SearchSettings, flags)
         if settings.dashboard_only:
             return _serve(settings)
+        # Until the coordinator can stop by itself, and so that no process outlives this one.
+        let_signals_stop(_stop_early)
         if settings.dry_run:
             return _dry_run(settings)
         # Heavy imports come after the flags: --help and a wrong flag answer at once.
@@ -50,9 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with make_display(quiet=settings.quiet) as display:
             outcome = run_search(settings, display, ["run_search.py", *given])
         _report(outcome, settings, given)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        let_signals_stop(lambda reason: None)  # a second one must not cut off the answer
         print_error("run_search.py", "stopped before the search started; nothing is lost.")
-        return EXIT_CODES[StopReason.CTRL_C]
+        return EXIT_CODES[stop.reason if isinstance(stop, StoppedEarly) else StopReason.CTRL_C]
     except (SearchError, SpaceError, OSError) as error:
         print_error("run_search.py", error)
         return EXIT_CODES[error.reason] if isinstance(error, StoppedError) else 2
@@ -70,6 +74,10 @@ def make_parser() -> Parser:
     )
     add_flags(parser, SearchSettings)
     return parser
+
+
+def _stop_early(reason: StopReason) -> None:
+    raise StoppedEarly(reason)
 
 
 def _serve(settings: SearchSettings) -> int:

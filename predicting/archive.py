@@ -1,12 +1,16 @@
 """A `.keras` file from anywhere: checked before it is unpacked."""
 
+import errno
 import io
 import math
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from predicting.files import special_kind
+from search.command_line import called
 from search.errors import SearchError
 from spaces.errors import one_line, shown
 
@@ -27,26 +31,31 @@ class ModelError(SearchError):
 
 
 def check_model_file(path: Path) -> None:
-    """Check the file without importing Keras and without unpacking it.
+    """Check the file without importing Keras and without unpacking its weights.
 
     Raises:
-        ModelError: The file is missing, not in the `.keras` format, or too large when unpacked.
+        ModelError: The file is missing, not in the `.keras` format, damaged, or too large when
+            unpacked.
     """
     name = shown(path)
     try:
-        kind = special_kind(path) or "not a zip archive named *.keras"
-        if path.is_file() and path.suffix == ".keras" and zipfile.is_zipfile(path):
-            if _holds_model(path):
-                return
+        kind = special_kind(path)
+        if kind is None and path.suffix != ".keras":
+            kind = "not named *.keras"
+        elif kind is None and not zipfile.is_zipfile(path):
+            kind = "truncated, or no zip archive"
+        elif kind is None:
+            with _reading(path):
+                if _holds_model(path):
+                    return
             kind = f"a zip archive without {_CONFIG} and {_WEIGHTS}"
     except FileNotFoundError:
         raise ModelError(
-            f"model {name} does not exist. Run report.py first, or name a .keras file."
+            f"model {name} does not exist. Run {called('report.py')} first, or name a .keras file."
         ) from None
-    except (OSError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
+    except OSError as error:
         raise ModelError(
-            f"cannot read model {name} ({reason}); check the file, or name another one "
+            f"cannot read model {name} ({error.strerror}); check the file, or name another one "
             "with --model."
         ) from error
     raise ModelError(
@@ -64,13 +73,13 @@ def check_weights(path: Path, count: int) -> None:
 
     Raises:
         ModelError: They take more, or there are too many weights in the layers, or they are
-            not in the HDF5 format.
+            damaged.
     """
     size, limit = 4 * count, MAX_MEGABYTES * _MEGABYTE
     if size <= limit:
         # An optimizer may have stored three more numbers for each weight.
         limit = min(limit, 4 * size + _OVERHEAD)
-        with zipfile.ZipFile(path) as archive:
+        with _reading(path), zipfile.ZipFile(path) as archive:
             size = archive.getinfo(_WEIGHTS).file_size
             content = archive.read(_WEIGHTS) if size <= limit else b""
         if content:
@@ -92,12 +101,35 @@ def _holds_model(path: Path) -> bool:
             raise _too_large(path, "its list of files", end[_DIRECTORY_SIZE], limit)
     with zipfile.ZipFile(path) as archive:
         sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-    weights = sizes.pop(_WEIGHTS, None)
-    if (others := sum(sizes.values())) > limit:
-        raise _too_large(path, "all but its weights", others, limit)
+        weights = sizes.pop(_WEIGHTS, None)
+        if (others := sum(sizes.values())) > limit:
+            raise _too_large(path, "all but its weights", others, limit)
+        for name in sizes:
+            archive.read(name)  # checks its CRC; Keras would blame what it makes of the content
     if weights is not None and weights > MAX_MEGABYTES * _MEGABYTE:
         raise _too_large(path, "its weights", weights, MAX_MEGABYTES * _MEGABYTE)
     return weights is not None and _CONFIG in sizes
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever `zipfile` raises for a damaged archive into one line."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        # EINVAL: the archive names a place before its start.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"model {shown(path)} is damaged ({one_line(error, typed=True)}). Copy it again from where "
+        "it came, or name another one with --model."
+    )
 
 
 def _too_large(path: Path, part: str, size: int, limit: int) -> ModelError:
@@ -116,10 +148,7 @@ def _unpacked_size(path: Path, content: bytes) -> int:
         with h5py.File(io.BytesIO(content)) as weights:
             weights.visititems(lambda _, part: sizes.append(_bytes_of(part)))
     except Exception as error:  # a damaged file may raise anything
-        raise ModelError(
-            f"model {shown(path)} has damaged weights ({one_line(error)}). Name another one with "
-            "--model."
-        ) from error
+        raise _damaged(path, error) from error
     return sum(sizes)
 
 

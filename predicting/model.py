@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from predicting.archive import ModelError, check_model_file, check_weights
+from search.command_line import called
 from search.data.files import Bytes
 from search.errors import SearchError
 from search.training.hardware import start_tensorflow
@@ -73,10 +74,13 @@ def newest_model(results_dir: Path) -> Path:
         return max(found, key=lambda path: path.stat().st_mtime)
     if previews := sorted(results_dir.glob("*/report-preview/best_model.keras")):
         raise ModelError(
-            f"{results_dir} has the model of a preview only. Run report.py without --quick, or "
-            f"add --model {previews[0]}."
+            f"{results_dir} has the model of a preview only. Run "
+            f"{called('report.py')} without --quick, or add --model {previews[0]}."
         )
-    advice = "Run report.py first, or name a model with --model, or a folder with --results-dir."
+    advice = (
+        f"Run {called('report.py')} first, or name a model with --model, or a folder with "
+        "--results-dir."
+    )
     if any(_REFERENCE.glob("*/report/best_model.keras")):
         here = Path.cwd()
         folder = _REFERENCE.relative_to(here) if _REFERENCE.is_relative_to(here) else _REFERENCE

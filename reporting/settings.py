@@ -5,6 +5,7 @@ from pathlib import Path
 
 from search.command_line import (
     STORAGE_VARIABLE,
+    called,
     check_flags,
     check_study_name,
     flag,
@@ -34,7 +35,7 @@ class ReportSettings:
     storage: str | None = flag(
         "--storage",
         None,
-        "database of the study, as for run_search.py",
+        f"database of the study, as for {called('run_search.py')}",
         shown_default=f"${STORAGE_VARIABLE}, or the journal file in the study's folder",
         metavar="URL",
         url=True,
@@ -43,8 +44,8 @@ class ReportSettings:
     space: str | None = flag(
         "--space",
         None,
-        "your own space, as for run_search.py; the report runs its code, so it never takes the "
-        "name from the study alone",
+        f"your own space, as for {called('run_search.py')}; the report runs its code, so it never "
+        "takes the name from the study alone",
         shown_default="the study's, if it is built in",
         metavar="NAME",
     )

@@ -12,12 +12,20 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from reporting.errors import ReportError
-from search.command_line import STORAGE_VARIABLE
+from search.command_line import STORAGE_VARIABLE, called
 from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
 from search.study.storage import open_storage, reading
-from search.study.study import FINISHED, SURPLUS, known_as, listing, studies_in, trial_params
+from search.study.study import (
+    FINISHED,
+    SURPLUS,
+    check_folder,
+    known_as,
+    listing,
+    studies_in,
+    trial_params,
+)
 from spaces.errors import did_you_mean, one_line
 
 _ATTRS: Final = (
@@ -27,6 +35,7 @@ _ATTRS: Final = (
 
 _REQUIRED: Final = ("space", "data", "split", "epochs", "precision")
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
+_NEAR: Final = 0.6  # a name of a study is free: less similar ones are no slips of the keyboard
 UNKNOWN: Final = "no reason recorded"
 
 
@@ -104,16 +113,19 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
     if url is None and not journal.is_file():
         raise ReportError(
             f"there is no study {name!r} in {results_dir} ({journal} is missing)."
-            f"{_known(results_dir, name)} Give --study and --results-dir as for run_search.py."
+            f"{_known(results_dir, name)} Give --study and --results-dir as for "
+            f"{called('run_search.py')}."
         )
     where = str(journal) if url is None else masked_url(url)
     with reading(where):
         storage = open_storage(journal, url)
         names = optuna.get_all_study_names(storage)
+        if url is None:
+            check_folder(journal, name, names)
         if name not in names:
             raise ReportError(
-                f"{where} has no study {name!r}; {listing(names)}. Run run_search.py first, or "
-                "give --study."
+                f"{where} has no study {name!r}; {listing(names)}. Run "
+                f"{called('run_search.py')} first, or give --study."
             )
         study = optuna.load_study(study_name=name, storage=storage)
         trials = study.get_trials(deepcopy=False)
@@ -189,8 +201,8 @@ def _latest(results_dir: Path, url: str | None) -> str:
     )
     if not names:
         raise ReportError(
-            f"there is no study in {results_dir} yet. Run run_search.py first, or give the folder "
-            "by --results-dir."
+            f"there is no study in {results_dir} yet. Run {called('run_search.py')} first, "
+            "or give the folder by --results-dir."
         )
     return next((name for name in names if _has_finished(results_dir / name)), names[0])
 
@@ -209,7 +221,8 @@ def _known(results_dir: Path, name: str) -> str:
     names = studies_in(results_dir)
     if not names:
         return " It holds no study."
-    return did_you_mean(name, names) or f" Studies there: {one_line(', '.join(names))}."
+    near = did_you_mean(name, names, cutoff=_NEAR)
+    return f" Studies there: {one_line(', '.join(names))}.{near}"
 
 
 def seconds_taken(record: Record) -> pd.Series:

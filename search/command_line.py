@@ -7,6 +7,7 @@ import argparse
 import math
 import os
 import re
+import reprlib
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -146,11 +147,26 @@ def _reader(declared: Flag, read: Callable[[str], Any]) -> Callable[[str], Any]:
     def checked(text: str) -> Any:
         # A URL with a password would go on as a name of files and studies.
         if "://" in text and not declared.url:
-            raise argparse.ArgumentTypeError(f"{masked_url(text)!r} is a URL; it takes none")
-        return read(text)
+            raise argparse.ArgumentTypeError(f"is {masked_url(text)!r}; it takes no URL")
+        try:
+            return read(text)
+        except ValueError:
+            kind = "a whole number" if read is int else "a number"
+            raise argparse.ArgumentTypeError(
+                f"is {reprlib.repr(text)}; it must be {kind}{_range(declared)}"
+            ) from None
 
-    checked.__name__ = read.__name__  # argparse calls the type by it
     return checked
+
+
+def _range(declared: Flag) -> str:
+    if declared.above is not None:
+        return f" above {declared.above:g}"
+    if declared.at_least is None:
+        return ""
+    if declared.at_most is None:
+        return f", {declared.at_least:g} or more"
+    return f" from {declared.at_least:g} to {declared.at_most}"
 
 
 def help_text(part: Field[Any], declared: Flag) -> str:
@@ -222,6 +238,19 @@ def check_study_name(name: str) -> None:
         )
 
 
+def check_new_study_name(name: str) -> None:
+    """Check the name of a study that does not exist yet: one that needs no quotes in a shell.
+
+    Raises:
+        SettingsError: It has other characters.
+    """
+    if not re.fullmatch(r"[\w.][\w.-]*", name):
+        raise SettingsError(
+            f"--study {name!r} cannot name a new study; use letters, digits, '-', '_' and '.', and "
+            "no '-' first."
+        )
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that reports an error in one line, without secrets, as other errors are reported."""
 
@@ -242,6 +271,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str, hint: str = "") -> NoReturn:
         """Print the line and exit with code 2."""
         program = self.prog.removesuffix(".py")
+        message = re.sub("^argument (--[a-z-]+): ", r"\1 ", message)
+        message = message.replace(" expected one argument", " needs a value")
         self.exit(2, escaped(f"{program}: {hide_secrets(message)}; see --help.{hint}\n"))
 
 
@@ -273,7 +304,7 @@ def worker_count(text: str) -> int | None:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither auto nor a whole number above 0"
+            f"is {reprlib.repr(text)}; it must be auto or a whole number above 0"
         ) from None
 
 

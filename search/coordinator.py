@@ -52,6 +52,7 @@ class Coordinator:
         clock: Returns seconds that count against `--trial-timeout`.
         started: `time.monotonic()` at the start of the run; None: now.
         time_left: Estimates the time left, without trials so far; None: from trials alone.
+        on_ready: Called once, when a worker has accepted the space and the data.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Coordinator:
         clock: Callable[[], float] = time.monotonic,
         started: float | None = None,
         time_left: TimeLeft | None = None,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._study = study
@@ -75,6 +77,7 @@ class Coordinator:
         self._checkpoints = checkpoints
         self._display = display
         self._clock = clock
+        self._on_ready: Callable[[], None] | None = on_ready
         self._running: dict[Worker, Attempt] = {}
         self._started = time.monotonic() if started is None else started
         self._stopped_by: StopReason | None = None
@@ -129,6 +132,7 @@ class Coordinator:
                 if self.progress.finished >= self._settings.trials:
                     return None
                 self._hand_out()
+                self._say_ready()
                 for worker, message in self._workers.poll(POLL_SECONDS):
                     with self._ends_from_outside(worker):
                         self._handle(worker, message)
@@ -165,6 +169,11 @@ class Coordinator:
                 "Fix the cause, then run the same command again."
             )
         return StopReason.EXHAUSTED
+
+    def _say_ready(self) -> None:
+        if self._on_ready and any(worker.ready for worker in self._workers.started):
+            self._on_ready()
+            self._on_ready = None
 
     def _hand_out(self) -> None:
         missing = self._settings.trials - self.progress.finished

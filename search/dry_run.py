@@ -12,9 +12,9 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search.display import Display
-from search.engines.exploring import SpaceSize, size_of
+from search.engines.exploring import SpaceSize, UnexploredError, size_of
 from search.engines.optuna_engine import pruning_epochs
-from search.errors import SearchError, StoppedError
+from search.errors import StoppedError
 from search.length import Plan, Speed, TimeLeft, expectation, fitted_words, remaining_words
 from search.measuring import Measurement
 from search.preparation import connected, find_inputs, make_workers, precision_of
@@ -24,7 +24,6 @@ from search.sizes import fitted_sizes, known_sizes, plan_of, stored_speed
 from search.study.storage import is_server, open_storage, reading, sqlite_file
 from search.study.study import FINISHED, stored_study
 from search.training.hardware import Precision
-from spaces.errors import one_line
 
 # Source: `du --apparent-size` of the artifacts and the journal of a study of 10 trials of the `cnn`
 # space, 625 kB; learning curves are most of it.
@@ -227,5 +226,5 @@ def _existing(settings: SearchSettings) -> optuna.Study | None:
 def _explored(space: str, log: Path) -> tuple[SpaceSize | None, str]:
     try:
         return size_of(space, log), ""
-    except SearchError as error:
-        return None, str((error.__cause__ and one_line(error.__cause__, typed=True)) or error)
+    except UnexploredError as error:
+        return None, error.reason

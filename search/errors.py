@@ -3,6 +3,7 @@
 SearchError
 ├── DataError      the images or labels are missing, damaged or too few
 ├── SettingsError  a flag, or a combination of flags, that cannot work
+├── UnusableError  a worker cannot use the space or the data
 ├── StudyError     the study does not fit this run, or another process holds it
 ├── StorageError   the storage cannot be opened, read or written
 │   └── StoppedError   a signal ended the wait for a database or a measurement
@@ -36,6 +37,10 @@ class SettingsError(SearchError):
     """A flag, or a combination of flags, that cannot work."""
 
 
+class UnusableError(SearchError):
+    """A worker cannot use the space or the data."""
+
+
 class StudyError(SearchError):
     """The study does not fit this run, or another process holds it."""
 
@@ -63,6 +68,18 @@ class StoppedError(StorageError):
 
 class ClusterError(SearchError):
     """The cluster cannot be reached, or has no node that can be used."""
+
+
+class StoppedEarly(KeyboardInterrupt):
+    """A signal arrived before the search was ready to stop by itself; not an `Exception`.
+
+    Args:
+        reason: The signal.
+    """
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
 
 
 class NodeError(SearchError):

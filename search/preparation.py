@@ -6,13 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
+
+from search.command_line import check_new_study_name
 from search.data.files import find_data, fingerprint
 from search.data.split import check_sizes, load_split
 from search.display import Display
 from search.engines.samplers import check_packages
 from search.settings import SearchSettings
-from search.study.storage import check_url
+from search.study.storage import check_url, is_server, sqlite_file
 from search.training.hardware import Precision, best_precision
+from search.workers.limits import require_room
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings
 from search.workers.ray.cluster import Cluster, Resources, connect
@@ -48,6 +52,10 @@ def find_inputs(settings: SearchSettings) -> Inputs:
         check_packages(settings.algorithm)
     if settings.storage is not None:
         check_url(settings.storage)
+    if settings.workers is not None and settings.cluster is None:
+        require_room(settings.workers, joblib.cpu_count())
+    if _is_new(settings):
+        check_new_study_name(settings.study_name)
     data_dir = find_data(settings.data_dir)
     available = check_sizes(data_dir, settings.split)
     return Inputs(
@@ -56,6 +64,15 @@ def find_inputs(settings: SearchSettings) -> Inputs:
         data=fingerprint(data_dir),
         available=available,
     )
+
+
+def _is_new(settings: SearchSettings) -> bool:
+    """Return whether the study cannot exist yet; of a server, only its answer would tell."""
+    if is_server(settings.storage):
+        return False
+    url, journal = settings.storage, settings.study_dir / "study.journal"
+    file = journal if url is None else sqlite_file(url)
+    return file is not None and not file.exists()
 
 
 def _first(settings: SearchSettings) -> dict[str, dict[str, Any]]:

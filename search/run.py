@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from search.engines.engine import make_engine
 from search.engines.exploring import explore
 from search.engines.samplers import is_used_up
 from search.engines.tuners import TUNERS
-from search.errors import SearchError, StopReason, StorageError
+from search.errors import SearchError, SettingsError, StopReason, StorageError, UnusableError
 from search.files import refuse_links
 from search.length import Speed, TimeLeft, expectation, fitted_words, remaining_words
 from search.measuring import Measurement
@@ -36,6 +36,7 @@ from search.study.facts import split_fact
 from search.study.provenance import command_line, commit
 from search.study.storage import storage_errors
 from search.study.study import (
+    ENDED,
     begin_study,
     best_trial,
     count_states,
@@ -46,7 +47,7 @@ from search.study.study import (
 )
 from search.training.hardware import Precision, machine, versions
 from search.workers.ray.cluster import Cluster
-from spaces import SPACES, load_space
+from spaces import SPACES, SpaceError, load_space
 
 # Settings that the study's note lists beside the comparable facts.
 _NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds", "cluster")
@@ -182,6 +183,7 @@ def _search(
             outages.clock,
             started,
             TimeLeft(plan, speed),
+            _live_view(settings, display, server),
         )
         before, left = coordinator.progress.finished, coordinator.seconds_left
         if before and left:
@@ -189,7 +191,6 @@ def _search(
         elif speed is not None and not before and not is_fitted:
             place = "this machine" if cluster is None else "this cluster"
             display.log(expectation(plan, speed, place, precision))
-        _announce(settings, display, server)
 
         def stop(reason: StopReason) -> None:
             coordinator.stop(reason)
@@ -199,7 +200,12 @@ def _search(
         let_signals_stop(stop)
         if measurement.stopped_by is not None:
             stop(measurement.stopped_by)
-        stopped_by = coordinator.run()
+        try:
+            stopped_by = coordinator.run()
+        except UnusableError as error:
+            if study.get_trials(deepcopy=False, states=ENDED):
+                raise SearchError(str(error)) from error  # what there is, is kept
+            raise
         return _outcome(settings, study, where, started, stopped_by, before)
 
 
@@ -224,11 +230,16 @@ def _logs_removed_if_refused(directory: Path, *, is_new: bool) -> Iterator[None]
 
 @contextmanager
 def _removed_if_refused(directory: Path) -> Iterator[None]:
-    """Remove a folder, and those above it, if they are new and an error leaves them empty."""
+    """Remove a folder, and those above it, if they are new and an error leaves nothing in them.
+
+    The files of a study whose space or name was refused are nothing.
+    """
     new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
         yield
-    except SearchError:
+    except (SearchError, SpaceError) as error:
+        if directory in new and isinstance(error, SpaceError | SettingsError | UnusableError):
+            rmtree(directory, ignore_errors=True)
         for folder in new:
             with suppress(OSError):  # anything is in it
                 folder.rmdir()
@@ -283,15 +294,17 @@ def _make_directory(directory: Path) -> Path:
     return directory
 
 
-def _announce(settings: SearchSettings, display: Display, server: Server | None) -> None:
+def _live_view(
+    settings: SearchSettings, display: Display, server: Server | None
+) -> Callable[[], None]:
+    """Serve the dashboard if it is wanted; return what says where the live view is."""
     later = command_line(["run_search.py", "--dashboard-only", *settings.study_flags])
-    if server is not None:
-        address = serve_dashboard(
-            settings.study_dir, settings.storage, server, writable=settings.dashboard_writable
-        )
-        display.note(f"live view: {address} while this search runs; later: {later}")
-    else:
-        display.log(f"live view: {later}")
+    if server is None:
+        return partial(display.log, f"live view: {later}")
+    address = serve_dashboard(
+        settings.study_dir, settings.storage, server, writable=settings.dashboard_writable
+    )
+    return partial(display.note, f"live view: {address} while this search runs; later: {later}")
 
 
 def _outcome(

@@ -251,6 +251,8 @@ class SearchSettings:
         "dashboard port",
         shown_default="8080, or any free one",
         metavar="PORT",
+        at_least=0,
+        at_most=65535,
     )
     dashboard_host: str | None = flag(
         "--dashboard-host",

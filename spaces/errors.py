@@ -22,7 +22,7 @@ def one_line(error: BaseException | str, *, typed: bool = False) -> str:
     """
     wrapped = getattr(error, "__cause__", None)
     cause = getattr(error, "orig", None) or getattr(wrapped, "orig", None) or error
-    text = " ".join(_ANSI.sub("", str(cause)).split()).rstrip(".")
+    text = " ".join(without_colors(str(cause)).split()).rstrip(".")
     if len(text) > _MAX_LETTERS:
         text = f"{text[:_MAX_LETTERS]} ..."
     text = shown(text)
@@ -31,9 +31,20 @@ def one_line(error: BaseException | str, *, typed: bool = False) -> str:
     return f"{type(cause).__name__}: {text}" if typed else text
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'NAME'?` for the most similar known name, or an empty string."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.4)
+def without_colors(text: str) -> str:
+    """Return text without the codes that change colours and fonts on a terminal."""
+    return _ANSI.sub("", text)
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.4) -> str:
+    """Return ` Did you mean 'NAME'?` for the most similar known name, or an empty string.
+
+    Args:
+        name: What was given.
+        known: Names that there are.
+        cutoff: Least similarity, in [0, 1].
+    """
+    close = get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

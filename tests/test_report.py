@@ -426,7 +426,7 @@ BAD = {
     "top": (("--top", "-1"), "report: --top is -1; it must be 1 or more."),
     "workers": (
         ("--workers", "many"),
-        "report: argument --workers: 'many' is neither auto nor a whole number",
+        "report: --workers is 'many'; it must be auto or a whole number above 0",
     ),
     "flag": (("--seed", "1"), "report: --seed is unknown; see --help. Did you mean '--seeds'?"),
 }

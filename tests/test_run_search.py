@@ -203,6 +203,25 @@ def test_a_space_whose_build_raises_is_shown_and_ends_the_search(
         assert "return hp.Int('x', 1, 99) + missing" in trial.user_attrs["traceback"]
 
 
+def test_a_traceback_is_shown_once_plainly_and_from_the_users_code_on(
+    tmp_path: Path, small_data: Path
+) -> None:
+    (tmp_path / "broken.py").write_text(
+        "class Broken:\n    def build(self, hp):\n"
+        "        raise ValueError('\\x1b[1mshape\\x1b[0m ' + str(hp.Int('x', 1, 99)))\n"
+    )
+    flags = ("--space", "broken:Broken", "--trials", "3", "--val-size", "100")
+    ran = run(tmp_path, small_data, *flags, "--max-failures", "3", "--workers", "1")
+    assert ran.returncode == 2
+    assert ran.stderr.count("Traceback") == ran.stderr.count('File "') == 1
+    assert "\nValueError: shape " in ran.stderr
+    assert "\x1b" not in ran.stderr
+    assert f"{tmp_path}/broken.py" in ran.stderr
+    log = (tmp_path / "results" / "broken.Broken" / "logs" / "worker-0.log").read_text()
+    assert log.count("Traceback") >= 3  # and that of the measurement
+    assert "\x1b" not in log
+
+
 def test_a_space_whose_every_configuration_fails_ends_in_an_error(
     tmp_path: Path, small_data: Path
 ) -> None:

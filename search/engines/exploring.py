@@ -1,21 +1,39 @@
 """The hyperparameters of a space, found before any trial, as KerasTuner's oracles need them."""
 
 import multiprocessing
+import os
 import tempfile
+import threading
+import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
 from search.errors import SearchError
 from search.training.hardware import start_tensorflow
+from search.workers.limits import exit_words
+from search.workers.local import signals_blocked
 from search.workers.process import redirect_output
 from spaces import SpaceError
 from spaces.errors import one_line
 
 _Result = TypeVar("_Result")
+
+
+class UnexploredError(SearchError):
+    """A space cannot be explored.
+
+    Args:
+        message: The line for the user.
+        reason: Why, in words, without a full stop.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def explore(space: str, log: Path) -> list[dict[str, Any]]:
@@ -30,7 +48,7 @@ def explore(space: str, log: Path) -> list[dict[str, Any]]:
 
     Raises:
         SpaceError: The space cannot be loaded.
-        SearchError: `build` fails with the space's defaults.
+        UnexploredError: `build` fails with the space's defaults, or its process ends.
     """
     return _in_process(_explore, space, log)
 
@@ -57,7 +75,7 @@ def size_of(space: str, log: Path) -> SpaceSize:
 
     Raises:
         SpaceError: As there.
-        SearchError: As there.
+        UnexploredError: As there.
     """
     return _in_process(_size, space, log)
 
@@ -66,21 +84,62 @@ def _in_process(work: Callable[[str], _Result], space: str, log: Path) -> _Resul
     log.parent.mkdir(parents=True, exist_ok=True)
     # Building may crash, and TensorFlow would take a GPU: not in the coordinator.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, redirect_output, (log,)) as pool:
-        try:
-            return pool.submit(work, space).result()
-        except SpaceError:
-            raise
-        except BrokenProcessPool as error:
-            raise SearchError(
-                f"space {space!r}: build(hp) killed its process; see {log}."
-            ) from error
-        except (Exception, SystemExit) as error:  # user code: any exception is possible
-            raise SearchError(
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_work_and_send, args=(theirs, work, space, log), name="exploring", daemon=True
+    )
+    # Otherwise the process would start it, and it would unblock the signals.
+    resource_tracker.ensure_running()
+    with signals_blocked():
+        process.start()
+    theirs.close()
+    try:
+        found: _Result | Exception = ours.recv()
+    except EOFError as error:
+        process.join()
+        reason = f"its process ended with {exit_words(process.exitcode)}"
+        raise UnexploredError(
+            f"space {space!r} could not be explored before the first trial: {reason}. The same "
+            f"command continues; if it ends so again, see {log}.",
+            reason,
+        ) from error
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _work_and_send(
+    connection: Connection, work: Callable[[str], object], space: str, log: Path
+) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    redirect_output(log)
+    try:
+        connection.send(work(space))
+    except SpaceError as error:
+        connection.send(SpaceError(str(error)))
+    except (Exception, SystemExit) as error:  # user code: any exception is possible
+        traceback.print_exc()
+        reason = one_line(error, typed=True)
+        connection.send(
+            UnexploredError(
                 f"space {space!r}: build(hp) failed while its hyperparameters were collected, "
-                f"{one_line(error, typed=True)} (more in {log}). KerasTuner's tuners need them "
-                "before the first trial; correct build(hp), or use --engine optuna, which does not."
-            ) from error
+                f"{reason} (more in {log}). KerasTuner's tuners need them before the first trial; "
+                "correct build(hp), or use --engine optuna, which does not.",
+                reason,
+            )
+        )
+
+
+def _end_with_parent() -> None:
+    # A killed coordinator cannot end this process, and building may take for ever.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _explore(name: str) -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
 """The trials of a study, as both engines begin, judge and end them."""
 
+import copy
 import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 import optuna
 from optuna.distributions import (
@@ -15,12 +16,13 @@ from optuna.distributions import (
 )
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.engines.near_best import contains
 from search.engines.pruners import PRUNERS, Rungs
 from search.errors import StudyError
-from search.study.study import FINISHED, GIVEN, requeue
+from search.study.study import FINISHED, GIVEN, VERDICT, requeue
 from spaces.errors import one_line
 
 Note = Callable[[str], None]
@@ -59,6 +61,9 @@ class StudyTrials:
         self._rungs = Rungs.of(max_epochs)
         study.sampler = sampler
         study.pruner = PRUNERS[pruner].make(self._rungs)
+        self._rung_notes = _RungNotes(study)
+        self._judged = copy.copy(study)
+        self._judged._storage = cast(BaseStorage, self._rung_notes)
         self._reported: dict[int, set[int]] = {}  # epochs of earlier attempts, by trial number
         self._given: dict[int, Mapping[str, Any]] = {}
         self._numbers = {
@@ -138,18 +143,39 @@ class StudyTrials:
     def report(self, trial: optuna.Trial, epoch: int, value: float) -> bool:
         """Record the value of an epoch (the first is 1); return whether to stop the trial now.
 
-        An epoch that an earlier attempt of the trial has reported keeps its value and its verdict:
-        the pruner would count its rungs twice.
+        An epoch that an earlier attempt of the trial has reported keeps its value and its verdict.
+        Only the last of these epochs may lack a verdict, where the attempt was cut off before it.
         """
         earlier = self._reported[trial.number]
         if epoch not in earlier:
             trial.report(value, epoch)
-        if epoch <= max(earlier, default=0):
-            return bool(trial.user_attrs.get(_PRUNED_AT) == epoch)
-        stop = trial.should_prune() and epoch <= self._rungs.last
-        if stop:
-            trial.set_user_attr(_PRUNED_AT, epoch)
-        return stop
+        if epoch < max(earlier, default=0):
+            return False
+        return self._verdict(trial, epoch)
+
+    def _verdict(self, trial: optuna.Trial, epoch: int) -> bool:
+        """Return whether the pruner stops the trial after its last epoch; it is judged only once.
+
+        Successive halving notes in the trial which rungs it has passed, and would skip them when
+        it is asked again. Its notes are therefore stored with the verdict, at once, before they
+        are written where it reads them.
+        """
+        storage = self._study._storage  # Optuna has no other way to write what pruners read
+        frozen = storage.get_trial(trial._trial_id)
+        verdict: dict[str, Any] = frozen.system_attrs.get(VERDICT, {})
+        if frozen.user_attrs.get(_PRUNED_AT) == epoch:  # of an earlier version
+            return True
+        if verdict.get("epoch") != epoch:
+            self._rung_notes.taken.clear()
+            prunes = self._study.pruner.prune(self._judged, frozen)
+            stop = prunes and epoch <= self._rungs.last
+            verdict = {"epoch": epoch, "stop": stop, "notes": dict(self._rung_notes.taken)}
+            if not stop and not verdict["notes"]:
+                return False  # to be judged again changes nothing
+            storage.set_trial_system_attr(trial._trial_id, VERDICT, verdict)
+        for key, note in verdict["notes"].items():
+            storage.set_trial_system_attr(trial._trial_id, key, note)
+        return bool(verdict["stop"])
 
     def end(
         self, trial: optuna.Trial, state: TrialState, value: float | None = None
@@ -167,6 +193,25 @@ class StudyTrials:
     def requeue(self, trial: optuna.Trial) -> None:
         """Queue a running trial again, under its number and with its hyperparameters."""
         requeue(self._study, trial)
+
+
+class _RungNotes:
+    """A study's storage to a pruner, except that it keeps what the pruner would write.
+
+    Attributes:
+        taken: Attributes of the judged trial.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._storage = study._storage
+        self.taken: dict[str, Any] = {}
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Keep an attribute."""
+        self.taken[key] = value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
 
 
 def _is_compatible(first: BaseDistribution, other: BaseDistribution) -> bool:

@@ -160,6 +160,16 @@ def _is_promotion(value: Any) -> bool:
     return whole and (parent is None or (is_whole(parent) and "initial_epoch" in value))
 
 
+def _is_verdict(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and is_whole(value.get("epoch"), 1)
+        and isinstance(value.get("stop"), bool)
+        and isinstance(value.get("notes"), Mapping)
+        and all(map(is_number, value["notes"].values()))
+    )
+
+
 def _is_flat(value: Any, levels: int = _MOST_LEVELS) -> bool:
     if isinstance(value, Mapping):
         value = list(value.values())
@@ -218,6 +228,9 @@ _TRIAL_ATTRS: Final[dict[str, _Rule]] = {
 }
 
 
+_TRIAL_SYSTEM_ATTRS: Final = {"verdict": _Rule("a verdict of a pruner", _is_verdict)}
+
+
 def _check_study(study: optuna.Study, required: Collection[str]) -> None:
     facts = study.user_attrs
     for name in required:
@@ -260,7 +273,7 @@ def _check_attrs(whose: str, attrs: Mapping[str, Any], rules: Mapping[str, _Rule
 def _check_trial(trial: FrozenTrial) -> None:
     whose = f"trial {trial.number}'s"
     _check_attrs(whose, trial.user_attrs, _TRIAL_ATTRS)
-    _check_attrs(whose, trial.system_attrs, {})
+    _check_attrs(whose, trial.system_attrs, _TRIAL_SYSTEM_ATTRS)
     _TIME.check(f"{whose} start", trial.datetime_start)
     _TIME.check(f"{whose} end", trial.datetime_complete)
     values = trial.values or []

@@ -4,10 +4,10 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -23,6 +23,7 @@ from spaces.errors import one_line
 _BLOCK = 1 << 16
 # A process holds the lock of a journal for one write.
 _LOCK_SECONDS: Final = 10.0
+_FIRST: Final = b'{"op_code":'  # as Optuna writes it, without spaces
 
 
 def is_server(url: str | None) -> bool:
@@ -42,8 +43,7 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
             answer, or the file is no journal.
     """
     if url is None:
-        with reading(str(journal)):
-            return JournalStorage(JournalFileBackend(str(journal), lock_obj=_JournalLock(journal)))
+        return _open_journal(journal)
     check_url(url)
     shown = masked_url(url)
     try:
@@ -64,6 +64,37 @@ def open_storage(journal: Path, url: str | None) -> BaseStorage:
         ) from error
 
 
+def _open_journal(journal: Path) -> BaseStorage:
+    backend = _CountingBackend(str(journal), lock_obj=_JournalLock(journal))
+    with reading(str(journal)):
+        try:
+            return JournalStorage(backend)
+        except OSError:
+            raise
+        except Exception as error:  # Optuna does not check what it reads
+            raise _damaged_line(journal, backend.line) from error
+
+
+class _CountingBackend(JournalFileBackend):
+    """Optuna's journal file, which knows the number of the line that is read or applied."""
+
+    line = 1
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """See `JournalFileBackend`; lines are read while Optuna applies them."""
+        self.line = log_number_from + 1
+        for record in super().read_logs(log_number_from):
+            yield record
+            self.line += 1
+
+
+def _damaged_line(journal: Path, line: int) -> StorageError:
+    return StorageError(
+        f"{journal} cannot be read as a study: its line {line} is damaged, or not of a study's "
+        "journal. Restore it from a backup, or start another study with --study NAME."
+    )
+
+
 def check_url(url: str) -> None:
     """Refuse the URL of a database that no study can be kept in; nothing is opened.
 
@@ -81,8 +112,9 @@ def check_url(url: str) -> None:
         parts = make_url(url)
         parts.get_dialect().import_dbapi()
     except (ArgumentError, NoSuchModuleError, ValueError) as error:  # of a port that is no number
+        given = f"--storage {shown}" if "://" in url else "--storage"
         raise StorageError(
-            f"--storage {shown} is no database URL; write sqlite:///file.db, "
+            f"{given} is not a database URL; write sqlite:///file.db, "
             "postgresql://user@host/database or mysql+pymysql://user@host/database."
         ) from error
     except ImportError as error:
@@ -234,10 +266,13 @@ def repair_journal(journal: Path) -> int:
     """Cut off a last line that a crash or a full disk left unfinished.
 
     The next line would be appended to it, after which the file cannot be read. Call this only
-    while no process writes.
+    while no process writes, and for a file that `open_storage` accepts.
 
     Returns:
         Number of bytes cut off.
+
+    Raises:
+        StorageError: The file is no journal; it is left as it is.
     """
     if not journal.exists():
         return 0
@@ -249,6 +284,11 @@ def repair_journal(journal: Path) -> int:
         # A line that was appended to an unfinished one; a file with more of them is no journal.
         if not _is_sound(line) and _is_sound(_last_line(file, start)[1]):
             keep = start
+        whole = _last_line(file, keep or size)[1]
+        # Optuna reads a file whose only damage is its last line.
+        if size and not (_is_sound(whole) if keep else _may_begin(whole)):
+            file.seek(0)
+            raise _damaged_line(journal, file.read(keep or size).count(b"\n") or 1)
         file.truncate(keep)
         return size - keep
 
@@ -268,9 +308,14 @@ def _last_line(file: BinaryIO, end: int) -> tuple[int, bytes]:
     return start, file.read(end - start)
 
 
+def _may_begin(line: bytes) -> bool:
+    """Return whether an unfinished line may be the first one of a journal."""
+    return line[: len(_FIRST)] == _FIRST[: len(line)]
+
+
 def _is_sound(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

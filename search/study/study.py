@@ -12,6 +12,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search.command_line import check_new_study_name
 from search.errors import StudyError
 from search.files import locked
 from search.study.database import Outages, held_storage
@@ -30,6 +31,7 @@ ENDED: Final = (*FINISHED, TrialState.FAIL)
 # Versions that let several coordinators share a study left this attribute on failed trials that
 # they began for one place; such a trial counts nowhere.
 SURPLUS: Final = "surplus"
+VERDICT: Final = "verdict"  # system attribute of a trial: the last verdict of the pruner
 ENGINE_FACTS: Final = "keras_tuner"  # attribute of a trial: what its tuner must know of it
 GIVEN: Final = "given"  # attribute of a trial: values that it takes, sampled elsewhere or not
 
@@ -140,12 +142,36 @@ def study_storage(
 
     # Over NFS, the lock of a folder excludes the processes of one machine only.
     with locked(directory, refusal), locked(_shared_file(journal, name, url), refusal):
+        if url is None and remove_old_lock(journal):
+            say(f"{journal}: removed the lock that a killed process left")
+        storage = open_storage(journal, url)
+        names = optuna.get_all_study_names(storage)
         if url is None:
-            if remove_old_lock(journal):
-                say(f"{journal}: removed the lock that a killed process left")
+            check_folder(journal, name, names)
+            # After all that may refuse the file: one that is refused is left as it is.
             if cut := repair_journal(journal):
                 say(f"{journal}: cut off {cut} bytes of an unfinished last line")
-        yield open_storage(journal, url)
+                storage = open_storage(journal, url)
+        yield storage
+
+
+def check_folder(journal: Path, name: str, names: Collection[str]) -> None:
+    """Check that a journal is that of the study after which its folder is called.
+
+    Args:
+        journal: Path of the journal.
+        name: Name of the folder, and of the study that is wanted.
+        names: Names of the studies in the journal; without any, it is that of a new study.
+
+    Raises:
+        StudyError: The folder was renamed.
+    """
+    if names and name not in names:
+        held = one_line(", ".join(map(repr, names)))
+        raise StudyError(
+            f"{journal} holds study {held}, not {name!r}: a folder must be called as its study. "
+            "Rename the folder back, or give another --study."
+        )
 
 
 def _shared_file(journal: Path, name: str, url: str | None) -> Path:
@@ -167,7 +193,10 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
 
     Raises:
         StudyError: It holds trials that are not comparable, of another program, or damaged.
+        SettingsError: It is new, and its name has characters that would need quotes.
     """
+    if name not in optuna.get_all_study_names(storage):
+        check_new_study_name(name)
     study = optuna.create_study(
         study_name=name, storage=storage, direction="maximize", load_if_exists=True
     )

@@ -7,11 +7,13 @@ from typing import Final
 
 import psutil
 
-from search.errors import SearchError
+from search.errors import SearchError, SettingsError
 
 # Journal, lock, artifacts, connections to a database and to the dashboard.
 _SPARE_DESCRIPTORS: Final = 20
 _ROOT: Final = Path("/")
+_PER_CORE: Final = 4  # more take turns on the cores, and no trial ends sooner
+_WORKER_MB: Final = 900  # resident memory of a worker that trains
 _UNLIMITED: Final = 1 << 60  # version 1 of cgroups says a number of this size
 
 
@@ -31,6 +33,32 @@ def require_descriptors(slot: int, count: int) -> None:
         raise SearchError(
             f"worker {slot + 1} of {count} cannot be started: `ulimit -n` allows {limit} open "
             f"files. Raise it{fewer}."
+        )
+
+
+def require_room(count: int, cores: int, free_mb: float | None = None) -> None:
+    """Check that this machine has room for the workers that `--workers` asks for.
+
+    Args:
+        count: Number of workers; as many as there are cores, the default, are always allowed.
+        cores: Number of cores that this process may use.
+        free_mb: Memory; None: what is available now.
+
+    Raises:
+        SettingsError: It has not.
+    """
+    most = _PER_CORE * cores
+    if count > most:
+        raise SettingsError(
+            f"--workers is {count}; on {cores} cores it must be {most} or less. Leave it out for "
+            "one worker per core."
+        )
+    free_mb = psutil.virtual_memory().available / 1e6 if free_mb is None else free_mb
+    if count > cores and count * _WORKER_MB > free_mb:
+        raise SettingsError(
+            f"--workers is {count}, which take about {count * _WORKER_MB:,} MB of memory; "
+            f"{free_mb:,.0f} MB are free. Use {max(cores, int(free_mb / _WORKER_MB))} or fewer, or "
+            "free memory."
         )
 
 

@@ -56,11 +56,12 @@ class LocalProcess:
         shown = [line.strip() for line in lines if line.strip()][-_SHOWN_LINES:]
         return f"{' | '.join(shown) or 'nothing logged'} (whole log: {log})"
 
-    def kill(self) -> None:
+    def kill(self, *, wait: bool = True) -> None:
         """See `WorkerProcess`."""
         self._process.kill()
-        self._process.join()
-        self.connection.close()
+        if wait:
+            self._process.join()
+            self.connection.close()
 
 
 class LocalBackend:
@@ -103,7 +104,7 @@ class LocalBackend:
         try:
             # Otherwise the first process would start it, and it would unblock the signals.
             resource_tracker.ensure_running()
-            with _environment(self._variables(slot)), _signals_blocked():
+            with _environment(self._variables(slot)), signals_blocked():
                 process.start()
         except OSError as error:
             raise SearchError(
@@ -154,8 +155,11 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _signals_blocked() -> Iterator[None]:
-    # The child inherits the mask: only the coordinator reacts to a signal to the whole group.
+def signals_blocked() -> Iterator[None]:
+    """Block the signals that stop a search, in processes that are started meanwhile.
+
+    They inherit the mask: only the coordinator reacts to a signal to the whole group.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield

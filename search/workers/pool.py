@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from search.errors import SearchError
+from search.errors import SearchError, UnusableError
 from search.workers.local import LocalBackend
 from search.workers.messages import Answer, Beat, Died, Measure, Message, Ready, Train, Unusable
 from search.workers.process import KerasTrainer, Trainer, WorkerSettings
@@ -43,8 +43,8 @@ class WorkerProcess(Protocol):
     def last_lines(self) -> str:
         """Return the end of its output, and where the rest is."""
 
-    def kill(self) -> None:
-        """Kill it at once."""
+    def kill(self, *, wait: bool = True) -> None:
+        """Kill it at once, and wait for its end; a second call may do the waiting."""
 
 
 class Backend(Protocol):
@@ -137,7 +137,8 @@ class WorkerPool:
         """Yield the messages of the workers; of dead and silent ones `Died`.
 
         Raises:
-            SearchError: The space or the data cannot be used, or no worker starts.
+            UnusableError: The space or the data cannot be used.
+            SearchError: No worker starts.
         """
         now = time.monotonic()
         by_process = {worker.process: worker for worker in self._workers.values()}
@@ -167,6 +168,9 @@ class WorkerPool:
 
     def close(self) -> None:
         """Kill all workers."""
+        # All of them before waiting for one: its end takes long while the others use the cores.
+        for worker in self._workers.values():
+            worker.process.kill(wait=False)
         for worker in list(self._workers.values()):
             self.replace(worker)
 
@@ -179,7 +183,7 @@ class WorkerPool:
             case Ready():
                 worker.ready = True
             case Unusable(reason):
-                raise SearchError(reason)
+                raise UnusableError(reason)
             case Died(reason, is_own_fault):
                 self.replace(worker)
                 if is_own_fault and not worker.ready:

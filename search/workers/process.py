@@ -33,7 +33,7 @@ from search.workers.messages import (
     Trained,
     Unusable,
 )
-from spaces.errors import SpaceError, one_line
+from spaces.errors import SpaceError, one_line, without_colors
 
 if TYPE_CHECKING:
     import keras
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from spaces.training import TrainingConfig
 
 BEAT_SECONDS: Final = 2.0
+_OURS: Final = f"{Path(__file__).resolve().parents[1]}{os.sep}"
 _Ended = TypeVar("_Ended")
 
 
@@ -170,9 +171,9 @@ class KerasTrainer:
         keras.utils.set_random_seed(seed)
         try:
             return work()
-        except (MemoryError, tf.errors.ResourceExhaustedError):
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
             reason = f"out of memory{memory_limit_words()}"
-            return Failed(reason=reason, traceback=traceback.format_exc())
+            return Failed(reason=reason, traceback=_traceback(error))
         except (CoordinatorGoneError, SpaceError):  # no fault of this trial alone
             raise
         except SearchError as error:  # its message is complete without type and traceback
@@ -180,7 +181,7 @@ class KerasTrainer:
         except (Exception, SystemExit) as error:  # code of the user may call sys.exit
             # Keras lists the arguments of the call too, which the traceback keeps.
             reason = one_line(error, typed=True).partition(" Arguments received by ")[0].rstrip(".")
-            return Failed(reason=reason, traceback=traceback.format_exc())
+            return Failed(reason=reason, traceback=_traceback(error))
 
     def _measure(self, order: Measure) -> Measured:
         import keras_tuner
@@ -326,6 +327,18 @@ class KerasTrainer:
             raise SearchError(f"a report cannot use the model: {error}") from error
         finally:
             set_precision(self._precision)
+
+
+def _traceback(error: BaseException) -> str:
+    """Return a traceback for the author of a space: plain, without our frames before theirs."""
+    described = traceback.TracebackException.from_exception(error)
+    part: traceback.TracebackException | None = described
+    while part is not None:
+        frames = list(part.stack)
+        theirs = (at for at, one in enumerate(frames) if not one.filename.startswith(_OURS))
+        part.stack = traceback.StackSummary.from_list(frames[next(theirs, 0) :])
+        part = part.__cause__ or part.__context__
+    return without_colors("".join(described.format()))
 
 
 def run_worker(

@@ -18,11 +18,13 @@ from typing import Any
 
 import h5py
 import numpy as np
+import PIL.Image
 
-from tests.reporting.band_model import save_model
+from tests.reporting.band_model import band_images, save_model
 
 ROOT = Path(__file__).resolve().parents[2]
 MEGABYTES = 300
+FLIPS = int(os.environ.get("FUZZED_FLIPS", "60"))
 READ = """
 import json, resource, sys
 from pathlib import Path
@@ -44,6 +46,19 @@ for path in sys.argv[3:]:
     except SearchError as error:
         message = str(error)
     print(json.dumps([path, message, peak() - before]))
+"""
+
+
+PREDICT = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+import predict
+predict.prepare_process = lambda: None
+for path in sys.argv[2:]:
+    said, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(said), redirect_stderr(errors):
+        code = predict.main(["--json", "--model", path, sys.argv[1]])
+    print(json.dumps([path, code, said.getvalue(), errors.getvalue()]))
 """
 
 
@@ -199,7 +214,7 @@ def test_hostile_models_are_refused_in_little_memory(tmp_path: Path) -> None:
         pack(tmp_path / "deep.keras", files | {"config.json": b"[" * 10**6}): "cannot load it",
         pack(tmp_path / "list.keras", files | {"config.json": b"[]"}): "cannot load it",
         pack(tmp_path / "none.keras", without): "without config.json and model.weights.h5",
-        pack(tmp_path / "text.keras", files | {stored: b"text"}): "has damaged weights",
+        pack(tmp_path / "text.keras", files | {stored: b"text"}): "is damaged (OSError: Unable",
         pack(tmp_path / "out.keras", files | {stored: weights(link_out)}): "cannot load it",
         pack(tmp_path / "in.keras", files | {stored: weights(link_within)}): "cannot load it",
         pack(tmp_path / "many.keras", {f"{k:0200}": b"" for k in range(20_000)} | files): (
@@ -214,8 +229,48 @@ def test_hostile_models_are_refused_in_little_memory(tmp_path: Path) -> None:
         tmp_path / "pipe.keras": "it is a named pipe.",
         tmp_path / "zero.keras": "it is a device.",
         tmp_path / "loop.keras": "(Too many levels of symbolic links)",
-        tmp_path / "sparse.keras": "it is not a zip archive",
+        tmp_path / "sparse.keras": "it is truncated, or no zip archive.",
     }
     found = refusals("model", good, list(expected))
     for path, part in expected.items():
         assert part in found[path.name]
+
+
+def test_a_damaged_model_is_refused_in_one_line_or_predicts_the_same(tmp_path: Path) -> None:
+    good = save_model(tmp_path / "good.keras")
+    image = tmp_path / "image.png"
+    PIL.Image.fromarray(band_images([4])[0]).save(image)
+    content, random = good.read_bytes(), np.random.default_rng(0)
+    paths = [good]
+    # Directory and headers are a small part of the file, but the one with most ways to fail.
+    with zipfile.ZipFile(good) as archive:
+        headers = [entry.header_offset + at for entry in archive.infolist() for at in range(30)]
+        headers += range(archive.start_dir, len(content))
+    anywhere = random.integers(0, len(content), FLIPS // 2)
+    for place in (*anywhere, *random.choice(headers, FLIPS // 2)):
+        damaged = bytearray(content)
+        damaged[place] ^= random.integers(1, 256)
+        paths.append(tmp_path / f"flip-{len(paths)}.keras")
+        paths[-1].write_bytes(damaged)
+    for length in random.integers(0, len(content), FLIPS // 4):
+        paths.append(tmp_path / f"cut-{len(paths)}.keras")
+        paths[-1].write_bytes(content[:length])
+    command = [sys.executable, "-c", PREDICT, str(image), *map(str, paths)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    ended = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert len(ended) == len(paths)
+    _, right, expected, _ = ended[0]
+    assert right == 0
+    for path, code, said, errors in ended[1:]:
+        if code == 0:
+            assert json.loads(said) == json.loads(expected), path
+            continue
+        assert code == 2, (path, errors)
+        line = errors.splitlines()[-1]
+        assert errors.count("predict: ") == 1, errors
+        damage = (" is damaged (", "truncated, or no zip archive", "a zip archive without", "large")
+        assert line.startswith("predict: model ") and any(part in line for part in damage), line
+        if "cut-" in path:
+            assert "truncated, or no zip archive." in line

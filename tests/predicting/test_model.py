@@ -201,3 +201,13 @@ def test_a_model_that_diverged_is_refused(tmp_path: Path) -> None:
     model = save_model(tmp_path / "m.keras", scale=float("nan"))
     with pytest.raises(ModelError, match=r"not finite: its training diverged\. Name another"):
         load_model(model).probabilities(band_images([0]))
+
+
+def test_an_installed_command_names_the_installed_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/keras-search-predict"])
+    with pytest.raises(ModelError, match=r"Run keras-search-report first, or name a model"):
+        newest_model(tmp_path)
+    with pytest.raises(ModelError, match=r"does not exist\. Run keras-search-report first, or"):
+        load_model(tmp_path / "gone.keras")

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from reporting.chapters.pruning import stopped_trials
 from reporting.errors import ReportError
 from reporting.study_tables import read_study
+from search.errors import StudyError
 from search.study.storage import open_storage
 from tests.reporting.made_evidence import made_study
 
@@ -84,17 +85,37 @@ def test_no_study_at_all_is_one_line(tmp_path: Path) -> None:
         read_study(tmp_path, None, None)
 
 
+def test_an_installed_command_names_the_installed_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/keras-search-report"])
+    with pytest.raises(ReportError, match=r"yet\. Run keras-search first, or give the folder"):
+        read_study(tmp_path, None, None)
+    with pytest.raises(ReportError, match=r"--results-dir as for keras-search\.$"):
+        read_study(tmp_path, "cnn", None)
+
+
 def test_a_deleted_or_misspelt_study_is_one_line_with_those_there_are(tmp_path: Path) -> None:
     made_study(tmp_path, 5)
-    with pytest.raises(ReportError, match=r"no study 'cn' in .*Did you mean 'cnn'\? Give --study"):
-        read_study(tmp_path, "cn", None)
-    with pytest.raises(ReportError, match=r"no study 'x' in .*Studies there: cnn\. Give --study"):
-        read_study(tmp_path, "x", None)
+    for name, words in (
+        ("cn", r"Studies there: cnn\. Did you mean 'cnn'\? Give --study"),
+        ("x", r"Studies there: cnn\. Give --study"),
+        ("absent", r"Studies there: cnn\. Give --study"),
+    ):
+        with pytest.raises(ReportError, match=rf"no study '{name}' in .*{words}"):
+            read_study(tmp_path, name, None)
     optuna.delete_study(
         study_name="cnn", storage=open_storage(tmp_path / "cnn" / "study.journal", None)
     )
     with pytest.raises(ReportError, match=r"has no study 'cnn'; it holds none\. Run run_search"):
         read_study(tmp_path, "cnn", None)
+
+
+def test_a_renamed_folder_is_one_line_that_says_what_it_must_be_called(tmp_path: Path) -> None:
+    made_study(tmp_path, 5)
+    (tmp_path / "cnn").rename(tmp_path / "renamed")
+    with pytest.raises(StudyError, match=r"holds study 'cnn', not 'renamed': a folder must be"):
+        read_study(tmp_path, "renamed", None)
 
 
 def test_a_study_without_a_complete_trial_is_one_line(tmp_path: Path) -> None:

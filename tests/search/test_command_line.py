@@ -66,9 +66,9 @@ def parse(*arguments: str) -> StorageSettings:
         (["--storag=URL"], "--storag is unknown; see --help. Did you mean '--storage'?"),
         (["--quiet", "URL"], "a value has no flag; write --flag VALUE, in quotes if it has"),
         (["--storage", "postgresql://me:a", "secret@host/db"], "a value has no flag; write"),
-        (["--number", "URL"], "argument --number: 'postgresql://me:***@host/db?***' is a URL; it"),
-        (["--folder", "URL"], "argument --folder: 'postgresql://me:***@host/db?***' is a URL; it"),
-        (["--quiet=URL"], "argument --quiet: ignored explicit argument 'postgresql://me:***@host"),
+        (["--number", "URL"], "--number is 'postgresql://me:***@host/db?***'; it takes no URL"),
+        (["--folder", "URL"], "--folder is 'postgresql://me:***@host/db?***'; it takes no URL"),
+        (["--quiet=URL"], "--quiet ignored explicit argument 'postgresql://me:***@host"),
     ],
 )
 def test_a_wrong_flag_shows_no_password(

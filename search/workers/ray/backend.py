@@ -70,8 +70,8 @@ class RayProcess:
         """See `WorkerProcess`."""
         return f"its output is in {self.log}"
 
-    def kill(self) -> None:
-        """See `WorkerProcess`."""
+    def kill(self, *, wait: bool = True) -> None:
+        """See `WorkerProcess`; Ray does not wait."""
         if not self._cluster.is_lost:
             # A lost connection is reported by the next call that needs it.
             with suppress(ClusterError), self._cluster.calls():

@@ -1,13 +1,19 @@
-"""Exploring a space for KerasTuner's engine, where its `build` fails."""
+"""Exploring a space for KerasTuner's engine, where its `build` fails or never ends."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from search.engines.exploring import explore
 from search.errors import SearchError
+from tests.command_line import ROOT, start, wait_until
 
 
 class Raises:
@@ -29,6 +35,73 @@ def test_a_build_that_raises_is_one_line_with_the_log(tmp_path: Path) -> None:
     assert log.exists()
 
 
-def test_a_build_that_kills_its_process_is_one_line_with_the_log(tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match=r"build.hp. killed its process; see .*exploring\.log"):
-        explore(f"{__name__}:Dies", tmp_path / "exploring.log")
+class Killed:
+    def build(self, hp: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Endless:
+    def build(self, hp: Any) -> Any:
+        Path("exploring.pid").write_text(str(os.getpid()))
+        time.sleep(600)
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [("Dies", "exit code 1"), ("Killed", "signal 9 SIGKILL, as when memory runs out.*")],
+)
+def test_a_process_that_is_killed_does_not_blame_the_space_and_says_how_it_ended(
+    tmp_path: Path, space: str, words: str
+) -> None:
+    with pytest.raises(
+        SearchError,
+        match=rf"its process ended with {words}\. The same command continues; .*exploring\.log",
+    ) as caught:
+        explore(f"{__name__}:{space}", tmp_path / "exploring.log")
+    assert "build(hp)" not in str(caught.value)
+
+
+def test_exploring_ends_with_a_killed_coordinator(tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path; from search.engines.exploring import explore\n"
+        f"if __name__ == '__main__': explore('{__name__}:Endless', Path('exploring.log'))"
+    )
+    file = tmp_path / "program.py"
+    file.write_text(program)
+    path = os.environ | {"PYTHONPATH": str(ROOT)}
+    coordinator = subprocess.Popen([sys.executable, str(file)], cwd=tmp_path, env=path)
+    started = _exploring(tmp_path)
+    below = psutil.Process(coordinator.pid).children(recursive=True)
+    assert started in [process.pid for process in below]
+    coordinator.kill()
+    coordinator.wait()
+    _, left = psutil.wait_procs(below, timeout=30)
+    for process in left:
+        process.kill()
+    assert not left
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_while_exploring_ends_with_one_line_and_leaves_no_process(
+    tmp_path: Path, small_data: Path, number: signal.Signals, code: int
+) -> None:
+    flags = ("--engine", "keras-tuner", "--val-size", "100", "--space", f"{__name__}:Endless")
+    search = start(tmp_path, small_data, *flags, PYTHONPATH=str(ROOT))
+    _exploring(tmp_path)
+    below = psutil.Process(search.pid).children(recursive=True)
+    os.killpg(search.pid, number)
+    _, errors = search.communicate(timeout=60)
+    assert search.returncode == code, errors
+    assert errors.splitlines()[-1] == (
+        "run_search: stopped before the search started; nothing is lost."
+    )
+    assert "Traceback" not in errors
+    assert not psutil.wait_procs(below, timeout=30)[1]
+
+
+def _exploring(directory: Path) -> int:
+    file = directory / "exploring.pid"
+    wait_until(lambda: file.exists() and file.read_text())
+    return int(file.read_text())

@@ -1,5 +1,8 @@
 """The Optuna engine, without workers."""
 
+import contextlib
+import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from optuna.trial import TrialState
 from search.engines.optuna_engine import OptunaEngine, pruning_epochs
 from search.engines.pruners import PRUNERS
 from search.errors import StudyError
+from search.study.facts import check_study
 from search.study.storage import open_storage
 from search.study.study import enqueue_first, trial_params
 
@@ -213,3 +217,61 @@ def test_the_epochs_after_which_a_pruner_stops_trials_are_found(pruner: str) -> 
 def test_without_a_pruner_or_a_second_epoch_nothing_is_pruned() -> None:
     assert pruning_epochs("none", 8) == []
     assert pruning_epochs("hyperband", 1) == []
+
+
+class Cut(Exception):
+    """The coordinator is killed."""
+
+
+def verdicts(study: optuna.Study, pruner: str, cut: int | None) -> list[list[bool]]:
+    """Run 25 trials; cut off each of their reports before its write `cut`, and continue."""
+    storage, left = study._storage, [-1]
+
+    def counted(write: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any, **named: Any) -> None:
+            if left[0] == 0:
+                raise Cut
+            left[0] -= 1
+            write(*arguments, **named)
+
+        return call
+
+    for name in ("intermediate_value", "system_attr", "user_attr"):
+        setattr(storage, f"set_trial_{name}", counted(getattr(storage, f"set_trial_{name}")))
+    engine, found = make(study, pruner=pruner, max_epochs=8), []
+    values = random.Random(0)
+    for _ in range(25):
+        trial, said = ask(engine), list[bool]()
+        curve = [values.random() for _ in range(8)]
+        for epoch in range(1, 9):
+            if cut is not None:
+                left[0] = cut
+                with contextlib.suppress(Cut):
+                    engine.report(trial, epoch, curve[epoch - 1])
+                left[0] = -1
+                engine.requeue(trial)
+                engine = make(study, pruner=pruner, max_epochs=8)
+                trial = ask(engine)
+                again = [engine.report(trial, each, curve[each - 1]) for each in range(1, epoch)]
+                assert again == said
+            said.append(engine.report(trial, epoch, curve[epoch - 1]))
+            if said[-1]:
+                engine.prune(trial)
+                break
+        else:
+            engine.complete(trial, curve[-1])
+        found.append(said)
+    return found
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_a_report_that_was_cut_off_anywhere_changes_no_verdict(pruner: str) -> None:
+    def studied() -> optuna.Study:
+        return optuna.create_study(direction="maximize", study_name="fixed")
+
+    expected = verdicts(studied(), pruner, None)
+    assert any(any(said) for said in expected) or pruner == "none"
+    for cut in range(5):
+        study = studied()
+        assert verdicts(study, pruner, cut) == expected, cut
+        check_study(study)

@@ -219,7 +219,7 @@ def test_unusable_arguments_are_refused(arguments: dict[str, Any], message: str)
 
 def test_unusable_storages_are_refused(tmp_path: Path) -> None:
     for storage, message in (
-        ("nonsense://", "^storage .* is no database URL; write sqlite:///file.db"),
+        ("nonsense://", "^storage .* is not a database URL; write sqlite:///file.db"),
         ("sqlite:////none/study.db", "^storage .* cannot be opened"),
     ):
         with pytest.raises(ValueError, match=message):

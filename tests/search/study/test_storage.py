@@ -106,6 +106,28 @@ def test_a_file_of_one_torn_line_becomes_empty(tmp_path: Path) -> None:
     assert journal.read_bytes() == b""
 
 
+@pytest.mark.parametrize(
+    "content", [b"garbage\n", b"garbage", b"a\nb", b"\xff\x00", b'{"op_code":0}\nx\ny\n']
+)
+def test_what_is_no_journal_is_never_cut(tmp_path: Path, content: bytes) -> None:
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(content)
+    with pytest.raises(StorageError, match=r"study.journal cannot be read as a study: its line \d"):
+        repair_journal(journal)
+    assert journal.read_bytes() == content
+
+
+@pytest.mark.parametrize("bad", ["garbage", '{"op_code":99,"worker_id":""}', '"\\ud800"', "[]"])
+def test_a_damaged_line_of_a_journal_is_named_by_its_number(tmp_path: Path, bad: str) -> None:
+    search(tmp_path, space="conditional", trials=2)
+    journal = tmp_path / "study.journal"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([*lines[:2], f"{bad}\n", *lines[3:]]))
+    with pytest.raises(StorageError, match=r"a study: its line 3 is damaged, or not of") as raised:
+        open_storage(journal, None)
+    assert "Should not reach" not in str(raised.value)
+
+
 def test_sound_and_missing_journals_are_left_alone(tmp_path: Path) -> None:
     journal = tmp_path / "study.journal"
     assert repair_journal(journal) == 0
@@ -117,8 +139,8 @@ def test_sound_and_missing_journals_are_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("what:ever", r"--storage .* is no database URL; write sqlite:///file.db"),
-        ("oracle9://me:secret@host/db", r"oracle9://me:\*\*\*@host/db is no database URL"),
+        ("what:ever", r"^--storage is not a database URL; write sqlite:///file.db"),
+        ("oracle9://me:secret@host/db", r"oracle9://me:\*\*\*@host/db is not a database URL"),
         (
             "postgresql://me:secret@localhost/db",
             r"me:\*\*\*@.* needs a driver .*pip install -r req",
@@ -127,7 +149,10 @@ def test_sound_and_missing_journals_are_left_alone(tmp_path: Path) -> None:
             "mysql+pymysql://me:secret@localhost/db",
             r"me:\*\*\*@.* needs a driver .*distributed.txt",
         ),
-        ("postgresql://me:secret@host:port/db", r"^--storage postgresql://me:\*\*\*@\*\*\* is no"),
+        (
+            "postgresql://me:secret@host:port/db",
+            r"^--storage postgresql://me:\*\*\*@\*\*\* is not a",
+        ),
         ("postgresql://me:a@secret:b@host:5432/db", r"me:\*\*\*@host:5432/db has an @ too many"),
         ("postgresql://me@host/db?token=a@secret", r"postgresql://\*\*\* has an @ too many"),
         ("sqlite:///study.db?check_same_thread=maybe", r"=maybe has an option that its driver"),

@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from search.data.split import SplitSizes
-from search.errors import StudyError
+from search.errors import SettingsError, StudyError
 from search.study.database import Outages
 from search.study.facts import COMPARABLE, split_fact, split_sizes
 from search.study.storage import open_storage
@@ -39,6 +39,37 @@ def test_only_one_process_holds_a_study(tmp_path: Path, url: str | None) -> None
         pass
     with opened():
         pass
+
+
+def test_a_renamed_folder_is_refused_and_its_journal_is_left_alone(tmp_path: Path) -> None:
+    def opened(name: str) -> AbstractContextManager[optuna.Study]:
+        return opened_study(name, None, tmp_path, FACTS, {}, print, Outages(print))
+
+    with opened("stop"):
+        pass
+    journal = tmp_path / "study.journal"
+    with journal.open("ab") as file:
+        file.write(b'{"op_co')  # would be cut off
+    before = journal.read_bytes()
+    with (
+        pytest.raises(
+            StudyError,
+            match=r"study.journal holds study 'stop', not 'renamed': .* Rename the folder back, or",
+        ),
+        opened("renamed"),
+    ):
+        pass
+    assert journal.read_bytes() == before
+
+
+def test_a_name_that_a_shell_would_change_is_refused_for_a_new_study_only(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "study.journal", None)
+    with pytest.raises(SettingsError, match=r"--study \"''\" .* use letters, digits, '-', '_' and"):
+        create_or_continue(storage, "''", FACTS)
+    assert not optuna.get_all_study_names(storage)
+    optuna.create_study(study_name="''", storage=storage, direction="maximize")
+    assert create_or_continue(storage, "''", FACTS).study_name == "''"
+    assert create_or_continue(storage, "größe-1_2.x", FACTS)
 
 
 @pytest.mark.parametrize("target", ["moved-away/study.journal", "other.journal", "study.journal"])

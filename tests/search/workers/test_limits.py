@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import SearchError
-from search.workers.limits import exit_words
+from search.errors import SearchError, SettingsError
+from search.workers.limits import exit_words, require_room
 from search.workers.pool import make_pool
 from search.workers.process import WorkerSettings
 from tests.search.simulated import SimulatedTrainer, no_images
@@ -108,3 +108,23 @@ def test_too_few_open_files_are_an_error_that_says_how_many_workers_fit(
     assert said is not None, refused.value
     number, files, fitting = map(int, said.groups())
     assert (files, fitting) == (used + 25, number - 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "free_mb", "words"),
+    [
+        (9999, 1e6, r"^--workers is 9999; on 2 cores it must be 8 or less\. Leave it out"),
+        (6, 3000, r"^--workers is 6, .* about 5,400 MB .*; 3,000 MB are free\. Use 3 or fewer"),
+        (6, 100, r"Use 2 or fewer, or free memory\.$"),
+    ],
+)
+def test_more_workers_than_cores_or_memory_carry_are_refused(
+    count: int, free_mb: float, words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        require_room(count, 2, free_mb)
+
+
+def test_as_many_workers_as_cores_are_allowed_whatever_is_free() -> None:
+    require_room(2, 2, 0)
+    require_room(8, 2, 7200)

@@ -85,6 +85,7 @@ class Process:
         self.slot = slot
         self.heard: float | None = None
         self.messages: list[Message] = []
+        self.killed: list[bool] = []
 
     def send(self, message: object) -> None: ...
 
@@ -95,7 +96,8 @@ class Process:
     def last_lines(self) -> str:
         return "nothing logged"
 
-    def kill(self) -> None: ...
+    def kill(self, *, wait: bool = True) -> None:
+        self.killed.append(wait)
 
 
 class Shrinking:
@@ -158,3 +160,14 @@ def test_a_worker_that_is_used_up_or_too_large_is_replaced() -> None:
         assert len(pool.idle({worker: None})) == 0
         assert len(pool.idle({})) == left
         pool.close()
+
+
+def test_every_worker_is_killed_before_the_end_of_one_is_waited_for() -> None:
+    backend = Shrinking(3)
+    pool = WorkerPool(backend)
+    pool.start(3)
+    order: list[bool] = []
+    for process in backend.spawned:
+        process.killed = order
+    pool.close()
+    assert order == [False] * 3 + [True] * 3
