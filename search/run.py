@@ -241,7 +241,7 @@ def _removed_if_refused(directory: Path) -> Iterator[None]:
         if directory in new and isinstance(error, SpaceError | SettingsError | UnusableError):
             rmtree(directory, ignore_errors=True)
         for folder in new:
-            with suppress(OSError):  # anything is in it
+            with suppress(OSError):  # it is not empty
                 folder.rmdir()
         raise
 

@@ -1,5 +1,6 @@
 """Configurations of the built-in spaces: sampled by questions, checked by the same questions."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
@@ -45,7 +46,7 @@ class HyperParameters(Protocol):
     ) -> AbstractContextManager[None]: ...
 
 
-class Configuration:
+class Configuration(ABC):
     """Base of the configurations: a frozen dataclass whose fields answer the space's questions.
 
     `_ask` holds the questions, and they are the only place where ranges and conditions are
@@ -105,17 +106,17 @@ class Configuration:
         return "; ".join([*self._layer_words(), ", ".join(others)])
 
     @classmethod
+    @abstractmethod
     def _ask(cls, hp: HyperParameters) -> dict[str, Any]:
         """Ask every question; return the value of each field, None where it has no effect."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _layer_answers(self) -> dict[str, Any]:
         """Return the answers that the tuples of layers give."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _layer_words(self) -> list[str]:
         """Describe each layer in a few words."""
-        raise NotImplementedError
 
     def _replay(self) -> "Replay":
         own = {part.name: getattr(self, part.name) for part in fields(self)}

@@ -279,7 +279,7 @@ def _slices(record: Record, ordered: list[Dimension]) -> Iterator[Block]:
     had = [d.name for d in shown if pd.notna(record.params.at[best, d.name])]
     values = ", ".join(f"{name} {short(record.params.at[best, name])}" for name in had)
     elsewhere = (
-        " Batch normalization and dropout have a chapter of their own."
+        " Batch normalization and dropout have their own chapter."
         if len(others) < len(ordered)
         else ""
     )

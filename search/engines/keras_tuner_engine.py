@@ -17,7 +17,7 @@ from search.engines.engine import Budget
 from search.engines.samplers import make_sampler
 from search.engines.trials import Note, StudyTrials
 from search.engines.tuners import TUNERS
-from search.engines.untried import is_whole, question
+from search.engines.untried import is_complete, question
 from search.study.study import ENGINE_FACTS, FINISHED
 from search.training.hyperparameters import to_params
 
@@ -190,6 +190,6 @@ def _tried_params(trials: list[FrozenTrial], space: list[Any]) -> list[dict[str,
         if trial.state in FINISHED and trial.params:
             tried.append(trial.params)
         # Any other trial may have used only a part of what it would have used.
-        elif is_whole(params := _wanted_params(trial), space):
+        elif is_complete(params := _wanted_params(trial), space):
             tried.append(params)
     return tried

@@ -33,7 +33,7 @@ def is_tried(params: Params, tried: Iterable[Params]) -> bool:
     )
 
 
-def is_whole(params: Params, space: Sequence[Any]) -> bool:
+def is_complete(params: Params, space: Sequence[Any]) -> bool:
     """Return whether a configuration has a value for every active hyperparameter.
 
     Continuous ones may be missing.

@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler
 from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.trial import FrozenTrial, TrialState
 
-from search.engines.untried import find_untried, is_tried, is_whole
+from search.engines.untried import find_untried, is_complete, is_tried
 from search.optuna_tuner.attempt import Attempt
 from search.optuna_tuner.project import OWNER
 from search.study.study import trial_seed
@@ -239,7 +239,7 @@ def _tried(trials: list[FrozenTrial], space: Sequence[Any]) -> Iterator[dict[str
         elif trial.state == TrialState.RUNNING or (trial.state == TrialState.FAIL and trial.params):
             # A failed trial may have read only a part of its configuration: that excludes nothing.
             params = _wanted(trial)
-            if params and is_whole(params, space):
+            if params and is_complete(params, space):
                 yield params
 
 

@@ -15,7 +15,7 @@ from optuna.distributions import (
 
 from search.errors import SearchError
 
-Suggest = Callable[[str, BaseDistribution], Any]
+Ask = Callable[[str, BaseDistribution], Any]
 _REVERSED = "~reversed"
 
 
@@ -31,7 +31,7 @@ class TrialHyperParameters(keras_tuner.HyperParameters):  # type: ignore[misc]
         fixed: Values of `Fixed` hyperparameters by name.
     """
 
-    def __init__(self, suggest: Suggest) -> None:
+    def __init__(self, suggest: Ask) -> None:
         super().__init__()
         self._suggest = suggest
         self.fixed: dict[str, Any] = {}
@@ -53,7 +53,7 @@ class TrialHyperParameters(keras_tuner.HyperParameters):  # type: ignore[misc]
         return self.values[name]
 
 
-def value_of(suggest: Suggest, hyperparameter: Any) -> Any:
+def value_of(suggest: Ask, hyperparameter: Any) -> Any:
     """Return the value of one of KerasTuner's hyperparameters, suggested from a distribution.
 
     Args:

@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     import keras
 
     from search.data.split import Split
-    from search.training.hyperparameters import Suggest as Suggesting
-    from search.training.hyperparameters import TrialHyperParameters
+    from search.training.hyperparameters import Ask, TrialHyperParameters
     from spaces.training import TrainingConfig
 
 BEAT_SECONDS: Final = 2.0
@@ -270,7 +269,7 @@ class KerasTrainer:
         )
 
     def _build(
-        self, suggest: "Suggesting"
+        self, suggest: "Ask"
     ) -> tuple["keras.Model", "TrainingConfig", "TrialHyperParameters"]:
         from search.training.building import build_for_training
         from search.training.hyperparameters import TrialHyperParameters

@@ -105,7 +105,7 @@ def test_figures_stand_on_the_ground_of_the_page(
 ) -> None:
     html = page.read_text()
     style = html[html.index("<style>") : html.index("</style>") + len("</style>")]
-    # Photographs have a ground of their own.
+    # Photographs have their own background.
     figures = [
         figure
         for figure in re.findall(r"<figure>.*?</figure>", html, re.DOTALL)

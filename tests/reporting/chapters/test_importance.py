@@ -85,7 +85,7 @@ def test_slices_name_the_axis_below_it_and_leave_out_batch_norm(searched: Any) -
     assert len(panels) == 3
     assert not any("batch_norm" in name for name in panels)
     assert not any(axes.get_title() for axes in drawn(picture).axes)
-    assert "have a chapter of their own" in picture.caption
+    assert "have their own chapter" in picture.caption
 
 
 def test_ticks_of_a_log_axis_are_round_numbers(searched: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import keras_tuner
 import pytest
 
-from search.engines.untried import count_configurations, find_untried, is_tried, is_whole
+from search.engines.untried import count_configurations, find_untried, is_complete, is_tried
 
 
 def conditional_space() -> Any:
@@ -80,11 +80,11 @@ def test_a_continuous_hyperparameter_always_leaves_something() -> None:
 
 
 def test_a_configuration_is_whole_with_all_active_values_but_continuous_ones() -> None:
-    assert is_whole({"kind": "sgd", "momentum": 0.3}, conditional_space())
-    assert not is_whole({"kind": "adam", "momentum": 0.3, "units": 8}, conditional_space())
+    assert is_complete({"kind": "sgd", "momentum": 0.3}, conditional_space())
+    assert not is_complete({"kind": "adam", "momentum": 0.3, "units": 8}, conditional_space())
     hp = keras_tuner.HyperParameters()
     hp.Float("rate", 1e-3, 1.0, sampling="log")
-    assert is_whole({}, hp.space)
+    assert is_complete({}, hp.space)
 
 
 def test_values_that_differ_by_rounding_are_the_same() -> None:
