@@ -207,7 +207,7 @@ def _damaged(what: str, error: Exception) -> StorageError:
 
 
 class _JournalLock(JournalFileSymlinkLock):
-    """Optuna's lock of a journal, a link beside it; the next start removes it where its holder was killed.
+    """Optuna's lock of a journal, a link beside it; the next start removes a dead one.
 
     Optuna judges by the age of the link's target. Once the folder was moved or copied, the target
     is missing or another study's journal, and Optuna would wait for ever.

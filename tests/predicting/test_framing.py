@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from predicting.images import ImageWarning, load_image
 from predicting.model import Model, load_model
 from reporting.scoring import TestSplit, load_test_split
-from search.data.files import SHARED_FOLDER
+from search.data.files import find_data
+from search.errors import DataError
 
 MODEL = Path(__file__).parents[2] / "results" / "reference" / "cnn" / "report" / "best_model.keras"
 COUNT = 100
@@ -21,9 +22,10 @@ POINTS = 0.04
 
 @pytest.fixture(scope="module")
 def test_images() -> TestSplit:
-    if not SHARED_FOLDER.is_dir():
-        pytest.skip(f"needs the real Fashion-MNIST in {SHARED_FOLDER}")
-    split = load_test_split(SHARED_FOLDER)
+    try:
+        split = load_test_split(find_data(None))
+    except DataError as error:
+        pytest.skip(str(error))
     return TestSplit(images=split.images[:COUNT], labels=split.labels[:COUNT])
 
 
