@@ -87,7 +87,9 @@ def test_exploring_ends_with_a_killed_coordinator(tmp_path: Path) -> None:
 def test_a_signal_while_exploring_ends_with_one_line_and_leaves_no_process(
     tmp_path: Path, small_data: Path, number: signal.Signals, code: int
 ) -> None:
-    flags = ("--engine", "keras-tuner", "--val-size", "100", "--space", f"{__name__}:Endless")
+    # Quiet: without the measurement of a worker, which would build a model first.
+    flags = ("--engine", "keras-tuner", "--val-size", "100", "--quiet")
+    flags = (*flags, "--space", f"{__name__}:Endless")
     search = start(tmp_path, small_data, *flags, PYTHONPATH=str(ROOT))
     _exploring(tmp_path)
     below = psutil.Process(search.pid).children(recursive=True)
