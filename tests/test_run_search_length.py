@@ -54,9 +54,9 @@ def test_a_fitted_number_of_images_is_what_trials_train_on(
     fitted = study(tmp_path, "mlp")
     epochs = fitted.user_attrs["epochs"]
     assert fitted.user_attrs["split"]["train"] == 300
-    by_hand = ("--study", "by hand", "--epochs", str(epochs), "--train-size", "300", "--quiet")
+    by_hand = ("--study", "by-hand", "--epochs", str(epochs), "--train-size", "300", "--quiet")
     assert run(tmp_path, small_data, *common, "--pruner", "none", *by_hand).returncode == 0
-    given = study(tmp_path, "by hand")
+    given = study(tmp_path, "by-hand")
     assert "speed" not in given.user_attrs  # --quiet shows nothing, so nothing is measured
     assert [trial.params for trial in given.trials] == [trial.params for trial in fitted.trials]
     assert [trial.intermediate_values for trial in given.trials] == [
