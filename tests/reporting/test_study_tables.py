@@ -11,6 +11,7 @@ from reporting.errors import ReportError
 from reporting.study_tables import read_study
 from search.errors import StudyError
 from search.study.storage import open_storage
+from spaces.cnn import CnnSpace
 from tests.reporting.made_evidence import made_study
 
 
@@ -21,11 +22,13 @@ def test_trials_parameters_and_curves_are_those_of_the_study(tmp_path: Path) -> 
     for trial in study.trials:
         row = record.trials.loc[trial.number]
         assert row["state"] == trial.state.name
-        assert record.trial_params(trial.number) == trial.params
+        assert trial.params.items() <= record.trial_params(trial.number).items()
         for epoch, value in trial.intermediate_values.items():
             assert record.curves.loc[trial.number, epoch] == value
     assert record.complete.index[0] == study.best_trial.number
     assert record.trials.loc[0, "name"] == "bn-cnn"
+    assert "schedule" not in study.trials[0].params  # constant, which no search samples
+    assert record.trial_params(0) == CnnSpace().baselines["bn-cnn"].params()
     assert record.max_epochs == 8
 
 
