@@ -99,7 +99,7 @@ def test_the_study_records_where_its_numbers_come_from(tmp_path: Path, small_dat
     assert attrs["split"] == {"train": None, "val": 100}
     assert "--trials 1" in attrs["command"]
     trial = recorded.trials[0]
-    assert trial.user_attrs["name"] == "mlp"
+    assert trial.user_attrs["known_as"] == "mlp"
     assert trial.user_attrs["parameters"] == 101_770
     assert list(trial.intermediate_values) == [1, 2]
 

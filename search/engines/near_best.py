@@ -1,6 +1,7 @@
 """A sampler that stays near the best trials while there is little else to learn from."""
 
 import math
+import zlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.study import FINISHED, known_as
 
-_BEST: Final = 3  # of these, one is the centre; the best is the likeliest
+_BEST: Final = 3  # one of these, and of the best third, is the centre; the best is the likeliest
 _UNIFORM: Final = 0.1  # share of trials drawn from the whole space, which no evidence can rule out
 _HALF_AFTER: Final = 16  # sampled trials after which TPE proposes half of the others
 _CHANGED: Final = 0.25  # share of the centre's hyperparameters that are drawn anew
@@ -39,23 +40,29 @@ class NearBestSampler(BaseSampler):
     """
 
     def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
-        self._random = RandomSampler(seed=seed)
+        self._seed = seed
         self._tpe = TPESampler(seed=seed, multivariate=True, group=True)
         self._uses_tpe = False
-        self._centre: dict[str, Any] | None = None
+        self._centre: dict[str, Any] = {}
+        self._changed: set[str] = set()
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Choose how this trial is proposed."""
+        rng = self._draws_of("")
         finished = study.get_trials(deepcopy=False, states=FINISHED)
         sampled = sum(known_as(one) is None for one in finished)
         near = _HALF_AFTER / (_HALF_AFTER + sampled) if finished else 0.0
-        draw = self._rng.random()
-        if draw >= _UNIFORM:
-            self._uses_tpe = (draw - _UNIFORM) / (1 - _UNIFORM) >= near
+        if rng.random() >= _UNIFORM:
+            self._uses_tpe = rng.random() >= near
             if not self._uses_tpe:
-                best = sorted(finished, key=rank, reverse=True)[:_BEST]
-                self._centre = best[int(len(best) * self._rng.random() ** 2)].params
+                count = min(_BEST, math.ceil(len(finished) / 3))
+                best = sorted(finished, key=rank, reverse=True)[:count]
+                self._centre = best[int(len(best) * rng.random() ** 2)].params
+                names = sorted(self._centre)
+                # At least one: the centre itself was tried.
+                self._changed = {name for name in names if rng.random() < _CHANGED} or set(
+                    rng.choice(names, size=min(1, len(names)))
+                )
         if self._uses_tpe:
             self._tpe.before_trial(study, trial)
 
@@ -79,13 +86,15 @@ class NearBestSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """See `BaseSampler`."""
+        seed = int(self._draws_of(param_name).integers(2**32))
         if self._uses_tpe:
-            return self._tpe.sample_independent(study, trial, param_name, param_distribution)
-        value = None if self._centre is None else self._centre.get(param_name)
+            tpe = TPESampler(seed=seed, multivariate=True, group=True)
+            return tpe.sample_independent(study, trial, param_name, param_distribution)
+        value = self._centre.get(param_name)
         if value is None or not contains(param_distribution, value):
-            return self._random.sample_independent(study, trial, param_name, param_distribution)
-        changed = self._rng.random() < _CHANGED
-        return self._near(param_distribution, value) if changed else value
+            uniform = RandomSampler(seed=seed)
+            return uniform.sample_independent(study, trial, param_name, param_distribution)
+        return self._near(param_name, param_distribution) if param_name in self._changed else value
 
     def after_trial(
         self,
@@ -98,21 +107,36 @@ class NearBestSampler(BaseSampler):
         if self._uses_tpe:
             self._tpe.after_trial(study, trial, state, values)
 
-    def _near(self, distribution: BaseDistribution, value: Any) -> Any:
+    def _draws_of(self, name: str) -> np.random.Generator:
+        # One for each hyperparameter: a trial that is cut off between two of them is continued.
+        return np.random.default_rng([self._seed, zlib.crc32(name.encode())])
+
+    def _near(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return another value than the centre's, near it if it is a number."""
+        value, rng = self._centre[name], self._draws_of(name)
+        if distribution.single():
+            return value
         if isinstance(distribution, CategoricalDistribution):
-            others = [choice for choice in distribution.choices if choice != value] or [value]
-            return others[self._rng.integers(len(others))]
+            others = [choice for choice in distribution.choices if choice != value]
+            return others[rng.integers(len(others))]
         assert isinstance(distribution, IntDistribution | FloatDistribution)
         low, high, step = distribution.low, distribution.high, distribution.step
+
+        def moved(start: float, end: float, here: float) -> float:
+            place = abs((here - start) / (end - start) + rng.normal(0.0, _SPREAD))
+            return start + (end - start) * max(0.0, 1 - abs(1 - place))  # reflected at both ends
+
         if distribution.log:
-            width = math.log(high / low)
-            drawn = value * math.exp(self._rng.normal(0.0, _SPREAD * width))
+            drawn = math.exp(moved(math.log(low), math.log(high), math.log(value)))
         else:
-            drawn = self._rng.normal(value, _SPREAD * (high - low))
-        drawn = min(max(drawn, low), high)
-        if step is not None:
-            drawn = low + round((drawn - low) / step) * step
-        return int(drawn) if isinstance(distribution, IntDistribution) else float(drawn)
+            drawn = moved(low, high, value)
+        if step is None:
+            return min(max(drawn, low), high)
+        old, last = round((value - low) / step), math.floor((high - low) / step + 1e-9)
+        place = min(round((drawn - low) / step), last)
+        if place == old:
+            place += 1 if old == 0 or (drawn > value and old < last) else -1
+        return low + place * step
 
 
 def rank(trial: FrozenTrial) -> tuple[bool, float, float]:

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from search.engines.engine import Budget
 from search.engines.samplers import SAMPLERS, make_sampler, to_grid
 from search.engines.trials import Note, StudyTrials
+from search.study.study import ENDED
 
 # After this many duplicate proposals, enumerate the remaining configurations; after twice as many,
 # nothing remains.
@@ -51,7 +52,9 @@ class OptunaEngine:
         self._on_grid = SAMPLERS[sampler].on_grid
         self._sampler = make_sampler(sampler, study, seed)
         self._trials = StudyTrials(study, self._sampler, pruner, max_epochs, note=note)
-        self._duplicates = 0  # proposals in a row that were tried before
+        self._duplicates = _duplicates_at_the_end(
+            study
+        )  # proposals in a row that were tried before
 
     def ask(self) -> optuna.Trial | None:
         """See `Engine`; None if every configuration has been tried."""
@@ -103,6 +106,17 @@ class OptunaEngine:
     def promotable(self) -> set[int]:
         """See `Engine`; no trial continues another."""
         return set()
+
+
+def _duplicates_at_the_end(study: optuna.Study) -> int:
+    """Count the duplicates that ended last, as an uninterrupted search would have counted them."""
+    count = 0
+    for trial in reversed(study.get_trials(deepcopy=False, states=ENDED)):
+        if "duplicate_of" not in trial.user_attrs:
+            break
+        count += 1
+    # After so many the search has ended; another run tries again.
+    return count if count < 2 * _MAX_DUPLICATES else 0
 
 
 def pruning_epochs(pruner: str, max_epochs: int) -> list[int]:

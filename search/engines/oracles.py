@@ -13,13 +13,15 @@ from typing import Any, Final
 import keras_tuner
 import numpy as np
 from keras_tuner import oracles
+from keras_tuner.engine import hyperparameters as kinds
 from keras_tuner.engine.trial import Trial, TrialStatus
 from scipy.linalg import solve_triangular
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from threadpoolctl import threadpool_limits
 
-from search.engines.untried import find_untried, is_tried
+from search.engines.near_best import contains
+from search.engines.untried import find_untried, is_tried, question
 from search.training.hyperparameters import to_params, to_values
 
 _STOPPED: Final = {"status": TrialStatus.STOPPED, "values": None}
@@ -77,9 +79,22 @@ class StudyOracle:
         hyperparameters = self.get_space()
         hyperparameters.values = {
             **self.trials[trial_id].hyperparameters.values,
-            **to_values(params, self.hyperparameters.space),
+            **to_values(self._possible(params), self.hyperparameters.space),
         }
         self.trials[trial_id].hyperparameters = hyperparameters
+
+    def _possible(self: Any, params: dict[str, Any]) -> dict[str, Any]:
+        """Return parameters without values that no question has, as some baselines have them."""
+        asked = dict(
+            question(each)
+            for each in self.hyperparameters.space
+            if not isinstance(each, kinds.Fixed)
+        )
+        return {
+            name: value
+            for name, value in params.items()
+            if name in asked and contains(asked[name], value)
+        }
 
     def end(self: Any, trial_id: str, score: float | None) -> None:
         """Take in how a trial ended; None: it failed."""

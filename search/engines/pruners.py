@@ -1,7 +1,7 @@
 """Optuna's pruners by name; their steps are finished epochs, so that the first one is 1.
 
-Trials are judged between a quarter and a half of their epochs. Earlier, the learning rate still
-rises and the average of the weights holds few of them; later, the gain of a falling rate comes, and
+Trials are judged between a fifth and a half of their epochs. Earlier, the learning rate of the
+one-cycle schedule still rises; later, the gain of a falling rate comes, and
 a trial that is still at a high rate would lose to one that has settled for less.
 """
 
@@ -49,7 +49,7 @@ class Rungs:
     @classmethod
     def of(cls, max_epochs: int) -> "Rungs":
         """Return the rungs of trials of at most this many epochs."""
-        return cls(first=math.ceil(max_epochs / 4), last=max_epochs // 2)
+        return cls(first=math.ceil(max_epochs / 5), last=max_epochs // 2)
 
 
 PRUNERS: Final = {
@@ -63,7 +63,7 @@ PRUNERS: Final = {
         ),
     ),
     "asha": Pruner(
-        "keeps the best half after a quarter of the epochs, and again after a half",
+        "keeps the best half after a fifth of the epochs, and again after twice as many",
         lambda rungs: SuccessiveHalvingPruner(
             min_resource=rungs.first, reduction_factor=REDUCTION_FACTOR
         ),

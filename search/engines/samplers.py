@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.engines.near_best import NearBestSampler, rank
 from search.errors import SettingsError
-from search.study.study import FINISHED, trial_seed
+from search.study.study import FINISHED, GIVEN, trial_seed
 
 GRID_LEVELS: Final = 5
 
@@ -263,7 +263,15 @@ class _Remembered(Study):
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
         if self._seen is None:
-            self._seen = self._select(super()._get_trials(deepcopy=False))
+            # A trial with values outside of the ranges lacks them here, and would cut the space
+            # that all trials have in common, in which several samplers work.
+            inside = [
+                trial
+                for trial in super()._get_trials(deepcopy=False)
+                if trial.user_attrs.get(GIVEN, {}).keys() <= trial.params.keys()
+                or not trial.state.is_finished()
+            ]
+            self._seen = self._select(inside)
         trials = [trial for trial in self._seen if states is None or trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 

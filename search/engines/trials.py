@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.engines.near_best import contains
 from search.engines.pruners import PRUNERS, Rungs
 from search.errors import StudyError
-from search.study.study import FINISHED, GIVEN, VERDICT, requeue
+from search.study.study import FINISHED, GIVEN, VERDICT, requeue, trial_params
 from spaces.errors import one_line
 
 Note = Callable[[str], None]
@@ -67,7 +67,7 @@ class StudyTrials:
         self._reported: dict[int, set[int]] = {}  # epochs of earlier attempts, by trial number
         self._given: dict[int, Mapping[str, Any]] = {}
         self._numbers = {
-            configuration_key(trial.params): trial.number
+            configuration_key(trial_params(trial)): trial.number
             for trial in study.get_trials(deepcopy=False, states=FINISHED)
         }
 
@@ -90,7 +90,7 @@ class StudyTrials:
         """Return the value of one hyperparameter; the same one when asked again.
 
         Where Optuna allows no other definition of a name, the first one counts, as in KerasTuner.
-        A value that is given, and that the hyperparameter cannot have, is no value of Optuna's.
+        A given value that the hyperparameter cannot have is returned, and not recorded in Optuna.
 
         Raises:
             StudyError: The trial was enqueued with a value that the hyperparameter cannot have.
@@ -137,7 +137,8 @@ class StudyTrials:
 
     def earlier(self, trial: optuna.Trial) -> int | None:
         """Return the number of the first trial with the same configuration; None if it is new."""
-        number = self._numbers.setdefault(configuration_key(trial.params), trial.number)
+        params = {**self._given.get(trial.number, {}), **trial.params}
+        number = self._numbers.setdefault(configuration_key(params), trial.number)
         return None if number == trial.number else number
 
     def report(self, trial: optuna.Trial, epoch: int, value: float) -> bool:

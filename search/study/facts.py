@@ -208,7 +208,7 @@ _FACTS: Final[dict[str, _Rule]] = {
     "command": _TEXT,
 }
 _TRIAL_ATTRS: Final[dict[str, _Rule]] = {
-    "name": _TEXT,
+    "known_as": _TEXT,
     "baseline": _TEXT,  # what earlier versions called it
     "given": _TABLE,
     "epochs": _COUNT,

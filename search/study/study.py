@@ -33,7 +33,7 @@ ENDED: Final = (*FINISHED, TrialState.FAIL)
 SURPLUS: Final = "surplus"
 VERDICT: Final = "verdict"  # system attribute of a trial: the last verdict of the pruner
 ENGINE_FACTS: Final = "keras_tuner"  # attribute of a trial: what its tuner must know of it
-GIVEN: Final = "given"  # attribute of a trial: values that it takes, sampled elsewhere or not
+GIVEN: Final = "given"  # attribute of a trial: values enqueued with it, some outside of the ranges
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -279,13 +279,13 @@ def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -
     }
     for name, params in first.items():
         if name not in known:
-            study.enqueue_trial(dict(params), user_attrs={"name": name, GIVEN: dict(params)})
+            study.enqueue_trial(dict(params), user_attrs={"known_as": name, GIVEN: dict(params)})
 
 
 def known_as(trial: optuna.Trial | FrozenTrial) -> str | None:
     """Return the name of a trial whose configuration the search began with."""
     # Earlier versions called it a baseline.
-    name: str | None = trial.user_attrs.get("name", trial.user_attrs.get("baseline"))
+    name: str | None = trial.user_attrs.get("known_as", trial.user_attrs.get("baseline"))
     return name
 
 

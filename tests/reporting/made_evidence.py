@@ -108,7 +108,7 @@ def _trial(
     clock[worker] += seconds + 1
     attrs: dict[str, Any] = {"seed": number, "parameters": int(rng.integers(50_000, 900_000))}
     if known_as:
-        attrs |= {"name": known_as, GIVEN: params}
+        attrs |= {"known_as": known_as, GIVEN: params}
     if failed:
         attrs["reason"] = "non-finite loss in epoch 1"
     else:

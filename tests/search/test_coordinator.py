@@ -64,7 +64,7 @@ def test_a_failed_baseline_is_tried_again_in_the_next_run(tmp_path: Path) -> Non
     with pytest.raises(SearchError):
         search(tmp_path, space="failing", trials=1, max_failures=1, workers=1, first=first)
     study, _ = search(tmp_path, space="slow", trials=1, workers=1, first=first)
-    assert [trial.user_attrs["name"] for trial in study.trials] == ["mine", "mine"]
+    assert [trial.user_attrs["known_as"] for trial in study.trials] == ["mine", "mine"]
 
 
 @anywhere

@@ -209,7 +209,7 @@ def test_enqueued_configurations_come_first_and_once(
             first=first,
         )
     assert [trial.params for trial in study.trials[:2]] == list(first.values())
-    assert [trial.user_attrs.get("name") for trial in study.trials] == [
+    assert [trial.user_attrs.get("known_as") for trial in study.trials] == [
         "small",
         "wide",
         None,
@@ -235,7 +235,7 @@ def test_rungs_are_counted_in_finished_epochs(tmp_path: Path, pruner: str) -> No
     study, _ = search(tmp_path, space="conditional", pruner=pruner, trials=25)
     ends = {trial.user_attrs["epochs"] for trial in study.get_trials(states=(TrialState.PRUNED,))}
     assert ends
-    assert ends <= {3}  # a quarter of 9 epochs, rounded up; twice that is in the second half
+    assert ends <= {2, 4}  # a fifth of 9 epochs, rounded up, and twice that
 
 
 def test_without_a_pruner_every_trial_runs_all_its_epochs(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def assert_whole(study: optuna.Study, trials: int) -> None:
     assert not study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
     tried = Counter(tuple(sorted(trial.params.items())) for trial in finished)
     assert set(tried.values()) == {1}
-    baselines = Counter(trial.user_attrs.get("name") for trial in finished)
+    baselines = Counter(trial.user_attrs.get("known_as") for trial in finished)
     assert all(count == 1 for name, count in baselines.items() if name is not None)
     for trial in finished:
         epochs = trial.user_attrs["epochs"]
@@ -232,7 +232,7 @@ def test_answers_that_are_lost_cost_no_trial(
     assert reason is None
     assert_whole(study, 8)
     assert [trial.number for trial in study.trials] == list(range(8))
-    assert study.trials[0].user_attrs["name"] == "mine"
+    assert study.trials[0].user_attrs["known_as"] == "mine"
 
 
 def test_patience_with_a_database_ends(server: Postgres, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_first_configurations_are_enqueued_once() -> None:
     study = create_or_continue(optuna.storages.InMemoryStorage(), "mine", FACTS)
     for _ in range(2):
         enqueue_first(study, {"a": {"x": 1}, "b": {"x": 2}})
-    assert [trial.user_attrs["name"] for trial in study.trials] == ["a", "b"]
+    assert [trial.user_attrs["known_as"] for trial in study.trials] == ["a", "b"]
 
 
 def test_trials_are_counted_by_number_also_after_the_clock_was_set_back() -> None:
