@@ -13,7 +13,7 @@ from search.engines.pruners import PRUNERS
 from search.engines.samplers import SAMPLERS, Sampler
 from search.engines.tuners import TUNERS, Tuner
 from search.errors import StopReason
-from search.study.study import FINISHED
+from search.study.study import FINISHED, trial_params
 from tests.search.harness import load, search
 
 # A sampler, a tuner or a pruner joins these tests by its entry in the registry.
@@ -216,6 +216,20 @@ def test_enqueued_configurations_come_first_and_once(
         None,
         None,
     ]
+
+
+@pytest.mark.parametrize("algorithm", [marked(name) for name in ALGORITHMS if takes_first(name)])
+def test_a_known_configuration_may_lie_outside_of_the_ranges(
+    tmp_path: Path, algorithm: str
+) -> None:
+    first = {"outside": {"layers": 1, "rate": 0.5, "width_0": 100, "kind": "a"}}
+    for trials in (2, 12):
+        study, _ = search(
+            tmp_path, space="conditional", algorithm=algorithm, trials=trials, first=first
+        )
+    assert len(finished(study)) == 12
+    assert study.trials[0].params == {"layers": 1, "kind": "a"}
+    assert trial_params(study.trials[0]) == first["outside"]
 
 
 @pytest.mark.parametrize("pruner", [name for name in PRUNERS if name != "none"])
