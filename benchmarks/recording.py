@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.recorded import VAL_SIZE, Recording, Row, append, read, write_header
+from benchmarks.recorded import Recording, Row, append, read, write_header
 from search.training.hardware import set_precision, start_tensorflow, training_variables
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
@@ -32,7 +32,7 @@ def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
         _cut_unfinished_line(table)
         recording, rows, _ = read(table)
         # The first configurations of a table stay those that it began with.
-        for name in ("train_size", "epochs", "seed", "near", "precision"):
+        for name in ("train_size", "val_size", "epochs", "seed", "near", "precision"):
             if getattr(recording, name) != getattr(wanted, name):
                 raise SystemExit(
                     f"replay: {table} has {name} {getattr(recording, name)}, this command "
@@ -93,7 +93,8 @@ def train_rows(connection: Connection, recording: Recording) -> None:
     from search.data.files import find_data
     from search.data.split import SplitSizes, load_split
 
-    split = load_split(find_data(), SplitSizes(train=recording.train_size, val=VAL_SIZE))
+    sizes = SplitSizes(train=recording.train_size, val=recording.val_size)
+    split = load_split(find_data(), sizes)
     while True:
         try:
             index, name = connection.recv()
