@@ -32,10 +32,9 @@ class Recording:
         val_size: Validation images.
         epochs: Epochs of each training.
         seed: Seed of the draws and the trainings.
-        near: Share of the draws near a first configuration that is no published baseline.
+        near: Share of the draws that are near a first configuration.
         precision: Number format.
         first: Hyperparameters of the first rows, by name.
-        centres: Names of the first rows that draws may be near.
     """
 
     train_size: int
@@ -45,7 +44,6 @@ class Recording:
     near: float
     precision: Precision
     first: dict[str, dict[str, Any]]
-    centres: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +90,7 @@ def make_recording(
 ) -> Recording:
     """Describe a table of the space as it is now; without a precision, in this machine's best."""
     from spaces import first_configurations
-    from spaces.cnn import CnnSpace
 
-    space = CnnSpace()
-    first = {"default": space.default.params()} | first_configurations("cnn")
     return Recording(
         train_size=train_size,
         val_size=val_size,
@@ -103,8 +98,7 @@ def make_recording(
         seed=seed,
         near=near,
         precision=precision or best_precision(),
-        first=first,
-        centres=[name for name in first if name not in space.baselines],
+        first=first_configurations("cnn"),
     )
 
 

@@ -31,13 +31,7 @@ def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
     if table.exists() and table.stat().st_size:
         _cut_unfinished_line(table)
         recording, rows, _ = read(table)
-        # The first configurations of a table stay those that it began with.
-        for name in ("train_size", "val_size", "epochs", "seed", "near", "precision"):
-            if getattr(recording, name) != getattr(wanted, name):
-                raise SystemExit(
-                    f"replay: {table} has {name} {getattr(recording, name)}, this command "
-                    f"{getattr(wanted, name)}; give another --table."
-                )
+        _refuse_others(table, recording, wanted)
         done = {(row.index, row.name) for row in rows}
     else:
         recording = wanted
@@ -80,6 +74,20 @@ def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
     with ThreadPoolExecutor(workers) as pool:
         for running in [pool.submit(work) for _ in range(workers)]:
             running.result()
+
+
+def _refuse_others(table: Path, recording: Recording, wanted: Recording) -> None:
+    for name in ("train_size", "val_size", "epochs", "seed", "near", "precision"):
+        if getattr(recording, name) != getattr(wanted, name):
+            raise SystemExit(
+                f"replay: {table} has {name} {getattr(recording, name)}, this command "
+                f"{getattr(wanted, name)}; give another --table."
+            )
+    if recording.first != wanted.first:  # draws are near them
+        raise SystemExit(
+            f"replay: {table} has other first configurations than the space now; give another "
+            "--table."
+        )
 
 
 def _cut_unfinished_line(table: Path) -> None:
@@ -161,7 +169,7 @@ def draw(index: int, recording: Recording) -> dict[str, Any]:
     sampler = optuna.samplers.RandomSampler(seed=seed)
     trials = StudyTrials(study, sampler, "none", recording.epochs, note=print)
     if rng.random() < recording.near:
-        centre = recording.first[rng.choice(recording.centres)]
+        centre = rng.choice(list(recording.first.values()))
         study.enqueue_trial({k: v for k, v in centre.items() if rng.random() >= _REDRAWN})
     trial = trials.begin()
     return CnnConfig.sample(

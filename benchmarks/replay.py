@@ -166,7 +166,7 @@ def main() -> None:
         type=float,
         default=0.5,
         metavar="SHARE",
-        help="draws near a first configuration that is no published baseline (default: 0.5)",
+        help="draws near a first configuration (default: 0.5)",
     )
     parser.add_argument(
         "--precision", choices=("bfloat16", "float32"), help="(default: this machine's fastest)"

@@ -16,13 +16,13 @@ from spaces.cnn import CnnConfig
 from tests.test_benchmarks import run
 
 EPOCHS = 8
-MLP = {"blocks": 0, "dense_layers": 1, "dense_1": 16, "optimizer": "adam", "learning_rate": 0.01}
+SMALL = {"blocks": 2, "filters_1": 6, "filters_2": 16, "dense_layers": 1, "dense_1": 16}
 
 
 def recording(**changed: object) -> Recording:
     known: dict = {"train_size": 300, "val_size": 100, "epochs": EPOCHS, "seed": 0, "near": 1.0}
-    known |= {"precision": "float32", "first": {"one": CnnConfig.from_params(MLP).params()}}
-    return Recording(**(known | {"centres": ["one"]} | changed))
+    known |= {"precision": "float32", "first": {"one": CnnConfig.from_params(SMALL).params()}}
+    return Recording(**(known | changed))
 
 
 def made_rows(count: int) -> list[Row]:
@@ -109,6 +109,10 @@ def test_a_recording_continues_after_its_last_whole_row(
     assert [(row.index, row.name) for row in rows] == [(1, ""), (0, "one"), (0, "")]
     assert len(rows[1].accuracies) == 2
     assert "machine" in facts
-    with pytest.raises(SystemExit, match="has epochs 2, this command 3"):
-        record(table, draws=2, wanted=recording(epochs=3), workers=1)
+    for other, message in (
+        (recording(epochs=3), "has epochs 2, this command 3"),
+        (recording(epochs=2, first={}), "has other first configurations than the space now"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            record(table, draws=2, wanted=other, workers=1)
     assert "winner lost" in run(small_data, "replay", "--table", str(table), "--seeds", "2")
