@@ -17,7 +17,6 @@ from search.training.hardware import (
     versions,
 )
 
-VAL_SIZE: Final = 10_000
 _COLUMNS: Final = (
     *("index", "name", "parameters", "first_cpu_seconds", "epoch_cpu_seconds", "val_accuracy"),
     "params",
@@ -30,21 +29,21 @@ class Recording:
 
     Args:
         train_size: Training images.
+        val_size: Validation images.
         epochs: Epochs of each training.
         seed: Seed of the draws and the trainings.
-        near: Share of the draws near a first configuration that is no published baseline.
+        near: Share of the draws that are near a first configuration.
         precision: Number format.
         first: Hyperparameters of the first rows, by name.
-        centres: Names of the first rows that draws may be near.
     """
 
     train_size: int
+    val_size: int
     epochs: int
     seed: int
     near: float
     precision: Precision
     first: dict[str, dict[str, Any]]
-    centres: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,22 +80,25 @@ class Row:
 
 
 def make_recording(
-    *, train_size: int, epochs: int, seed: int, near: float, precision: Precision | None = None
+    *,
+    train_size: int,
+    val_size: int,
+    epochs: int,
+    seed: int,
+    near: float,
+    precision: Precision | None = None,
 ) -> Recording:
     """Describe a table of the space as it is now; without a precision, in this machine's best."""
     from spaces import first_configurations
-    from spaces.cnn import CnnSpace
 
-    space = CnnSpace()
-    first = {"default": space.default.params()} | first_configurations("cnn")
     return Recording(
         train_size=train_size,
+        val_size=val_size,
         epochs=epochs,
         seed=seed,
         near=near,
         precision=precision or best_precision(),
-        first=first,
-        centres=[name for name in first if name not in space.baselines],
+        first=first_configurations("cnn"),
     )
 
 
@@ -128,7 +130,6 @@ def write_header(table: Path, recording: Recording) -> None:
         "machine": machine(),
         "isa": os.environ.get("ONEDNN_MAX_CPU_ISA", "all"),
         "versions": versions(),
-        "val_size": VAL_SIZE,
         "command": f"python -m benchmarks.replay {shlex.join(sys.argv[1:])}",
         "date": time.strftime("%Y-%m-%d"),
     }

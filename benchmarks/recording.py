@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.recorded import VAL_SIZE, Recording, Row, append, read, write_header
+from benchmarks.recorded import Recording, Row, append, read, write_header
 from search.training.hardware import set_precision, start_tensorflow, training_variables
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
@@ -31,13 +31,7 @@ def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
     if table.exists() and table.stat().st_size:
         _cut_unfinished_line(table)
         recording, rows, _ = read(table)
-        # The first configurations of a table stay those that it began with.
-        for name in ("train_size", "epochs", "seed", "near", "precision"):
-            if getattr(recording, name) != getattr(wanted, name):
-                raise SystemExit(
-                    f"replay: {table} has {name} {getattr(recording, name)}, this command "
-                    f"{getattr(wanted, name)}; give another --table."
-                )
+        _refuse_others(table, recording, wanted)
         done = {(row.index, row.name) for row in rows}
     else:
         recording = wanted
@@ -82,6 +76,20 @@ def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
             running.result()
 
 
+def _refuse_others(table: Path, recording: Recording, wanted: Recording) -> None:
+    for name in ("train_size", "val_size", "epochs", "seed", "near", "precision"):
+        if getattr(recording, name) != getattr(wanted, name):
+            raise SystemExit(
+                f"replay: {table} has {name} {getattr(recording, name)}, this command "
+                f"{getattr(wanted, name)}; give another --table."
+            )
+    if recording.first != wanted.first:  # draws are near them
+        raise SystemExit(
+            f"replay: {table} has other first configurations than the space now; give another "
+            "--table."
+        )
+
+
 def _cut_unfinished_line(table: Path) -> None:
     content = table.read_bytes()
     table.write_bytes(content[: content.rfind(b"\n") + 1])
@@ -93,7 +101,8 @@ def train_rows(connection: Connection, recording: Recording) -> None:
     from search.data.files import find_data
     from search.data.split import SplitSizes, load_split
 
-    split = load_split(find_data(), SplitSizes(train=recording.train_size, val=VAL_SIZE))
+    sizes = SplitSizes(train=recording.train_size, val=recording.val_size)
+    split = load_split(find_data(), sizes)
     while True:
         try:
             index, name = connection.recv()
@@ -160,7 +169,7 @@ def draw(index: int, recording: Recording) -> dict[str, Any]:
     sampler = optuna.samplers.RandomSampler(seed=seed)
     trials = StudyTrials(study, sampler, "none", recording.epochs, note=print)
     if rng.random() < recording.near:
-        centre = recording.first[rng.choice(recording.centres)]
+        centre = rng.choice(list(recording.first.values()))
         study.enqueue_trial({k: v for k, v in centre.items() if rng.random() >= _REDRAWN})
     trial = trials.begin()
     return CnnConfig.sample(

@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=Path("benchmarks/replay.csv"))
     parser.add_argument("--record", type=int, metavar="N", help="train N draws and the first rows")
     parser.add_argument("--train-size", type=int, default=10_000, help="(default: %(default)s)")
+    parser.add_argument("--val-size", type=int, default=10_000, help="(default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=8, help="(default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of draws and trainings")
@@ -165,7 +166,7 @@ def main() -> None:
         type=float,
         default=0.5,
         metavar="SHARE",
-        help="draws near a first configuration that is no published baseline (default: 0.5)",
+        help="draws near a first configuration (default: 0.5)",
     )
     parser.add_argument(
         "--precision", choices=("bfloat16", "float32"), help="(default: this machine's fastest)"
@@ -176,6 +177,7 @@ def main() -> None:
     if flags.record is not None:
         wanted = make_recording(
             train_size=flags.train_size,
+            val_size=flags.val_size,
             epochs=flags.epochs,
             seed=flags.seed,
             near=flags.near,

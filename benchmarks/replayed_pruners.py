@@ -1,6 +1,5 @@
 """The pruners that `benchmarks.replay` compares, all of them Optuna's own."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +12,7 @@ from optuna.pruners import (
     SuccessiveHalvingPruner,
 )
 
-from search.engines.pruners import PRUNERS
+from search.engines.pruners import PRUNERS, Rungs
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +30,27 @@ class Candidate:
 
 
 def _first_half(epochs: int) -> dict[int, int]:
-    return {epoch: epoch for epoch in range(1, max(1, epochs // 2) + 1)}
+    return {epoch: epoch for epoch in range(1, epochs // 2 + 1)}
 
 
 def _of_product(name: str) -> Candidate:
-    return Candidate(lambda epochs: PRUNERS[name].make(max(1, epochs // 2)), _first_half)
+    return Candidate(lambda epochs: PRUNERS[name].make(Rungs.of(epochs)), _first_half)
 
 
-def _rungs(reduction: int) -> Callable[[int], dict[int, int]]:
-    # Told steps 1 and `reduction` at a quarter and half of the epochs, Optuna's pruners have their
-    # rungs there whatever the reduction is.
-    return lambda epochs: {max(1, round(epochs / 4)): 1, max(2, epochs // 2): reduction}
+def _two_rungs(reduction: int) -> Callable[[int], dict[int, int]]:
+    # Told steps 1 and `reduction` after a quarter and a half of the epochs, Optuna's pruners have
+    # their rungs there whatever the reduction is.
+    def steps(epochs: int) -> dict[int, int]:
+        rungs = Rungs.of(epochs)
+        return {rungs.first: 1, rungs.last: reduction} if rungs.last else {}
+
+    return steps
 
 
 def _halving(reduction: int) -> Candidate:
     return Candidate(
         lambda epochs: SuccessiveHalvingPruner(min_resource=1, reduction_factor=reduction),
-        _rungs(reduction),
+        _two_rungs(reduction),
     )
 
 
@@ -56,25 +59,32 @@ def _hyperband(reduction: int) -> Candidate:
         lambda epochs: HyperbandPruner(
             min_resource=1, max_resource=reduction, reduction_factor=reduction
         ),
-        _rungs(reduction),
+        _two_rungs(reduction),
     )
 
 
 def _percentile(kept: float) -> Candidate:
-    return Candidate(
-        lambda epochs: PercentilePruner(kept, n_startup_trials=5, n_warmup_steps=1),
-        lambda epochs: {
-            epoch: epoch for epoch in range(max(1, math.ceil(epochs / 4)), epochs // 2 + 1)
-        },
-    )
+    def steps(epochs: int) -> dict[int, int]:
+        rungs = Rungs.of(epochs)
+        return {epoch: epoch for epoch in range(rungs.first, rungs.last + 1)}
+
+    return Candidate(lambda epochs: PercentilePruner(kept, n_startup_trials=5), steps)
 
 
 CANDIDATES: Final = {
     "none": _of_product("none"),
-    "hyperband, as it is": _of_product("hyperband"),
-    "asha, as it is": _of_product("asha"),
-    "median, as it is": _of_product("median"),
-    "median, no warm-up": Candidate(lambda epochs: MedianPruner(), _first_half),
+    **{f"ours: {name}": _of_product(name) for name in PRUNERS if name != "none"},
+    # As this project had them before.
+    "hyperband from epoch 1, best 1/3": Candidate(
+        lambda epochs: HyperbandPruner(
+            min_resource=1, max_resource=max(1, epochs // 2), reduction_factor=3
+        ),
+        _first_half,
+    ),
+    "asha from epoch 1, best 1/3": Candidate(
+        lambda epochs: SuccessiveHalvingPruner(min_resource=1, reduction_factor=3), _first_half
+    ),
+    "median from epoch 1": Candidate(lambda epochs: MedianPruner(), _first_half),
     **{f"halving at 25, 50 %, best 1/{n}": _halving(n) for n in (2, 3, 4)},
     **{f"hyperband at 25, 50 %, best 1/{n}": _hyperband(n) for n in (2, 3, 4)},
     **{f"best {n} % at each of 25..50 %": _percentile(n) for n in (75, 50)},

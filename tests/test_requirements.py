@@ -33,6 +33,9 @@ IMPORTED_BY = {
     "cmaes": "optuna",
     "psycopg": "sqlalchemy",
     "pymysql": "sqlalchemy",
+    "pyarrow": "ray",
+    "fsspec": "ray",
+    "pydantic": "ray",
 }
 # Named for the commands and settings in these files.
 USED_IN = {

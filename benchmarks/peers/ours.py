@@ -18,7 +18,7 @@ def search(job: Job) -> int:
     flags += ["--space", job.space, "--epochs", str(job.epochs), "--precision", job.precision]
     flags += ["--train-size", str(job.train_size), "--val-size", str(job.val_size // 2)]
     flags += ["--data-dir", os.environ[FOLDER_VARIABLE], "--results-dir", os.getcwd()]
-    return main(flags if job.first else [*flags, "--no-baselines"])
+    return main(flags if job.first else [*flags, "--no-portfolio"])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Train as a user of stock Keras would: `compile`, `fit` and Keras' own layers and callbacks."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,21 +9,27 @@ import numpy as np
 import tensorflow as tf
 
 from search.data.split import Split
+from search.training.weights import averaged_steps
 from spaces.training import TrainingConfig
 
 
 def compile_model(model: keras.Model, config: TrainingConfig, total_steps: int) -> None:
     """Compile a model with the optimizer, schedule and loss that a configuration names.
 
-    Stock Muon trains dense kernels only, and convolutions with AdamW.
+    Stock Muon trains dense kernels only, and convolutions with AdamW. Stock averages leave out the
+    statistics of batch normalization.
 
     Args:
         model: Compiled in place.
         config: What to compile.
         total_steps: Length of the learning-rate schedule.
     """
+    average: dict[str, Any] = {}
+    if config.weight_averaging:
+        momentum = math.exp(-1 / averaged_steps(total_steps))
+        average = {"use_ema": True, "ema_momentum": momentum}
     model.compile(
-        optimizer=_optimizer(config, _learning_rate(config, total_steps)),
+        optimizer=_optimizer(config, _learning_rate(config, total_steps), average),
         loss=keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=config.label_smoothing
         ),
@@ -30,8 +37,9 @@ def compile_model(model: keras.Model, config: TrainingConfig, total_steps: int) 
     )
 
 
-def _optimizer(config: TrainingConfig, rate: Any) -> keras.optimizers.Optimizer:
-    average = {"use_ema": True, "ema_momentum": 0.99} if config.weight_averaging else {}
+def _optimizer(
+    config: TrainingConfig, rate: Any, average: dict[str, Any]
+) -> keras.optimizers.Optimizer:
     decay = config.weight_decay
     match config.optimizer:
         case "sgd":

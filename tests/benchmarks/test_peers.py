@@ -1,0 +1,98 @@
+"""The comparison with other libraries."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.peers.job import Job
+from benchmarks.peers.results import Finished, append, read
+from benchmarks.peers.running import Event, _CpuClock
+from benchmarks.peers.summary import corrected_p_values, mean_ranks, scores_at
+from tests.test_benchmarks import run
+
+
+def job(peer: str, seed: int = 0) -> Job:
+    return Job(
+        peer=peer,
+        league="both" if peer == "ours" else "system",
+        seed=seed,
+        first=True,
+        space="mlp",
+        train_size=300,
+        val_size=100,
+        epochs=1,
+        isa="all",
+    )
+
+
+def finished(peer: str, seed: int, *events: tuple[float, float, float]) -> Finished:
+    epochs = [Event(cpu_seconds=c, search=a, score=b) for c, a, b in events]
+    return Finished(job=job(peer, seed), budget=100, events=epochs)
+
+
+def test_two_methods_are_compared_and_continued(tmp_path: Path, small_data: Path) -> None:
+    file = tmp_path / "peers.jsonl"
+    flags = ["--space", "mlp", "--train-size", "300", "--val-size", "100", "--epochs", "1"]
+    flags += ["--seeds", "1", "--budgets", "8", "--leagues", "system", "--file", str(file)]
+    flags += ["--only", "ours", "random search", "--plot", str(tmp_path / "peers.svg")]
+    output = run(small_data, "peers", *flags)
+    assert "system league, with first configurations" in output
+    searches = read(file)
+    assert sorted(one.job.peer for one in searches) == ["ours", "random search"]
+    assert all(one.events and one.events[-1].cpu_seconds <= 8 for one in searches)
+    assert (tmp_path / "peers.svg").exists()
+    lines = file.read_text()
+    assert run(small_data, "peers", *flags) == output
+    assert file.read_text() == lines
+
+
+def test_the_incumbent_is_what_the_search_thinks_best() -> None:
+    search = finished("ours", 0, (5, 0.7, 0.72), (10, 0.8, 0.75), (15, 0.75, 0.9), (30, 0.9, 0.8))
+    assert [search.score_at(at) for at in (4, 5, 20, 30)] == [0.1, 0.72, 0.75, 0.8]
+
+
+def test_the_file_keeps_the_longer_of_two_runs_and_skips_a_cut_line(tmp_path: Path) -> None:
+    file = tmp_path / "peers.jsonl"
+    short = finished("ours", 0, (5, 0.7, 0.72))
+    long = Finished(job=short.job, budget=200, events=short.events)
+    for one in (short, long):
+        append(file, one)
+    with file.open("a") as opened:
+        opened.write('{"peer": "ou')
+    assert read(file) == [long]
+
+
+def test_ours_is_compared_with_each_other_method_by_seed() -> None:
+    group = []
+    for seed in range(8):
+        level = 0.8 + 0.01 * seed
+        group += [
+            finished("ours", seed, (5, 0.9, level)),
+            finished("random search", seed, (5, 0.9, level - 0.001 * (seed + 1))),
+            finished("Ray Tune ASHA", seed, (5, 0.9, level)),
+        ]
+    scores = scores_at(group, 50)
+    p_values = corrected_p_values(scores)
+    assert p_values["random search"] == pytest.approx(2 * 2 / 2**8)  # all 8 signs alike, Holm of 2
+    assert p_values["Ray Tune ASHA"] == 1
+    assert mean_ranks(scores) == {"ours": 1.5, "Ray Tune ASHA": 1.5, "random search": 3.0}
+    assert scores_at(group, 101) == {}  # beyond the budgets
+
+
+def test_the_clock_counts_children_that_have_ended() -> None:
+    work = "sum(range(10**7)); sum(range(10**7))"
+    script = (
+        "import subprocess, sys; "
+        f"subprocess.run([sys.executable, '-c', {work!r}]); print('ended', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        clock = _CpuClock(process.pid)
+        before = clock.seconds()
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert clock.seconds() - before > 0.1
+        process.communicate(b"\n")
