@@ -298,7 +298,7 @@ def _stopped_table(stopped: pd.DataFrame) -> Table:
 def _hindsight(stopped: int) -> str:
     return (
         "This is hindsight: the comparison is with all trials of the study, of which the pruner "
-        "knew only the earlier ones. A pruner that keeps the best third stops some of the upper "
-        "half by design. How the stopped trial"
+        "knew only the earlier ones. A pruner that keeps the best part of trials "
+        "may stop some of the upper half by design. How the stopped trial"
         f"{' would' if stopped == 1 else 's would'} have ended is unknown."
     )

@@ -243,7 +243,7 @@ class _Remembered(Study):
     """A study as samplers see it during one trial: its best and its latest trials.
 
     It also replaces the study that Optuna would show, which holds only the trials of one Hyperband
-    bracket: 50 trials would mean three searches of 10 to 25. Samplers read trials by an
+    bracket: one search would become several small ones. Samplers read trials by an
     underscored method: there is no other way to limit what they see.
     """
 
