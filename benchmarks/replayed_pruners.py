@@ -1,5 +1,6 @@
 """The pruners that `benchmarks.replay` compares, all of them Optuna's own."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -37,12 +38,17 @@ def _of_product(name: str) -> Candidate:
     return Candidate(lambda epochs: PRUNERS[name].make(Rungs.of(epochs)), _first_half)
 
 
+def _quarter_to_half(epochs: int) -> range:
+    # Not `Rungs.of`: what is compared stays the same when the project's own pruners change.
+    return range(math.ceil(epochs / 4), epochs // 2 + 1)
+
+
 def _two_rungs(reduction: int) -> Callable[[int], dict[int, int]]:
     # Told steps 1 and `reduction` after a quarter and a half of the epochs, Optuna's pruners have
     # their rungs there whatever the reduction is.
     def steps(epochs: int) -> dict[int, int]:
-        rungs = Rungs.of(epochs)
-        return {rungs.first: 1, rungs.last: reduction} if rungs.last else {}
+        judged = _quarter_to_half(epochs)
+        return {judged[0]: 1, judged[-1]: reduction} if judged else {}
 
     return steps
 
@@ -65,8 +71,7 @@ def _hyperband(reduction: int) -> Candidate:
 
 def _percentile(kept: float) -> Candidate:
     def steps(epochs: int) -> dict[int, int]:
-        rungs = Rungs.of(epochs)
-        return {epoch: epoch for epoch in range(rungs.first, rungs.last + 1)}
+        return {epoch: epoch for epoch in _quarter_to_half(epochs)}
 
     return Candidate(lambda epochs: PercentilePruner(kept, n_startup_trials=5), steps)
 

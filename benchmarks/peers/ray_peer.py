@@ -48,8 +48,10 @@ def _domain(one: Any) -> Any:
 
     if isinstance(one, kinds.Boolean):
         return tune.choice([True, False])
-    if isinstance(one, kinds.Choice) or one.step:
+    if isinstance(one, kinds.Choice):
         return tune.choice(list(one.values))
+    if one.step:  # KerasTuner adds up steps to 0.15000000000000002
+        return tune.choice([round(value, 10) for value in one.values])
     whole, log = isinstance(one, kinds.Int), one.sampling == "log"
     if whole:
         return (tune.lograndint if log else tune.randint)(one.min_value, one.max_value + 1)

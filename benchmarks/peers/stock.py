@@ -114,9 +114,8 @@ def _augmentation(name: str) -> keras.Sequential:
     if "shift" in name:
         layers.append(keras.layers.RandomTranslation(2 / 28, 2 / 28, fill_mode="constant"))
     if "erase" in name:
+        area = (7 / 28) ** 2
         layers.append(
-            keras.layers.RandomErasing(
-                factor=(1.0, 1.0), scale=(0.25, 0.25), fill_value=0.0, value_range=(0, 1)
-            )
+            keras.layers.RandomErasing((1.0, 1.0), (area, area), fill_value=0.0, value_range=(0, 1))
         )
     return keras.Sequential(layers)
