@@ -77,13 +77,16 @@ def print_constants(study: optuna.Study, console: Console) -> None:
     """
     finished = study.get_trials(deepcopy=False, states=FINISHED)
     attrs = [trial.user_attrs for trial in finished]
-    default = next((one for one in attrs if one.get("baseline") == "default"), None)
+    names = [known_as(trial) for trial in finished]
+    default = attrs[names.index("default")] if "default" in names else None
     max_epochs = study.user_attrs["epochs"]
     if default is None or default["epochs"] < max_epochs:
         return
     table = Table("constants of search/length.py", "epochs trained", "epoch_cost")
     for name, is_first in (("FIRST", True), ("SAMPLED", False)):
-        kind = [one for one in attrs if ("baseline" in one) is is_first]
+        kind = [
+            one for one, name in zip(attrs, names, strict=True) if (name is not None) is is_first
+        ]
         epochs = sum(one["epochs"] for one in kind)
         if not epochs:
             continue

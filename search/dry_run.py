@@ -22,7 +22,7 @@ from search.secrets import masked_url
 from search.settings import SearchSettings
 from search.sizes import fitted_sizes, known_sizes, plan_of, stored_speed
 from search.study.storage import is_server, open_storage, reading, sqlite_file
-from search.study.study import FINISHED, stored_study
+from search.study.study import FINISHED, known_as, stored_study
 from search.training.hardware import Precision
 
 # Source: `du --apparent-size` of the artifacts and the journal of a study of 10 trials of the `cnn`
@@ -173,7 +173,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         if known is None:
             assert speed is not None
             known = fitted_sizes(settings, speed, inputs, 0.0)
-    tried = {trial.user_attrs.get("baseline") for trial in finished}
+    tried = {known_as(trial) for trial in finished}
     plan = plan_of(known, inputs)
     place = "this machine" if cluster is None else "this cluster"
     return DryRun(
@@ -183,7 +183,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         minutes=settings.minutes if study is None else None,
         speed=speed,
         unmeasured=unmeasured,
-        seconds=_seconds(plan, speed, finished),
+        seconds=seconds_left(plan, speed, finished),
         finished=len(finished),
         place=place,
         precision=precision,
@@ -194,7 +194,14 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
     )
 
 
-def _seconds(plan: Plan, speed: Speed | None, finished: Sequence[FrozenTrial]) -> float | None:
+def seconds_left(plan: Plan, speed: Speed | None, finished: Sequence[FrozenTrial]) -> float | None:
+    """Return how long the missing trials of a search take; None if nothing shows it.
+
+    Args:
+        plan: Its size.
+        speed: Speed of its workers; None if it is not known.
+        finished: Trials that its study holds already.
+    """
     missing = plan.trials - len(finished)
     if missing <= 0:
         return 0.0
@@ -203,8 +210,8 @@ def _seconds(plan: Plan, speed: Speed | None, finished: Sequence[FrozenTrial]) -
     left = TimeLeft(plan, speed)
     for trial in finished:
         if "seconds" in trial.user_attrs:
-            left.take(trial.user_attrs["seconds"], is_first="baseline" in trial.user_attrs)
-    waiting_first = max(0, plan.first - sum("baseline" in t.user_attrs for t in finished))
+            left.take(trial.user_attrs["seconds"], is_first=known_as(trial) is not None)
+    waiting_first = max(0, plan.first - sum(known_as(trial) is not None for trial in finished))
     return left.seconds(
         waiting=missing,
         waiting_first=min(missing, waiting_first),
