@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from search.display import Display
 from search.engines.exploring import SpaceSize, UnexploredError, size_of
-from search.engines.optuna_engine import pruning_epochs
+from search.engines.pruners import PRUNERS, Rungs
 from search.errors import StoppedError
 from search.length import Plan, Speed, TimeLeft, expectation, fitted_words, remaining_words
 from search.measuring import Measurement
@@ -175,6 +175,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
             known = fitted_sizes(settings, speed, inputs, 0.0)
     tried = {known_as(trial) for trial in finished}
     plan = plan_of(known, inputs)
+    pruner = PRUNERS[known.pruner]
     place = "this machine" if cluster is None else "this cluster"
     return DryRun(
         settings=known,
@@ -190,7 +191,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         space=space,
         unexplored=unexplored,
         first=[name for name in inputs.first if name not in tried],
-        pruning=None if known.has_budgets else pruning_epochs(known.pruner, plan.epochs),
+        pruning=None if known.has_budgets else pruner.epochs(Rungs.of(plan.epochs)),
     )
 
 
