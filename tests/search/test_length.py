@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
+from search.engines.pruners import Rungs
 from search.errors import SettingsError
 from search.length import (
     FIRST,
@@ -61,7 +62,7 @@ def replayed(trials: list[FrozenTrial], ended: int, speed: Speed | None) -> tupl
         if elapsed > 0:
             epoch_seconds = trial.user_attrs["seconds"] / trial.user_attrs["epochs"]
             done = min(int(elapsed / epoch_seconds), trial.user_attrs["epochs"])
-            running.append(Running(epochs=done, seconds=elapsed, is_first=is_first))
+            running.append(Running(epochs=done, seconds=elapsed, is_first=is_first, budget=8))
         else:
             waiting += 1
             waiting_first += is_first
@@ -126,7 +127,7 @@ def test_nothing_is_known_before_anything_has_happened() -> None:
 
 def test_at_the_end_the_time_left_is_that_of_the_last_trial() -> None:
     left = TimeLeft(plan(prunes=False), SPEED)
-    half = Running(epochs=4, seconds=100.0, is_first=False)
+    half = Running(epochs=4, seconds=100.0, is_first=False, budget=8)
     assert left.seconds(waiting=0, waiting_first=0, running=[half], workers=2) == 100.0
     assert left.seconds(waiting=0, waiting_first=0, running=[], workers=2) == 0.0
 
@@ -135,11 +136,40 @@ def test_a_trial_past_the_last_rung_is_expected_to_run_to_its_end() -> None:
     left = TimeLeft(plan(), SPEED)
 
     def seconds(epochs: int) -> float | None:
-        running = [Running(epochs=epochs, seconds=10.0 * epochs, is_first=False)]
+        running = [Running(epochs=epochs, seconds=10.0 * epochs, is_first=False, budget=8)]
         return left.seconds(waiting=0, waiting_first=0, running=running, workers=1)
 
     assert seconds(4) == 40.0
     assert seconds(2) == 20.0  # four epochs are expected in all: 145 of 344, rounded up
+
+
+def test_a_trial_with_a_budget_of_its_own_is_expected_to_run_to_its_end() -> None:
+    left = TimeLeft(plan(), SPEED)
+
+    def seconds(epochs: int, budget: int) -> float | None:
+        running = [Running(epochs=epochs, seconds=30.0, is_first=False, budget=budget)]
+        return left.seconds(waiting=0, waiting_first=0, running=running, workers=1)
+
+    assert seconds(1, budget=2) == 30.0
+    assert seconds(1, budget=6) == 150.0
+    short, long = seconds(0, budget=1), seconds(0, budget=3)
+    assert short is not None and long is not None and short < long
+
+
+def test_nine_epochs_have_their_last_rung_where_the_pruner_has_it() -> None:
+    left = TimeLeft(plan(epochs=9), SPEED)
+    past = Running(epochs=Rungs.of(9).last, seconds=40.0, is_first=False, budget=9)
+    assert left.seconds(waiting=0, waiting_first=0, running=[past], workers=1) == 50.0
+
+
+def test_before_its_first_trial_the_time_left_is_the_length_of_a_search() -> None:
+    slow_start = Speed(workers=2, images_per_second=742.0, startup_seconds=60.0)
+    left = TimeLeft(plan(), slow_start)
+    seconds = left.seconds(waiting=50, waiting_first=7, running=[], workers=2)
+    assert seconds == plan().seconds(slow_start)
+    # Each of them builds its model, whatever it costs to train.
+    none = Speed(workers=2, images_per_second=742.0, startup_seconds=0.0)
+    assert seconds == pytest.approx(plan().seconds(none) + 50 * 60.0 / 2)
 
 
 @pytest.mark.parametrize(
