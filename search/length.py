@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from search.engines.pruners import Rungs
+from search.engines.pruners import PRUNERS, Rungs
 from search.errors import SettingsError
 
 DEFAULT_EPOCHS: Final = 8
@@ -25,22 +25,22 @@ class Share:
     """What a kind of trial costs of a whole training of the default configuration.
 
     Args:
-        epochs: Mean part of its epochs that a trial trains although it may be pruned.
         epoch_cost: Mean seconds of its epochs over those of the default configuration.
+        epochs: Mean part of its epochs that a trial trains although it may be pruned; None: what
+            the rungs let expect.
     """
 
-    epochs: float
     epoch_cost: float
+    epochs: float | None = None
 
 
-# Source: the 50 trials of results/reference/cnn; `python -m benchmarks.search --study cnn
-# --results-dir results/reference` prints them.
-FIRST: Final = Share(epochs=32 / 56, epoch_cost=0.48)  # the configurations that are tried first
-SAMPLED: Final = Share(epochs=145 / 344, epoch_cost=0.68)
+# Source: benchmarks/replay.csv, `epoch_cpu_seconds` over those of the default.
+FIRST: Final = Share(1.35)  # the configurations that are tried first
+SAMPLED: Final = Share(1.15)
+# Source: results/reference/cnn; `python -m benchmarks.search --study cnn --results-dir
+# results/reference` prints it, and what trials of a study cost.
 VALIDATION_COST: Final = 0.27  # of a validation image, over that of a training image
-# What the prior counts for, in trials. The costs of sampled trials spread by 1.1 times their mean,
-# and later ones cost twice as much as early ones: few trials say less than another whole search.
-PRIOR_TRIALS: Final = 20.0
+PRIOR_TRIALS: Final = 5.0  # what the prior counts for, in trials
 _SHORTER_MINUTES: Final = (5, 10, 15, 30, 60, 120, 240, 480)
 
 
@@ -100,6 +100,8 @@ class Plan:
         train: Training images; 1 or more.
         val: Validation images; 1 or more.
         prunes: Whether trials may end before their last epoch.
+        first_share: What the configurations cost that are tried first.
+        sampled_share: What the other trials cost.
 
     Raises:
         ValueError: A number is out of its range.
@@ -111,6 +113,8 @@ class Plan:
     train: int
     val: int
     prunes: bool
+    first_share: Share = FIRST
+    sampled_share: Share = SAMPLED
 
     def __post_init__(self) -> None:
         if min(self.trials, self.epochs, self.train, self.val) < 1:
@@ -118,13 +122,23 @@ class Plan:
         if not 0 <= self.first <= self.trials:
             raise ValueError(f"Plan got first={self.first}; use 0 to trials={self.trials}.")
 
-    def epochs_of(self, share: Share) -> float:
-        """Return the epochs that a trial is expected to train; at least one."""
-        return max(1.0, share.epochs * self.epochs) if self.prunes else float(self.epochs)
+    def share(self, is_first: bool) -> Share:
+        """Return what a trial costs."""
+        return self.first_share if is_first else self.sampled_share
 
-    def trial_seconds(self, speed: Speed, share: Share, epochs: float | None = None) -> float:
+    def epochs_of(self, is_first: bool) -> float:
+        """Return the epochs that a trial is expected to train; at least one."""
+        if not self.prunes:
+            return float(self.epochs)
+        share = self.share(is_first).epochs
+        if share is None:
+            share = expected_share(self.epochs, is_first)
+        return max(1.0, share * self.epochs)
+
+    def trial_seconds(self, speed: Speed, is_first: bool, epochs: float | None = None) -> float:
         """Return the expected seconds of a trial; `epochs`: it trains so many."""
-        trained = self.epochs_of(share) if epochs is None else epochs
+        share = self.share(is_first)
+        trained = self.epochs_of(is_first) if epochs is None else epochs
         return speed.startup_seconds + trained * share.epoch_cost * self.images / (
             speed.images_per_second
         )
@@ -145,6 +159,28 @@ class Plan:
         )
         assert seconds is not None
         return seconds
+
+
+def expected_share(epochs: int, is_first: bool) -> float:
+    """Return the mean part of its epochs that a trial trains under the default pruner.
+
+    Half of the trials that reach a rung of their bracket end there. The configurations that are
+    tried first are strong: half of them end at the last rung.
+
+    Args:
+        epochs: Maximum epochs.
+        is_first: Whether it is one of the configurations that are tried first.
+    """
+    rungs = PRUNERS["hyperband"].epochs(Rungs.of(epochs))
+    brackets = [rungs[-1:]] if is_first else [rungs[index:] for index in range(len(rungs))]
+    trained = []
+    for bracket in brackets or [[]]:
+        left, mean = 1.0, 0.0
+        for rung in bracket:
+            left /= 2
+            mean += left * rung
+        trained.append(mean + left * epochs)
+    return sum(trained) / len(trained) / epochs
 
 
 def fit_to(
@@ -315,9 +351,11 @@ class TimeLeft:
     Args:
         plan: Size of the search.
         speed: Measured speed; None: there is no estimate before a trial has ended.
+        prior_trials: What the prior counts for, in sampled trials.
     """
 
-    def __init__(self, plan: Plan, speed: Speed | None) -> None:
+    def __init__(self, plan: Plan, speed: Speed | None, prior_trials: float = PRIOR_TRIALS) -> None:
+        self._prior_trials = prior_trials
         self._plan = plan
         self._is_measured = speed is not None
         # Without a speed, only the ratios of what is expected count.
@@ -354,7 +392,7 @@ class TimeLeft:
                 seconds += trial.seconds + more
                 planned += self._expected(trial.is_first, trial.budget)
         if self._is_measured:
-            prior = PRIOR_TRIALS * self._expected(False)
+            prior = self._prior_trials * self._expected(False)
             seconds, planned = seconds + prior, planned + prior
         if not planned:
             return None
@@ -372,9 +410,8 @@ class TimeLeft:
         return max((sum(lefts) + ahead * slower) / workers, *lefts, longest)
 
     def _expected(self, is_first: bool, budget: int | None = None) -> float:
-        share = FIRST if is_first else SAMPLED
         own = budget if budget is not None and budget < self._plan.epochs else None
-        return self._plan.trial_seconds(self._speed, share, own)
+        return self._plan.trial_seconds(self._speed, is_first, own)
 
     def _seconds_left(self, trial: Running) -> float | None:
         """Return the time left of a running trial, from its own pace; None before an epoch."""
@@ -384,5 +421,5 @@ class TimeLeft:
         # No pruner stops a trial with a budget of its own, or one that is past the last rung.
         may_be_pruned = plan.prunes and epochs >= plan.epochs
         if may_be_pruned and trial.epochs < Rungs.of(plan.epochs).last:
-            epochs = math.ceil(plan.epochs_of(FIRST if trial.is_first else SAMPLED))
+            epochs = math.ceil(plan.epochs_of(trial.is_first))
         return max(0, epochs - trial.epochs) * trial.seconds / trial.epochs
