@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from search.length import FIRST, SAMPLED, expected_share
 from search.study.facts import split_sizes
 from search.study.storage import open_storage
 from search.study.study import FINISHED, best_trial, count_states, known_as
@@ -71,24 +72,36 @@ def print_tables(study: optuna.Study, console: Console) -> None:
 
 
 def print_constants(study: optuna.Study, console: Console) -> None:
-    """Print what `search/length.py` assumes, from a search that has tried the default to its end.
+    """Print what trials have cost beside what `search/length.py` assumes.
+
+    For a search that has tried the default to its end; the constants themselves come from
+    benchmarks/replay.csv.
 
     Validation and training images are those of Fashion-MNIST where the study uses all of them.
     """
     finished = study.get_trials(deepcopy=False, states=FINISHED)
     attrs = [trial.user_attrs for trial in finished]
-    default = next((one for one in attrs if one.get("baseline") == "default"), None)
+    names = [known_as(trial) for trial in finished]
+    default = attrs[names.index("default")] if "default" in names else None
     max_epochs = study.user_attrs["epochs"]
     if default is None or default["epochs"] < max_epochs:
         return
-    table = Table("constants of search/length.py", "epochs trained", "epoch_cost")
-    for name, is_first in (("FIRST", True), ("SAMPLED", False)):
-        kind = [one for one in attrs if ("baseline" in one) is is_first]
+    table = Table("trials", "epochs trained", "epochs expected", "epoch_cost", "assumed")
+    for share, is_first in ((FIRST, True), (SAMPLED, False)):
+        kind = [
+            one for one, name in zip(attrs, names, strict=True) if (name is not None) is is_first
+        ]
         epochs = sum(one["epochs"] for one in kind)
         if not epochs:
             continue
         cost = sum(one["seconds"] for one in kind) / epochs / (default["seconds"] / max_epochs)
-        table.add_row(name, f"{epochs} / {max_epochs * len(kind)}", f"{cost:.2f}")
+        table.add_row(
+            "first" if is_first else "sampled",
+            f"{epochs / (max_epochs * len(kind)):.2f}",
+            f"{expected_share(max_epochs, is_first):.2f}",
+            f"{cost:.2f}",
+            f"{share.epoch_cost:.2f}",
+        )
     console.print(table)
     sizes = split_sizes(study.user_attrs["split"])
     train = sizes.train or 60_000 - sizes.val

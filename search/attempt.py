@@ -75,7 +75,12 @@ class Attempt:
 
     def as_running(self, now: float) -> Running:
         """Return what an estimate of the time left needs; `now`: the coordinator's clock."""
-        return Running(epochs=len(self.history), seconds=now - self.started, is_first=self.is_first)
+        return Running(
+            epochs=len(self.history),
+            seconds=now - self.started,
+            is_first=self.is_first,
+            budget=self.budget.epochs - self.budget.initial_epoch,
+        )
 
     def take_model(self, built: Built) -> None:
         """Take in what is known once the model is built."""

@@ -20,7 +20,14 @@ from search.errors import SearchError, StopReason, StorageError
 from search.length import Plan, TimeLeft
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
-from search.study.study import FINISHED, best_trial, count_states, finished_since, trial_seed
+from search.study.study import (
+    FINISHED,
+    best_trial,
+    count_states,
+    finished_since,
+    known_as,
+    trial_seed,
+)
 from search.workers.messages import (
     Answer,
     Built,
@@ -95,7 +102,7 @@ class Coordinator:
         self._time_left = time_left or TimeLeft(_plan_of(settings), None)
         self._first_waiting = 0
         for trial in study.get_trials(deepcopy=False):
-            is_first = "baseline" in trial.user_attrs
+            is_first = known_as(trial) is not None
             self._first_waiting += is_first and trial.state == TrialState.WAITING
             if trial.state in FINISHED and "seconds" in trial.user_attrs:
                 self._time_left.take(trial.user_attrs["seconds"], is_first=is_first)
@@ -190,7 +197,7 @@ class Coordinator:
 
     def _start(self, worker: Worker, trial: optuna.Trial) -> None:
         seed = trial_seed(self._settings.seed, trial.number)
-        attrs = trial.user_attrs
+        is_first = known_as(trial) is not None
         budget, checkpoint = self._budget(trial)
         self._running[worker] = Attempt(
             trial=trial,
@@ -198,10 +205,10 @@ class Coordinator:
             started=self._clock(),
             shown=RunningTrial(trial.number),
             attrs={"seed": seed},
-            losses=list(attrs.get("attempts", [])),
-            is_first="baseline" in attrs,
+            losses=list(trial.user_attrs.get("attempts", [])),
+            is_first=is_first,
         )
-        self._first_waiting -= "baseline" in attrs
+        self._first_waiting -= is_first
         worker.send(
             Train(
                 number=trial.number,

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from search.display import Display
 from search.engines.exploring import SpaceSize, UnexploredError, size_of
-from search.engines.optuna_engine import pruning_epochs
+from search.engines.pruners import PRUNERS, Rungs
 from search.errors import StoppedError
 from search.length import Plan, Speed, TimeLeft, expectation, fitted_words, remaining_words
 from search.measuring import Measurement
@@ -22,7 +22,7 @@ from search.secrets import masked_url
 from search.settings import SearchSettings
 from search.sizes import fitted_sizes, known_sizes, plan_of, stored_speed
 from search.study.storage import is_server, open_storage, reading, sqlite_file
-from search.study.study import FINISHED, stored_study
+from search.study.study import FINISHED, known_as, stored_study
 from search.training.hardware import Precision
 
 # Source: `du --apparent-size` of the artifacts and the journal of a study of 10 trials of the `cnn`
@@ -173,8 +173,9 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         if known is None:
             assert speed is not None
             known = fitted_sizes(settings, speed, inputs, 0.0)
-    tried = {trial.user_attrs.get("baseline") for trial in finished}
+    tried = {known_as(trial) for trial in finished}
     plan = plan_of(known, inputs)
+    pruner = PRUNERS[known.pruner]
     place = "this machine" if cluster is None else "this cluster"
     return DryRun(
         settings=known,
@@ -183,18 +184,25 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         minutes=settings.minutes if study is None else None,
         speed=speed,
         unmeasured=unmeasured,
-        seconds=_seconds(plan, speed, finished),
+        seconds=seconds_left(plan, speed, finished),
         finished=len(finished),
         place=place,
         precision=precision,
         space=space,
         unexplored=unexplored,
         first=[name for name in inputs.first if name not in tried],
-        pruning=None if known.has_budgets else pruning_epochs(known.pruner, plan.epochs),
+        pruning=None if known.has_budgets else pruner.epochs(Rungs.of(plan.epochs)),
     )
 
 
-def _seconds(plan: Plan, speed: Speed | None, finished: Sequence[FrozenTrial]) -> float | None:
+def seconds_left(plan: Plan, speed: Speed | None, finished: Sequence[FrozenTrial]) -> float | None:
+    """Return how long the missing trials of a search take; None if nothing shows it.
+
+    Args:
+        plan: Its size.
+        speed: Speed of its workers; None if it is not known.
+        finished: Trials that its study holds already.
+    """
     missing = plan.trials - len(finished)
     if missing <= 0:
         return 0.0
@@ -203,8 +211,8 @@ def _seconds(plan: Plan, speed: Speed | None, finished: Sequence[FrozenTrial]) -
     left = TimeLeft(plan, speed)
     for trial in finished:
         if "seconds" in trial.user_attrs:
-            left.take(trial.user_attrs["seconds"], is_first="baseline" in trial.user_attrs)
-    waiting_first = max(0, plan.first - sum("baseline" in t.user_attrs for t in finished))
+            left.take(trial.user_attrs["seconds"], is_first=known_as(trial) is not None)
+    waiting_first = max(0, plan.first - sum(known_as(trial) is not None for trial in finished))
     return left.seconds(
         waiting=missing,
         waiting_first=min(missing, waiting_first),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from search.engines.pruners import PRUNERS, Rungs
 from search.errors import SettingsError
 
 DEFAULT_EPOCHS: Final = 8
@@ -24,25 +25,23 @@ class Share:
     """What a kind of trial costs of a whole training of the default configuration.
 
     Args:
-        epochs: Mean part of its epochs that a trial trains although it may be pruned.
         epoch_cost: Mean seconds of its epochs over those of the default configuration.
+        epochs: Mean part of its epochs that a trial trains although it may be pruned; None: what
+            the rungs let expect.
     """
 
-    epochs: float
     epoch_cost: float
+    epochs: float | None = None
 
 
-# Source: the 50 trials of results/reference/cnn; `python -m benchmarks.search --study cnn
-# --results-dir results/reference` prints them.
-FIRST: Final = Share(epochs=32 / 56, epoch_cost=0.48)  # the configurations that are tried first
-SAMPLED: Final = Share(epochs=145 / 344, epoch_cost=0.68)
+# Source: benchmarks/replay.csv, `epoch_cpu_seconds` over those of the default.
+FIRST: Final = Share(1.27)  # the configurations that are tried first
+SAMPLED: Final = Share(1.46)
+# Source: results/reference/cnn; `python -m benchmarks.search --study cnn --results-dir
+# results/reference` prints it, and what trials of a study cost.
 VALIDATION_COST: Final = 0.27  # of a validation image, over that of a training image
-# What the prior counts for, in trials. The costs of sampled trials spread by 1.1 times their mean,
-# and later ones cost twice as much as early ones: few trials say less than another whole search.
-PRIOR_TRIALS: Final = 20.0
+PRIOR_TRIALS: Final = 5.0  # what the prior counts for, in trials
 _SHORTER_MINUTES: Final = (5, 10, 15, 30, 60, 120, 240, 480)
-# After this part of the epochs no pruner that prunes by rungs stops a trial.
-LAST_RUNG: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +100,8 @@ class Plan:
         train: Training images; 1 or more.
         val: Validation images; 1 or more.
         prunes: Whether trials may end before their last epoch.
+        first_share: What the configurations cost that are tried first.
+        sampled_share: What the other trials cost.
 
     Raises:
         ValueError: A number is out of its range.
@@ -112,6 +113,8 @@ class Plan:
     train: int
     val: int
     prunes: bool
+    first_share: Share = FIRST
+    sampled_share: Share = SAMPLED
 
     def __post_init__(self) -> None:
         if min(self.trials, self.epochs, self.train, self.val) < 1:
@@ -119,13 +122,26 @@ class Plan:
         if not 0 <= self.first <= self.trials:
             raise ValueError(f"Plan got first={self.first}; use 0 to trials={self.trials}.")
 
-    def epochs_of(self, share: Share) -> float:
-        """Return the epochs that a trial is expected to train; at least one."""
-        return max(1.0, share.epochs * self.epochs) if self.prunes else float(self.epochs)
+    def share(self, is_first: bool) -> Share:
+        """Return what a trial costs."""
+        return self.first_share if is_first else self.sampled_share
 
-    def cost(self, share: Share) -> float:
-        """Return the expected cost of a trial, in whole trainings of the default."""
-        return self.epochs_of(share) * share.epoch_cost / self.epochs
+    def epochs_of(self, is_first: bool) -> float:
+        """Return the epochs that a trial is expected to train; at least one."""
+        if not self.prunes:
+            return float(self.epochs)
+        share = self.share(is_first).epochs
+        if share is None:
+            share = expected_share(self.epochs, is_first)
+        return max(1.0, share * self.epochs)
+
+    def trial_seconds(self, speed: Speed, is_first: bool, epochs: float | None = None) -> float:
+        """Return the expected seconds of a trial; `epochs`: it trains so many."""
+        share = self.share(is_first)
+        trained = self.epochs_of(is_first) if epochs is None else epochs
+        return speed.startup_seconds + trained * share.epoch_cost * self.images / (
+            speed.images_per_second
+        )
 
     @property
     def images(self) -> float:
@@ -138,14 +154,33 @@ class Plan:
 
     def seconds(self, speed: Speed) -> float:
         """Return the expected wall time of the search."""
-        mean = (
-            self.first * self.cost(FIRST) + (self.trials - self.first) * self.cost(SAMPLED)
-        ) / self.trials
-        whole = self.whole_seconds(speed)
-        training = whole - speed.startup_seconds
-        busy = self.trials * (speed.startup_seconds + mean * training)
-        # Some trial runs to its end, and workers cannot share it.
-        return max(busy / speed.workers, whole)
+        seconds = TimeLeft(self, speed).seconds(
+            waiting=self.trials, waiting_first=self.first, running=[], workers=speed.workers
+        )
+        assert seconds is not None
+        return seconds
+
+
+def expected_share(epochs: int, is_first: bool) -> float:
+    """Return the mean part of its epochs that a trial trains under the default pruner.
+
+    Half of the trials that reach a rung of their bracket end there. The configurations that are
+    tried first are strong: half of them end at the last rung.
+
+    Args:
+        epochs: Maximum epochs.
+        is_first: Whether it is one of the configurations that are tried first.
+    """
+    rungs = PRUNERS["hyperband"].epochs(Rungs.of(epochs))
+    brackets = [rungs[-1:]] if is_first else [rungs[index:] for index in range(len(rungs))]
+    trained = []
+    for bracket in brackets or [[]]:
+        left, mean = 1.0, 0.0
+        for rung in bracket:
+            left /= 2
+            mean += left * rung
+        trained.append(mean + left * epochs)
+    return sum(trained) / len(trained) / epochs
 
 
 def fit_to(
@@ -297,11 +332,13 @@ class Running:
         epochs: Epochs that it has finished.
         seconds: Time since it began.
         is_first: Whether it is one of the configurations that are tried first.
+        budget: Epochs that it may train; without those of the trial that it continues.
     """
 
     epochs: int
     seconds: float
     is_first: bool
+    budget: int
 
 
 class TimeLeft:
@@ -314,13 +351,17 @@ class TimeLeft:
     Args:
         plan: Size of the search.
         speed: Measured speed; None: there is no estimate before a trial has ended.
+        prior_trials: What the prior counts for, in sampled trials.
     """
 
-    def __init__(self, plan: Plan, speed: Speed | None) -> None:
+    def __init__(self, plan: Plan, speed: Speed | None, prior_trials: float = PRIOR_TRIALS) -> None:
+        self._prior_trials = prior_trials
         self._plan = plan
-        self._whole = None if speed is None else plan.whole_seconds(speed)
+        self._is_measured = speed is not None
+        # Without a speed, only the ratios of what is expected count.
+        self._speed = speed or Speed(workers=1, images_per_second=1.0, startup_seconds=0.0)
         self._seconds = 0.0
-        self._cost = 0.0  # expected cost of the trials that took these seconds
+        self._planned = 0.0  # what the trials that took these seconds were expected to take
 
     def take(self, seconds: float, *, is_first: bool) -> None:
         """Take in a finished trial.
@@ -330,7 +371,7 @@ class TimeLeft:
             is_first: Whether it is one of the configurations that are tried first.
         """
         self._seconds += seconds
-        self._cost += self._expected(is_first)
+        self._planned += self._expected(is_first)
 
     def seconds(
         self, *, waiting: int, waiting_first: int, running: Iterable[Running], workers: int
@@ -345,35 +386,40 @@ class TimeLeft:
         """
         running = list(running)
         left = [self._seconds_left(trial) for trial in running]
-        seconds, cost = self._seconds, self._cost
+        seconds, planned = self._seconds, self._planned
         for trial, more in zip(running, left, strict=True):
             if more is not None:
                 seconds += trial.seconds + more
-                cost += self._expected(trial.is_first)
-        if self._whole is not None:
-            weight = PRIOR_TRIALS * self._expected(False)
-            seconds, cost = seconds + weight * self._whole, cost + weight
-        if not cost:
+                planned += self._expected(trial.is_first, trial.budget)
+        if self._is_measured:
+            prior = self._prior_trials * self._expected(False)
+            seconds, planned = seconds + prior, planned + prior
+        if not planned:
             return None
-        whole = seconds / cost
+        slower = seconds / planned
         unknown = [
-            max(0.0, whole * self._expected(trial.is_first) - trial.seconds)
+            max(0.0, slower * self._expected(trial.is_first, trial.budget) - trial.seconds)
             for trial, more in zip(running, left, strict=True)
             if more is None
         ]
         lefts = [*unknown, *(more for more in left if more is not None)]
         sampled = max(0, waiting - waiting_first)
         ahead = waiting_first * self._expected(True) + sampled * self._expected(False)
-        return max((sum(lefts) + ahead * whole) / workers, *lefts, 0.0)
+        # Some waiting trial runs to its end, and workers cannot share it.
+        longest = slower * self._plan.whole_seconds(self._speed) if waiting else 0.0
+        return max((sum(lefts) + ahead * slower) / workers, *lefts, longest)
 
-    def _expected(self, is_first: bool) -> float:
-        return self._plan.cost(FIRST if is_first else SAMPLED)
+    def _expected(self, is_first: bool, budget: int | None = None) -> float:
+        own = budget if budget is not None and budget < self._plan.epochs else None
+        return self._plan.trial_seconds(self._speed, is_first, own)
 
     def _seconds_left(self, trial: Running) -> float | None:
         """Return the time left of a running trial, from its own pace; None before an epoch."""
         if not trial.epochs:
             return None
-        epochs = self._plan.epochs
-        if trial.epochs < LAST_RUNG * epochs and self._plan.prunes:
-            epochs = math.ceil(self._plan.epochs_of(FIRST if trial.is_first else SAMPLED))
+        epochs, plan = trial.budget, self._plan
+        # No pruner stops a trial with a budget of its own, or one that is past the last rung.
+        may_be_pruned = plan.prunes and epochs >= plan.epochs
+        if may_be_pruned and trial.epochs < Rungs.of(plan.epochs).last:
+            epochs = math.ceil(plan.epochs_of(trial.is_first))
         return max(0, epochs - trial.epochs) * trial.seconds / trial.epochs

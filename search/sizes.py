@@ -7,11 +7,12 @@ from typing import Any
 import optuna
 
 from search.errors import StudyError
-from search.length import Plan, Speed, fit_to
+from search.length import Plan, Share, Speed, fit_to
 from search.preparation import Inputs
 from search.settings import SearchSettings
 from search.study.facts import split_sizes, split_words
 from search.study.study import ENDED
+from spaces import SPACES
 
 
 def known_sizes(settings: SearchSettings, study: optuna.Study | None) -> SearchSettings | None:
@@ -82,6 +83,10 @@ def fitted_sizes(
 
 def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
     """Return the size of a search whose sizes are known."""
+    # The speed of a user's space is that of random configurations (see `Measure`).
+    shares = {}
+    if settings.space not in SPACES:
+        shares = {"first_share": Share(1.0), "sampled_share": Share(1.0)}
     return Plan(
         trials=settings.trials,
         first=len(inputs.first),
@@ -89,6 +94,7 @@ def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
         train=settings.train_size or inputs.available,
         val=settings.val_size,
         prunes=settings.prunes,
+        **shares,
     )
 
 

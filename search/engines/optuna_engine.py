@@ -16,11 +16,6 @@ from search.study.study import ENDED
 # nothing remains.
 _MAX_DUPLICATES: Final = 3
 
-# For `pruning_epochs`.
-_MOST_TRIED_EPOCHS: Final = 30
-_AVERAGE_TRIALS: Final = 20
-_FAILING_TRIALS: Final = 8  # Hyperband's brackets prune at different epochs
-
 
 @final
 class OptunaEngine:
@@ -117,31 +112,3 @@ def _duplicates_at_the_end(study: optuna.Study) -> int:
         count += 1
     # After so many the search has ended; another run tries again.
     return count if count < 2 * _MAX_DUPLICATES else 0
-
-
-def pruning_epochs(pruner: str, max_epochs: int) -> list[int]:
-    """Return the epochs after which a trial may be stopped, found by trying.
-
-    Args:
-        pruner: A key of `PRUNERS`.
-        max_epochs: Maximum epochs of a trial.
-    """
-    study = optuna.create_study(direction="maximize")
-    engine = OptunaEngine(study, sampler="random", pruner=pruner, seed=0, max_epochs=max_epochs)
-    last = min(max_epochs, _MOST_TRIED_EPOCHS)
-    stops: set[int] = set()
-    # Trials that are average all the time, then ones that lead until they suddenly fail.
-    for failing in [last + 1] * _AVERAGE_TRIALS + [*range(1, last + 1)] * _FAILING_TRIALS:
-        trial = engine.ask()
-        assert trial is not None
-        for epoch in range(1, last + 1):
-            leading = 0.5 if failing > last else 0.9
-            is_stopped = engine.report(trial, epoch, leading if epoch < failing else 0.1)
-            if is_stopped and failing <= last:
-                stops.add(epoch)
-                break
-        if failing > last:
-            engine.complete(trial, 0.5)
-        else:
-            engine.prune(trial)
-    return sorted(stops - {max_epochs})

@@ -28,10 +28,12 @@ class Pruner:
     Args:
         help: Phrase for `--help` and the documentation.
         make: Makes the pruner, given the rungs.
+        epochs: Returns the epochs after which it may stop a trial, given the same.
     """
 
     help: str
     make: Callable[["Rungs"], BasePruner]
+    epochs: Callable[["Rungs"], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,15 @@ class Rungs:
         return cls(first=math.ceil(max_epochs / 5), last=max_epochs // 2)
 
 
+def _halvings(rungs: Rungs) -> list[int]:
+    """Return the rungs of successive halving: each is reached after so many times the epochs."""
+    epochs, epoch = [], rungs.first
+    while epoch <= rungs.last:
+        epochs.append(epoch)
+        epoch *= REDUCTION_FACTOR
+    return epochs
+
+
 PRUNERS: Final = {
     "hyperband": Pruner(
         "successive halving in brackets",
@@ -61,17 +72,20 @@ PRUNERS: Final = {
             max_resource=max(rungs.first, rungs.last),
             reduction_factor=REDUCTION_FACTOR,
         ),
+        _halvings,
     ),
     "asha": Pruner(
         "keeps the best half after a fifth of the epochs, and again after twice as many",
         lambda rungs: SuccessiveHalvingPruner(
             min_resource=rungs.first, reduction_factor=REDUCTION_FACTOR
         ),
+        _halvings,
     ),
     "median": Pruner(
         "keeps trials above the median",
         # MedianPruner never prunes at a step below n_warmup_steps.
         lambda rungs: MedianPruner(n_startup_trials=5, n_warmup_steps=rungs.first),
+        lambda rungs: list(range(rungs.first, rungs.last + 1)),
     ),
-    "none": Pruner("every trial runs all its epochs", lambda rungs: NopPruner()),
+    "none": Pruner("every trial runs all its epochs", lambda rungs: NopPruner(), lambda rungs: []),
 }

@@ -3,13 +3,16 @@
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 from optuna_dashboard._note import get_note_from_system_attrs
 
-from search import attempt
+from search import attempt, coordinator
+from search.dry_run import seconds_left
 from search.errors import SearchError, StopReason, StorageError
+from search.length import Plan, Speed, TimeLeft
 from search.study.storage import storage_errors
 from search.study.study import ENGINE_FACTS, FINISHED
 from tests.search.harness import RecordingDisplay, load, search
@@ -221,3 +224,39 @@ def test_trials_at_an_early_budget_do_not_use_up_the_patience_of_the_next_run(
     assert [trial.state for trial in study.get_trials(states=FINISHED)] == [TrialState.PRUNED] * 3
     study, reason = search(tmp_path, space="conditional", trials=4, **flags)
     assert (reason, len(study.get_trials(states=FINISHED))) == (None, 4)
+
+
+def test_the_configurations_that_are_tried_first_are_known_by_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[bool] = []
+    waiting: list[tuple[int, list[bool]]] = []
+
+    class Recording(TimeLeft):
+        def take(self, seconds: float, *, is_first: bool) -> None:
+            taken.append(is_first)
+            super().take(seconds, is_first=is_first)
+
+        def seconds(self, **left: Any) -> float | None:
+            waiting.append((left["waiting_first"], [one.is_first for one in left["running"]]))
+            return super().seconds(**left)
+
+    monkeypatch.setattr(coordinator, "TimeLeft", Recording)
+    flags = {"space": "slow", "workers": 1, "pruner": "none", "first": {"default": {"x": 0.5}}}
+    search(tmp_path, trials=2, **flags)
+    assert taken == [True, False]
+    assert waiting[0] == (1, [])
+    assert (0, [True]) in waiting
+    assert (0, [False]) in waiting
+    study, _ = search(tmp_path, trials=3, **flags)
+    assert taken[2:] == [True, False, False]
+
+    # What a dry run says of this study: no first trial is left.
+    finished = study.get_trials(states=FINISHED)
+    plan = Plan(trials=9, first=1, epochs=9, train=1, val=1, prunes=True)
+    speed = Speed(workers=1, images_per_second=1.0, startup_seconds=1.0)
+    left = TimeLeft(plan, speed)
+    for trial in finished:
+        left.take(trial.user_attrs["seconds"], is_first=trial.number == 0)
+    expected = left.seconds(waiting=6, waiting_first=0, running=[], workers=1)
+    assert seconds_left(plan, speed, finished) == expected

@@ -1,12 +1,17 @@
 """The length of a search: what fits into a time, and what is left of one, on recorded trials."""
 
+import csv
 from pathlib import Path
+from random import Random
 from shutil import copy
+from statistics import mean
 
 import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
+from search.engines.optuna_engine import OptunaEngine
+from search.engines.pruners import Rungs
 from search.errors import SettingsError
 from search.length import (
     FIRST,
@@ -19,6 +24,7 @@ from search.length import (
     TimeLeft,
     about,
     expectation,
+    expected_share,
     fit_to,
     fitted_words,
     remaining_words,
@@ -26,14 +32,19 @@ from search.length import (
 from search.study.storage import open_storage
 from search.study.study import FINISHED
 
+REPLAY = Path(__file__).parents[2] / "benchmarks" / "replay.csv"
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "cnn" / "study.journal"
 # Of its trial with the default configuration.
 SPEED = Speed(workers=2, images_per_second=742.0, startup_seconds=3.0)
 
 
+# Of that search, of an earlier space, first configurations and pruner.
+SHARES = {"first_share": Share(0.48, 32 / 56), "sampled_share": Share(0.68, 145 / 344)}
+
+
 def plan(**changes: object) -> Plan:
     given = {"trials": 50, "first": 7, "epochs": 8, "train": 50_000, "val": 10_000, "prunes": True}
-    return Plan(**(given | changes))  # type: ignore[arg-type]
+    return Plan(**(given | SHARES | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +60,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[FrozenTrial]:
 
 def replayed(trials: list[FrozenTrial], ended: int, speed: Speed | None) -> tuple[float, float]:
     """Return the estimated and the true time left after so many trials have ended."""
-    left = TimeLeft(plan(), speed)
+    # There, later trials cost twice as much as early ones: few say less than the prior.
+    left = TimeLeft(plan(), speed, prior_trials=20.0)
     for trial in trials[:ended]:
         left.take(trial.user_attrs["seconds"], is_first="baseline" in trial.user_attrs)
     now = trials[ended - 1].datetime_complete
@@ -61,7 +73,7 @@ def replayed(trials: list[FrozenTrial], ended: int, speed: Speed | None) -> tupl
         if elapsed > 0:
             epoch_seconds = trial.user_attrs["seconds"] / trial.user_attrs["epochs"]
             done = min(int(elapsed / epoch_seconds), trial.user_attrs["epochs"])
-            running.append(Running(epochs=done, seconds=elapsed, is_first=is_first))
+            running.append(Running(epochs=done, seconds=elapsed, is_first=is_first, budget=8))
         else:
             waiting += 1
             waiting_first += is_first
@@ -106,17 +118,50 @@ def test_the_length_of_the_recorded_search_follows_from_its_speed(
     assert plan().seconds(SPEED) == pytest.approx(true, rel=0.1)
 
 
-def test_the_constants_are_those_of_the_recorded_search(recorded: list[FrozenTrial]) -> None:
-    (default,) = [t for t in recorded if t.user_attrs.get("baseline") == "default"]
-    whole = default.user_attrs["seconds"] / default.user_attrs["epochs"]
-    for share, is_first in ((FIRST, True), (SAMPLED, False)):
-        trials = [t.user_attrs for t in recorded if ("baseline" in t.user_attrs) is is_first]
-        epochs = sum(attrs["epochs"] for attrs in trials)
-        assert share.epochs == pytest.approx(epochs / (8 * len(trials)))
-        cost = sum(attrs["seconds"] for attrs in trials) / epochs / whole
-        assert share.epoch_cost == pytest.approx(cost, abs=0.01)
+def test_a_validation_image_costs_what_it_did_in_the_recorded_search(
+    recorded: list[FrozenTrial],
+) -> None:
     images = [sum(t.user_attrs[f"{part}_seconds"] for t in recorded) for part in ("val", "train")]
     assert pytest.approx(images[0] / 10_000 / (images[1] / 50_000), abs=0.01) == VALIDATION_COST
+
+
+@pytest.mark.skipif(not REPLAY.exists(), reason="benchmarks/replay.csv is not recorded")
+def test_what_epochs_cost_is_what_was_recorded() -> None:
+    with REPLAY.open(newline="") as file:
+        file.readline()  # what describes the rows
+        rows = list(csv.DictReader(file))
+    first = {row["name"]: float(row["epoch_cpu_seconds"]) for row in rows if row["name"]}
+    sampled = [float(row["epoch_cpu_seconds"]) for row in rows if not row["name"]]
+    default = first["default"]
+    assert mean(first.values()) / default == pytest.approx(FIRST.epoch_cost, rel=0.2)
+    assert mean(sampled) / default == pytest.approx(SAMPLED.epoch_cost, rel=0.2)
+
+
+@pytest.mark.parametrize("max_epochs", [1, 2, 8, 30])
+def test_sampled_trials_train_the_expected_share_of_their_epochs(max_epochs: int) -> None:
+    shares = []
+    for seed in range(6):
+        study = optuna.create_study(study_name=f"search-{seed}", direction="maximize")
+        given = {"sampler": "random", "pruner": "hyperband", "max_epochs": max_epochs}
+        engine, draw = OptunaEngine(study, seed=seed, **given), Random(seed)
+        trained = 0
+        for _ in range(43):
+            trial, quality = engine.ask(), draw.gauss(0, 1)
+            assert trial is not None
+            for epoch in range(1, max_epochs + 1):
+                trained += 1
+                if engine.report(trial, epoch, quality + draw.gauss(0, 0.5)):
+                    engine.prune(trial)
+                    break
+            else:
+                engine.complete(trial, quality)
+        shares.append(trained / (43 * max_epochs))
+    assert expected_share(max_epochs, is_first=False) == pytest.approx(mean(shares), rel=0.1)
+
+
+def test_first_trials_train_more_of_their_epochs() -> None:
+    assert expected_share(8, is_first=True) == 0.75
+    assert expected_share(1, is_first=True) == expected_share(1, is_first=False) == 1.0
 
 
 def test_nothing_is_known_before_anything_has_happened() -> None:
@@ -126,7 +171,7 @@ def test_nothing_is_known_before_anything_has_happened() -> None:
 
 def test_at_the_end_the_time_left_is_that_of_the_last_trial() -> None:
     left = TimeLeft(plan(prunes=False), SPEED)
-    half = Running(epochs=4, seconds=100.0, is_first=False)
+    half = Running(epochs=4, seconds=100.0, is_first=False, budget=8)
     assert left.seconds(waiting=0, waiting_first=0, running=[half], workers=2) == 100.0
     assert left.seconds(waiting=0, waiting_first=0, running=[], workers=2) == 0.0
 
@@ -135,11 +180,40 @@ def test_a_trial_past_the_last_rung_is_expected_to_run_to_its_end() -> None:
     left = TimeLeft(plan(), SPEED)
 
     def seconds(epochs: int) -> float | None:
-        running = [Running(epochs=epochs, seconds=10.0 * epochs, is_first=False)]
+        running = [Running(epochs=epochs, seconds=10.0 * epochs, is_first=False, budget=8)]
         return left.seconds(waiting=0, waiting_first=0, running=running, workers=1)
 
     assert seconds(4) == 40.0
     assert seconds(2) == 20.0  # four epochs are expected in all: 145 of 344, rounded up
+
+
+def test_a_trial_with_a_budget_of_its_own_is_expected_to_run_to_its_end() -> None:
+    left = TimeLeft(plan(), SPEED)
+
+    def seconds(epochs: int, budget: int) -> float | None:
+        running = [Running(epochs=epochs, seconds=30.0, is_first=False, budget=budget)]
+        return left.seconds(waiting=0, waiting_first=0, running=running, workers=1)
+
+    assert seconds(1, budget=2) == 30.0
+    assert seconds(1, budget=6) == 150.0
+    short, long = seconds(0, budget=1), seconds(0, budget=3)
+    assert short is not None and long is not None and short < long
+
+
+def test_nine_epochs_have_their_last_rung_where_the_pruner_has_it() -> None:
+    left = TimeLeft(plan(epochs=9), SPEED)
+    past = Running(epochs=Rungs.of(9).last, seconds=40.0, is_first=False, budget=9)
+    assert left.seconds(waiting=0, waiting_first=0, running=[past], workers=1) == 50.0
+
+
+def test_before_its_first_trial_the_time_left_is_the_length_of_a_search() -> None:
+    slow_start = Speed(workers=2, images_per_second=742.0, startup_seconds=60.0)
+    left = TimeLeft(plan(), slow_start)
+    seconds = left.seconds(waiting=50, waiting_first=7, running=[], workers=2)
+    assert seconds == plan().seconds(slow_start)
+    # Each of them builds its model, whatever it costs to train.
+    none = Speed(workers=2, images_per_second=742.0, startup_seconds=0.0)
+    assert seconds == pytest.approx(plan().seconds(none) + 50 * 60.0 / 2)
 
 
 @pytest.mark.parametrize(

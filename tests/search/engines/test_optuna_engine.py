@@ -11,8 +11,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from search.engines.optuna_engine import OptunaEngine, pruning_epochs
-from search.engines.pruners import PRUNERS
+from search.engines.optuna_engine import OptunaEngine
+from search.engines.pruners import PRUNERS, Rungs
 from search.errors import StudyError
 from search.study.facts import check_study
 from search.study.storage import open_storage
@@ -207,16 +207,27 @@ def test_a_known_configuration_may_have_values_that_no_search_samples() -> None:
     assert engine.suggest(ask(engine), "x", CategoricalDistribution([1, 2])) in (1, 2)
 
 
-@pytest.mark.parametrize("pruner", [name for name in PRUNERS if name != "none"])
-def test_the_epochs_after_which_a_pruner_stops_trials_are_found(pruner: str) -> None:
-    epochs = pruning_epochs(pruner, 8)
-    assert epochs
-    assert 2 <= epochs[0] <= epochs[-1] <= 4
-
-
-def test_without_a_pruner_or_a_second_epoch_nothing_is_pruned() -> None:
-    assert pruning_epochs("none", 8) == []
-    assert pruning_epochs("hyperband", 1) == []
+@pytest.mark.parametrize("max_epochs", [1, 2, 8, 40])
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_the_epochs_after_which_a_pruner_stops_trials_are_known(
+    pruner: str, max_epochs: int
+) -> None:
+    engine = make(optuna.create_study(direction="maximize"), pruner=pruner, max_epochs=max_epochs)
+    stops = set()
+    # Average trials, then ones that lead until they learn no more: at each epoch, in each bracket.
+    for learnt in [max_epochs] * 20 + [*range(max_epochs)] * 10:
+        trial = engine.ask()
+        assert trial is not None
+        lead = 0.0 if learnt == max_epochs else 0.001
+        for epoch in range(1, max_epochs + 1):
+            if engine.report(trial, epoch, 0.3 + 0.01 * min(epoch, learnt) + lead):
+                stops.add(epoch)
+                break
+        if learnt == max_epochs:
+            engine.complete(trial, 0.5)
+        else:
+            engine.prune(trial)
+    assert sorted(stops) == PRUNERS[pruner].epochs(Rungs.of(max_epochs))
 
 
 class Cut(Exception):
