@@ -20,7 +20,6 @@ def compile_model(
     config: TrainingConfig,
     *,
     total_steps: int,
-    steps_per_execution: int | None = None,
 ) -> None:
     """Compile a built model for one-hot labels and logits.
 
@@ -28,7 +27,6 @@ def compile_model(
         model: Compiled in place.
         config: Batch size and augmentation are not used here.
         total_steps: Length of the learning-rate schedule.
-        steps_per_execution: Steps between two calls of callbacks; None: as the training needs.
     """
     optimizer = _optimizer(model, config, _learning_rate(config, total_steps))
     # Weight decay on biases and normalisation gains does not regularise, and costs accuracy.
@@ -42,7 +40,7 @@ def compile_model(
             from_logits=True, label_smoothing=config.label_smoothing
         ),
         metrics=["accuracy"],
-        steps_per_execution=steps_per_execution or _steps_per_execution(config, total_steps),
+        steps_per_execution=_steps_per_execution(config, total_steps),
     )
 
 
