@@ -97,7 +97,7 @@ def measure(
     train_size: int | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Speed | Unmeasured:
-    """Let all workers train the space's default configuration for some seconds.
+    """Let all workers train for some seconds; see `Measure` for what they train.
 
     They share the memory's bandwidth, so they train at the same time. They then wait for trials. A
     worker that ends or does not answer is replaced when the search starts its workers.
@@ -116,7 +116,7 @@ def measure(
         return lost
     waiting = set(workers.idle({}))
     for worker in waiting:
-        worker.send(Measure(TRAINING_SECONDS, train_size))
+        worker.send(Measure(TRAINING_SECONDS, train_size, seed=worker.slot))
     answers: list[Measured] = []
     failed, is_lost = "", False
     end = time.monotonic() + _ANSWER_SECONDS

@@ -54,15 +54,20 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Coordinator: train the space's default configuration for a moment, to measure the speed.
+    """Coordinator: train for a moment, to measure the speed.
+
+    The default configuration of a built-in space is trained, whose cost relative to the others is
+    known. That of a user's space is KerasTuner's, often the smallest network, so a random one is.
 
     Args:
         seconds: Time to train after the model is traced.
         train_size: As in `Train`.
+        seed: Of the random configuration; each worker gets another one.
     """
 
     seconds: float
     train_size: int | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,12 +154,20 @@ class KerasTrainer:
         return self._attempted(order.seed, lambda: self._build_and_train(order, started))
 
     def measure(self, order: Measure) -> Measured | Failed:
-        """Train the default configuration for a moment; errors of the space fail the measurement.
+        """Train for a moment; errors of the space fail the measurement.
+
+        Where a random configuration cannot be trained, the default is.
 
         Raises:
             SpaceError: The space can build no trial's model.
         """
-        return self._attempted(0, lambda: self._measure(order))
+        from spaces import SPACES
+
+        if self._space_name not in SPACES:
+            measured = self._attempted(order.seed, lambda: self._measure(order, is_random=True))
+            if isinstance(measured, Measured):
+                return measured
+        return self._attempted(0, lambda: self._measure(order, is_random=False))
 
     def _attempted(self, seed: int, work: Callable[[], _Ended]) -> _Ended | Failed:
         import keras
@@ -182,7 +190,7 @@ class KerasTrainer:
             reason = one_line(error, typed=True).partition(" Arguments received by ")[0].rstrip(".")
             return Failed(reason=reason, traceback=_traceback(error))
 
-    def _measure(self, order: Measure) -> Measured:
+    def _measure(self, order: Measure, *, is_random: bool) -> Measured:
         import keras_tuner
 
         from search.training.building import build_for_training, own_fit
@@ -191,7 +199,9 @@ class KerasTrainer:
 
         started = time.monotonic()
         hp = keras_tuner.HyperParameters()  # every question is answered with its default
-        if self._space_name in SPACES:
+        if is_random:
+            hp = _random_hyperparameters(order.seed)
+        elif self._space_name in SPACES:
             default: Any = self._space
             hp.values = default.default.params()
         model, config = build_for_training(self._space, hp)
@@ -326,6 +336,27 @@ class KerasTrainer:
             raise SearchError(f"a report cannot use the model: {error}") from error
         finally:
             set_precision(self._precision)
+
+
+def _random_hyperparameters(seed: int) -> "TrialHyperParameters":
+    """Answer every question at random."""
+    import optuna
+
+    from search.training.hyperparameters import TrialHyperParameters
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.RandomSampler(seed=seed)
+    study = optuna.create_study()
+    study.ask()
+    (trial,) = study.get_trials()
+    answers: dict[str, Any] = {}
+
+    def suggest(name: str, distribution: BaseDistribution) -> Any:
+        if name not in answers:
+            answers[name] = sampler.sample_independent(study, trial, name, distribution)
+        return answers[name]
+
+    return TrialHyperParameters(suggest)
 
 
 def _traceback(error: BaseException) -> str:

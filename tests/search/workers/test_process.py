@@ -391,6 +391,29 @@ def test_a_measurement_trains_the_default_and_leaves_the_trials_as_they_are(
     assert epochs == plain_epochs
 
 
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_user_s_space_is_measured_with_a_random_configuration(
+    make_trainer: Callable[..., KerasTrainer], monkeypatch: pytest.MonkeyPatch, breaks: bool
+) -> None:
+    asked: list[int] = []
+
+    def build(hp: Any) -> Any:
+        asked.append(hp.Int("units", 1, 1_000))
+        if breaks and asked[-1] > 1:
+            raise ValueError("too large")
+        return small_net()
+
+    monkeypatch.setattr(sys.modules[__name__], "wide", build, raising=False)
+    trainer = make_trainer(space=f"{__name__}:wide")
+    for seed in (0, 0, 1):
+        assert isinstance(trainer.measure(Measure(0.01, seed=seed)), Measured)
+    if breaks:  # the default can be trained
+        assert asked[1::2] == [1, 1, 1]
+    else:
+        assert asked[0] == asked[1] != asked[2]
+        assert min(asked) > 1
+
+
 def test_a_configuration_that_fails_fails_its_measurement(
     make_trainer: Callable[..., KerasTrainer],
 ) -> None:
