@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,15 @@ def test_minutes_without_a_speed_are_one_line(tmp_path: Path) -> None:
     message = "--minutes is 5, but the speed was not measured: ValueError: simulated. Correct the"
     with pytest.raises(SearchError, match=message):
         measured(tmp_path, "failing", use)
+
+
+def test_a_time_limit_that_ends_it_is_named(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, timeout_seconds=1.0)
+
+    def use(workers: WorkerPool) -> Speed | Unmeasured:
+        measurement = Measurement(workers, settings, time.monotonic())
+        with pytest.raises(SearchError, match=r"^--timeout is 1 s, and was over before the speed"):
+            measurement.required()
+        return measurement.run(None)
+
+    assert measured(tmp_path, "hanging", use) == Unmeasured("--timeout was over")
