@@ -46,6 +46,7 @@ from search.study.study import (
     trial_params,
 )
 from search.training.hardware import Precision, machine, versions
+from search.workers.pool import WorkerPool
 from search.workers.ray.cluster import Cluster
 from spaces import SPACES, SpaceError, load_space
 
@@ -141,8 +142,8 @@ def _search(
         measurement = Measurement(workers, given, started)
         speed = None
         if known is None:
-            speed = measurement.required()
-            with _logs_removed_if_refused(directory, is_new=stored is None):
+            with _logs_removed_if_refused(directory, workers, is_new=stored is None):
+                speed = measurement.required()
                 known = fitted_sizes(given, speed, inputs, time.monotonic() - started)
             assert given.minutes is not None
             plan = plan_of(known, inputs)
@@ -215,12 +216,15 @@ def _has_finished(study: optuna.Study) -> bool:
 
 
 @contextmanager
-def _logs_removed_if_refused(directory: Path, *, is_new: bool) -> Iterator[None]:
+def _logs_removed_if_refused(
+    directory: Path, workers: WorkerPool, *, is_new: bool
+) -> Iterator[None]:
     """Remove what the measurement has left, if an error leaves no study."""
     try:
         yield
     except SearchError:
         if is_new:
+            workers.close()  # one that starts would write its log again
             rmtree(directory / "logs", ignore_errors=True)
             journal = directory / "study.journal"
             if journal.exists() and not journal.stat().st_size:

@@ -101,6 +101,15 @@ def test_a_model_that_fails_in_the_measurement_fails_in_its_trials_as_ever(
     assert f"not explored: {reason}" in dry.stdout
 
 
+def test_minutes_for_a_space_that_fails_leave_nothing(tmp_path: Path, small_data: Path) -> None:
+    (tmp_path / "broken.py").write_text("def build(hp):\n    return hp.Int('x', 1, 99) + missing\n")
+    flags = ("--space", "broken:build", "--val-size", "100", "--workers", "1")
+    ran = run(tmp_path, small_data, *flags, "--minutes", "20")
+    assert ran.returncode == 2
+    assert "the speed was not measured: NameError" in ran.stderr
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -120,6 +129,8 @@ def test_a_measurement_can_be_stopped(
     assert search.returncode == 130
     assert words in output + errors
     assert "Traceback" not in errors
+    # A study that was fitted to nothing has not begun.
+    assert (tmp_path / "results").exists() == ("--minutes" not in flags)
     assert count(tmp_path, "mlp", *TrialState) - count(tmp_path, "mlp", TrialState.WAITING) == 0
 
 
