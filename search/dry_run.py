@@ -162,7 +162,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         if known is None or (speed is None and not finished):
             workers = make_workers(known or settings, inputs, precision, cluster, display, logs)
             opened.callback(workers.close)
-            measurement = Measurement(workers, settings, started)
+            measurement = Measurement(workers, settings, started, display.log)
             found = measurement.required() if known is None else measurement.run(known.train_size)
             if measurement.stopped_by is not None:
                 raise StoppedError(measurement.stopped_by, "in a dry run; nothing was created")

@@ -293,7 +293,7 @@ def expectation(plan: Plan, speed: Speed, place: str, precision: str) -> str:
     seconds = plan.seconds(speed)
     line = (
         f"{about(seconds)} for {_trials(plan.trials)} on {place} "
-        f"({_workers(speed.workers)}, {precision})"
+        f"({worker_words(speed.workers)}, {precision})"
     )
     shorter = max((m for m in _SHORTER_MINUTES if 60 * m <= seconds / 4), default=None)
     return line if shorter is None else f"{line}; --minutes {shorter} for a shorter one"
@@ -302,7 +302,7 @@ def expectation(plan: Plan, speed: Speed, place: str, precision: str) -> str:
 def fitted_words(minutes: float, plan: Plan, speed: Speed, *, available: int) -> str:
     """Return in words what `fit_to` has chosen, and why."""
     allowed = (
-        f"{_workers(speed.workers)} {'trains' if speed.workers == 1 else 'train'} about "
+        f"{worker_words(speed.workers)} {'trains' if speed.workers == 1 else 'train'} about "
         f"{_rounded(speed.images_per_second):,} images/s"
         f"{'' if speed.workers == 1 else ' each'}: {_trials(plan.trials)} in {minutes:g} min allow "
         f"{plan.epochs} epochs of {'all ' if plan.train == available else ''}{plan.train:,} images"
@@ -320,7 +320,8 @@ def _trials(count: int) -> str:
     return f"{count:,} trial" if count == 1 else f"{count:,} trials"
 
 
-def _workers(count: int) -> str:
+def worker_words(count: int) -> str:
+    """Return a number of workers in words."""
     return f"{count} worker" if count == 1 else f"{count} workers"
 
 

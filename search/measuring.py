@@ -7,7 +7,7 @@ from typing import Final
 
 from search.command_line import stop_by_signal
 from search.errors import SearchError, StoppedError, StopReason
-from search.length import Speed
+from search.length import Speed, worker_words
 from search.settings import SearchSettings
 from search.workers.messages import Died, Failed, Measure, Measured
 from search.workers.pool import POLL_SECONDS, WorkerPool
@@ -39,12 +39,20 @@ class Measurement:
         workers: The pool.
         settings: Settings of the search.
         started: `time.monotonic()` at the start of the run.
+        say: Takes the line that it measures.
 
     Attributes:
         stopped_by: The signal that ended it; None without one.
     """
 
-    def __init__(self, workers: WorkerPool, settings: SearchSettings, started: float) -> None:
+    def __init__(
+        self,
+        workers: WorkerPool,
+        settings: SearchSettings,
+        started: float,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._say = say
         self.stopped_by: StopReason | None = None
         self._workers = workers
         self._settings = settings
@@ -52,6 +60,9 @@ class Measurement:
 
     def run(self, train_size: int | None) -> Speed | Unmeasured:
         """Measure; see `measure`."""
+        count = min(self._workers.count, self._settings.trials)
+        # Those of a cluster may still wait for a node.
+        self._say(f"measuring the speed of {worker_words(count) if count else 'workers'} ...")
         with stop_by_signal(self._stop):
             found = measure(
                 self._workers,

@@ -139,7 +139,7 @@ def _search(
             known or given, inputs, precision, cluster, display, directory / "logs"
         )
         opened.callback(workers.close)
-        measurement = Measurement(workers, given, started)
+        measurement = Measurement(workers, given, started, display.log)
         speed = None
         if known is None:
             with _logs_removed_if_refused(directory, workers, is_new=stored is None):
