@@ -301,14 +301,17 @@ def expectation(plan: Plan, speed: Speed, place: str, precision: str) -> str:
 
 def fitted_words(minutes: float, plan: Plan, speed: Speed, *, available: int) -> str:
     """Return in words what `fit_to` has chosen, and why."""
+    is_all = plan.train == available
+    flags = f"--epochs {plan.epochs}{'' if is_all else f' --train-size {plan.train}'}"
     allowed = (
         f"{worker_words(speed.workers)} {'trains' if speed.workers == 1 else 'train'} about "
         f"{_rounded(speed.images_per_second):,} images/s"
         f"{'' if speed.workers == 1 else ' each'}: {_trials(plan.trials)} in {minutes:g} min allow "
-        f"{plan.epochs} epochs of {'all ' if plan.train == available else ''}{plan.train:,} images"
+        f"{plan.epochs} epochs of {'all ' if is_all else ''}{plan.train:,} images"
     )
     seconds = plan.seconds(speed)
-    return f"{allowed} ({about(seconds)})" if seconds < 0.8 * 60 * minutes else allowed
+    expected = f"{about(seconds)}; " if seconds < 0.8 * 60 * minutes else ""
+    return f"{allowed} ({expected}{flags})"
 
 
 def _rounded(number: float) -> int:

@@ -332,13 +332,13 @@ def test_a_search_says_what_is_coming() -> None:
     fitted = fit_to(60, slow, plan(), available=50_000)
     assert fitted_words(60, fitted, slow, available=50_000) == (
         "2 workers train about 310 images/s each: 50 trials in 60 min allow 8 epochs of 15,000 "
-        "images"
+        "images (--epochs 8 --train-size 15000)"
     )
     one = Speed(workers=1, images_per_second=50_000.0, startup_seconds=1.0)
     fitted = fit_to(60, one, plan(), available=50_000)
     assert fitted_words(60, fitted, one, available=50_000) == (
         "1 worker trains about 50,000 images/s: 50 trials in 60 min allow 30 epochs of all 50,000 "
-        "images (about 8 min)"
+        "images (about 8 min; --epochs 30)"
     )
 
 
