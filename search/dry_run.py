@@ -157,11 +157,13 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         precision = precision_of(settings, cluster)
         space, unexplored = _explored(settings.space, logs / "exploring.log")
         finished = [] if study is None else study.get_trials(deepcopy=False, states=FINISHED)
-        speed = None if study is None else stored_speed(study.user_attrs)
+        workers = make_workers(known or settings, inputs, precision, cluster, display, logs)
+        opened.callback(workers.close)
+        attrs = {} if study is None else study.user_attrs
+        speed = stored_speed(attrs, min(workers.count, settings.trials))
         unmeasured = ""
-        if known is None or (speed is None and not finished):
-            workers = make_workers(known or settings, inputs, precision, cluster, display, logs)
-            opened.callback(workers.close)
+        # As the search decides it.
+        if known is None or (speed is None and ("speed" in attrs or not finished)):
             measurement = Measurement(workers, settings, started, display.log)
             found = measurement.required() if known is None else measurement.run(known.train_size)
             if measurement.stopped_by is not None:

@@ -86,7 +86,7 @@ class Speed:
     @classmethod
     def from_fact(cls, stored: Mapping[str, Any]) -> "Speed":
         """Return the speed that a checked study has stored."""
-        return cls(**stored)
+        return cls(**{key: value for key, value in stored.items() if key != "machine"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from search.measuring import Measurement
 from search.preparation import Inputs, connected, find_inputs, make_workers, precision_of
 from search.secrets import masked_url
 from search.settings import SearchSettings
-from search.sizes import fitted_sizes, known_sizes, plan_of, stored_speed
+from search.sizes import fitted_sizes, known_sizes, plan_of, speed_fact, stored_speed
 from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
@@ -153,16 +153,18 @@ def _search(
         study = begin_study(storage, name, facts, inputs.first, display.note)
         save_note(study, study_note(facts))
         is_fitted = speed is not None
-        speed = speed or stored_speed(study.user_attrs)
+        speed = speed or stored_speed(study.user_attrs, min(workers.count, settings.trials))
         plan = plan_of(settings, inputs)
-        if speed is None and not given.quiet and not _has_finished(study):
+        # Finished trials tell the speed, but not that of another machine.
+        is_unknown = "speed" in study.user_attrs or not _has_finished(study)
+        if speed is None and not given.quiet and is_unknown:
             found = measurement.run(settings.train_size)
             if isinstance(found, Speed):
                 speed = found
             elif measurement.stopped_by is None:
                 display.log(f"the length of the search is not known: {found.reason}")
-        if speed is not None and speed.fact != study.user_attrs.get("speed"):
-            study.set_user_attr("speed", speed.fact)
+        if speed is not None and speed_fact(speed) != study.user_attrs.get("speed"):
+            study.set_user_attr("speed", speed_fact(speed))
         coordinator = Coordinator(
             settings,
             study,

@@ -12,6 +12,7 @@ from search.preparation import Inputs
 from search.settings import SearchSettings
 from search.study.facts import split_sizes, split_words
 from search.study.study import ENDED
+from search.training.hardware import machine
 from spaces import SPACES
 
 
@@ -98,9 +99,25 @@ def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
     )
 
 
-def stored_speed(attrs: Mapping[str, Any]) -> Speed | None:
-    """Return the speed that a study stores; None without one."""
-    return Speed.from_fact(attrs["speed"]) if "speed" in attrs else None
+def stored_speed(attrs: Mapping[str, Any], workers: int) -> Speed | None:
+    """Return the speed that a study stores; None without one of this machine and its workers.
+
+    Args:
+        attrs: Of the study.
+        workers: Number of workers of this run.
+    """
+    stored = attrs.get("speed")
+    if stored is None or stored["workers"] != workers:
+        return None
+    # Earlier versions stored no machine with it.
+    if stored.get("machine", attrs.get("machine")) != machine():
+        return None
+    return Speed.from_fact(stored)
+
+
+def speed_fact(speed: Speed) -> dict[str, Any]:
+    """Return a speed that was measured here as a study stores it."""
+    return speed.fact | {"machine": machine()}
 
 
 def _with(settings: SearchSettings, epochs: int, train_size: int | None) -> SearchSettings:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from search.training.hardware import machine
 from tests.command_line import count, run, start, study, wait_until
 
 MEASURING = r"measuring the speed of \d+ workers? \.\.\.\n"
@@ -44,6 +45,27 @@ def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path
     assert changed.returncode == 2
     assert "has trials with epochs 30; this run asks for 7" in changed.stderr
     assert "Continue it with its own --minutes 20, or" in changed.stderr
+
+
+@pytest.mark.parametrize("differs", ["machine", "workers"])
+def test_a_speed_of_another_machine_or_number_of_workers_is_measured_again(
+    tmp_path: Path, small_data: Path, differs: str
+) -> None:
+    flags = (*SMALL, "--epochs", "1", "--trials")
+    assert run(tmp_path, small_data, *flags, "1", "--workers", "1").returncode == 0
+    begun = study(tmp_path, "mlp")
+    workers = "1" if differs == "machine" else "2"
+    if differs == "machine":
+        begun.set_user_attr("speed", begun.user_attrs["speed"] | {"machine": "another"})
+    dry = run(tmp_path, small_data, *flags, "3", "--workers", workers, "--dry-run")
+    assert re.fullmatch(MEASURING, dry.stderr)
+    again = run(tmp_path, small_data, *flags, "3", "--workers", workers)
+    assert re.match(MEASURING, again.stderr), again.stderr
+    speed = study(tmp_path, "mlp").user_attrs["speed"]
+    assert speed["machine"] == machine()
+    assert speed["workers"] == int(workers)
+    once_more = run(tmp_path, small_data, *flags, "4", "--workers", workers)
+    assert "measuring" not in once_more.stderr
 
 
 def test_a_fitted_number_of_images_is_what_trials_train_on(

@@ -132,7 +132,10 @@ def _is_table(value: Any) -> bool:
 def _is_speed(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return False
-    if value.keys() != {"workers", "images_per_second", "startup_seconds"}:
+    # Earlier versions stored no machine.
+    if value.keys() - {"machine"} != {"workers", "images_per_second", "startup_seconds"}:
+        return False
+    if not isinstance(value.get("machine", ""), str):
         return False
     workers, images, startup = (
         value[name] for name in ("workers", "images_per_second", "startup_seconds")
