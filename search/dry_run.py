@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search.display import Display
-from search.engines.exploring import SpaceSize, UnexploredError, size_of
+from search.engines.exploring import UnexploredError, explore
 from search.engines.pruners import PRUNERS, Rungs
 from search.errors import StoppedError
 from search.length import Plan, Speed, TimeLeft, expectation, fitted_words, remaining_words
@@ -45,7 +45,8 @@ class DryRun:
         finished: Trials that its study holds already.
         place: Where the workers run, in words.
         precision: Number format in which models train.
-        space: Size of the space; None if it cannot be explored.
+        hyperparameters: Number of hyperparameters with a choice; None if the space cannot be
+            explored.
         unexplored: Why it cannot.
         first: Names of the configurations that are tried first and are not finished.
         pruning: Epochs after which trials may be pruned; None: the tuner's budgets decide.
@@ -61,7 +62,7 @@ class DryRun:
     finished: int
     place: str
     precision: Precision
-    space: SpaceSize | None
+    hyperparameters: int | None
     unexplored: str
     first: list[str]
     pruning: list[int] | None
@@ -97,13 +98,10 @@ class DryRun:
             f"each trial: up to {self.plan.epochs} epochs of {self.plan.train:,} images, validated "
             f"on {self.plan.val:,}"
         )
-        if self.space is None:
+        if self.hyperparameters is None:
             yield f"space: {self.settings.space}, not explored: {self.unexplored}"
         else:
-            count = self.space.configurations
-            size = "" if count is None else f", {count:,} configurations"
-            asked = self.space.hyperparameters
-            yield f"space: {self.settings.space}, {asked} hyperparameters{size}"
+            yield f"space: {self.settings.space}, {self.hyperparameters} hyperparameters"
         yield f"first: {', '.join(self.first) or 'nothing in particular'}"
         if self.pruning is None:
             yield f"pruning: the epoch budgets of --tuner {self.settings.algorithm}"
@@ -127,8 +125,7 @@ class DryRun:
             "speed": None if self.speed is None else self.speed.fact,
             "precision": self.precision,
             "space": self.settings.space,
-            "hyperparameters": None if self.space is None else self.space.hyperparameters,
-            "configurations": None if self.space is None else self.space.configurations,
+            "hyperparameters": self.hyperparameters,
             "first": self.first,
             "pruning_epochs": self.pruning,
             "disk_mb": round(self.disk_mb, 1),
@@ -155,7 +152,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         cluster = opened.enter_context(connected(settings))
         logs = Path(opened.enter_context(tempfile.TemporaryDirectory())) / "logs"
         precision = precision_of(settings, cluster)
-        space, unexplored = _explored(settings.space, logs / "exploring.log")
+        hyperparameters, unexplored = _explored(settings.space, logs / "exploring.log")
         finished = [] if study is None else study.get_trials(deepcopy=False, states=FINISHED)
         workers = make_workers(known or settings, inputs, precision, cluster, display, logs)
         opened.callback(workers.close)
@@ -190,7 +187,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         finished=len(finished),
         place=place,
         precision=precision,
-        space=space,
+        hyperparameters=hyperparameters,
         unexplored=unexplored,
         first=[name for name in inputs.first if name not in tried],
         pruning=None if known.has_budgets else pruner.epochs(Rungs.of(plan.epochs)),
@@ -233,8 +230,11 @@ def _existing(settings: SearchSettings) -> optuna.Study | None:
         return stored_study(open_storage(journal, url), settings.study_name)
 
 
-def _explored(space: str, log: Path) -> tuple[SpaceSize | None, str]:
+def _explored(space: str, log: Path) -> tuple[int | None, str]:
     try:
-        return size_of(space, log), ""
+        found = explore(space, log)
     except UnexploredError as error:
         return None, error.reason
+    # Those of several scopes have several entries.
+    asked = {each["config"]["name"] for each in found if each["class_name"] != "Fixed"}
+    return len(asked), ""

@@ -5,12 +5,10 @@ import os
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from search.errors import SearchError
 from search.training.hardware import start_tensorflow
@@ -19,8 +17,6 @@ from search.workers.local import signals_blocked
 from search.workers.process import redirect_output
 from spaces import SpaceError
 from spaces.errors import one_line
-
-_Result = TypeVar("_Result")
 
 
 class UnexploredError(SearchError):
@@ -50,43 +46,12 @@ def explore(space: str, log: Path) -> list[dict[str, Any]]:
         SpaceError: The space cannot be loaded.
         UnexploredError: `build` fails with the space's defaults, or its process ends.
     """
-    return _in_process(_explore, space, log)
-
-
-@dataclass(frozen=True, slots=True)
-class SpaceSize:
-    """How much there is to search.
-
-    Args:
-        hyperparameters: Number of hyperparameters with a choice.
-        configurations: Number of configurations; None: they are not finite.
-    """
-
-    hyperparameters: int
-    configurations: int | None
-
-
-def size_of(space: str, log: Path) -> SpaceSize:
-    """Explore a space as `explore` does, and return its size.
-
-    Args:
-        space: As for `explore`.
-        log: As there.
-
-    Raises:
-        SpaceError: As there.
-        UnexploredError: As there.
-    """
-    return _in_process(_size, space, log)
-
-
-def _in_process(work: Callable[[str], _Result], space: str, log: Path) -> _Result:
     log.parent.mkdir(parents=True, exist_ok=True)
     # Building may crash, and TensorFlow would take a GPU: not in the coordinator.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(
-        target=_work_and_send, args=(theirs, work, space, log), name="exploring", daemon=True
+        target=_explore_and_send, args=(theirs, space, log), name="exploring", daemon=True
     )
     # Otherwise the process would start it, and it would unblock the signals.
     resource_tracker.ensure_running()
@@ -94,7 +59,7 @@ def _in_process(work: Callable[[str], _Result], space: str, log: Path) -> _Resul
         process.start()
     theirs.close()
     try:
-        found: _Result | Exception = ours.recv()
+        found: list[dict[str, Any]] | Exception = ours.recv()
     except EOFError as error:
         process.join()
         reason = f"its process ended with {exit_words(process.exitcode)}"
@@ -112,13 +77,11 @@ def _in_process(work: Callable[[str], _Result], space: str, log: Path) -> _Resul
     return found
 
 
-def _work_and_send(
-    connection: Connection, work: Callable[[str], object], space: str, log: Path
-) -> None:
+def _explore_and_send(connection: Connection, space: str, log: Path) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     redirect_output(log)
     try:
-        connection.send(work(space))
+        connection.send(_explore(space))
     except SpaceError as error:
         connection.send(SpaceError(str(error)))
     except (Exception, SystemExit) as error:  # user code: any exception is possible
@@ -165,14 +128,3 @@ def _explore(name: str) -> list[dict[str, Any]]:
         BaseTuner(oracle, build, directory=directory)
     found: list[dict[str, Any]] = oracle.get_space().get_config()["space"]
     return found
-
-
-def _size(name: str) -> SpaceSize:
-    found = _explore(name)
-    import keras_tuner
-
-    from search.engines.untried import count_configurations
-
-    space = keras_tuner.HyperParameters.from_config({"space": found, "values": {}}).space
-    asked = {each.name for each in space if type(each).__name__ != "Fixed"}
-    return SpaceSize(len(asked), count_configurations(space))

@@ -100,42 +100,6 @@ def _extend(
     return None
 
 
-def count_configurations(space: Sequence[Any]) -> int | None:
-    """Return the number of configurations of a space; None if one has a continuous part.
-
-    Args:
-        space: KerasTuner's hyperparameters, parents before children.
-    """
-    parents = {condition.name for each in space for condition in each.conditions}
-    return _count(list(space), {}, parents)
-
-
-def _count(space: list[Any], values: dict[str, Any], parents: set[str]) -> int | None:
-    # Only the values of parents decide what else is asked; all others multiply.
-    product = 1
-    for index, each in enumerate(space):
-        if each.name in values or not all(one.is_active(values) for one in each.conditions):
-            continue
-        if isinstance(each, kinds.Fixed):
-            values = {**values, each.name: each.value}
-            continue
-        distribution = question(each)[1]
-        if _is_continuous(distribution):
-            return None
-        if each.name not in parents:
-            product *= _number_of_values(distribution)
-            continue
-        total = 0
-        for value in _all_values(distribution):
-            chosen = {**values, each.name: value_of(lambda *_, value=value: value, each)}
-            below = _count(space[index + 1 :], chosen, parents)
-            if below is None:
-                return None
-            total += below
-        return product * total
-    return product
-
-
 def question(hyperparameter: Any) -> tuple[str, BaseDistribution]:
     """Return Optuna's name and distribution of a hyperparameter."""
     asked: list[tuple[str, BaseDistribution]] = []
@@ -161,22 +125,6 @@ def _listed(hyperparameter: Any) -> Iterator[Any]:
     values, default = list(hyperparameter.values), hyperparameter.default
     for value in [default, *(value for value in values if value != default)]:
         yield from to_params({hyperparameter.name: value}, [hyperparameter]).values()
-
-
-def _number_of_values(distribution: BaseDistribution) -> int:
-    if isinstance(distribution, CategoricalDistribution):
-        return len(distribution.choices)
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    return 1 + round((distribution.high - distribution.low) / (distribution.step or 1))
-
-
-def _all_values(distribution: BaseDistribution) -> Iterator[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        yield from distribution.choices
-        return
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    for index in range(_number_of_values(distribution)):
-        yield distribution.low + index * (distribution.step or 1)
 
 
 def _shuffled(distribution: BaseDistribution, rng: random.Random) -> Iterator[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import keras_tuner
 import pytest
 
-from search.engines.untried import count_configurations, find_untried, is_complete, is_tried
+from search.engines.untried import find_untried, is_complete, is_tried
 
 
 def conditional_space() -> Any:
@@ -92,21 +92,3 @@ def test_values_that_differ_by_rounding_are_the_same() -> None:
     assert not is_tried({"x": 0.31}, [{"x": 0.3}])
     assert not is_tried({}, [{"x": 0.3}])
     assert is_tried({"x": 1}, [{}])
-
-
-def test_configurations_are_counted_with_what_is_active_in_each() -> None:
-    hp = keras_tuner.HyperParameters()
-    hp.Boolean("wide")
-    layers = hp.Int("layers", 0, 2)
-    assert layers == 0
-    with hp.conditional_scope("layers", [1, 2]):
-        hp.Choice("activation", ["relu", "silu", "elu"])
-    with hp.conditional_scope("layers", [2]):
-        hp.Float("dropout", 0.0, 0.3, step=0.1)
-    hp.Fixed("classes", 10)
-    assert count_configurations(hp.space) == 2 * (1 + 3 + 3 * 4)
-    hp.Int("units", 1, 1_000_000)
-    assert count_configurations(hp.space) == 32_000_000
-    hp.Float("rate", 0.0, 1.0)
-    assert count_configurations(hp.space) is None
-    assert count_configurations([]) == 1
