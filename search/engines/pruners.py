@@ -1,8 +1,9 @@
 """Optuna's pruners by name; their steps are finished epochs, so that the first one is 1.
 
-Trials are judged between a fifth and a half of their epochs. Earlier, the learning rate of the
-one-cycle schedule still rises; later, the gain of a falling rate comes, and
-a trial that is still at a high rate would lose to one that has settled for less.
+Trials are judged between a fifth and a half of their epochs, and never after the first epoch.
+Earlier, the learning rate of the one-cycle schedule still rises; the first epoch of a small data
+set says nothing at all. Later, the gain of a falling rate comes, and a trial at a high rate would
+lose to one that has settled for less.
 """
 
 import math
@@ -41,8 +42,8 @@ class Rungs:
     """The epochs after which a trial may be pruned.
 
     Args:
-        first: The first; 1 or more.
-        last: The last; 0: none is pruned, since trials are too short.
+        first: The first; 2 or more.
+        last: The last; below the first: none is pruned, since trials are too short.
     """
 
     first: int
@@ -51,7 +52,7 @@ class Rungs:
     @classmethod
     def of(cls, max_epochs: int) -> "Rungs":
         """Return the rungs of trials of at most this many epochs."""
-        return cls(first=math.ceil(max_epochs / 5), last=max_epochs // 2)
+        return cls(first=max(2, math.ceil(max_epochs / 5)), last=max_epochs // 2)
 
 
 def _halvings(rungs: Rungs) -> list[int]:

@@ -189,8 +189,8 @@ def test_no_trial_is_judged_in_the_first_fifth_or_the_second_half_of_its_epochs(
                 break
         else:
             engine.complete(trial, 0.9 - 0.01 * number)
-    assert all(max_epochs / 5 <= epoch <= max_epochs / 2 for epoch in verdicts)
-    assert verdicts or max_epochs == 1
+    assert all(max(2, max_epochs / 5) <= epoch <= max_epochs / 2 for epoch in verdicts)
+    assert bool(verdicts) == (max_epochs > 3)
 
 
 def test_a_known_configuration_may_have_values_that_no_search_samples() -> None:
