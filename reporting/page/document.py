@@ -10,6 +10,10 @@ from matplotlib.figure import Figure
 
 MISSING: Final = "-"
 
+# Where pyarrow is installed, pandas keeps text in it, which cannot hold the broken letters that a
+# study may contain.
+pd.set_option("mode.string_storage", "python")
+
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
