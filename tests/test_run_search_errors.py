@@ -207,7 +207,7 @@ def test_a_space_that_is_refused_while_exploring_leaves_nothing(
     tmp_path: Path, small_data: Path
 ) -> None:
     (tmp_path / "mine.py").write_text("class Net:\n    def build(self, hp): ...\n")
-    flags = ("--trials", "1", "--space", "mine:Nett", "--engine", "keras-tuner")
+    flags = ("--trials", "1", "--space", "mine:Nett", "--engine", "keras-tuner", "--quiet")
     refused = run(tmp_path, small_data, "--val-size", "100", *flags)
     assert refused.returncode == 2
     assert [line[:12] for line in refused.stderr.splitlines()] == ["run_search: "]
