@@ -195,15 +195,10 @@ class KerasTrainer:
 
         from search.training.building import build_for_training, own_fit
         from search.training.speed import measure_speed
-        from spaces import SPACES
 
         started = time.monotonic()
-        hp = keras_tuner.HyperParameters()  # every question is answered with its default
-        if is_random:
-            hp = _random_hyperparameters(order.seed)
-        elif self._space_name in SPACES:
-            default: Any = self._space
-            hp.values = default.default.params()
+        # KerasTuner's answer every question with its default: the default of a built-in space.
+        hp = _random_hyperparameters(order.seed) if is_random else keras_tuner.HyperParameters()
         model, config = build_for_training(self._space, hp)
         # A model that shares weights with those of the trials to come would train them here.
         self._weights.claim(model)
