@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from search.data.split import VALIDATION_COST
 from search.engines.pruners import PRUNERS, Rungs
 from search.errors import SettingsError
 
@@ -37,9 +38,6 @@ class Share:
 # Source: benchmarks/replay.csv, `epoch_cpu_seconds` over those of the default.
 FIRST: Final = Share(1.27)  # the configurations that are tried first
 SAMPLED: Final = Share(1.46)
-# Source: results/reference/cnn; `python -m benchmarks.search --study cnn --results-dir
-# results/reference` prints it, and what trials of a study cost.
-VALIDATION_COST: Final = 0.27  # of a validation image, over that of a training image
 PRIOR_TRIALS: Final = 5.0  # what the prior counts for, in trials
 _SHORTER_MINUTES: Final = (5, 10, 15, 30, 60, 120, 240, 480)
 

@@ -13,6 +13,9 @@ from search.errors import DataError
 
 # The same for every search, so that scores of two searches are comparable.
 _SPLIT_SEED: Final = 20_170_825
+# Source: results/reference/cnn; `python -m benchmarks.search --study cnn --results-dir
+# results/reference` prints it, and what trials of a study cost.
+VALIDATION_COST: Final = 0.27  # of a validation image, over that of a training image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,8 @@ from typing import Final
 import keras
 import tensorflow as tf
 
-from search.data.split import Split
+from search.data.split import VALIDATION_COST, Split
 from search.errors import SearchError
-from search.length import VALIDATION_COST
 from search.training.loop import Ending, Fit, train
 from spaces.training import TrainingConfig
 

@@ -10,13 +10,13 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial
 
+from search.data.split import VALIDATION_COST
 from search.engines.optuna_engine import OptunaEngine
 from search.engines.pruners import Rungs
 from search.errors import SettingsError
 from search.length import (
     FIRST,
     SAMPLED,
-    VALIDATION_COST,
     Plan,
     Running,
     Share,

@@ -7,9 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from search.data.split import Split
+from search.data.split import VALIDATION_COST, Split
 from search.errors import SearchError
-from search.length import VALIDATION_COST
 from search.training.speed import measure_speed
 from spaces.training import TrainingConfig
 
