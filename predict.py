@@ -24,7 +24,7 @@ from search.errors import SearchError, SettingsError
 from spaces.errors import shown
 
 if TYPE_CHECKING:
-    from search.data.files import Bytes
+    from search.data.dataset import Bytes
 
 DEMO_IMAGES: Final = 25
 
@@ -205,9 +205,10 @@ def _files(paths: Sequence[Path], refuse: Callable[[str | Path, object], None]) 
 
 def _demo(data_dir: Path | None) -> "tuple[list[dict[str, Any]], list[Bytes]]":
     """Return the first test images, as `_read_images`, with their true classes."""
+    from search.data.files import find_data
+
     from reporting.scoring import IMAGES_FILE, load_test_split
     from search.data.classes import CLASS_NAMES
-    from search.data.files import find_data
 
     split = load_test_split(find_data(data_dir))
     images, labels = split.images[:DEMO_IMAGES], split.labels[:DEMO_IMAGES]

@@ -99,6 +99,7 @@ def train_rows(connection: Connection, recording: Recording) -> None:
     """Train jobs from a pipe and answer with their rows, as the main function of a process."""
     start_tensorflow(devices=False)
     from search.data.files import find_data
+
     from search.data.split import SplitSizes, load_split
 
     sizes = SplitSizes(train=recording.train_size, val=recording.val_size)

@@ -20,8 +20,8 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
-
 from search.data.files import find_data, fingerprint
+
 from search.data.split import SplitSizes
 from search.study.facts import split_fact
 from search.study.storage import open_storage

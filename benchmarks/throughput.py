@@ -180,8 +180,8 @@ def _train_all(side: str, models: list[str], args: argparse.Namespace) -> None:
     if side in ("ours", "peak"):  # stock Keras starts as it is installed
         start_tensorflow()
     import keras
-
     from search.data.files import find_data
+
     from search.data.split import SplitSizes, load_split
     from search.training.hardware import best_precision, set_precision
     from spaces.cnn_model import build_model

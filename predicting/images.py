@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError
+from search.data.dataset import Bytes
 
 from predicting.files import special_kind
 from predicting.framing import SIZE, frame_object
-from search.data.files import Bytes
 from search.errors import SearchError
 from spaces.errors import one_line, shown
 

@@ -6,10 +6,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
+from search.data.dataset import Bytes
 
 from predicting.archive import ModelError, check_model_file, check_weights
 from search.command_line import called
-from search.data.files import Bytes
 from search.errors import SearchError
 from search.training.hardware import start_tensorflow
 from spaces.errors import shown

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from search.data.dataset import Bytes
 
 from predicting.model import load_model
 from search.data.classes import CLASS_NAMES
-from search.data.files import Bytes
 from spaces.errors import shown
 
 _GRID_COLUMNS: Final = 5

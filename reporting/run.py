@@ -32,13 +32,13 @@ from reporting.scoring import (
     SCORES_FILE,
     TestSplit,
     load_test_split,
-    require_test_files,
     score,
 )
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, read_study
 from search.command_line import stop_by_signal
-from search.data.files import find_data, fingerprint
+from search.data.dataset import Dataset
+from search.data.formats import open_dataset
 from search.data.split import load_split
 from search.display import duration
 from search.errors import StopReason
@@ -85,18 +85,18 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         settings = replace(settings, top=1, candidate_seeds=1, seeds=1, epochs=2, baseline_epochs=2)
     record = read_study(settings.results_dir, settings.study, settings.storage)
     _require_trust(settings, record, arguments)
-    data_dir = _same_data(settings, record)
+    dataset = _same_data(settings, record)
     plan = Plan(settings, record)
     retrainings = record.directory / "retrainings"
     target = record.directory / ("report-preview" if settings.quick else "report")
     with _only_one(record.directory):
         restore(target)
         if settings.retrain:
-            require_test_files(data_dir)  # now, not after hours of training
-            results = _retrain(settings, record, plan, data_dir, retrainings, progress)
+            dataset.files.require_test()  # now, not after hours of training
+            results = _retrain(settings, record, plan, dataset, retrainings, progress)
         else:
             results = load_kept(retrainings, plan.due)
-        evidence = _gather(settings, record, plan, data_dir, results, arguments)
+        evidence = _gather(settings, record, plan, dataset, results, arguments)
         _refuse_to_lose_results(target, evidence)
         with replaced(target) as fresh:
             write_document(document_of(evidence), fresh)
@@ -129,15 +129,15 @@ def _refuse_to_lose_results(target: Path, evidence: Evidence) -> None:
         )
 
 
-def _same_data(settings: ReportSettings, record: Record) -> Path:
-    data_dir = find_data(settings.data_dir)
-    found, wanted = fingerprint(data_dir), record.facts.get("data")
+def _same_data(settings: ReportSettings, record: Record) -> Dataset:
+    dataset = open_dataset(settings.data)
+    found, wanted = dataset.fingerprint, record.facts.get("data")
     if found != wanted:
         raise ReportError(
-            f"{data_dir} has other data (MD5 {found}) than the search used ({wanted}). Give the "
-            "folder of the search with --data-dir."
+            f"{settings.data} has other data (MD5 {found}) than the search used ({wanted}). Give "
+            "that of the search with --data."
         )
-    return data_dir
+    return dataset
 
 
 @contextmanager
@@ -160,7 +160,7 @@ def _retrain(
     settings: ReportSettings,
     record: Record,
     plan: Plan,
-    data_dir: Path,
+    dataset: Dataset,
     directory: Path,
     progress: Progress,
 ) -> Results:
@@ -170,7 +170,7 @@ def _retrain(
         pool = make_pool(
             WorkerSettings(
                 space=record.space,
-                load_split=partial(load_split, data_dir, sizes, record.facts["data"]),
+                load_split=partial(load_split, dataset, sizes),
                 precision=record.facts["precision"],
             ),
             count=settings.workers,
@@ -217,7 +217,7 @@ def _gather(
     settings: ReportSettings,
     record: Record,
     plan: Plan,
-    data_dir: Path,
+    dataset: Dataset,
     results: Results,
     arguments: Sequence[str],
 ) -> Evidence:
@@ -231,7 +231,7 @@ def _gather(
     test = None
     if chosen is not None:
         # The configuration is chosen: the test split may be opened.
-        test = load_test_split(data_dir)
+        test = load_test_split(dataset)
         start_tensorflow()
         load_space(record.space)  # registers its custom layers
         winners = plan.winners(chosen)
@@ -244,7 +244,7 @@ def _gather(
         winner=winner,
         rows=rows,
         differences=evidences.differences(rows),
-        split=load_split(data_dir, split_sizes(record.facts["split"]), record.facts["data"]),
+        split=load_split(dataset, split_sizes(record.facts["split"])),
         test=test,
         command=command_line(arguments),
         machine=machine(),

@@ -14,7 +14,7 @@ from predicting.model import BATCH_SIZE, load_model
 from reporting.folder import writing
 from reporting.retraining import MODEL_FILE, Retrained
 from search.data.classes import CLASS_NAMES
-from search.data.files import Bytes, download, keras_cache, read_idx
+from search.data.dataset import Dataset, LabeledImages
 from search.errors import DataError
 from search.files import write_atomically
 from search.training.hardware import machine
@@ -23,21 +23,6 @@ SCORES_FILE: Final = "test_scores.npz"
 IMAGES_FILE: Final = "t10k-images-idx3-ubyte.gz"
 LABELS_FILE: Final = "t10k-labels-idx1-ubyte.gz"
 Probabilities = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TestSplit:
-    """The official test images.
-
-    Args:
-        images: (n, 28, 28) uint8.
-        labels: (n,) uint8.
-    """
-
-    __test__ = False  # pytest: not a class of tests
-
-    images: Bytes
-    labels: Bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,50 +42,22 @@ class Scores:
     machine: str = ""
 
 
-def require_test_files(directory: Path) -> None:
-    """Check that the test files exist, without opening them.
-
-    Args:
-        directory: Folder from `search.data.split.find_data`. Files that the Keras cache lacks are
-            downloaded into it.
+def load_test_split(dataset: Dataset) -> LabeledImages:
+    """Read the test part; call it only once the configuration is chosen.
 
     Raises:
-        DataError: A file is missing.
+        DataError: A file is missing or damaged, or does not fit the training part.
     """
-    for name in (IMAGES_FILE, LABELS_FILE):
-        if (directory / name).is_file():
-            continue
-        try:
-            if directory != keras_cache():
-                raise FileNotFoundError("only the Keras cache is filled by download")
-            download(name, directory)
-        except OSError as error:
-            raise DataError(
-                f"{directory} has no {name} ({error}). Put {IMAGES_FILE} and {LABELS_FILE} there."
-            ) from error
-
-
-def load_test_split(directory: Path) -> TestSplit:
-    """Read the test files; call it only once the configuration is chosen.
-
-    Args:
-        directory: As for `require_test_files`.
-
-    Raises:
-        DataError: A file is missing or damaged, or the two do not fit together.
-    """
-    require_test_files(directory)
-    images = read_idx(directory, IMAGES_FILE, dimensions=3)
-    labels = read_idx(directory, LABELS_FILE, dimensions=1)
-    if images.shape[1:] != (28, 28) or len(images) != len(labels) or not np.all(labels < 10):
+    test = dataset.files.test()
+    if test.images.shape[1:] != dataset.image_shape:
         raise DataError(
-            f"{directory} has test images {images.shape} and labels {labels.shape}; "
-            "they must be (n, 28, 28) and (n,), with labels 0 to 9. Fetch both files again."
+            f"{dataset.name} has test images of shape {test.images.shape[1:]}, but training images "
+            f"of shape {dataset.image_shape}. Fetch both again."
         )
-    return TestSplit(images=images, labels=labels)
+    return test
 
 
-def score(kept: Retrained, test: TestSplit) -> Scores:
+def score(kept: Retrained, test: LabeledImages) -> Scores:
     """Predict the test images, or return the predictions stored beside the model.
 
     Args:
@@ -130,7 +87,7 @@ def score(kept: Retrained, test: TestSplit) -> Scores:
     return scores
 
 
-def _load(file: Path, test: TestSplit) -> Scores | None:
+def _load(file: Path, test: LabeledImages) -> Scores | None:
     """Return the stored predictions; None if there are none of this test split, or damaged ones."""
     try:
         with np.load(file, allow_pickle=False) as known:
@@ -157,7 +114,7 @@ def _load(file: Path, test: TestSplit) -> Scores | None:
     return scores if sound and 0 <= scores.milliseconds_per_image < np.inf else None
 
 
-def _save(file: Path, scores: Scores, test: TestSplit) -> None:
+def _save(file: Path, scores: Scores, test: LabeledImages) -> None:
     content = io.BytesIO()
     np.savez(
         content,
@@ -170,6 +127,6 @@ def _save(file: Path, scores: Scores, test: TestSplit) -> None:
     write_atomically(file, content.getvalue())
 
 
-def _digest(test: TestSplit) -> str:
+def _digest(test: LabeledImages) -> str:
     """Identify images and labels by content."""
     return hashlib.md5(test.images.tobytes() + test.labels.tobytes()).hexdigest()

@@ -49,8 +49,11 @@ class ReportSettings:
         shown_default="the study's, if it is built in",
         metavar="NAME",
     )
-    data_dir: Path | None = flag(
-        "--data-dir", None, "folder of the IDX files, including the test files", metavar="DIR"
+    data: str = flag(
+        "--data",
+        "fashion_mnist",
+        "data set of the search, with its test part",
+        metavar="NAME|PATH",
     )
 
     top: int = flag(

@@ -24,6 +24,7 @@ from search.sizes import fitted_sizes, known_sizes, plan_of, stored_speed
 from search.study.storage import is_server, open_storage, reading, sqlite_file
 from search.study.study import FINISHED, known_as, stored_study
 from search.training.hardware import Precision
+from spaces import DataShape
 
 # Source: `du --apparent-size` of the artifacts and the journal of a study of 10 trials of the `cnn`
 # space, 625 kB; learning curves are most of it.
@@ -152,7 +153,9 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         cluster = opened.enter_context(connected(settings))
         logs = Path(opened.enter_context(tempfile.TemporaryDirectory())) / "logs"
         precision = precision_of(settings, cluster)
-        hyperparameters, unexplored = _explored(settings.space, logs / "exploring.log")
+        hyperparameters, unexplored = _explored(
+            settings.space, inputs.dataset.shape, logs / "exploring.log"
+        )
         finished = [] if study is None else study.get_trials(deepcopy=False, states=FINISHED)
         workers = make_workers(known or settings, inputs, precision, cluster, display, logs)
         opened.callback(workers.close)
@@ -230,9 +233,9 @@ def _existing(settings: SearchSettings) -> optuna.Study | None:
         return stored_study(open_storage(journal, url), settings.study_name)
 
 
-def _explored(space: str, log: Path) -> tuple[int | None, str]:
+def _explored(space: str, data: DataShape, log: Path) -> tuple[int | None, str]:
     try:
-        found = explore(space, log)
+        found = explore(space, data, log)
     except UnexploredError as error:
         return None, error.reason
     # Those of several scopes have several entries.

@@ -9,7 +9,8 @@ from typing import Any
 import joblib
 
 from search.command_line import check_new_study_name
-from search.data.files import find_data, fingerprint
+from search.data.dataset import Dataset
+from search.data.formats import open_dataset
 from search.data.split import check_sizes, load_split
 from search.display import Display
 from search.engines.samplers import check_packages
@@ -20,7 +21,7 @@ from search.workers.limits import require_room
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings
 from search.workers.ray.cluster import Cluster, Resources, connect
-from spaces import first_configurations, published_configurations
+from spaces import DataShape, first_configurations, published_configurations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +30,12 @@ class Inputs:
 
     Args:
         first: Hyperparameters by name of the configurations that are tried first.
-        data_dir: Folder of the data.
-        data: Its fingerprint.
+        dataset: The data set.
         available: Training images that validation leaves.
     """
 
     first: dict[str, dict[str, Any]]
-    data_dir: Path
-    data: str
+    dataset: Dataset
     available: int
 
 
@@ -47,7 +46,6 @@ def find_inputs(settings: SearchSettings) -> Inputs:
         SearchError: Something is missing or does not fit; the message says what.
         SpaceError: The space does not exist.
     """
-    first = _first(settings)  # also refuses an unknown space
     if settings.engine == "optuna":
         check_packages(settings.algorithm)
     if settings.storage is not None:
@@ -56,14 +54,9 @@ def find_inputs(settings: SearchSettings) -> Inputs:
         require_room(settings.workers, joblib.cpu_count())
     if _is_new(settings):
         check_new_study_name(settings.study_name)
-    data_dir = find_data(settings.data_dir)
-    available = check_sizes(data_dir, settings.split)
-    return Inputs(
-        first=first,
-        data_dir=data_dir,
-        data=fingerprint(data_dir),
-        available=available,
-    )
+    dataset = open_dataset(settings.data)
+    first = _first(settings, dataset.shape)
+    return Inputs(first=first, dataset=dataset, available=check_sizes(dataset, settings.split))
 
 
 def _is_new(settings: SearchSettings) -> bool:
@@ -75,9 +68,9 @@ def _is_new(settings: SearchSettings) -> bool:
     return file is not None and not file.exists()
 
 
-def _first(settings: SearchSettings) -> dict[str, dict[str, Any]]:
-    strong = first_configurations(settings.space)
-    published = published_configurations(settings.space)
+def _first(settings: SearchSettings, data: DataShape) -> dict[str, dict[str, Any]]:
+    strong = first_configurations(settings.space, data)
+    published = published_configurations(settings.space, data)
     if not settings.takes_first:
         return {}
     first = (strong if settings.portfolio else {}) | (published if settings.baselines else {})
@@ -119,7 +112,7 @@ def make_workers(
     """
     needed = WorkerSettings(
         space=settings.space,
-        load_split=partial(load_split, inputs.data_dir, settings.split, inputs.data),
+        load_split=partial(load_split, inputs.dataset, settings.split),
         precision=precision,
     )
     return make_pool(

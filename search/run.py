@@ -16,6 +16,7 @@ from optuna_dashboard import save_note
 
 from search.command_line import EXIT_CODES, let_signals_stop
 from search.coordinator import Coordinator
+from search.data.dataset import Dataset
 from search.display import Display
 from search.engines.engine import make_engine
 from search.engines.exploring import explore
@@ -48,7 +49,7 @@ from search.study.study import (
 from search.training.hardware import Precision, machine, versions
 from search.workers.pool import WorkerPool
 from search.workers.ray.cluster import Cluster
-from spaces import SPACES, SpaceError, load_space
+from spaces import SPACES, DataShape, SpaceError, load_space
 
 # Settings that the study's note lists beside the comparable facts.
 _NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds", "cluster")
@@ -149,7 +150,7 @@ def _search(
             plan = plan_of(known, inputs)
             display.log(fitted_words(given.minutes, plan, speed, available=inputs.available))
         settings = known
-        facts = _facts(settings, inputs.data, precision, arguments, given.minutes)
+        facts = _facts(settings, inputs.dataset, precision, arguments, given.minutes)
         study = begin_study(storage, name, facts, inputs.first, display.note)
         save_note(study, study_note(facts))
         is_fitted = speed is not None
@@ -176,7 +177,12 @@ def _search(
                 seed=settings.seed,
                 max_epochs=settings.max_epochs,
                 trials=settings.trials,
-                find_space=partial(explore, settings.space, directory / "logs" / "exploring.log"),
+                find_space=partial(
+                    explore,
+                    settings.space,
+                    inputs.dataset.shape,
+                    directory / "logs" / "exploring.log",
+                ),
                 note=display.note,
             ),
             workers,
@@ -209,7 +215,7 @@ def _search(
             if study.get_trials(deepcopy=False, states=ENDED):
                 raise SearchError(str(error)) from error  # what there is, is kept
             raise
-        return _outcome(settings, study, where, started, stopped_by, before)
+        return _outcome(settings, inputs.dataset.shape, study, where, started, stopped_by, before)
 
 
 def _has_finished(study: optuna.Study) -> bool:
@@ -254,14 +260,15 @@ def _removed_if_refused(directory: Path) -> Iterator[None]:
 
 def _facts(
     settings: SearchSettings,
-    data: str,
+    dataset: Dataset,
     precision: Precision,
     arguments: Sequence[str],
     minutes: float | None,
 ) -> dict[str, Any]:
     return {
         "space": settings.space,
-        "data": data,
+        "data": dataset.fingerprint,
+        "dataset": dataset.fact,
         "split": split_fact(settings.split),
         "epochs": settings.max_epochs,
         "precision": precision,
@@ -315,6 +322,7 @@ def _live_view(
 
 def _outcome(
     settings: SearchSettings,
+    data: DataShape,
     study: optuna.Study,
     where: str,
     started: float,
@@ -331,7 +339,7 @@ def _outcome(
         complete=complete,
         pruned=pruned,
         failed=states[TrialState.FAIL],
-        best=None if best is None else _best(best, settings.space),
+        best=None if best is None else _best(best, settings.space, data),
         seconds=time.monotonic() - started,
         stopped_by=stopped_by,
         ran=complete + pruned - before,
@@ -340,22 +348,22 @@ def _outcome(
     )
 
 
-def _best(trial: optuna.trial.FrozenTrial, space: str) -> dict[str, Any]:
+def _best(trial: optuna.trial.FrozenTrial, space: str, data: DataShape) -> dict[str, Any]:
     attrs: Mapping[str, Any] = trial.user_attrs
     return {
         "number": trial.number,
         "value": trial.value,
         "params": trial_params(trial),
-        "description": _description(trial_params(trial), space),
+        "description": _description(trial_params(trial), space, data),
         "parameters": attrs.get("parameters"),
         "name": known_as(trial),
     }
 
 
-def _description(params: Mapping[str, Any], space: str) -> str | None:
+def _description(params: Mapping[str, Any], space: str, data: DataShape) -> str | None:
     if space not in SPACES:
         return None  # loading a user's space here could import TensorFlow
-    describe = getattr(load_space(space), "describe", None)
+    describe = getattr(load_space(space, data), "describe", None)
     try:
         return None if describe is None else str(describe(params))
     except Exception:  # a study of an earlier version may lack values

@@ -138,13 +138,11 @@ class SearchSettings:
     )
     seed: int = flag("--seed", 0, "random seed", metavar="N", at_least=0, at_most=LARGEST)
 
-    data_dir: Path | None = flag(
-        "--data-dir",
-        None,
-        "folder of the IDX files",
-        metavar="DIR",
-        shown_default="$FASHION_MNIST_DIR, ../shared/fashion-mnist beside the checkout, or the "
-        "Keras cache, where they are downloaded",
+    data: str = flag(
+        "--data",
+        "fashion_mnist",
+        "data set: fashion_mnist, or a folder of IDX files",
+        metavar="NAME|PATH",
         group="data",
     )
     train_size: int | None = flag(

@@ -4,6 +4,7 @@ Importing this package and its spaces does not import Keras; building a model do
 """
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from spaces.errors import SpaceError, did_you_mean, one_line
 
 __all__ = [
     "SPACES",
+    "DataShape",
     "Space",
     "SpaceError",
     "first_configurations",
@@ -25,6 +27,19 @@ __all__ = [
 ]
 
 SPACES: Final = {"cnn": "spaces.cnn:CnnSpace", "mlp": "spaces.mlp:MlpSpace"}
+
+
+@dataclass(frozen=True, slots=True)
+class DataShape:
+    """What a space must know of the data.
+
+    Args:
+        image_shape: Height, width and channels of an image.
+        classes: Number of classes; 2 or more.
+    """
+
+    image_shape: tuple[int, int, int]
+    classes: int
 
 
 class Space(Protocol):
@@ -45,12 +60,14 @@ class FunctionSpace:
     build: Callable[[Any], Any]
 
 
-def load_space(name: str) -> Space:
+def load_space(name: str, data: DataShape) -> Space:
     """Load a space by name.
 
     Args:
-        name: A key of `SPACES`; or `package.module:NAME` of a class that needs no arguments, of an
-            instance, or of a function `build(hp)`. Modules in the current directory are found too.
+        name: A key of `SPACES`; or `package.module:NAME` of a class, of an instance, or of a
+            function `build(hp)`. Modules in the current directory are found too.
+        data: What it is for. A class gets it as `image_shape` and `classes`, if it has parameters
+            of these names, and no other arguments.
 
     Raises:
         SpaceError: The space does not exist, or cannot be imported or created.
@@ -65,11 +82,11 @@ def load_space(name: str) -> Space:
     space = _find(name, _import(name, module_name), attribute)
     if isinstance(space, type):
         try:
-            space = space()
+            space = space(**_arguments(space, data))
         except (Exception, SystemExit) as error:  # user code may raise anything
             raise SpaceError(
                 f"space {name!r}: {attribute}() raised {one_line(error, typed=True)}; "
-                "make it work without arguments."
+                "make it work without arguments, or with image_shape and classes."
             ) from error
     elif callable(space) and not hasattr(space, "build"):
         space = FunctionSpace(space)
@@ -78,12 +95,22 @@ def load_space(name: str) -> Space:
     return cast(Space, space)
 
 
-def first_configurations(name: str) -> dict[str, dict[str, Any]]:
+def _arguments(space: type[Any], data: DataShape) -> dict[str, Any]:
+    known = {"image_shape": data.image_shape, "classes": data.classes}
+    try:
+        asked = inspect.signature(space).parameters
+    except (TypeError, ValueError):  # a class of C code may hide its own
+        return {}
+    return {key: value for key, value in known.items() if key in asked}
+
+
+def first_configurations(name: str, data: DataShape) -> dict[str, dict[str, Any]]:
     """Return the strong configurations that a search of a space tries first.
 
     Args:
         name: As for `load_space`. A user's space has none: loading it here could import TensorFlow,
             so only its module is looked for.
+        data: As for `load_space`.
 
     Returns:
         Hyperparameter values by name of the configuration, `default` first.
@@ -91,19 +118,22 @@ def first_configurations(name: str) -> dict[str, dict[str, Any]]:
     Raises:
         SpaceError: The built-in space or the user's module does not exist.
     """
-    return _named_configurations(name, "portfolio")
+    return _named_configurations(name, data, "portfolio")
 
 
-def published_configurations(name: str) -> dict[str, dict[str, Any]]:
-    """Return the published systems of a space by name; some have values that are never sampled."""
-    return _named_configurations(name, "baselines")
+def published_configurations(name: str, data: DataShape) -> dict[str, dict[str, Any]]:
+    """Return the published systems of a space that are for such data, by name.
+
+    Some have values that are never sampled.
+    """
+    return _named_configurations(name, data, "baselines")
 
 
-def _named_configurations(name: str, attribute: str) -> dict[str, dict[str, Any]]:
+def _named_configurations(name: str, data: DataShape, attribute: str) -> dict[str, dict[str, Any]]:
     if ":" in name:
-        _refuse_missing_module(name)
+        _refuse_missing_module(name, data)
         return {}
-    return {key: one.params() for key, one in getattr(load_space(name), attribute).items()}
+    return {key: one.params() for key, one in getattr(load_space(name, data), attribute).items()}
 
 
 def look_in_current_directory() -> None:
@@ -124,11 +154,11 @@ def _import(name: str, module_name: str) -> ModuleType:
         ) from error
 
 
-def _refuse_missing_module(name: str) -> None:
+def _refuse_missing_module(name: str, data: DataShape) -> None:
     look_in_current_directory()
     package = name.partition(":")[0].partition(".")[0]
     if not package or (package not in sys.modules and find_spec(package) is None):
-        load_space(name)  # says why it fails
+        load_space(name, data)  # says why it fails
 
 
 def _find(name: str, module: ModuleType, attribute: str) -> object:

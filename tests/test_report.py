@@ -17,13 +17,13 @@ import pandas as pd
 import psutil
 import pytest
 from optuna.trial import TrialState, create_trial
+from search.data.files import fingerprint
 
 from report import _say, main
 from reporting.errors import Interrupted
 from reporting.run import Outcome
 from reporting.scoring import load_test_split
 from search.command_line import STOP_SIGNALS
-from search.data.files import fingerprint
 from search.errors import StopReason
 from search.files import locked
 from tests.command_line import ROOT, children, run, start, wait_until

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
-
 from search.data.files import find_data
+
 from search.errors import DataError
 from tests.command_line import (
     FINISHED,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-
 from search.data.files import IMAGES_FILE, LABELS_FILE, find_data
+
 from search.data.split import SplitSizes, load_split
 
 SCORING_FILE: Final = "scoring.npz"

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from search.data.dataset import Bytes
 
 from reporting.drawing.style import GROUND, new_figure, percent, points
 from reporting.evidence import Evidence, Row
@@ -13,7 +14,6 @@ from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.scoring import TestSplit
 from reporting.statistics import Booleans, interval
 from search.data.classes import CLASS_NAMES
-from search.data.files import Bytes
 from search.data.split import Split
 
 _EXAMPLES: Final = 10

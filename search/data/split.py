@@ -2,14 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from search.data.files import LABELS_FILE, Bytes, read_idx, read_training
+from search.data.dataset import Bytes, Dataset
 from search.errors import DataError
+from spaces import DataShape
 
 # The same for every search, so that scores of two searches are comparable.
 _SPLIT_SEED: Final = 20_170_825
@@ -36,10 +36,11 @@ class Split:
     """Training and validation images with their labels.
 
     Args:
-        train_images: (n, 28, 28) uint8.
+        train_images: (n, height, width, channels) uint8.
         train_labels: (n,) uint8.
-        val_images: (m, 28, 28) uint8.
+        val_images: (m, height, width, channels) uint8.
         val_labels: (m,) uint8.
+        classes: Number of classes; above all labels.
 
     Raises:
         DataError: An array has another type or shape, or images and labels differ in number.
@@ -49,6 +50,7 @@ class Split:
     train_labels: Bytes
     val_images: Bytes
     val_labels: Bytes
+    classes: int
 
     def __post_init__(self) -> None:
         for part, images, labels in (
@@ -59,14 +61,22 @@ class Split:
             if (
                 images.dtype != np.uint8
                 or labels.dtype != np.uint8
-                or images.shape != (count, 28, 28)
+                or images.ndim != 4
+                or images.shape != (count, *self.train_images.shape[1:])
                 or labels.shape != (count,)
                 or count == 0
             ):
                 raise DataError(
                     f"Split.{part}_images is {images.dtype}{images.shape} with labels "
-                    f"{labels.dtype}{labels.shape}; expected uint8 (n, 28, 28) and (n,), n >= 1."
+                    f"{labels.dtype}{labels.shape}; expected uint8 (n, height, width, channels) "
+                    "and (n,), n >= 1."
                 )
+
+    @property
+    def shape(self) -> DataShape:
+        """What a space must know of the images."""
+        height, width, channels = self.train_images.shape[1:]
+        return DataShape((height, width, channels), self.classes)
 
     def merged(self) -> "Split":
         """Return a split whose training part holds all images; validation is unchanged."""
@@ -91,41 +101,30 @@ class Split:
         )
 
 
-def load_split(directory: Path, sizes: SplitSizes, expected: str | None = None) -> Split:
-    """Read the training files and split them, always in the same way.
+def load_split(dataset: Dataset, sizes: SplitSizes) -> Split:
+    """Read the training part and split it, always in the same way.
 
     The split is stratified: each part holds every class in proportion, to within one image. A
     smaller training part is contained in a larger one. Images that occur more than once stay out
     of validation, so no validation image has a duplicate in training.
 
     Args:
-        directory: Folder from `search.data.files.find_data`.
+        dataset: The data set.
         sizes: At least one image of each class in both parts.
-        expected: Fingerprint of the study's data; None: any data.
 
     Raises:
-        DataError: A file is missing, damaged or wrong, the data is not the study's, or a size does
-            not fit it.
+        DataError: A file is missing, damaged or wrong, the data was replaced, or a size does not
+            fit it.
     """
-    images, labels, found = read_training(directory)
-    if expected not in (None, found):
-        raise DataError(
-            f"{directory} has other data now (MD5 {found}) than the study ({expected}): it was "
-            "replaced in the meantime. Put the study's data back and run the same command again; "
-            "finished trials and trainings are kept."
-        )
-    if images.shape[1:] != (28, 28) or len(images) != len(labels):
-        raise DataError(
-            f"{directory} has images of shape {images.shape} and labels of shape {labels.shape}; "
-            "expected (n, 28, 28) and (n,). Download both files again."
-        )
+    part = dataset.training()
+    images, labels = part.images, part.labels
     # RandomState, not Generator: NumPy promises that its stream never changes.
     order = np.random.RandomState(_SPLIT_SEED).permutation(len(labels))
     keys = [image.tobytes() for image in images]
     counts = Counter(keys)
     single = np.array([counts[keys[index]] == 1 for index in order])
     candidates = _interleave(order[single], labels)
-    classes = len(np.unique(labels))
+    classes = len(dataset.class_names)
     _check_size("--val-size", sizes.val, classes, len(candidates) - classes)
     val = candidates[: sizes.val]
     rest = _interleave(order[~np.isin(order, val)], labels)
@@ -137,10 +136,11 @@ def load_split(directory: Path, sizes: SplitSizes, expected: str | None = None) 
         train_labels=labels[train],
         val_images=images[val],
         val_labels=labels[val],
+        classes=classes,
     )
 
 
-def check_sizes(directory: Path, sizes: SplitSizes) -> int:
+def check_sizes(dataset: Dataset, sizes: SplitSizes) -> int:
     """Refuse sizes that do not fit the data, from its labels alone, so that it is quick.
 
     `load_split` checks exactly: it knows which images occur more than once.
@@ -151,14 +151,13 @@ def check_sizes(directory: Path, sizes: SplitSizes) -> int:
     Raises:
         DataError: A file is missing, damaged or wrong, or a size does not fit the data.
     """
-    labels = read_idx(directory, LABELS_FILE, dimensions=1)
-    classes = len(np.unique(labels))
-    fits = classes <= sizes.val <= len(labels) - classes
+    count, classes = len(dataset.files.labels()), len(dataset.class_names)
+    fits = classes <= sizes.val <= count - classes
     if sizes.train is not None:
-        fits = fits and classes <= sizes.train <= len(labels) - sizes.val
+        fits = fits and classes <= sizes.train <= count - sizes.val
     if not fits:
-        load_split(directory, sizes)  # names the limits
-    return len(labels) - sizes.val
+        load_split(dataset, sizes)  # names the limits
+    return count - sizes.val
 
 
 def _interleave(order: npt.NDArray[np.int64], labels: Bytes) -> npt.NDArray[np.int64]:

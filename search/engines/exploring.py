@@ -15,7 +15,7 @@ from search.training.hardware import start_tensorflow
 from search.workers.limits import exit_words
 from search.workers.local import signals_blocked
 from search.workers.process import redirect_output
-from spaces import SpaceError
+from spaces import DataShape, SpaceError
 from spaces.errors import one_line
 
 
@@ -32,11 +32,12 @@ class UnexploredError(SearchError):
         self.reason = reason
 
 
-def explore(space: str, log: Path) -> list[dict[str, Any]]:
+def explore(space: str, data: DataShape, log: Path) -> list[dict[str, Any]]:
     """Build models in a separate process until every conditional scope was active once.
 
     Args:
         space: As for `spaces.load_space`.
+        data: As there.
         log: File for the output of that process.
 
     Returns:
@@ -51,7 +52,7 @@ def explore(space: str, log: Path) -> list[dict[str, Any]]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(
-        target=_explore_and_send, args=(theirs, space, log), name="exploring", daemon=True
+        target=_explore_and_send, args=(theirs, space, data, log), name="exploring", daemon=True
     )
     # Otherwise the process would start it, and it would unblock the signals.
     resource_tracker.ensure_running()
@@ -77,11 +78,11 @@ def explore(space: str, log: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _explore_and_send(connection: Connection, space: str, log: Path) -> None:
+def _explore_and_send(connection: Connection, space: str, data: DataShape, log: Path) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     redirect_output(log)
     try:
-        connection.send(_explore(space))
+        connection.send(_explore(space, data))
     except SpaceError as error:
         connection.send(SpaceError(str(error)))
     except (Exception, SystemExit) as error:  # user code: any exception is possible
@@ -105,7 +106,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _explore(name: str) -> list[dict[str, Any]]:
+def _explore(name: str, data: DataShape) -> list[dict[str, Any]]:
     start_tensorflow(devices=False)
     import keras
     import keras_tuner
@@ -114,7 +115,7 @@ def _explore(name: str) -> list[dict[str, Any]]:
     from search.training.building import ask_space
     from spaces import load_space
 
-    space = load_space(name)
+    space = load_space(name, data)
 
     def build(hp: Any) -> Any:
         keras.backend.clear_session()

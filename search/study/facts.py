@@ -26,7 +26,7 @@ from search.errors import StudyError
 # Facts that make trials comparable, with the flags that set them; a study never mixes two values.
 COMPARABLE: Final = {
     "space": "--space",
-    "data": "--data-dir",
+    "data": "--data",
     "split": "--train-size and --val-size",
     "epochs": "--epochs",
     "precision": "--precision",
@@ -149,6 +149,23 @@ def _is_speed(value: Any) -> bool:
     )
 
 
+def _is_dataset(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    if value.keys() != {"name", "image_shape", "class_names", "mirror"}:
+        return False
+    shape, names = value["image_shape"], value["class_names"]
+    return (
+        isinstance(value["name"], str)
+        and isinstance(shape, list)
+        and len(shape) == 3
+        and all(is_whole(one, 1) for one in shape)
+        and isinstance(names, list)
+        and all(isinstance(one, str) for one in names)
+        and value["mirror"] in (True, False, None)
+    )
+
+
 def _is_time(value: Any) -> bool:
     if value is None:
         return True
@@ -196,6 +213,7 @@ _FACTS: Final[dict[str, _Rule]] = {
         lambda value: isinstance(value, str) and re.fullmatch(r"[\w.]+(:\w+)?", value) is not None,
     ),
     "data": _TEXT,
+    "dataset": _Rule("what is known of a data set", _is_dataset),
     "epochs": _Rule(
         f"a whole number from 1 to {MOST_EPOCHS}", lambda v: is_whole(v, 1) and v <= MOST_EPOCHS
     ),

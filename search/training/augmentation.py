@@ -7,7 +7,7 @@ images, flipped and shifted.
 import numpy as np
 import numpy.typing as npt
 
-from search.data.files import Bytes
+from search.data.dataset import Bytes
 from spaces.training import AUGMENTATIONS
 
 MAX_SHIFT = 2

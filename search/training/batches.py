@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from search.data.classes import CLASS_NAMES
-from search.data.files import Bytes
+from search.data.dataset import Bytes
 from search.data.split import Split
 from search.training.augmentation import augment
 

@@ -137,7 +137,7 @@ class KerasTrainer:
         self._link = link
         self._split = settings.load_split()
         self._space_name = settings.space
-        self._space = load_space(settings.space)
+        self._space = load_space(settings.space, self._split.shape)
         self._precision = settings.precision
         self._weights = WeightOwnership()
         # Whether a model was tried as a report needs it; those of the built-in spaces are known.

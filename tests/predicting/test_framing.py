@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from search.data.files import find_data
 
 from predicting.images import ImageWarning, load_image
 from predicting.model import Model, load_model
 from reporting.scoring import TestSplit, load_test_split
-from search.data.files import find_data
 from search.errors import DataError
 
 MODEL = Path(__file__).parents[2] / "results" / "reference" / "cnn" / "report" / "best_model.keras"

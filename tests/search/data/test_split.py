@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from search.data.files import find_data, fingerprint
+
 from search.data.split import Split, SplitSizes, check_sizes, load_split
 from search.errors import DataError
 from tests.conftest import write_idx_data

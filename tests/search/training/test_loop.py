@@ -10,8 +10,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-
 from search.data.files import find_data
+
 from search.data.split import SplitSizes, load_split
 from search.errors import DataError, SearchError
 from search.training.building import build_for_training

@@ -1,28 +1,30 @@
-"""Find, download, check and read files in MNIST format; a search opens the training files only."""
+"""Data sets of the MNIST family: find, download, check and read gzipped IDX files."""
 
 import gzip
 import hashlib
 import os
 import struct
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from search.data.classes import CLASS_NAMES, FASHION_MNIST, class_names
+from search.data.dataset import Bytes, Dataset, LabeledImages, indices_of
 from search.errors import DataError
 from search.files import write_atomically
 
-Bytes = npt.NDArray[np.uint8]
-
 IMAGES_FILE: Final = "train-images-idx3-ubyte.gz"
 LABELS_FILE: Final = "train-labels-idx1-ubyte.gz"
+TEST_IMAGES_FILE: Final = "t10k-images-idx3-ubyte.gz"
+TEST_LABELS_FILE: Final = "t10k-labels-idx1-ubyte.gz"
 OFFICIAL_MD5: Final = {
     IMAGES_FILE: "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
     LABELS_FILE: "25c81989df183df01b3e8a0aad5dffbe",
-    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    TEST_IMAGES_FILE: "bef4ecab320f06d8554ea6380940ec79",
+    TEST_LABELS_FILE: "bb300cfdad3c16e7a12a480ee83cd310",
 }
 DOWNLOAD_URL: Final = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 SHARED_FOLDER: Final = Path(__file__).resolve().parents[3] / "shared" / "fashion-mnist"
@@ -87,32 +89,114 @@ def download(name: str, folder: Path) -> None:
         write_atomically(folder / name, response.read())
 
 
-def fingerprint(directory: Path) -> str:
-    """Return an identifier of the data: the MD5 over the MD5s of the two training files.
+def open_idx(directory: Path) -> Dataset:
+    """Open the data set of a folder; only its training files are read.
+
+    Classes have the names of Fashion-MNIST where it is that; else those of the lines of the
+    folder's `classes.txt`, in the order of their labels; else the labels are their names.
+
+    Args:
+        directory: Folder from `find_data`.
 
     Raises:
-        DataError: A file is missing, or its MD5 is not the expected one.
+        DataError: A file is missing, damaged or wrong, or does not fit the others.
     """
-    return _fingerprint(*(_checked(directory, name)[1] for name in (IMAGES_FILE, LABELS_FILE)))
+    images, of_images = _checked(directory, IMAGES_FILE)
+    labels, of_labels = _checked(directory, LABELS_FILE)
+    shape = _unpacked(directory / IMAGES_FILE, images, dimensions=3).shape
+    values = np.unique(_unpacked(directory / LABELS_FILE, labels, dimensions=1))
+    found = _fingerprint(of_images, of_labels)
+    known = found == FASHION_MNIST
+    return Dataset(
+        name="fashion_mnist" if known else directory.resolve().name,
+        image_shape=(shape[1], shape[2], 1),
+        class_names=CLASS_NAMES if known else _class_names(directory, values),
+        mirror=True if known else None,
+        fingerprint=found,
+        files=IdxFiles(directory, tuple(values.tolist())),
+    )
+
+
+def _class_names(directory: Path, values: Bytes) -> tuple[str, ...]:
+    return class_names(directory / "classes.txt", [str(value) for value in values])
+
+
+@dataclass(frozen=True, slots=True)
+class IdxFiles:
+    """The four files of a folder; see `search.data.dataset.Files`.
+
+    Args:
+        directory: The folder.
+        values: Labels of the training part; the first becomes label 0, and so on.
+    """
+
+    directory: Path
+    values: tuple[int, ...]
+
+    def training(self) -> tuple[LabeledImages, str]:
+        """Read the training files.
+
+        Raises:
+            DataError: A file is missing, damaged or wrong, or the two do not fit together.
+        """
+        images, of_images = _checked(self.directory, IMAGES_FILE)
+        labels, of_labels = _checked(self.directory, LABELS_FILE)
+        part = self._part(
+            _unpacked(self.directory / IMAGES_FILE, images, dimensions=3),
+            _unpacked(self.directory / LABELS_FILE, labels, dimensions=1),
+        )
+        return part, _fingerprint(of_images, of_labels)
+
+    def labels(self) -> Bytes:
+        """Read the training labels.
+
+        Raises:
+            DataError: The file is missing, damaged or wrong.
+        """
+        return indices_of(read_idx(self.directory, LABELS_FILE, dimensions=1), self.values)
+
+    def require_test(self) -> None:
+        """Check that the test files exist; those that the Keras cache lacks are downloaded into it.
+
+        Raises:
+            DataError: A file is missing.
+        """
+        for name in (TEST_IMAGES_FILE, TEST_LABELS_FILE):
+            if (self.directory / name).is_file():
+                continue
+            try:
+                if self.directory != keras_cache():
+                    raise FileNotFoundError("only the Keras cache is filled by download")
+                download(name, self.directory)
+            except OSError as error:
+                raise DataError(
+                    f"{self.directory} has no {name} ({error}). Put {TEST_IMAGES_FILE} and "
+                    f"{TEST_LABELS_FILE} there."
+                ) from error
+
+    def test(self) -> LabeledImages:
+        """Read the test files.
+
+        Raises:
+            DataError: As from `require_test` and `training`.
+        """
+        self.require_test()
+        return self._part(
+            read_idx(self.directory, TEST_IMAGES_FILE, dimensions=3),
+            read_idx(self.directory, TEST_LABELS_FILE, dimensions=1),
+        )
+
+    def _part(self, images: Bytes, labels: Bytes) -> LabeledImages:
+        if len(images) != len(labels):
+            raise DataError(
+                f"{self.directory} has {len(images)} images with {len(labels)} labels. Fetch both "
+                "files again."
+            )
+        return LabeledImages(images=images[..., None], labels=indices_of(labels, self.values))
 
 
 def _fingerprint(*sums: str) -> str:
     return hashlib.md5("".join(sums).encode()).hexdigest()
-
-
-def read_training(directory: Path) -> tuple[Bytes, Bytes, str]:
-    """Read the training files; return images, labels and the `fingerprint` of what was read.
-
-    Raises:
-        DataError: As from `read_idx`.
-    """
-    images, of_images = _checked(directory, IMAGES_FILE)
-    labels, of_labels = _checked(directory, LABELS_FILE)
-    return (
-        _unpacked(directory / IMAGES_FILE, images, dimensions=3),
-        _unpacked(directory / LABELS_FILE, labels, dimensions=1),
-        _fingerprint(of_images, of_labels),
-    )
 
 
 def read_idx(directory: Path, name: str, *, dimensions: int) -> Bytes:

@@ -1,0 +1,140 @@
+"""What the rest of the project knows of a data set, and the one way to its images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from search.errors import DataError
+from spaces import DataShape
+
+Bytes = npt.NDArray[np.uint8]
+MOST_CLASSES = 256  # labels are bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabeledImages:
+    """Images of one part of a data set.
+
+    Args:
+        images: (n, height, width, channels) uint8, n >= 1; 1 channel for grey, 3 for colour.
+        labels: (n,) uint8, indices of class names.
+
+    Raises:
+        DataError: An array has another type or shape, or images and labels differ in number.
+    """
+
+    images: Bytes
+    labels: Bytes
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if (
+            images.dtype != np.uint8
+            or labels.dtype != np.uint8
+            or images.ndim != 4
+            or images.shape[3] not in (1, 3)
+            or 0 in images.shape
+            or labels.shape != images.shape[:1]
+        ):
+            raise DataError(
+                f"images are {images.dtype}{images.shape} with labels {labels.dtype}"
+                f"{labels.shape}; expected uint8 (n, height, width, 1 or 3) and (n,), n >= 1."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: slice | npt.NDArray[Any]) -> "LabeledImages":
+        return LabeledImages(images=self.images[indices], labels=self.labels[indices])
+
+
+class Files(Protocol):
+    """The files of a data set, in any format; small, so that it travels to workers."""
+
+    def training(self) -> tuple[LabeledImages, str]:
+        """Read the training part; return it with the fingerprint of what was read."""
+
+    def labels(self) -> Bytes:
+        """Return the labels of the training part, (n,) uint8, without reading its images."""
+
+    def require_test(self) -> None:
+        """Check that there is a test part, without opening it."""
+
+    def test(self) -> LabeledImages:
+        """Read the test part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A data set. Nothing else knows a shape, a number of classes or the name of a class.
+
+    Args:
+        name: What reports call it.
+        image_shape: Height, width and channels (1 or 3) of every image.
+        class_names: Names of the classes, in the order of the labels; 2 to 256.
+        mirror: Whether an image that is mirrored left-right still belongs to its class; None: not
+            known.
+        fingerprint: Identifies the training part by content.
+        files: Where its images are read from.
+    """
+
+    name: str
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    mirror: bool | None
+    fingerprint: str
+    files: Files
+
+    def training(self) -> LabeledImages:
+        """Read the training part.
+
+        Raises:
+            DataError: A file is missing or damaged, or is not the one that this data set was opened
+                from.
+        """
+        part, found = self.files.training()
+        if found != self.fingerprint:
+            raise DataError(
+                f"{self.name} has other data now (MD5 {found}) than the study "
+                f"({self.fingerprint}): it was replaced in the meantime. Put the study's data back "
+                "and run the same command again; finished trials and trainings are kept."
+            )
+        return part
+
+    @property
+    def shape(self) -> DataShape:
+        """What a space must know of it."""
+        return DataShape(self.image_shape, len(self.class_names))
+
+    @property
+    def fact(self) -> dict[str, Any]:
+        """What a study stores of its data set, beside the fingerprint."""
+        return {
+            "name": self.name,
+            "image_shape": list(self.image_shape),
+            "class_names": list(self.class_names),
+            "mirror": self.mirror,
+        }
+
+
+def indices_of(labels: npt.NDArray[Any], values: Sequence[Any]) -> Bytes:
+    """Return the index of each label among the values of the training labels.
+
+    Args:
+        labels: (n,) of any type that can be compared.
+        values: Sorted values of the training labels, at most 256.
+
+    Raises:
+        DataError: A label is not among the values.
+    """
+    known: Mapping[Any, int] = {value: index for index, value in enumerate(values)}
+    found, inverse = np.unique(labels, return_inverse=True)
+    if strangers := [value for value in found.tolist() if value not in known]:
+        raise DataError(
+            f"the test part has the class {strangers[0]!r}, which the training part lacks; remove "
+            "it, or add training images of it."
+        )
+    return np.array([known[value] for value in found.tolist()], np.uint8)[inverse]
