@@ -137,7 +137,7 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
                 dest=part.name,
                 default=part.default,
                 action=argparse.BooleanOptionalAction,
-                help=help_text(part, declared),
+                help=help_text(part, declared).replace("%", "%%"),
             )
             continue
         read = declared.read or next(

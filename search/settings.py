@@ -142,8 +142,8 @@ class SearchSettings:
         "--data",
         "fashion_mnist",
         "data set: fashion_mnist, mnist, cifar10 or cifar100; a folder of image files, as "
-        "CLASS/*.jpg or {train,val,test}/CLASS/*.jpg; an .npz file with x_train, y_train, x_test and "
-        "y_test; or a folder of IDX files",
+        "CLASS/*.jpg or {train,val,test}/CLASS/*.jpg; an .npz file with x_train, y_train, x_test "
+        "and y_test; or a folder of IDX files",
         metavar="NAME|PATH",
         group="data",
     )

@@ -111,8 +111,8 @@ def fingerprint(part: LabeledImages, class_names: tuple[str, ...]) -> str:
     """Return the MD5 of the shape, the class names, the labels and the images of a part."""
     head = json.dumps([part.images.shape, class_names])
     found = hashlib.md5(head.encode(), usedforsecurity=False)
-    found.update(np.ascontiguousarray(part.labels))
-    found.update(np.ascontiguousarray(part.images))
+    for array in (part.labels, part.images):
+        found.update(np.ascontiguousarray(array).reshape(-1).data)
     return found.hexdigest()
 
 
@@ -155,8 +155,8 @@ def open_cached(
         _replace(cache / folder, building)
     except OSError as error:
         raise DataError(
-            f"cannot write the images of {where} into {cache} ({one_line(error)}). Make room there, "
-            "or choose another folder with --results-dir."
+            f"cannot write the images of {where} into {shown(cache)} ({one_line(error)}). Make "
+            "room there, or choose another folder with --results-dir."
         ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Data sets of image files in folders: FOLDER/CLASS/*.jpg, or FOLDER/{train,val,test}/CLASS/*.jpg."""
+"""Data sets of image files: FOLDER/CLASS/*.jpg, or FOLDER/{train,val,test}/CLASS/*.jpg."""
 
 import hashlib
 import os
@@ -253,12 +253,12 @@ def _read(
 def _ignored(listing: Listing) -> list[str]:
     notes = []
     if listing.others:
-        notes.append(f"{listing.others:,} files that are no images are ignored")
+        notes.append(f"ignored files that are no images: {listing.others:,}")
     if listing.links:
-        notes.append(f"{listing.links:,} links to folders are not followed")
+        notes.append(f"links to folders, which are not followed: {listing.links:,}")
     if listing.ignored:
         names = ", ".join(map(shown, listing.ignored[:_LISTED]))
-        notes.append(f"folders without images, or beside train, are ignored: {names}")
+        notes.append(f"ignored folders, without images or beside train: {names}")
     return notes
 
 
@@ -311,7 +311,7 @@ def _written(
                 errors[index] = image
                 continue
             grey = grey and bool((image == image[..., :1]).all())
-            written.write(image)
+            written.write(image.tobytes())
             count += 1
     shape = (count, side, side, 3)
     images = np.memmap(file, np.uint8, "r", shape=shape) if count else np.zeros(shape, np.uint8)

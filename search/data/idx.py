@@ -254,8 +254,8 @@ def _unpacked(path: Path, packed: bytes, *, dimensions: int) -> Bytes:
     if magic != _IDX_MAGIC[dimensions] or size != len(content):
         raise DataError(
             f"{path} has IDX magic {magic}, shape {tuple(shape)} and "
-            f"{'more' if len(content) > size else len(content)} bytes of data; expected magic {_IDX_MAGIC[dimensions]} and one byte for each pixel or "
-            "label. Download it again."
+            f"{'more' if len(content) > size else len(content)} bytes of data; expected magic "
+            f"{_IDX_MAGIC[dimensions]} and one byte for each pixel or label. Download it again."
         )
     return np.frombuffer(content, np.uint8).reshape(shape)
 

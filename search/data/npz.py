@@ -1,4 +1,4 @@
-"""Data sets in Keras' own .npz files: `x_train`, `y_train` and, if there is a test part, its two."""
+"""Data sets in Keras' own .npz files: `x_train`, `y_train`, and perhaps `x_test`, `y_test`."""
 
 import lzma
 import zipfile
@@ -246,7 +246,8 @@ def _labels(member: Member) -> Array:
                 f"{member} has the shape {labels.shape}, but is not one-hot: every row must have a "
                 "single 1, and 0 elsewhere."
             )
-        return labels.argmax(axis=1)
+        columns: Array = labels.argmax(axis=1)
+        return columns
     if labels.ndim > 2 or labels.dtype.kind not in "biufUS":
         raise DataError(
             f"{member} is {labels.dtype}{labels.shape}; labels must be integers or text of shape "
@@ -303,12 +304,12 @@ def _images(member: Member, factor: int, side: int | None, file: Path) -> Bytes:
     channels = rest[0] if rest else 1
     with file.open("wb") as written:
         for block in member.blocks():
-            pixels = block.astype(np.float32) * factor if factor > 1 else block
-            pixels = pixels if pixels.dtype == np.uint8 else np.rint(pixels).astype(np.uint8)
-            pixels = pixels.reshape(len(block), height, width, channels)
+            numbers = block.astype(np.float32) * factor if factor > 1 else block
+            rounded = numbers if numbers.dtype.kind in "iu" else np.rint(numbers)
+            pixels: Bytes = rounded.astype(np.uint8).reshape(-1, height, width, channels)
             if side is not None:
                 pixels = np.stack([_resized(image, side) for image in pixels])
-            written.write(np.ascontiguousarray(pixels))
+            written.write(pixels.tobytes())
     shape = (member.shape[0], side or height, side or width, channels)
     return np.memmap(file, np.uint8, "r", shape=shape).view(np.ndarray)
 

@@ -60,7 +60,8 @@ def digests(images: Bytes) -> list[bytes]:
     The keys take 0.1 kB an image, however large the images are.
     """
     return [
-        hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images
+        hashlib.blake2b(np.ascontiguousarray(image).reshape(-1).data, digest_size=16).digest()
+        for image in images
     ]
 
 
@@ -94,9 +95,8 @@ def choose(parts: Parts, where: str) -> Chosen:
     closed = set(test_keys)
     train = kept[[keys[index] not in closed for index in kept]]
     if len(train) < len(kept):
-        notes.append(
-            f"{len(kept) - len(train):,} training images are left out: they are in the test part too"
-        )
+        left_out = len(kept) - len(train)
+        notes.append(f"left out training images that are in the test part too: {left_out:,}")
     check_classes(labels[train], parts.class_names, where, parts.fewest)
     return Chosen(train, test, tuple(notes))
 
@@ -148,9 +148,9 @@ def _once(keys: list[bytes], labels: Bytes) -> tuple[Indices, list[str]]:
     kept = np.array([index for key, index in first.items() if key not in contradicting], np.intp)
     notes = []
     if repeated := len(keys) - len(first):
-        notes.append(f"{repeated:,} images repeat another one; each picture counts once")
+        notes.append(f"left out images that repeat another one: {repeated:,}")
     if contradicting:
-        notes.append(f"{len(contradicting):,} pictures are in several classes; they are left out")
+        notes.append(f"left out pictures that are in several classes: {len(contradicting):,}")
     return kept, notes
 
 
