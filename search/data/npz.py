@@ -167,13 +167,14 @@ def _parts(
     labels = {name: _labels(members[name]) for name in wanted if name.startswith("y")}
     values = np.unique(labels["y_train"]).tolist()
     check_class_count(len(values), f"y_train in {where}")
-    factor, words = _scale(members["x_train"])
-    if "x_test" in members and _scale(members["x_test"])[0] != factor:
+    factors = {_factor(member) for name, member in members.items() if name.startswith("x")}
+    if len(factors - {None}) > 1:
         raise DataError(
             f"{members['x_train']} and x_test are not scaled alike: one reaches 1, the other more. "
             "Scale both from 0 to 1, or both from 0 to 255."
         )
-    notes = [words] if words else []
+    factor = max(filter(None, factors), default=1)
+    notes = ["pixels reach from 0 to 1: multiplied by 255"] if factor > 1 else []
     if side is not None:
         notes.append(f"images are resized to {side}x{side} pixels")
 
@@ -283,19 +284,19 @@ def _range(member: Member) -> tuple[float, float]:
     return bounds
 
 
-def _scale(member: Member) -> tuple[int, str]:
-    """Return what pixels are multiplied by, and what the user must know about it."""
+def _factor(member: Member) -> int | None:
+    """Return what pixels are multiplied by; None if all are 0, so that it does not matter."""
     if member.dtype == np.uint8:
-        return 1, ""
+        return 1
     lowest, highest = _range(member)
     if lowest < 0 or highest > 255:
         raise DataError(
             f"{member} has pixels from {lowest:g} to {highest:g}; they must be from 0 to 255, or "
             "floats from 0 to 1. Scale them."
         )
-    if member.dtype.kind == "b" or (member.dtype.kind == "f" and highest <= 1):
-        return 255, f"{member.name} reaches from {lowest:g} to {highest:g}: multiplied by 255"
-    return 1, ""
+    if highest == 0:
+        return None
+    return 255 if member.dtype.kind in "bf" and highest <= 1 else 1
 
 
 def _images(member: Member, factor: int, side: int | None, file: Path) -> Bytes:
