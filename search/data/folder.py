@@ -51,7 +51,7 @@ class Listing:
         train: Paths of training images in the root, by class.
         test: Those of the test part; None if there is none.
         others: Number of files that are no images.
-        links: Number of links to folders, which are not followed: they may lead in a circle.
+        links: Links to folders, which are not followed: they may lead in a circle.
         ignored: Folders that are neither parts nor classes.
     """
 
@@ -59,7 +59,7 @@ class Listing:
     train: dict[str, list[str]] = field(default_factory=dict)
     test: dict[str, list[str]] | None = None
     others: int = 0
-    links: int = 0
+    links: set[str] = field(default_factory=set)
     ignored: list[str] = field(default_factory=list)
 
     def files(self) -> Iterator[str]:
@@ -132,7 +132,7 @@ def _list(root: Path) -> Listing:
         raise DataError(
             f"{where} has no folders with images: put those of each class into one, as in "
             f"{where}/CLASS/*.jpg or {where}/{{train,val,test}}/CLASS/*.jpg"
-            + (f" ({found.links} links to folders are not followed)." if found.links else ".")
+            + (f" ({len(found.links)} links to folders are not followed)." if found.links else ".")
         )
     check_class_count(len(found.train), where)
     if strangers := sorted((found.test or {}).keys() - found.train.keys()):
@@ -152,7 +152,7 @@ def _folders(folder: Path, found: Listing) -> list[str]:
                 if entry.name.startswith("."):
                     continue
                 if entry.is_symlink() and os.path.isdir(entry.path):
-                    found.links += 1
+                    found.links.add(entry.path)
                 elif entry.is_dir(follow_symlinks=False):
                     names.append(entry.name)
     except OSError as error:
@@ -181,7 +181,8 @@ def _images(folder: str, found: Listing) -> Iterator[str]:
         raise _unreadable(error) from error
 
     for parent, folders, names in os.walk(found.root / folder, onerror=fail):
-        found.links += sum(os.path.islink(os.path.join(parent, name)) for name in folders)
+        within = (os.path.join(parent, name) for name in folders)
+        found.links.update(path for path in within if os.path.islink(path))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if name.startswith("."):
@@ -255,7 +256,7 @@ def _ignored(listing: Listing) -> list[str]:
     if listing.others:
         notes.append(f"ignored files that are no images: {listing.others:,}")
     if listing.links:
-        notes.append(f"links to folders, which are not followed: {listing.links:,}")
+        notes.append(f"links to folders, which are not followed: {len(listing.links):,}")
     if listing.ignored:
         names = ", ".join(map(shown, listing.ignored[:_LISTED]))
         notes.append(f"ignored folders, without images or beside train: {names}")
