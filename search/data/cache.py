@@ -142,8 +142,8 @@ def open_cached(
     stamp = hashlib.sha256(f"{_VERSION} {stamp}".encode("utf-8", "surrogateescape")).hexdigest()
     of_key = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     folder = f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[:50]}-{of_key}"
-    if cache is not None and (facts := _facts(cache.resolve() / folder, stamp)) is not None:
-        return _dataset(name, cache.resolve() / folder, facts)
+    if cache is not None and (known := _known(name, cache.resolve() / folder, stamp)) is not None:
+        return known
     cache, building, notes = _begin(cache)
     try:
         with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=cache) as scratch:
@@ -163,16 +163,16 @@ def open_cached(
     return _dataset(name, cache / folder, facts)
 
 
-def _facts(directory: Path, stamp: str) -> dict[str, Any] | None:
-    """Return the facts of a folder, if they are those of the files as they are now."""
+def _known(name: str, directory: Path, stamp: str) -> Dataset | None:
+    """Return the data set of a folder, if it is that of the files as they are now."""
     try:
         facts: dict[str, Any] = json.loads((directory / "facts.json").read_text(encoding="utf-8"))
         usable = facts["stamp"] == stamp and all(
-            (directory / name).stat().st_size == size for name, size in facts["sizes"].items()
+            (directory / file).stat().st_size == size for file, size in facts["sizes"].items()
         )
+        return _dataset(name, directory, facts) if usable else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-    return facts if usable else None
+        return None  # damaged
 
 
 def _dataset(name: str, directory: Path, facts: dict[str, Any]) -> Dataset:
@@ -256,9 +256,8 @@ def _save(file: Path, array: Bytes, indices: Indices) -> None:
 
 def _replace(target: Path, building: Path) -> None:
     """Put a folder in the place of another; processes that have mapped the old files keep them."""
-    try:
-        os.rename(building, target)
-    except OSError:  # there is one
-        with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=target.parent) as old:
+    with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=target.parent) as old:
+        # Another process may be doing the same.
+        with suppress(FileNotFoundError):
             os.rename(target, Path(old) / "old")
-            os.rename(building, target)
+        os.rename(building, target)

@@ -218,7 +218,9 @@ def _read(
     notes = _ignored(listing)
     with warnings.catch_warnings(action="ignore"):  # of large images and damaged EXIF tags
         if image_size is None:
-            edges = [edge for edge in _parallel(_shorter_edge, files) if edge is not None]
+            measured = _parallel(_shorter_edge, files)
+            measured = _shown(measured, len(files), f"measuring {where}", quiet)
+            edges = [edge for edge in measured if edge is not None]
             median = statistics.median_low(edges) if edges else SMALLEST
             image_size = min(max(median, SMALLEST), LARGEST_DEFAULT)
             notes.append(

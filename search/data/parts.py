@@ -86,6 +86,11 @@ def choose(parts: Parts, where: str) -> Chosen:
     if parts.test is None:
         check_classes(labels[kept], parts.class_names, where, parts.fewest)
         test = _set_aside(kept, keys, labels)
+        if not len(test):
+            raise DataError(
+                f"{where} has no test part, and no image that could be set aside for one: each "
+                "occurs several times. Remove the copies."
+            )
         notes.append(f"no test part: {len(test):,} of {len(kept):,} images are set aside for it")
         return Chosen(np.setdiff1d(kept, test), test, tuple(notes))
     test_keys, test = digests(parts.test.images), np.arange(len(parts.test))

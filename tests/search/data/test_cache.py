@@ -55,6 +55,7 @@ def test_another_state_or_other_settings_are_read_anew(tmp_path, changed):
     [
         ("facts.json", b"{"),
         ("facts.json", b"[]"),
+        ("facts.json", b"{}"),
         ("train-images.npy", b""),
         ("test-labels.npy", None),
     ],

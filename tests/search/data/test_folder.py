@@ -328,7 +328,10 @@ def test_the_same_files_elsewhere_are_the_same_data(photos, tmp_path):
 
 def test_progress_is_a_line_where_there_is_no_terminal(photos, capsys):
     opened(photos, quiet=False)
-    assert capsys.readouterr().err == f"decoding {photos}: 20 files\n"
+    assert capsys.readouterr().err.splitlines() == [
+        f"measuring {photos}: 20 files",
+        f"decoding {photos}: 20 files",
+    ]
     opened(photos, quiet=False)
     assert capsys.readouterr().err == ""
 

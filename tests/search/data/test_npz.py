@@ -185,6 +185,11 @@ def test_more_classes_than_a_byte_has_values_are_refused(tmp_path):
         opened(tmp_path, x_train=np.zeros((257, 16, 16), np.uint8), y_train=np.arange(257))
 
 
+def test_copies_alone_are_no_test_part(tmp_path):
+    with pytest.raises(DataError, match="no image that could be set aside for one: each occurs se"):
+        opened(tmp_path, x_train=np.zeros((20, 16, 16), np.uint8), y_train=LABELS)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
