@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search.data.dataset import Bytes, Dataset
+from search.data.parts import digests
 from search.errors import DataError
 from spaces import DataShape
 
@@ -101,6 +102,18 @@ class Split:
         )
 
 
+def default_val_size(dataset: Dataset) -> int:
+    """Return the number of validation images without `--val-size`.
+
+    A sixth of the training part, at most 10,000 as in Fashion-MNIST, at least one of each class.
+
+    Raises:
+        DataError: The labels are missing or damaged.
+    """
+    share = min(len(dataset.files.labels()) // 6, 10_000)
+    return max(share, len(dataset.class_names))
+
+
 def load_split(dataset: Dataset, sizes: SplitSizes) -> Split:
     """Read the training part and split it, always in the same way.
 
@@ -120,7 +133,7 @@ def load_split(dataset: Dataset, sizes: SplitSizes) -> Split:
     images, labels = part.images, part.labels
     # RandomState, not Generator: NumPy promises that its stream never changes.
     order = np.random.RandomState(_SPLIT_SEED).permutation(len(labels))
-    keys = [image.tobytes() for image in images]
+    keys = digests(images)
     counts = Counter(keys)
     single = np.array([counts[keys[index]] == 1 for index in order])
     candidates = _interleave(order[single], labels)
