@@ -235,7 +235,7 @@ MISTAKES = {
         ["MODEL", "a.png", "--output", "x.png"],
         "--output is x.png, but there is no",
     ),
-    "data": (["MODEL", "a.png", "--data-dir", "d"], "--data-dir is d, but there is no"),
+    "data": (["MODEL", "a.png", "--data", "d"], "--data is d, but there is no"),
     "jpg": (
         ["MODEL", "--demo", "--output", "x.jpg"],
         "--output is x.jpg; the grid is a PNG file",
