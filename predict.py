@@ -214,9 +214,7 @@ def _files(paths: Sequence[Path], refuse: Callable[[str | Path, object], None]) 
             refuse(path, f"folder {path} has no image file; name another one.")
 
 
-def _demo(
-    data: str | None, config: "ModelConfig"
-) -> "tuple[list[dict[str, Any]], list[Bytes]]":
+def _demo(data: str | None, config: "ModelConfig") -> "tuple[list[dict[str, Any]], list[Bytes]]":
     """Return the first test images, as `_read_images`, with their true classes."""
     from reporting.scoring import load_test_split
     from search.data.formats import open_dataset

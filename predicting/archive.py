@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-
 from search.command_line import called
 from search.errors import SearchError
 from search.files import special_kind

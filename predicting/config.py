@@ -42,7 +42,8 @@ class ModelConfig:
     preprocessing: Preprocessing
 
 
-# Of a model without `best_config.json`, and of reports of earlier versions: they knew no other data.
+# Of a model without `best_config.json`, and of reports of earlier versions, which knew no other
+# data.
 DEFAULT: Final = ModelConfig(
     dataset="fashion_mnist",
     image_shape=(28, 28, 1),
@@ -102,7 +103,7 @@ def read_config(model: Path) -> ModelConfig:
         image_shape=(height, width, channels),
         class_names=tuple(facts["class_names"]),
         mirror=facts["mirror"],
-        preprocessing=preprocessing,
+        preprocessing="frame" if preprocessing == "frame" else "resize",
     )
 
 

@@ -12,9 +12,8 @@ from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError
 from predicting.config import DEFAULT, ModelConfig
 from predicting.framing import frame_object
 from search.data.dataset import Bytes
-from search.data.pictures import FORMATS
+from search.data.pictures import FORMATS, open_picture, resized
 from search.data.pictures import ImageError as ImageError
-from search.data.pictures import open_picture, resized
 from search.files import special_kind
 from spaces.errors import shown
 

@@ -27,7 +27,8 @@ class Prediction:
     Args:
         class_name: The most probable class.
         probability: Its probability, in [0, 1].
-        top3: The three most probable classes, or both of two, with their probabilities, in falling order.
+        top3: The three most probable classes, or both of two, with their probabilities, in
+            falling order.
     """
 
     class_name: str
@@ -163,9 +164,7 @@ def _brief(class_name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def _prediction(
-    probabilities: npt.NDArray[np.float64], class_names: Sequence[str]
-) -> Prediction:
+def _prediction(probabilities: npt.NDArray[np.float64], class_names: Sequence[str]) -> Prediction:
     # A stable sort keeps classes of equal probability in the order of their labels.
     order = np.argsort(-probabilities, kind="stable")[:3]
     top3 = tuple((class_names[label], float(probabilities[label])) for label in order)
