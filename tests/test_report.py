@@ -76,7 +76,7 @@ def test_the_main_table_agrees_with_the_predictions(
 ) -> None:
     table = pd.read_csv(reported / "tables" / "accuracy.csv").set_index("network")
     predictions = pd.read_csv(reported / "predictions.csv")
-    assert set(table.index) == {"tuned", "tuned, flip averaged", "tuned, ensemble of 2", "mlp"}
+    assert set(table.index) == {"tuned", "tuned, with mirror images", "tuned, ensemble of 2", "mlp"}
     for name in table.index:
         seeds = 1 if "ensemble" in name else 2
         assert table.loc[name, "n"] == seeds
