@@ -56,7 +56,13 @@ DEFAULT: Final = ModelConfig(
 def dataset_facts(dataset: Dataset) -> dict[str, Any]:
     """Return the part of `best_config.json` that `read_config` reads."""
     preprocessing: Preprocessing = "frame" if dataset.fingerprint == FASHION_MNIST else "resize"
-    return {"dataset": dataset.fact, "preprocessing": preprocessing}
+    facts = {
+        "name": dataset.name,
+        "image_shape": list(dataset.image_shape),
+        "class_names": list(dataset.class_names),
+        "mirror": dataset.mirror,
+    }
+    return {"dataset": facts, "preprocessing": preprocessing}
 
 
 def read_config(model: Path) -> ModelConfig:

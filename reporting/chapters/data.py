@@ -42,22 +42,26 @@ def _examples(split: Split, names: Sequence[str]) -> Picture:
     present = len(np.unique(split.train_labels))
     few = len(names) <= MOST_CLASSES
     which = "each class" if few else f"the first {MOST_CLASSES} of {len(names)} classes"
+    shown = names[:MOST_CLASSES]
+    # More in a row where there are many rows: about as wide as high.
+    height, width, _ = split.shape.image_shape
+    count = int(np.clip(np.ceil(0.8 * len(shown) * height / width), _EXAMPLES, 2 * _EXAMPLES))
     return Picture(
         name="data-examples",
         finding=f"{len(split.train_labels):,} training images of {present} classes",
-        caption=f"The first {_EXAMPLES} training images of {which}, a row for each class.",
-        draw=lambda width: _draw_examples(width, split, names[:MOST_CLASSES]),
+        caption=f"The first {count} training images of {which}, a row for each class.",
+        draw=lambda width: _draw_examples(width, split, shown, count),
     )
 
 
-def _draw_examples(width: float, split: Split, names: Sequence[str]) -> Figure:
+def _draw_examples(width: float, split: Split, names: Sequence[str], count: int) -> Figure:
     # Large images are thinned out: a figure has no more pixels to show them.
     step = -(-max(split.shape.image_shape[:2]) // _LARGEST)
     high, wide, _ = split.train_images[0, ::step, ::step].shape
     # Clear where a class has fewer examples.
-    picture = np.zeros((len(names) * high, _EXAMPLES * wide, 4), np.uint8)
+    picture = np.zeros((len(names) * high, count * wide, 4), np.uint8)
     for label in range(len(names)):
-        for column, number in enumerate(np.flatnonzero(split.train_labels == label)[:_EXAMPLES]):
+        for column, number in enumerate(np.flatnonzero(split.train_labels == label)[:count]):
             top, left = label * high, column * wide
             cell = picture[top : top + high, left : left + wide]
             cell[..., :3] = split.train_images[number, ::step, ::step]

@@ -34,7 +34,9 @@ _NARROW_COLUMNS: Final = 3
 _GAP: Final = 0.06
 # Height of the three lines above an image, in widths of an image.
 _TEXT_HEIGHT: Final = 0.42
-_LONGEST_NAME: Final = 16  # letters; a line is as wide as an image
+# Letters above an image in normal size, and at most.
+_SHORT_LINE: Final = 20
+_LONGEST_LINE: Final = 22
 _BINS: Final = 15
 _FEW_IMAGES: Final = 30
 Numbers = npt.NDArray[np.int64]
@@ -137,13 +139,21 @@ def _gallery(
         row_, column = divmod(index, columns)
         top = row_ * (1 + _TEXT_HEIGHT) + _TEXT_HEIGHT
         draw_image(axes, test.images[number], extent=_extent(test.images[number], column, top))
-        true, taken = (
-            brief(names[label], _LONGEST_NAME) for label in (row.labels[number], wrong.argmax())
+        text = "\n".join(
+            (
+                _line(f"no. {number:,}: ", names[row.labels[number]]),
+                _line("as ", names[wrong.argmax()]),
+                percent(float(wrong.max()), 1),
+            )
         )
-        text = f"no. {number:,}: {true}\nas {taken}\n{percent(float(wrong.max()), 1)}"
-        axes.text(column + 0.5, top - 0.02, text, ha="center", va="bottom", fontsize=8)
+        size = 8 if max(map(len, text.splitlines())) <= _SHORT_LINE else 7
+        axes.text(column + 0.5, top - 0.02, text, ha="center", va="bottom", fontsize=size)
     axes.set(xlim=(0, columns), ylim=(rows * (1 + _TEXT_HEIGHT), 0), aspect="equal")
     return figure
+
+
+def _line(start: str, class_name: str) -> str:
+    return start + brief(class_name, _LONGEST_LINE - len(start))
 
 
 def _extent(image: Bytes, column: float, top: float) -> tuple[float, float, float, float]:
