@@ -122,11 +122,27 @@ def load_model(path: Path, data: DataShape) -> Model:
 
     try:
         check_weights(path, count_weights(path, data))
-        return Model(path, load_saved(path, data), data.image_shape)
+        model = load_saved(path, data)
     except ModelError:
         raise
     except SearchError as error:
         raise ModelError(f"model {shown(path)}: {error} Name another one with --model.") from error
+    _check_input(path, model, data.image_shape)
+    return Model(path, model, data.image_shape)
+
+
+def _check_input(path: Path, model: Any, image_shape: tuple[int, int, int]) -> None:
+    """Refuse a model for images of another size: some layers take any, and Keras lets them."""
+    known = getattr(model, "input_shape", None)  # a subclassed model has none
+    if not isinstance(known, tuple) or len(known) not in (3, 4):
+        return
+    sizes = (*known[1:], 1)[:3]  # the channel axis may be missing
+    pairs = zip(sizes, image_shape, strict=True)
+    if any(size not in (None, wanted) for size, wanted in pairs):
+        raise ModelError(
+            f"model {shown(path)}: it takes no images of shape {(None, *image_shape)}: its input "
+            f"is {known}. Name another one with --model."
+        )
 
 
 def _ends_in_softmax(model: Any) -> bool | None:
