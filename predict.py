@@ -24,6 +24,7 @@ from search.errors import SearchError, SettingsError
 from spaces.errors import shown
 
 if TYPE_CHECKING:
+    from predicting.config import ModelConfig
     from search.data.dataset import Bytes
 
 DEMO_IMAGES: Final = 25
@@ -50,8 +51,12 @@ class PredictSettings:
     results_dir: Path = flag(
         "--results-dir", Path("results"), "folder of the studies", metavar="DIR"
     )
-    data_dir: Path | None = flag(
-        "--data-dir", None, "with --demo: folder of the IDX files", metavar="DIR"
+    data: str | None = flag(
+        "--data",
+        None,
+        "with --demo: data set of the test images",
+        metavar="NAME|PATH",
+        shown_default="that of the model, if it has a name of its own",
     )
     output: Path | None = flag(
         "--output",
@@ -63,7 +68,7 @@ class PredictSettings:
 
     def __post_init__(self) -> None:
         check_flags(self)
-        for name, value in (("--output", self.output), ("--data-dir", self.data_dir)):
+        for name, value in (("--output", self.output), ("--data", self.data)):
             if value is not None and not self.demo:
                 raise SettingsError(f"{name} is {value}, but there is no --demo; add it.")
         if self.grid.suffix.lower() != ".png":
@@ -101,16 +106,18 @@ def make_parser() -> Parser:
     """Return the parser of the command."""
     parser = Parser(
         prog=called("predict.py"),
-        description="Classify image files into Fashion-MNIST's ten classes with the best model.",
+        description="Classify image files with the best model that a search found.",
         epilog="Images are PNG, JPEG, BMP, GIF, WebP, TIFF or AVIF files of at most 67 million "
-        "pixels, 16,384 a side, and 200 MB; best is one upright object on a plain background. They "
-        "are only turned if an EXIF tag says so. They are converted to the data set's form: grey, "
-        "frames, bars and pages around a picture stripped, inverted if the background is light, "
-        "background black, intensities stretched, small things apart from the object and edges "
-        "within 5 % of the background trimmed, longest edge resized to 28 pixels, centred. A file "
-        "of 28x28 pixels is only inverted, if its background is light. Folders are read with their "
-        "subfolders, without hidden files and without following links to folders. The exit code is "
-        "2 if an image cannot be read; the others are still classified.",
+        "pixels, 16,384 a side, and 200 MB. They are only turned if an EXIF tag says so. They are "
+        "converted to the form of the model's data set, as best_config.json beside the model says: "
+        "the whole picture is resized to the size of the training images, in grey or colour. For "
+        "Fashion-MNIST (and for a model without best_config.json) best is one upright object on a "
+        "plain background: grey, frames, bars and pages around a picture stripped, inverted if the "
+        "background is light, background black, intensities stretched, small things apart from the "
+        "object and edges within 5 % of the background trimmed, longest edge resized to 28 pixels, "
+        "centred; a file of 28x28 pixels is only inverted, if its background is light. Folders are "
+        "read with their subfolders, without hidden files and without following links to folders. "
+        "The exit code is 2 if an image cannot be read; the others are still classified.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -124,16 +131,18 @@ def _predict(settings: PredictSettings, paths: Sequence[Path]) -> int:
     # Heavy imports come after the flags: --help and a wrong flag answer at once.
     from predicting import predict
     from predicting.archive import check_model_file
+    from predicting.config import read_config
     from predicting.model import newest_model
     from predicting.prediction import as_record, as_table, draw_grid
 
     model = settings.model or newest_model(settings.results_dir)
     check_model_file(model)
-    records, images = _demo(settings.data_dir) if settings.demo else _read_images(paths)
+    config = read_config(model)
+    records, images = _demo(settings.data, config) if settings.demo else _read_images(paths, config)
     readable = [record for record in records if "error" not in record]
     if readable:
         print(shown(f"model: {model}"), file=sys.stderr)
-    predictions = predict(images, model)
+    predictions = predict(images, model, config)
     names = [record["path"] for record in readable]
     true_classes = [record["true_class"] for record in readable] if settings.demo else None
     if settings.json:
@@ -151,12 +160,14 @@ def _predict(settings: PredictSettings, paths: Sequence[Path]) -> int:
     return 2 if len(readable) < len(records) else 0
 
 
-def _read_images(paths: Sequence[Path]) -> "tuple[list[dict[str, Any]], list[Bytes]]":
+def _read_images(
+    paths: Sequence[Path], config: "ModelConfig"
+) -> "tuple[list[dict[str, Any]], list[Bytes]]":
     """Read image files, and those in folders; print each error and warning.
 
     Returns:
         A JSON object per file, with its path and either an error or a warning, which may be None;
-        and the (28, 28) uint8 images of those without an error.
+        and the (height, width, channels) uint8 images of those without an error.
     """
     from predicting.images import ImageError, ImageWarning, load_image
 
@@ -171,7 +182,7 @@ def _read_images(paths: Sequence[Path]) -> "tuple[list[dict[str, Any]], list[Byt
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ImageWarning)
             try:
-                images.append(load_image(file))
+                images.append(load_image(file, config))
             except ImageError as error:
                 refuse(file, error)
                 continue
@@ -203,20 +214,36 @@ def _files(paths: Sequence[Path], refuse: Callable[[str | Path, object], None]) 
             refuse(path, f"folder {path} has no image file; name another one.")
 
 
-def _demo(data_dir: Path | None) -> "tuple[list[dict[str, Any]], list[Bytes]]":
+def _demo(data: str | None, config: "ModelConfig") -> "tuple[list[dict[str, Any]], list[Bytes]]":
     """Return the first test images, as `_read_images`, with their true classes."""
-    from search.data.files import find_data
+    from reporting.scoring import load_test_split
+    from search.data.formats import open_dataset
 
-    from reporting.scoring import IMAGES_FILE, load_test_split
-    from search.data.classes import CLASS_NAMES
-
-    split = load_test_split(find_data(data_dir))
-    images, labels = split.images[:DEMO_IMAGES], split.labels[:DEMO_IMAGES]
+    if data is None and (Path(config.dataset).exists() or not config.dataset.isidentifier()):
+        # The file beside a model may come from anybody: it must not say which path to open.
+        raise SettingsError(
+            f"--demo needs --data: the model is of the data set {config.dataset!r}; name its path."
+        )
+    dataset = open_dataset(config.dataset if data is None else data)
+    found = dataset.image_shape, dataset.class_names
+    if found != (config.image_shape, config.class_names):
+        raise SettingsError(
+            f"--data is {data or config.dataset}, with {_in_words(*found)}; the model takes "
+            f"{_in_words(config.image_shape, config.class_names)}. Name the data set that it was "
+            "trained on."
+        )
+    test = load_test_split(dataset)[:DEMO_IMAGES]
     records = [
-        {"path": f"{IMAGES_FILE}[{index}]", "true_class": CLASS_NAMES[label]}
-        for index, label in enumerate(labels)
+        {"path": f"test[{index}]", "true_class": dataset.class_names[label]}
+        for index, label in enumerate(test.labels)
     ]
-    return records, list(images)
+    return records, list(test.images)
+
+
+def _in_words(image_shape: tuple[int, int, int], class_names: Sequence[str]) -> str:
+    size = "x".join(map(str, image_shape))
+    some = ", ".join(class_names[:3]) + (", ..." if len(class_names) > 3 else "")
+    return f"images of {size} and the {len(class_names)} classes {some}"
 
 
 if __name__ == "__main__":

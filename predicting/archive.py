@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from predicting.files import special_kind
 from search.command_line import called
 from search.errors import SearchError
+from search.files import special_kind
 from spaces.errors import one_line, shown
 
 _CONFIG: Final = "config.json"

@@ -9,7 +9,6 @@ from numpy.polynomial.polynomial import polygrid2d
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-SIZE: Final = (28, 28)
 # "Close to the background" is 5 % of the largest intensity.
 # Source: Xiao, Rasul, Vollgraf: Fashion-MNIST, arXiv 1708.07747, section 2.
 _CLOSE: Final = round(0.05 * 255)
@@ -29,11 +28,12 @@ Mask = npt.NDArray[np.bool_]
 Box = tuple[slice, slice]
 
 
-def frame_object(grey: Image.Image) -> tuple[Image.Image, bool]:
-    """Return the object, bright on black, its longest edge 28 pixels, in the middle of 28x28.
+def frame_object(grey: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, bool]:
+    """Return the object, bright on black, as large as fits, in the middle of an image.
 
     Args:
         grey: Mode L, of any size; up to 512 pixels are enough.
+        size: Width and height of that image.
 
     Returns:
         The image (zeros if no object stands out), and whether the object fills its box, or what
@@ -52,13 +52,13 @@ def frame_object(grey: Image.Image) -> tuple[Image.Image, bool]:
     raised = raised.clip(0, 255)
     box = _bounding_box(mask, at_least=0.2)
     if box is None:
-        return Image.new("L", SIZE), False
+        return Image.new("L", size), False
     found, inside = raised[box], mask[box]
     # The 99th percentile: a glint must not set the scale.
     scaled = (found * 255 / np.percentile(found[inside], 99)).clip(0, 255)
     image = Image.fromarray(scaled.round().astype(np.uint8))
     # Resize after stretching: Lanczos overshoots at edges, and would set the scale.
-    framed = ImageOps.pad(image, SIZE, Image.Resampling.LANCZOS, color=0)
+    framed = ImageOps.pad(image, size, Image.Resampling.LANCZOS, color=0)
     touched = inside[_ring(inside.shape, 1)].mean()
     plain = np.abs(pixels - background)[_ring(pixels.shape, 1)] <= _CLOSE
     return framed, bool(touched > _TOUCHED or plain.mean() < _PLAIN)

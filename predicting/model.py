@@ -6,15 +6,19 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
-from search.data.dataset import Bytes
 
 from predicting.archive import ModelError, check_model_file, check_weights
 from search.command_line import called
+from search.data.dataset import Bytes
 from search.errors import SearchError
 from search.training.hardware import start_tensorflow
+from spaces import DataShape
 from spaces.errors import shown
 
 BATCH_SIZE: Final = 500
+# Larger images are predicted in smaller batches, and converted in parts: the memory stays the same.
+_BATCH_PIXELS: Final = 2**22
+_PART_PIXELS: Final = 2**26
 _REFERENCE: Final = Path(__file__).resolve().parents[1] / "results" / "reference"
 
 
@@ -23,22 +27,24 @@ class Model:
 
     Args:
         path: Its file; error messages name it.
-        keras_model: Maps (batch, 28, 28, 1) float32 in [0, 1] to (batch, 10).
+        keras_model: Maps (batch, height, width, channels) float32 in [0, 1] to (batch, classes).
+        image_shape: Height, width and channels of its images.
     """
 
-    def __init__(self, path: Path, keras_model: Any) -> None:
+    def __init__(self, path: Path, keras_model: Any, image_shape: tuple[int, int, int]) -> None:
         self.path = path
         self.keras_model = keras_model
+        self._image_shape = image_shape
         self._ends_in_softmax = _ends_in_softmax(keras_model)
 
     def probabilities(self, images: Bytes) -> npt.NDArray[np.float64]:
-        """Return the probabilities of all classes, computed in batches of 500.
+        """Return the probabilities of all classes, computed in batches of at most 500.
 
         Args:
-            images: (n, 28, 28) uint8.
+            images: (n, height, width, channels) uint8, n >= 1.
 
         Returns:
-            (n, 10) float64 in [0, 1]; the sum of each row is 1 to the precision of float64.
+            (n, classes) float64 in [0, 1]; the sum of each row is 1 to the precision of float64.
 
         Raises:
             ModelError: An output is not finite.
@@ -51,7 +57,7 @@ class Model:
             )
         if self._ends_in_softmax is None:
             # Images that are always the same: a prediction must not depend on its neighbours.
-            self._ends_in_softmax = _are_probabilities(self._outputs(_probes()))
+            self._ends_in_softmax = _are_probabilities(self._outputs(_probes(self._image_shape)))
         if self._ends_in_softmax:
             return np.asarray(outputs / outputs.sum(axis=-1, keepdims=True))
         return np.asarray(softmax(outputs, axis=-1), np.float64)
@@ -59,8 +65,16 @@ class Model:
     def _outputs(self, images: Bytes) -> npt.NDArray[np.float64]:
         from search.training.batches import model_images  # imports TensorFlow
 
-        outputs = self.keras_model.predict(model_images(images), batch_size=BATCH_SIZE, verbose=0)
-        return np.asarray(outputs, np.float64)
+        height, width, channels = self._image_shape
+        batch = min(BATCH_SIZE, max(1, _BATCH_PIXELS // (height * width)))
+        part = max(batch, _PART_PIXELS // (height * width * channels))
+        outputs = [
+            self.keras_model.predict(
+                model_images(images[start : start + part]), batch_size=batch, verbose=0
+            )
+            for start in range(0, len(images), part)
+        ]
+        return np.concatenate(outputs).astype(np.float64)
 
 
 def newest_model(results_dir: Path) -> Path:
@@ -88,10 +102,14 @@ def newest_model(results_dir: Path) -> Path:
     raise ModelError(f"no model found as {results_dir}/*/report/best_model.keras. {advice}")
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: Path, data: DataShape) -> Model:
     """Load a `.keras` file with stock Keras in safe mode.
 
     Its layers are first built without memory for their weights, to check shapes and sizes.
+
+    Args:
+        path: The file.
+        data: What its input and output must fit.
 
     Raises:
         ModelError: The file is missing, cannot be loaded, is too large, or has another input or
@@ -103,12 +121,28 @@ def load_model(path: Path) -> Model:
     from search.training.saving import count_weights, load_saved
 
     try:
-        check_weights(path, count_weights(path))
-        return Model(path, load_saved(path))
+        check_weights(path, count_weights(path, data))
+        model = load_saved(path, data)
     except ModelError:
         raise
     except SearchError as error:
         raise ModelError(f"model {shown(path)}: {error} Name another one with --model.") from error
+    _check_input(path, model, data.image_shape)
+    return Model(path, model, data.image_shape)
+
+
+def _check_input(path: Path, model: Any, image_shape: tuple[int, int, int]) -> None:
+    """Refuse a model for images of another size: some layers take any, and Keras lets them."""
+    known = getattr(model, "input_shape", None)  # a subclassed model has none
+    if not isinstance(known, tuple) or len(known) not in (3, 4):
+        return
+    sizes = (*known[1:], 1)[:3]  # the channel axis may be missing
+    pairs = zip(sizes, image_shape, strict=True)
+    if any(size not in (None, wanted) for size, wanted in pairs):
+        raise ModelError(
+            f"model {shown(path)}: it takes no images of shape {(None, *image_shape)}: its input "
+            f"is {known}. Name another one with --model."
+        )
 
 
 def _ends_in_softmax(model: Any) -> bool | None:
@@ -141,12 +175,11 @@ def _output_of(part: Any) -> Any:
         return None
 
 
-def _probes() -> Bytes:
+def _probes(image_shape: tuple[int, int, int]) -> Bytes:
     """Return images that differ much: black, white and noise."""
-    noise = np.random.default_rng(0).integers(0, 256, (30, 28, 28), np.uint8)
-    return np.concatenate(
-        [np.zeros((1, 28, 28), np.uint8), np.full((1, 28, 28), 255, np.uint8), noise]
-    )
+    noise = np.random.default_rng(0).integers(0, 256, (30, *image_shape), np.uint8)
+    black, white = (np.full((1, *image_shape), level, np.uint8) for level in (0, 255))
+    return np.concatenate([black, white, noise])
 
 
 def _are_probabilities(outputs: npt.NDArray[np.float64]) -> bool:

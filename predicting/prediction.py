@@ -9,13 +9,15 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from search.data.dataset import Bytes
 
+from predicting.config import ModelConfig, read_config
 from predicting.model import load_model
-from search.data.classes import CLASS_NAMES
+from search.data.dataset import Bytes
+from spaces import DataShape
 from spaces.errors import shown
 
 _GRID_COLUMNS: Final = 5
+_LONGEST_NAME: Final = 22  # letters; a title is as wide as its image
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +25,10 @@ class Prediction:
     """The prediction for one image.
 
     Args:
-        class_name: The most probable of `CLASS_NAMES`.
+        class_name: The most probable class.
         probability: Its probability, in [0, 1].
-        top3: The three most probable classes with their probabilities, in falling order.
+        top3: The three most probable classes, or both of two, with their probabilities, in
+            falling order.
     """
 
     class_name: str
@@ -33,28 +36,38 @@ class Prediction:
     top3: tuple[tuple[str, float], ...]
 
 
-def predict(images: Bytes | Sequence[Bytes], model_path: str | Path) -> list[Prediction]:
+def predict(
+    images: Bytes | Sequence[Bytes], model_path: str | Path, config: ModelConfig | None = None
+) -> list[Prediction]:
     """Classify images with a saved model.
 
     Args:
-        images: (n, 28, 28) uint8, bright objects on black, as from `load_image`; n may be 0.
-        model_path: A `.keras` file; input (batch, 28, 28, 1) float32 in [0, 1], output
-            (batch, 10) logits or probabilities. It is loaded in Keras' safe mode.
+        images: (n, height, width, channels) uint8, as from `load_image`; the channel axis may be
+            missing for grey images; n may be 0.
+        model_path: A `.keras` file; input (batch, height, width, channels) float32 in [0, 1],
+            output (batch, classes) logits or probabilities. It is loaded in Keras' safe mode.
+        config: What the model was trained on; None: as `best_config.json` beside it says.
 
     Returns:
         One prediction per image.
 
     Raises:
         ModelError: The file is missing, cannot be loaded, has another input or output shape, or
-            returns values that are not finite.
+            returns values that are not finite; or `best_config.json` cannot be used.
         ValueError: `images` has another shape or type.
     """
     batch = np.asarray(images)
     if not len(batch):
         return []
-    if batch.shape[1:] != (28, 28) or batch.dtype != np.uint8:
-        raise ValueError(f"images is {batch.dtype}{batch.shape}; it must be uint8 (n, 28, 28).")
-    return [_prediction(row) for row in load_model(Path(model_path)).probabilities(batch)]
+    config = config or read_config(Path(model_path))
+    shape = config.image_shape
+    if shape[2] == 1 and batch.ndim == 3:
+        batch = batch[..., np.newaxis]
+    if batch.shape[1:] != shape or batch.dtype != np.uint8:
+        wanted = ", ".join(map(str, ("n", *shape)))
+        raise ValueError(f"images is {batch.dtype}{batch.shape}; it must be uint8 ({wanted}).")
+    model = load_model(Path(model_path), DataShape(shape, len(config.class_names)))
+    return [_prediction(row, config.class_names) for row in model.probabilities(batch)]
 
 
 def as_record(prediction: Prediction) -> dict[str, Any]:
@@ -78,13 +91,16 @@ def as_table(
     """
     rows = [["image", "class", "probability", "next"]]
     for name, prediction in zip(names, predictions, strict=True):
-        others = ", ".join(f"{label} {100 * share:.1f} %" for label, share in prediction.top3[1:])
+        others = ", ".join(
+            f"{shown(label)} {100 * share:.1f} %" for label, share in prediction.top3[1:]
+        )
         percent = f"{100 * prediction.probability:.1f} %"
-        rows.append([shown(name), prediction.class_name, percent, others])
+        rows.append([shown(name), shown(prediction.class_name), percent, others])
     if true_classes is not None:
         rows[0].append("true class")
         for row, true_class in zip(rows[1:], true_classes, strict=True):
-            row.append(true_class if row[1] == true_class else f"{true_class} (wrong)")
+            name = shown(true_class)
+            row.append(name if row[1] == name else f"{name} (wrong)")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -104,7 +120,7 @@ def draw_grid(
     colours too.
 
     Args:
-        images: (28, 28) uint8 each, at least one.
+        images: (height, width, channels) uint8 each, at least one.
         predictions: One per image.
         true_classes: One per image.
         title: Title of the figure.
@@ -124,13 +140,15 @@ def draw_grid(
     ):
         right = prediction.class_name == true_class
         axes.set(xticks=[], yticks=[])
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        grey = image.shape[2] == 1
+        axes.imshow(image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=255)
         axes.set_title(
-            f"true: {true_class}\n{'' if right else '✗ '}predicted: {prediction.class_name} "
-            f"{100 * prediction.probability:.1f} %",
+            f"true: {_brief(true_class)}\n{'' if right else '✗ '}predicted: "
+            f"{_brief(prediction.class_name)} {100 * prediction.probability:.1f} %",
             fontsize=9,
             fontweight="normal" if right else "bold",
             color="black" if right else "firebrick",
+            parse_math=False,  # a name may hold `$`
         )
         if not right:
             for spine in axes.spines.values():
@@ -141,8 +159,13 @@ def draw_grid(
     return file.getvalue()
 
 
-def _prediction(probabilities: npt.NDArray[np.float64]) -> Prediction:
+def _brief(class_name: str) -> str:
+    name = shown(class_name)
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def _prediction(probabilities: npt.NDArray[np.float64], class_names: Sequence[str]) -> Prediction:
     # A stable sort keeps classes of equal probability in the order of their labels.
     order = np.argsort(-probabilities, kind="stable")[:3]
-    top3 = tuple((CLASS_NAMES[label], float(probabilities[label])) for label in order)
+    top3 = tuple((class_names[label], float(probabilities[label])) for label in order)
     return Prediction(*top3[0], top3)

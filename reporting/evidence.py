@@ -1,24 +1,29 @@
 """What a report is written from: the search, the retrainings, and the test results."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import log_loss
+from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from reporting.plan import Candidate, Entry
 from reporting.retraining import Retrained
-from reporting.scoring import Probabilities, Scores, TestSplit
+from reporting.scoring import Probabilities, Scores
 from reporting.settings import ReportSettings
 from reporting.statistics import Booleans, Difference, Interval, compare, interval
 from reporting.study_tables import Record
-from search.data.classes import CLASS_NAMES
+from search.data.classes import FASHION_MNIST
+from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
 
 Kind = Literal["tuned", "variant", "baseline"]
+# Above this ratio of the largest class to the smallest, accuracy says little of the small ones.
+_IMBALANCED: Final = 1.5
+MIRRORED: Final = "with mirror images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,7 +50,7 @@ class Row:
     """One row of the comparison on the test split.
 
     Args:
-        name: `tuned`, `tuned, flip averaged`, the name of a baseline and so on.
+        name: `tuned`, `tuned, with mirror images`, the name of a baseline and so on.
         kind: `tuned`, `baseline`, or `variant`: the tuned configuration, used or trained in
             another way.
         params: Hyperparameter values.
@@ -76,6 +81,19 @@ class Row:
     def accuracy(self) -> Interval:
         """Test accuracy over the seeds."""
         return interval([float(value) for value in self.correct.mean(axis=1)])
+
+    @property
+    def balanced_accuracy(self) -> Interval:
+        """Mean recall of the classes on the test split, over the seeds."""
+        with warnings.catch_warnings():
+            # Of classes that the test part lacks: they take no part in the mean.
+            warnings.simplefilter("ignore", UserWarning)
+            return interval(
+                [
+                    float(balanced_accuracy_score(self.labels, given))
+                    for given in self.probabilities.argmax(axis=2)
+                ]
+            )
 
     @property
     def loss(self) -> Interval:
@@ -116,6 +134,7 @@ class Evidence:
     Args:
         settings: Settings of the report.
         record: The search.
+        dataset: Its data set.
         remeasured: The best trials, retrained, in the order of the search.
         winner: The one of them that was chosen on validation; None until all are retrained.
         rows: `tuned`, its variants, then the baselines; a row without a finished training has no
@@ -133,12 +152,13 @@ class Evidence:
 
     settings: ReportSettings
     record: Record
+    dataset: Dataset
     remeasured: list[Remeasured]
     winner: Remeasured | None
     rows: list[Row]
     differences: Mapping[str, Difference]
     split: Split
-    test: TestSplit | None
+    test: LabeledImages | None
     command: str
     machine: str
     commit: str
@@ -160,6 +180,24 @@ class Evidence:
         """Baseline with the highest mean test accuracy."""
         baselines = [row for row in self.scored if row.kind == "baseline"]
         return max(baselines, key=lambda row: row.accuracy.mean, default=None)
+
+    @property
+    def has_baselines(self) -> bool:
+        """Whether the report compares with published baselines, with results or without."""
+        return any(row.kind == "baseline" for row in self.rows)
+
+    @property
+    def is_fashion_mnist(self) -> bool:
+        """Whether the data is that on which the baselines were published."""
+        return self.dataset.fingerprint == FASHION_MNIST
+
+    @property
+    def imbalanced(self) -> bool:
+        """Whether the classes of the test part differ much in size; False while it is closed."""
+        if self.test is None:
+            return False
+        sizes = np.bincount(self.test.labels, minlength=len(self.dataset.class_names))
+        return bool(sizes.max() > _IMBALANCED * sizes.min())
 
     @property
     def no_test_results(self) -> str:
@@ -190,7 +228,7 @@ class Evidence:
         that of `best_model.keras`; and how many of its seeds predict the label (`NAME: seeds
         right`). An ensemble counts as one seed.
         """
-        names = np.array(CLASS_NAMES)
+        names = np.array(self.dataset.class_names, dtype=object)
         test = self.test
         assert test is not None
         columns: dict[str, object] = {
@@ -228,12 +266,28 @@ def make_row(
     )
 
 
-def flip_averaged(row: Row, scored: list[tuple[Retrained, Scores]]) -> Row:
+def mirror_helps(mirror: bool | None, params: Mapping[str, Any]) -> bool:
+    """Return whether it makes sense to predict mirror images too.
+
+    Args:
+        mirror: As for `search.data.dataset.Dataset`.
+        params: Hyperparameters of the network; where `mirror` is not known, their augmentation
+            tells: the search found out.
+    """
+    return mirror is True or (mirror is None and trained_with_flips(params))
+
+
+def trained_with_flips(params: Mapping[str, Any]) -> bool:
+    """Return whether a network was trained on mirrored images too."""
+    return "flip" in str(params.get("augmentation"))
+
+
+def mirror_averaged(row: Row, scored: list[tuple[Retrained, Scores]]) -> Row:
     """Average each model's predictions for an image and its mirror image, at twice the time."""
     both = [(scores.probabilities + scores.mirrored) / 2 for _, scores in scored]
     return replace(
         row,
-        name=f"{row.name}, flip averaged",
+        name=f"{row.name}, {MIRRORED}",
         kind="variant",
         probabilities=np.stack(both),
         milliseconds_per_image=_times(row.milliseconds_per_image, 2),
@@ -261,7 +315,7 @@ def differences(rows: list[Row]) -> dict[str, Difference]:
     """Compare `tuned` with each baseline that has test results, by name of the baseline."""
     tuned = next((row for row in rows if row.kind == "tuned" and len(row.probabilities)), None)
     baselines = [row for row in rows if row.kind == "baseline" and len(row.probabilities)]
-    if tuned is None:
+    if tuned is None or not baselines:
         return {}
     found = compare(tuned.correct, [row.correct for row in baselines])
     return {row.name: difference for row, difference in zip(baselines, found, strict=True)}

@@ -12,7 +12,7 @@ from reporting.study_tables import Record, epochs_trained, seconds_taken
 from search.study.facts import split_sizes
 from search.study.study import trial_params, trial_seed
 from search.workers.messages import Images
-from spaces import published_configurations
+from spaces import DataShape, published_configurations
 
 TUNED: Final = "tuned"
 AVERAGED: Final = "tuned, averaged weights"
@@ -53,9 +53,15 @@ class Entry:
 
 
 class Plan:
-    """The retrainings of one report."""
+    """The retrainings of one report.
 
-    def __init__(self, settings: ReportSettings, record: Record) -> None:
+    Args:
+        settings: Settings of the report.
+        record: The search.
+        data: What its data set looks like; baselines are only for such data.
+    """
+
+    def __init__(self, settings: ReportSettings, record: Record, data: DataShape) -> None:
         self._settings = settings
         self._record = record
         self._sizes = split_sizes(record.facts["split"])
@@ -78,7 +84,7 @@ class Plan:
         ]
         self.baselines = [
             self._entry(name, params, settings.baseline_epochs)
-            for name, params in published_configurations(record.space).items()
+            for name, params in published_configurations(record.space, data).items()
         ]
 
     def due(self, results: Results) -> list[Retraining]:

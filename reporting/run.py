@@ -12,6 +12,7 @@ import optuna
 from rich.progress import Progress
 
 from predicting.archive import ModelError
+from predicting.config import CONFIG_FILE, dataset_facts
 from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
 from reporting.drawing.style import counted
@@ -30,14 +31,13 @@ from reporting.retraining import (
 )
 from reporting.scoring import (
     SCORES_FILE,
-    TestSplit,
     load_test_split,
     score,
 )
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, read_study
 from search.command_line import stop_by_signal
-from search.data.dataset import Dataset
+from search.data.dataset import Dataset, LabeledImages
 from search.data.formats import open_dataset
 from search.data.split import load_split
 from search.display import duration
@@ -51,8 +51,6 @@ from search.workers.messages import Failed
 from search.workers.pool import make_pool
 from search.workers.process import WorkerSettings
 from spaces import load_space
-
-_CONFIG_FILE = "best_config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +84,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     record = read_study(settings.results_dir, settings.study, settings.storage)
     _require_trust(settings, record, arguments)
     dataset = _same_data(settings, record)
-    plan = Plan(settings, record)
+    plan = Plan(settings, record, dataset.shape)
     retrainings = record.directory / "retrainings"
     target = record.directory / ("report-preview" if settings.quick else "report")
     with _only_one(record.directory):
@@ -121,7 +119,7 @@ def _require_trust(settings: ReportSettings, record: Record, arguments: Sequence
 
 
 def _refuse_to_lose_results(target: Path, evidence: Evidence) -> None:
-    if evidence.tuned is None and (target / _CONFIG_FILE).exists():
+    if evidence.tuned is None and (target / CONFIG_FILE).exists():
         raise ReportError(
             f"{target} has test results and the new report would have none: no retraining with "
             f"these flags is in {target.parent / 'retrainings'}. Give the flags of the old report "
@@ -199,6 +197,12 @@ def _announce(
         due += [one for entry in plan.winners(plan.candidates[0]) for one in entry.retrainings]
     missing = [one for one in due if one.key not in kept]
     seconds = sum(one.seconds for one in missing) / workers
+    baselines = (
+        f", and of {counted(len(plan.baselines), 'baseline')}, "
+        f"{counted(settings.baseline_epochs, 'epoch')}"
+        if plan.baselines
+        else ""
+    )
     progress.console.print(
         f"study {record.name!r}: {len(missing)} of {len(due)} trainings to do, about "
         f"{duration(seconds)} with {counted(workers, 'worker')}\n"
@@ -206,8 +210,7 @@ def _announce(
         f"{counted(settings.candidate_seeds, 'fresh seed')} each, "
         f"{counted(record.max_epochs, 'epoch')}\n"
         f"  to score on the test split: {counted(settings.seeds, 'seed')} each of the winner, "
-        f"{counted(settings.epochs, 'epoch')}, and of "
-        f"{counted(len(plan.baselines), 'baseline')}, {counted(settings.baseline_epochs, 'epoch')}",
+        f"{counted(settings.epochs, 'epoch')}{baselines}",
         soft_wrap=True,
         markup=False,
     )
@@ -233,13 +236,14 @@ def _gather(
         # The configuration is chosen: the test split may be opened.
         test = load_test_split(dataset)
         start_tensorflow()
-        load_space(record.space)  # registers its custom layers
+        load_space(record.space, dataset.shape)  # registers its custom layers
         winners = plan.winners(chosen)
         for entry in (*winners, *plan.baselines):
-            rows += _rows(settings, entry, entry in winners, results, test)
+            rows += _rows(settings, dataset, entry, entry in winners, results, test)
     return Evidence(
         settings=settings,
         record=record,
+        dataset=dataset,
         remeasured=remeasured,
         winner=winner,
         rows=rows,
@@ -265,7 +269,12 @@ def _scored_earlier(record: Record, rows: Sequence[Row]) -> int:
 
 
 def _rows(
-    settings: ReportSettings, entry: Entry, won: bool, results: Results, test: TestSplit
+    settings: ReportSettings,
+    dataset: Dataset,
+    entry: Entry,
+    won: bool,
+    results: Results,
+    test: LabeledImages,
 ) -> list[Row]:
     """Score an entry and return its row; for the winner also its variants."""
     scored, missing = [], []
@@ -273,7 +282,7 @@ def _rows(
         match results.get(retraining.key):
             case Retrained() as kept:
                 try:
-                    scored.append((kept, score(kept, test)))
+                    scored.append((kept, score(kept, test, dataset.shape)))
                     continue
                 except ModelError as error:
                     why = f"cannot be scored: {error}"
@@ -288,7 +297,8 @@ def _rows(
     row = evidences.make_row(entry, kind, scored, test.labels, "; ".join(missing))
     rows = [row]
     if kind == "tuned" and scored:
-        rows.append(evidences.flip_averaged(row, scored))
+        if evidences.mirror_helps(dataset.mirror, entry.params):
+            rows.append(evidences.mirror_averaged(row, scored))
         if settings.ensemble and len(scored) > 1:
             rows.append(evidences.ensemble(row))
     return rows
@@ -311,9 +321,10 @@ def _write_winner(evidence: Evidence, directory: Path) -> None:
         "epochs": len(tuned.runs[0].history),
         "seeds": [run.seed for run in tuned.runs],
         "test_accuracy": [float(value) for value in tuned.correct.mean(axis=1)],
+        **dataset_facts(evidence.dataset),
         "model": {"file": "best_model.keras", "seed": tuned.runs[0].seed},
     }
-    (directory / _CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+    (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
     # Of the first seed, not the best one: a choice by test accuracy would bias that accuracy.
     shutil.copyfile(tuned.runs[0].folder / MODEL_FILE, directory / "best_model.keras")
     write_csv(evidence.predictions(), directory / "predictions.csv")

@@ -13,15 +13,13 @@ import numpy.typing as npt
 from predicting.model import BATCH_SIZE, load_model
 from reporting.folder import writing
 from reporting.retraining import MODEL_FILE, Retrained
-from search.data.classes import CLASS_NAMES
 from search.data.dataset import Dataset, LabeledImages
 from search.errors import DataError
 from search.files import write_atomically
 from search.training.hardware import machine
+from spaces import DataShape
 
 SCORES_FILE: Final = "test_scores.npz"
-IMAGES_FILE: Final = "t10k-images-idx3-ubyte.gz"
-LABELS_FILE: Final = "t10k-labels-idx1-ubyte.gz"
 Probabilities = npt.NDArray[np.float64]
 
 
@@ -32,7 +30,7 @@ class Scores:
     Args:
         probabilities: (n, classes).
         mirrored: (n, classes), for the images mirrored left-right.
-        milliseconds_per_image: Wall time of prediction in batches of 500, on all cores.
+        milliseconds_per_image: Wall time of prediction in batches of at most 500, on all cores.
         machine: Where that time was measured.
     """
 
@@ -57,21 +55,22 @@ def load_test_split(dataset: Dataset) -> LabeledImages:
     return test
 
 
-def score(kept: Retrained, test: LabeledImages) -> Scores:
+def score(kept: Retrained, test: LabeledImages, data: DataShape) -> Scores:
     """Predict the test images, or return the predictions stored beside the model.
 
     Args:
-        kept: A retraining whose model takes (batch, 28, 28, 1) float32 in [0, 1].
+        kept: A retraining.
         test: The test split.
+        data: What the images and the outputs of its model look like.
 
     Raises:
         ModelError: The model cannot be loaded, or predicts values that are not finite.
         ReportError: The predictions cannot be stored.
     """
     file = kept.folder / SCORES_FILE
-    if (known := _load(file, test)) is not None:
+    if (known := _load(file, test, data.classes)) is not None:
         return known
-    model = load_model(kept.folder / MODEL_FILE)
+    model = load_model(kept.folder / MODEL_FILE, data)
     model.probabilities(test.images[:BATCH_SIZE])  # compiles
     began = time.perf_counter()
     probabilities = model.probabilities(test.images)
@@ -87,7 +86,7 @@ def score(kept: Retrained, test: LabeledImages) -> Scores:
     return scores
 
 
-def _load(file: Path, test: LabeledImages) -> Scores | None:
+def _load(file: Path, test: LabeledImages, classes: int) -> Scores | None:
     """Return the stored predictions; None if there are none of this test split, or damaged ones."""
     try:
         with np.load(file, allow_pickle=False) as known:
@@ -102,7 +101,7 @@ def _load(file: Path, test: LabeledImages) -> Scores | None:
     # A file that somebody else wrote may hold anything, NumPy raises errors of many types.
     except Exception:
         return None
-    shape = (len(test.labels), len(CLASS_NAMES))
+    shape = (len(test.labels), classes)
     parts = (scores.probabilities, scores.mirrored)
     sound = all(
         part.shape == shape

@@ -1,10 +1,7 @@
 """The command line: image files in, classes out, one line per error."""
 
-import gzip
-import hashlib
 import json
 import os
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +12,7 @@ from PIL import Image
 
 import predict
 from search.data.classes import CLASS_NAMES
+from search.data.dataset import Dataset, LabeledImages
 from tests.conftest import write_idx_data
 from tests.reporting.band_model import band_images, save_model
 
@@ -33,22 +31,15 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write_band(label: int, path: Path) -> Path:
     path.parent.mkdir(exist_ok=True, parents=True)
-    Image.fromarray(band_images([label])[0]).save(path)
+    Image.fromarray(band_images([label])[0, ..., 0]).save(path)
     return path
 
 
 def write_test_files(directory: Path, labels: np.ndarray, images: np.ndarray) -> None:
     """A data folder with training and test files."""
     directory.mkdir()
-    write_idx_data(directory, images, labels)
-    for name, content in {
-        "t10k-images-idx3-ubyte.gz": struct.pack(">IIII", 2051, *images.shape) + images.tobytes(),
-        "t10k-labels-idx1-ubyte.gz": struct.pack(">II", 2049, *labels.shape) + labels.tobytes(),
-    }.items():
-        packed = gzip.compress(content)
-        (directory / name).write_bytes(packed)
-        with (directory / "MD5SUMS").open("a") as sums:
-            sums.write(f"{hashlib.md5(packed).hexdigest()}  {name}\n")
+    for part in ("train", "t10k"):
+        write_idx_data(directory, images[..., 0], labels, part=part)
 
 
 def test_a_file_is_classified_and_a_broken_one_reported(tmp_path: Path, model: Path) -> None:
@@ -197,7 +188,8 @@ def test_the_demo_draws_a_grid(
     images = band_images(labels)
     images[3] = band_images([5])[0]
     write_test_files(tmp_path / "data", labels, images)
-    flags = ["--demo", "--data-dir", "data", "--model", str(model)]
+    (tmp_path / "data" / "classes.txt").write_text("\n".join(CLASS_NAMES))
+    flags = ["--demo", "--data", "data", "--model", str(model)]
     assert predict.main(flags) == 0
     said = capsys.readouterr()
     assert f"24 of 25 test images right; grid: {tmp_path / 'predictions.png'}" in said.err
@@ -211,7 +203,7 @@ def test_the_demo_draws_a_grid(
     assert predict.main([*flags, "--json", "--output", str(tmp_path / "g.png")]) == 0
     records = json.loads(capsys.readouterr().out)
     assert len(records) == 25
-    assert records[3]["path"] == "t10k-images-idx3-ubyte.gz[3]"
+    assert records[3]["path"] == "test[3]"
     assert (records[3]["class"], records[3]["true_class"]) == (CLASS_NAMES[5], CLASS_NAMES[3])
     assert (tmp_path / "g.png").stat().st_size > 10_000
 
@@ -235,13 +227,13 @@ MISTAKES = {
         ["MODEL", "a.png", "--output", "x.png"],
         "--output is x.png, but there is no",
     ),
-    "data": (["MODEL", "a.png", "--data-dir", "d"], "--data-dir is d, but there is no"),
+    "data": (["MODEL", "a.png", "--data", "d"], "--data is d, but there is no"),
     "jpg": (
         ["MODEL", "--demo", "--output", "x.jpg"],
         "--output is x.jpg; the grid is a PNG file",
     ),
     "folder": (["MODEL", "--demo", "--output", "x/y.png"], "--output is x/y.png, but its folder"),
-    "no data": (["MODEL", "--demo", "--data-dir", "empty"], "the data folder empty has no train-"),
+    "no data": (["MODEL", "--demo", "--data", "empty"], "the data folder empty has no train-"),
 }
 
 
@@ -275,3 +267,132 @@ def test_an_unknown_flag_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
         capsys.readouterr().err
         == "predict: --modle is unknown; see --help. Did you mean '--model'?\n"
     )
+
+
+SOIL = ("moss", "sand $a$", "line\nbreak \x1b[31m")
+
+
+@pytest.fixture
+def soil(tmp_path: Path) -> Path:
+    """A model of colour images: the class is the brightest of red, green and blue."""
+    import keras
+
+    model = keras.Sequential(
+        [
+            keras.Input((20, 30, 3)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3, use_bias=False),
+        ]
+    )
+    model.layers[-1].set_weights([8 * np.eye(3, dtype=np.float32)])
+    model.save(tmp_path / "soil.keras")
+    facts = {"name": "soil", "image_shape": [20, 30, 3], "class_names": SOIL, "mirror": None}
+    config = {"dataset": facts, "preprocessing": "resize"}
+    (tmp_path / "best_config.json").write_text(json.dumps(config))
+    return tmp_path / "soil.keras"
+
+
+def test_photographs_are_classified_by_a_model_in_colour(
+    tmp_path: Path, soil: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, colour in (("a.png", "red"), ("b.jpg", "lime"), ("c.gif", "blue")):
+        Image.new("RGB", (90, 200), colour).save(tmp_path / name)
+    files = ["a.png", "b.jpg", "c.gif"]
+    assert predict.main([*files, "--model", str(soil)]) == 0
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert len(lines) == 4
+    assert [line.split("  ")[0] for line in lines[1:]] == files
+    assert lines[1].split("  ")[1] == "moss"
+    assert "line\\nbreak \\x1b[31m  99.9 %" in lines[3]  # escaped: they would change the terminal
+    assert "warning" not in said.err
+
+    assert predict.main([*files, "--json", "--model", str(soil)]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert [record["class"] for record in records] == list(SOIL)
+    assert [len(record["top3"]) for record in records] == [3, 3, 3]
+    assert [record["warning"] for record in records] == [None, None, None]
+
+
+def test_the_grid_is_drawn_in_colour(
+    tmp_path: Path,
+    soil: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    labels = np.arange(30, dtype=np.uint8) % 3
+    images = np.zeros((30, 20, 30, 3), np.uint8)
+    images[np.arange(30), :, :, labels] = 255
+
+    class SoilFiles:
+        def test(self) -> LabeledImages:
+            return LabeledImages(images=images, labels=labels)
+
+    opened = []
+
+    def open_dataset(data: str | None) -> Dataset:
+        opened.append(data)
+        return Dataset(
+            name="soil",
+            image_shape=(20, 30, 3),
+            class_names=SOIL,
+            mirror=None,
+            fingerprint="1",
+            files=SoilFiles(),  # type: ignore[arg-type]
+        )
+
+    monkeypatch.setattr("search.data.formats.open_dataset", open_dataset)
+    flags = ["--demo", "--model", str(soil)]
+    assert predict.main([*flags, "--data", "photos"]) == 0
+    assert "25 of 25 test images right" in capsys.readouterr().err
+    with Image.open(tmp_path / "predictions.png") as grid:
+        pixels = np.asarray(grid.convert("RGB")).reshape(-1, 3)
+    for colour in np.eye(3, dtype=np.uint8) * 255:
+        assert (pixels == colour).all(axis=1).mean() > 0.05
+    # Without --data it is that of the model, but never a path: best_config.json is not trusted.
+    assert predict.main(flags) == 0
+    (tmp_path / "soil").mkdir()
+    capsys.readouterr()
+    assert predict.main(flags) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "predict: --demo needs --data: the model is of the data set 'soil'; name its path.\n"
+    )
+    assert opened == ["photos", "soil"]
+
+
+def test_test_images_of_another_data_set_are_refused(
+    tmp_path: Path, soil: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_test_files(tmp_path / "data", np.arange(10, dtype=np.uint8), band_images(range(10)))
+    assert predict.main(["--demo", "--data", "data", "--model", str(soil)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "predict: --data is data, with images of 28x28x1 and the 10 classes 0, 1, 2, ...; the "
+        "model takes images of 20x30x3 and the 3 classes moss, sand $a$, line"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"image_shape": [20, 20, 3]}, "its input is (None, 20, 30, 3)"),
+        ({"class_names": ["moss", "sand"]}, "its output has the shape (None, 3); it must be one"),
+        ({"image_shape": [10**9, 30, 3]}, "image_shape is [1000000000, 30, 3]; it must be"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_its_model_is_one_line(
+    tmp_path: Path,
+    soil: Path,
+    capsys: pytest.CaptureFixture[str],
+    changed: dict[str, object],
+    said: str,
+) -> None:
+    Image.new("RGB", (90, 200), "red").save(tmp_path / "a.png")
+    config = json.loads((tmp_path / "best_config.json").read_text())
+    config["dataset"] |= changed
+    (tmp_path / "best_config.json").write_text(json.dumps(config))
+    assert predict.main(["a.png", "--model", str(soil)]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "model: " not in line]
+    assert len(lines) == 1
+    assert said in lines[0]

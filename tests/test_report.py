@@ -17,13 +17,13 @@ import pandas as pd
 import psutil
 import pytest
 from optuna.trial import TrialState, create_trial
-from search.data.files import fingerprint
 
 from report import _say, main
 from reporting.errors import Interrupted
 from reporting.run import Outcome
 from reporting.scoring import load_test_split
 from search.command_line import STOP_SIGNALS
+from search.data.idx import IdxFiles, open_idx
 from search.errors import StopReason
 from search.files import locked
 from tests.command_line import ROOT, children, run, start, wait_until
@@ -76,20 +76,20 @@ def test_the_main_table_agrees_with_the_predictions(
 ) -> None:
     table = pd.read_csv(reported / "tables" / "accuracy.csv").set_index("network")
     predictions = pd.read_csv(reported / "predictions.csv")
-    assert set(table.index) == {"tuned", "tuned, flip averaged", "tuned, ensemble of 2", "mlp"}
+    assert set(table.index) == {"tuned", "tuned, with mirror images", "tuned, ensemble of 2", "mlp"}
     for name in table.index:
         seeds = 1 if "ensemble" in name else 2
         assert table.loc[name, "n"] == seeds
         right = predictions[f"{name}: seeds right"].mean() / seeds
         assert table.loc[name, "test_accuracy"] == pytest.approx(right)
-    labels = load_test_split(small_data_with_test).labels
+    labels = load_test_split(open_idx(small_data_with_test)).labels
     assert len(predictions) == len(labels)
 
 
 def test_the_model_loads_with_stock_keras_alone_and_predicts_the_same(
     reported: Path, small_data_with_test: Path, tmp_path: Path
 ) -> None:
-    images = load_test_split(small_data_with_test).images[..., None].astype(np.float32) / 255
+    images = load_test_split(open_idx(small_data_with_test)).images.astype(np.float32) / 255
     np.save(tmp_path / "images.npy", images)
     program = (
         "import keras, numpy, sys\n"
@@ -332,7 +332,7 @@ def test_the_code_of_somebody_elses_study_is_not_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    space, data = "results.evil.payload:Space", fingerprint(small_data_with_test)
+    space, data = "results.evil.payload:Space", open_idx(small_data_with_test).fingerprint
     split = {"train": None, "val": 100}
     made_study(tmp_path / "results", 5, name="evil", data=data, space=space, split=split)
     (tmp_path / "results" / "evil" / "payload.py").write_text("open('ran', 'w')")
@@ -367,7 +367,7 @@ def test_names_and_texts_of_somebody_elses_study_are_escaped_everywhere(
         tmp_path / "results",
         12,
         name=name,
-        data=fingerprint(small_data_with_test),
+        data=open_idx(small_data_with_test).fingerprint,
         split={"train": None, "val": 100},
         engine=formula,
         machine=evil,
@@ -400,7 +400,7 @@ def test_links_in_a_studys_folder_are_not_followed_out_of_it(
     name: str,
 ) -> None:
     folder, outside = tmp_path / "results" / "cnn", tmp_path / "outside"
-    made_study(tmp_path / "results", 5, data=fingerprint(small_data_with_test))
+    made_study(tmp_path / "results", 5, data=open_idx(small_data_with_test).fingerprint)
     outside.mkdir()
     (outside / "file").write_text("mine")
     (folder / "study.journal").replace(outside / "study.journal")
@@ -482,16 +482,16 @@ def test_data_that_is_replaced_before_a_worker_reads_it_ends_the_report(
     data = tmp_path / "data"
     shutil.copytree(small_data_with_test, data)
 
-    def replace_data(folder: Path) -> None:  # the report has checked the data by then
-        shutil.rmtree(folder)
-        folder.mkdir()
-        write_idx_data(folder, *small_images(20, seed=2))
+    def replace_data(files: IdxFiles) -> None:  # the report has checked the data by then
+        shutil.rmtree(files.directory)
+        files.directory.mkdir()
+        write_idx_data(files.directory, *small_images(20, seed=2))
 
-    monkeypatch.setattr("reporting.run.require_test_files", replace_data)
+    monkeypatch.setattr(IdxFiles, "require_test", replace_data)
     monkeypatch.chdir(searched)
     before = sorted((searched / "results" / "mlp" / "retrainings").glob("*"))
-    assert main(["--data-dir", str(data), *SMALL, "--epochs", "7"]) == 2
-    assert f"{data} has other data now (MD5" in capsys.readouterr().err
+    assert main(["--data", str(data), *SMALL, "--epochs", "7"]) == 2
+    assert f"{data.name} has other data now (MD5" in capsys.readouterr().err
     assert sorted((searched / "results" / "mlp" / "retrainings").glob("*")) == before
 
 
@@ -555,7 +555,7 @@ def build(hp):
     ended = report(tmp_path, small_data_with_test, *quick)
     assert ended.returncode == 0, ended.stderr
     (kept,) = (tmp_path / "results").glob("*/report-preview/best_model.keras")
-    flags = ("--demo", "--model", str(kept), "--json")
+    flags = ("--demo", "--data", str(small_data_with_test), "--model", str(kept), "--json")
     predicted = run(tmp_path, small_data_with_test, *flags, program="predict.py")
     assert predicted.returncode == 0, predicted.stderr
     expected = pd.read_csv(kept.parent / "predictions.csv")["tuned: class"][:25]

@@ -22,7 +22,7 @@ from reporting.drawing.style import (
     spread,
     wrapped,
 )
-from reporting.evidence import Evidence, Remeasured, Row
+from reporting.evidence import MIRRORED, Evidence, Remeasured, Row, trained_with_flips
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.statistics import IMAGES_ONLY, Difference, Interval
 from spaces.baselines import BASELINES
@@ -38,7 +38,7 @@ def blocks(evidence: Evidence) -> list[Block]:
         columns = _columns(evidence)
         written = [
             _table(evidence, columns),
-            _seeds(sorted(evidence.scored, key=lambda row: -row.accuracy.mean)),
+            _seeds(evidence, sorted(evidence.scored, key=lambda row: -row.accuracy.mean)),
             _details(evidence, columns),
             *_published(evidence),
         ]
@@ -60,26 +60,62 @@ _CHOICE: Final = (
 
 
 def _table(evidence: Evidence, columns: Sequence[Column]) -> Table:
-    shown = ("network", "parameters", _ACCURACY, _DIFFERENCE, "training CPU s")
+    shown = ("network", "parameters", _ACCURACY, _BALANCED, _DIFFERENCE, "training CPU s")
+    notes = ["Test accuracy: mean over seeds and its 95 % t interval."]
+    if evidence.imbalanced:
+        notes.append(
+            "Balanced accuracy: mean recall of the classes, mean over seeds; the classes of the "
+            "test part differ in size."
+        )
+    if evidence.has_baselines:
+        notes.append(
+            f"Δ accuracy: tuned minus this network, in percentage points, {_bootstrap(evidence)}."
+        )
+    notes.append(
+        "Training CPU s: mean of one training in "
+        f"{evidence.record.facts.get('precision')}{_ensemble(evidence)}."
+    )
     return Table(
         name="accuracy",
         caption="Test accuracy and training cost",
-        note="Test accuracy: mean over seeds and its 95 % t interval. Δ accuracy: tuned minus this "
-        f"network, in percentage points, {_bootstrap(evidence)}. Training CPU s: mean of one "
-        f"training in {evidence.record.facts.get('precision')}; for an ensemble, all its models.",
+        note=" ".join([*notes, *_of_mirror_images(evidence)]),
         columns=[_only(column, shown) for column in columns],
         items=evidence.rows,
     )
 
 
+def _ensemble(evidence: Evidence) -> str:
+    return "; for an ensemble, all its models" if any(r.models > 1 for r in evidence.rows) else ""
+
+
+def _of_mirror_images(evidence: Evidence) -> list[str]:
+    """Say what the row with mirror images is, where there is one."""
+    tuned = next(row for row in evidence.rows if row.kind == "tuned")
+    if not any(row.name.endswith(MIRRORED) for row in evidence.rows):
+        return []
+    trained = (
+        "the winner was trained on mirrored images too"
+        if trained_with_flips(tuned.params)
+        else "the winner was not trained on mirrored images, so this need not help"
+    )
+    return [
+        "With mirror images: each model's mean prediction for an image and its mirror image; "
+        f"{trained}."
+    ]
+
+
 def _details(evidence: Evidence, columns: Sequence[Column]) -> Table:
-    left_out = ("parameters", _ACCURACY, _DIFFERENCE, "training CPU s")
+    left_out = ("parameters", _ACCURACY, _BALANCED, _DIFFERENCE, "training CPU s")
+    test = (
+        "p: McNemar's exact test between the models of the first seeds, Holm-corrected. "
+        if evidence.has_baselines
+        else ""
+    )
     return Table(
         name="accuracy-details",
         caption="Details: spread over seeds, validation accuracy, cost",
-        note="p: McNemar's exact test between the models of the first seeds, Holm-corrected. "
-        "ms/image: wall time in batches of 500 on all cores, float32. These values are in "
-        "tables/accuracy.csv too.",
+        note=f"{test}ms/image: wall time in batches of at most 500 on all cores, float32. These "
+        "values are in tables/accuracy.csv too.",
         columns=[
             Column(None, column.heading, column.value, column.format)
             for column in columns
@@ -98,6 +134,7 @@ def _only(column: Column, headings: Sequence[str]) -> Column:
 
 
 _ACCURACY: Final = "test accuracy (95 % interval)"
+_BALANCED: Final = "balanced accuracy"
 _DIFFERENCE: Final = "Δ accuracy (pp)"
 
 
@@ -114,11 +151,28 @@ def _columns(evidence: Evidence) -> list[Column]:
     def again(row: Row) -> Interval | None:
         return evidence.winner.accuracy if row.kind == "tuned" and evidence.winner else None
 
+    balanced = Column(
+        "test_balanced_accuracy",
+        _BALANCED,
+        _scored(lambda row: row.balanced_accuracy.mean),
+        percent,
+    )
+    shown_difference = Column(
+        None, _DIFFERENCE, difference(lambda found: found), _difference_with_interval
+    )
+    differences = [
+        Column("difference", None, difference(lambda found: found.mean)),
+        Column("difference_low", None, difference(lambda found: found.low)),
+        Column("difference_high", None, difference(lambda found: found.high)),
+        Column("p_mcnemar", None, difference(lambda found: found.p_value)),
+        Column("p_holm", "p", difference(lambda found: found.p_holm), _p_value),
+    ]
     return [
         Column("network", "network", lambda row: row.name),
         Column("gap", None, lambda row: row.gap or None),
         Column(None, _ACCURACY, _scored(lambda row: row.accuracy), _with_interval),
-        Column(None, _DIFFERENCE, difference(lambda found: found), _difference_with_interval),
+        *([balanced] if evidence.imbalanced else []),
+        *([shown_difference] if evidence.has_baselines else []),
         Column("parameters", "parameters", lambda row: row.parameters, ","),
         Column("test_accuracy", None, _scored(lambda row: row.accuracy.mean)),
         Column("test_accuracy_sd", "SD (pp)", _scored(lambda row: row.accuracy.sd), _sd),
@@ -129,11 +183,7 @@ def _columns(evidence: Evidence) -> list[Column]:
         Column("test_accuracy_max", "highest", _scored(lambda row: max(_each(row))), percent),
         Column("test_loss", "test loss", _scored(lambda row: row.loss.mean), ".3f"),
         Column("test_loss_sd", None, _scored(lambda row: row.loss.sd)),
-        Column("difference", None, difference(lambda found: found.mean)),
-        Column("difference_low", None, difference(lambda found: found.low)),
-        Column("difference_high", None, difference(lambda found: found.high)),
-        Column("p_mcnemar", None, difference(lambda found: found.p_value)),
-        Column("p_holm", "p", difference(lambda found: found.p_holm), _p_value),
+        *(differences if evidence.has_baselines else []),
         Column(
             "val_accuracy_search",
             "validation (search)",
@@ -150,7 +200,7 @@ def _columns(evidence: Evidence) -> list[Column]:
         Column("train_seconds", "training s", lambda row: row.train_seconds, ",.0f"),
         Column("train_cpu_seconds", "training CPU s", lambda row: row.train_cpu_seconds, ",.0f"),
         Column("milliseconds_per_image", "ms/image", lambda row: row.milliseconds_per_image, ".3f"),
-        Column("published_accuracy", None, published),
+        *([Column("published_accuracy", None, published)] if evidence.is_fashion_mnist else []),
         *(
             Column(f"seed {seed + 1}", None, _scored(partial(_seed, seed=seed)))
             for seed in range(evidence.settings.seeds)
@@ -220,6 +270,8 @@ def published(row: Row) -> float | None:
 
 
 def _published(evidence: Evidence) -> list[Block]:
+    if not evidence.is_fashion_mnist:
+        return []
     found = [
         _BASELINES[row.name]
         for row in evidence.rows
@@ -247,27 +299,28 @@ def _published(evidence: Evidence) -> list[Block]:
     return [table]
 
 
-def _seeds(rows: Sequence[Row]) -> Picture:
+def _seeds(evidence: Evidence, rows: Sequence[Row]) -> Picture:
+    claims = evidence.is_fashion_mnist and any(published(row) is not None for row in rows)
+    alone = " Published numbers are often from a single training." if claims else ""
     return Picture(
         name="seeds-points",
         finding=_finding(rows),
-        caption="Every final training, ordered by mean. No interval for n = 1. Published numbers "
-        "are often from a single training.",
-        draw=lambda width: _draw_seeds(width, rows),
+        caption=f"Every final training, ordered by mean. No interval for n = 1.{alone}",
+        draw=lambda width: _draw_seeds(width, rows, claims),
     )
 
 
-def _draw_seeds(width: float, rows: Sequence[Row]) -> Figure:
+def _draw_seeds(width: float, rows: Sequence[Row], claims: bool) -> Figure:
     figure, axes = new_figure(width, 0.42 * len(rows) + 1.2)
     for position, row in enumerate(rows):
-        _draw_row(axes, position, row)
+        _draw_row(axes, position, row, claims)
     handles = [
         axes.plot([], [], "o", color=BLUE, markersize=5, alpha=0.7, label="one seed")[0],
         axes.errorbar(
             [], [], xerr=[], fmt="D", color=ORANGE, markersize=5, label="mean, 95 % interval"
         ),
     ]
-    if any(published(row) is not None for row in rows):
+    if claims:
         handles.append(
             axes.plot([], [], "s", mfc="none", color=VERMILION, markersize=8, label="published")[0]
         )
@@ -284,7 +337,7 @@ def _draw_seeds(width: float, rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _draw_row(axes: Axes, position: int, row: Row) -> None:
+def _draw_row(axes: Axes, position: int, row: Row, claims: bool) -> None:
     values = 100 * row.correct.mean(axis=1)
     axes.plot(values, np.full(len(values), position), "o", color=BLUE, markersize=5, alpha=0.7)
     accuracy = row.accuracy
@@ -293,7 +346,7 @@ def _draw_row(axes: Axes, position: int, row: Row) -> None:
     if accuracy.low is not None and accuracy.high is not None:
         axes.hlines(below, 100 * accuracy.low, 100 * accuracy.high, ORANGE, linewidth=1.5)
     claim = published(row)
-    if claim is not None:
+    if claims and claim is not None:
         axes.plot(100 * claim, position, "s", mfc="none", color=VERMILION, markersize=8)
 
 

@@ -65,7 +65,7 @@ def document_of(evidence: Evidence) -> Document:
     return Document(
         title=f"Search report: {record.name}",
         subtitle=f"{counted(finished, 'finished trial')} of space {record.facts['space']} on data "
-        f"in Fashion-MNIST format; {evidence.command}",
+        f"set {evidence.dataset.name}; {evidence.command}",
         warning=_warning(evidence),
         sections=[chapter.section(evidence) for chapter in CHAPTERS],
     )

@@ -1,28 +1,32 @@
 """The data: examples, images by class, and duplicates."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from search.data.dataset import Bytes
 
+from reporting.dimensions import brief
+from reporting.drawing.images import MOST_CLASSES
 from reporting.drawing.style import GROUND, new_figure, percent, points
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
-from reporting.scoring import TestSplit
 from reporting.statistics import Booleans, interval
-from search.data.classes import CLASS_NAMES
+from search.data.dataset import Bytes, LabeledImages
 from search.data.split import Split
 
 _EXAMPLES: Final = 10
+_LARGEST: Final = 64  # pixels a side of an example
+_LONGEST_NAME: Final = 20
 
 
 def blocks(evidence: Evidence) -> list[Block]:
     """The images used for training, for choosing, and for the test."""
     split, test = evidence.split, evidence.test
-    written: list[Block] = [_examples(split), _distribution(split, test)]
+    names = evidence.dataset.class_names
+    written: list[Block] = [_examples(split, names), _distribution(split, test, names)]
     if test is None:
         written.append(
             Paragraph("The test split stays closed until something is retrained, so it is missing.")
@@ -34,43 +38,55 @@ def blocks(evidence: Evidence) -> list[Block]:
     return [*written, *_duplicates(training, test, evidence.tuned)]
 
 
-def _examples(split: Split) -> Picture:
+def _examples(split: Split, names: Sequence[str]) -> Picture:
     present = len(np.unique(split.train_labels))
+    few = len(names) <= MOST_CLASSES
+    which = "each class" if few else f"the first {MOST_CLASSES} of {len(names)} classes"
+    shown = names[:MOST_CLASSES]
+    # More in a row where there are many rows: about as wide as high.
+    height, width, _ = split.shape.image_shape
+    count = int(np.clip(np.ceil(0.8 * len(shown) * height / width), _EXAMPLES, 2 * _EXAMPLES))
     return Picture(
         name="data-examples",
         finding=f"{len(split.train_labels):,} training images of {present} classes",
-        caption=f"The first {_EXAMPLES} training images of each class, a row for each class.",
-        draw=lambda width: _draw_examples(width, split),
+        caption=f"The first {count} training images of {which}, a row for each class.",
+        draw=lambda width: _draw_examples(width, split, shown, count),
     )
 
 
-def _draw_examples(width: float, split: Split) -> Figure:
-    high, wide = split.train_images.shape[1:]
+def _draw_examples(width: float, split: Split, names: Sequence[str], count: int) -> Figure:
+    # Large images are thinned out: a figure has no more pixels to show them.
+    step = -(-max(split.shape.image_shape[:2]) // _LARGEST)
+    high, wide, _ = split.train_images[0, ::step, ::step].shape
     # Clear where a class has fewer examples.
-    picture = np.full((len(CLASS_NAMES) * high, _EXAMPLES * wide), np.nan)
-    for label in range(len(CLASS_NAMES)):
-        for column, number in enumerate(np.flatnonzero(split.train_labels == label)[:_EXAMPLES]):
+    picture = np.zeros((len(names) * high, count * wide, 4), np.uint8)
+    for label in range(len(names)):
+        for column, number in enumerate(np.flatnonzero(split.train_labels == label)[:count]):
             top, left = label * high, column * wide
-            picture[top : top + high, left : left + wide] = split.train_images[number]
+            cell = picture[top : top + high, left : left + wide]
+            cell[..., :3] = split.train_images[number, ::step, ::step]
+            cell[..., 3] = 255
     figure, axes = new_figure(width, (width - 1) * picture.shape[0] / picture.shape[1])
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="none")
-    axes.set_yticks((np.arange(len(CLASS_NAMES)) + 0.5) * high - 0.5, CLASS_NAMES)
+    axes.imshow(picture, interpolation="none")
+    axes.set_yticks(
+        (np.arange(len(names)) + 0.5) * high - 0.5, [brief(name, _LONGEST_NAME) for name in names]
+    )
     axes.set_xticks([])
     axes.tick_params(length=0)
-    for edge in np.arange(1, len(CLASS_NAMES)) * high - 0.5:
+    for edge in np.arange(1, len(names)) * high - 0.5:
         axes.axhline(edge, color=GROUND, linewidth=1.5)
     return figure
 
 
-def _distribution(split: Split, test: TestSplit | None) -> Table:
+def _distribution(split: Split, test: LabeledImages | None, names: Sequence[str]) -> Table:
     parts = {"training": split.train_labels, "validation": split.val_labels}
     parts |= {"test": test.labels} if test is not None else {}
-    counts = {name: np.bincount(part, minlength=len(CLASS_NAMES)) for name, part in parts.items()}
+    counts = {name: np.bincount(part, minlength=len(names)) for name, part in parts.items()}
     rows: list[dict[str, Any]] = [
         {"class": class_name} | {name: int(count[label]) for name, count in counts.items()}
-        for label, class_name in enumerate(CLASS_NAMES)
+        for label, class_name in enumerate(names)
     ]
     rows.append({"class": "all"} | {name: len(part) for name, part in parts.items()})
     return Table(
@@ -78,6 +94,7 @@ def _distribution(split: Split, test: TestSplit | None) -> Table:
         caption="Images by class",
         columns=[Column("class", "class"), *(Column(name, name, format=",") for name in parts)],
         items=rows,
+        fold=len(names) > MOST_CLASSES,
     )
 
 
@@ -87,7 +104,9 @@ def _images(images: Bytes, labels: Bytes) -> pd.DataFrame:
     return pd.DataFrame({"key": keys, "label": labels})
 
 
-def _duplicates(training: pd.DataFrame, test: TestSplit | None, tuned: Row | None) -> list[Block]:
+def _duplicates(
+    training: pd.DataFrame, test: LabeledImages | None, tuned: Row | None
+) -> list[Block]:
     rows = [_within("training and validation", training)]
     words: list[Block] = []
     if test is not None:

@@ -10,6 +10,7 @@ import pandas as pd
 from reporting.drawing.style import MISSING, counted, listed
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Code, Column, Paragraph, Table
+from search.data.dataset import Dataset
 from search.display import duration
 
 
@@ -41,13 +42,13 @@ def _facts(evidence: Evidence) -> Table:
         "Search": _words(search),
         "Engine": _engine(facts),
         "Time of the search": _time(started, ended),
-        "Data": f"Fashion-MNIST format, MD5 of the training files {facts.get('data')}",
+        "Data": _data(evidence.dataset),
         "Training precision": facts.get("precision"),
         "Test precision": "float32",
         "Retrained trials": f"the best {len(evidence.remeasured)}, "
         f"{counted(settings.candidate_seeds, 'new seed')} each",
         "Final trainings": f"{counted(settings.seeds, 'seed')} each; {settings.epochs} epochs for "
-        f"the winner, {settings.baseline_epochs} for the baselines",
+        f"the winner{_baselines(evidence)}",
         "Machine of the search": facts.get("machine"),
         "Machine of the report": evidence.machine,
         "Versions": _words(facts.get("versions", {})),
@@ -63,6 +64,20 @@ def _facts(evidence: Evidence) -> Table:
         ],
         items=list(rows.items()),
     )
+
+
+def _data(dataset: Dataset) -> str:
+    height, width, channels = dataset.image_shape
+    return (
+        f"{dataset.name}: {len(dataset.class_names)} classes, {width}x{height} pixels, "
+        f"{'grey' if channels == 1 else 'colour'}; MD5 of the training part {dataset.fingerprint}"
+    )
+
+
+def _baselines(evidence: Evidence) -> str:
+    if not evidence.has_baselines:
+        return ""
+    return f", {evidence.settings.baseline_epochs} for the baselines"
 
 
 def _from_here(storage: str) -> str:

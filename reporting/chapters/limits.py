@@ -6,9 +6,20 @@ from reporting.drawing.style import listed
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Paragraph
 from reporting.statistics import IMAGES_ONLY
-from search.data.classes import FASHION_MNIST
+from search.study.facts import split_sizes
 
 _OFFICIAL_IMAGES: Final = 60_000
+
+
+_COMPARING: Final = (
+    "McNemar's test compares the models of the first seed only. A difference is called significant "
+    "if the bootstrap interval and the corrected test agree and both rows have two seeds or more. "
+    "If seeds vary more than images, the bootstrap interval of a few seeds is too narrow."
+)
+_OFTEN_USED: Final = (
+    "The test images of Fashion-MNIST have been used in thousands of publications; networks and "
+    "habits learned from these are not independent of them."
+)
 
 
 def blocks(evidence: Evidence) -> list[Block]:
@@ -21,16 +32,12 @@ def blocks(evidence: Evidence) -> list[Block]:
     )
     texts = [
         "One data set, one split, one machine. Differences between networks hold for these test "
-        "images; the bootstrap estimates how far they hold for others like them.",
-        f"{over_seeds} McNemar's test compares the models of the first seed only. A difference is "
-        "called significant if the bootstrap interval and the corrected test agree and both rows "
-        "have two seeds or more. If seeds vary more than images, the bootstrap interval of a few "
-        "seeds is too narrow.",
-        f"The winner was tuned on this data and trained for {settings.epochs} epochs; the "
-        f"baselines were not tuned and trained for {settings.baseline_epochs}. The comparison "
-        "shows what the search adds to the published networks, not how far each could be tuned.",
-        "The test images of Fashion-MNIST have been used in thousands of publications; networks "
-        "and habits learned from these are not independent of them.",
+        "images; the bootstrap estimates how far they hold for others like them."
+        if evidence.has_baselines
+        else "One data set, one split, one machine. Accuracies hold for images like these.",
+        f"{over_seeds} {_COMPARING}" if evidence.has_baselines else over_seeds,
+        *(_of_baselines(evidence) if evidence.has_baselines else ()),
+        *((_OFTEN_USED,) if evidence.is_fashion_mnist else ()),
         "The search chose its best trials on one fixed validation split, so several searches on "
         "it share its luck.",
         "Training repeats bit for bit only on the same processor type, with the same versions and "
@@ -39,20 +46,44 @@ def blocks(evidence: Evidence) -> list[Block]:
     single = [name for name, found in evidence.differences.items() if found.seeds < 2]
     if single:
         texts.append(f"Differences to {listed(single)}: intervals {IMAGES_ONLY}.")
-    images = len(evidence.split.train_labels) + len(evidence.split.val_labels)
-    if images < _OFFICIAL_IMAGES:
-        texts.append(
-            f"The study has {images:,} of {_OFFICIAL_IMAGES:,} training images (--train-size, or "
-            "smaller data). The baselines too saw fewer images than in their publications."
-        )
-    if evidence.record.facts.get("data") != FASHION_MNIST:
-        texts.append(
-            "The data is not the official Fashion-MNIST, but its classes are called by the same "
-            "names."
-        )
+    if (few := _few_images(evidence)) is not None:
+        texts.append(few)
     if evidence.tuned is not None and evidence.tuned.accuracy.n < 5:
         texts.append(
             "Fewer than five seeds: repeat the command with a larger --seeds to add more. Only "
             "the new ones are trained."
         )
     return [Paragraph(text) for text in texts]
+
+
+def _of_baselines(evidence: Evidence) -> list[str]:
+    settings = evidence.settings
+    texts = [
+        f"The winner was tuned on this data and trained for {settings.epochs} epochs; the "
+        f"baselines were not tuned and trained for {settings.baseline_epochs}. The comparison "
+        "shows what the search adds to the published networks, not how far each could be tuned."
+    ]
+    if not evidence.is_fashion_mnist:
+        texts.append("The baselines were published for other data, so they are not at home here.")
+    return texts
+
+
+def _few_images(evidence: Evidence) -> str | None:
+    """Say that the study has left training images out; None if it has not."""
+    images = len(evidence.split.train_labels) + len(evidence.split.val_labels)
+    if evidence.is_fashion_mnist and images < _OFFICIAL_IMAGES:
+        baselines = (
+            " The baselines too saw fewer images than in their publications."
+            if evidence.has_baselines
+            else ""
+        )
+        return (
+            f"The study has {images:,} of {_OFFICIAL_IMAGES:,} training images (--train-size)."
+            f"{baselines}"
+        )
+    if split_sizes(evidence.record.facts["split"]).train is not None:
+        return (
+            f"The study has {images:,} training and validation images, not all that there are "
+            "(--train-size)."
+        )
+    return None

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from sklearn.calibration import calibration_curve
 
+from reporting.dimensions import brief
+from reporting.drawing.images import draw_image
 from reporting.drawing.style import (
     BLUE,
     GREY,
@@ -22,9 +24,8 @@ from reporting.drawing.style import (
 )
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph, Picture
-from reporting.scoring import TestSplit
 from reporting.statistics import Booleans, Floats
-from search.data.classes import CLASS_NAMES
+from search.data.dataset import Bytes, LabeledImages
 
 _MOST_CONFIDENT: Final = 18
 _ALWAYS_WRONG: Final = 12
@@ -33,6 +34,9 @@ _NARROW_COLUMNS: Final = 3
 _GAP: Final = 0.06
 # Height of the three lines above an image, in widths of an image.
 _TEXT_HEIGHT: Final = 0.42
+# Letters above an image in normal size, and at most.
+_SHORT_LINE: Final = 20
+_LONGEST_LINE: Final = 22
 _BINS: Final = 15
 _FEW_IMAGES: Final = 30
 Numbers = npt.NDArray[np.int64]
@@ -44,8 +48,8 @@ def blocks(evidence: Evidence) -> list[Block]:
     if tuned is None or test is None:
         return [Paragraph(evidence.no_test_results)]
     return [
-        _confident(tuned, test),
-        _always_wrong(tuned, test),
+        _confident(tuned, test, evidence.dataset.class_names),
+        _always_wrong(tuned, test, evidence.dataset.class_names),
         *_calibration(tuned, evidence.best_baseline),
     ]
 
@@ -53,7 +57,7 @@ def blocks(evidence: Evidence) -> list[Block]:
 # Mistakes
 
 
-def _confident(row: Row, test: TestSplit) -> Block:
+def _confident(row: Row, test: LabeledImages, names: Sequence[str]) -> Block:
     mistakes = _mistakes(row)
     if not len(mistakes):
         return Paragraph(
@@ -66,15 +70,15 @@ def _confident(row: Row, test: TestSplit) -> Block:
     means = f", mean over n = {count} models" if count > 1 else ""
     return Picture(
         name="mistakes-confident",
-        finding=f"{_number_wrong(row)}; the surest mistake takes {CLASS_NAMES[row.labels[first]]} "
-        f"for {CLASS_NAMES[mean[first].argmax()]} with {percent(float(mean[first].max()), 1)}",
+        finding=f"{_number_wrong(row)}; the surest mistake takes {names[row.labels[first]]} "
+        f"for {names[mean[first].argmax()]} with {percent(float(mean[first].max()), 1)}",
         caption=f"The {len(shown)} most confident mistakes: number of the test image, true class, "
         f"predicted class and its probability{means}. Some may be errors of the labels.",
-        draw=lambda width: _gallery(width, shown, row, test),
+        draw=lambda width: _gallery(width, shown, row, test, names),
     )
 
 
-def _always_wrong(row: Row, test: TestSplit) -> Block:
+def _always_wrong(row: Row, test: LabeledImages, names: Sequence[str]) -> Block:
     count = len(row.probabilities)
     if count == 1:
         return Paragraph("One seed (n = 1) cannot show which images are always wrong.")
@@ -100,7 +104,7 @@ def _always_wrong(row: Row, test: TestSplit) -> Block:
         caption=f"{which} {len(rest):,} that are not shown above, from the surest to the least "
         "sure, with the likeliest wrong class; probabilities are means over the "
         f"{count} seeds.",
-        draw=lambda width: _gallery(width, rest[picked], row, test),
+        draw=lambda width: _gallery(width, rest[picked], row, test, names),
     )
 
 
@@ -120,7 +124,9 @@ def _mistakes(row: Row) -> Numbers:
     return wrong[np.argsort(-mean.max(axis=1)[wrong], kind="stable")]
 
 
-def _gallery(width: float, shown: Numbers, row: Row, test: TestSplit) -> Figure:
+def _gallery(
+    width: float, shown: Numbers, row: Row, test: LabeledImages, names: Sequence[str]
+) -> Figure:
     mean = row.probabilities.mean(axis=0)[shown]
     # Models that are all wrong, each in its own way, may be right on average.
     mean[np.arange(len(shown)), row.labels[shown]] = 0
@@ -132,21 +138,30 @@ def _gallery(width: float, shown: Numbers, row: Row, test: TestSplit) -> Figure:
     for index, (number, wrong) in enumerate(zip(shown, mean, strict=True)):
         row_, column = divmod(index, columns)
         top = row_ * (1 + _TEXT_HEIGHT) + _TEXT_HEIGHT
-        axes.imshow(
-            test.images[number],
-            cmap="gray",
-            vmin=0,
-            vmax=255,
-            interpolation="none",
-            extent=(column + _GAP, column + 1 - _GAP, top + 1 - 2 * _GAP, top),
+        draw_image(axes, test.images[number], extent=_extent(test.images[number], column, top))
+        text = "\n".join(
+            (
+                _line(f"no. {number:,}: ", names[row.labels[number]]),
+                _line("as ", names[wrong.argmax()]),
+                percent(float(wrong.max()), 1),
+            )
         )
-        text = (
-            f"no. {number:,}: {CLASS_NAMES[row.labels[number]]}\n"
-            f"as {CLASS_NAMES[wrong.argmax()]}\n{percent(float(wrong.max()), 1)}"
-        )
-        axes.text(column + 0.5, top - 0.02, text, ha="center", va="bottom", fontsize=8)
+        size = 8 if max(map(len, text.splitlines())) <= _SHORT_LINE else 7
+        axes.text(column + 0.5, top - 0.02, text, ha="center", va="bottom", fontsize=size)
     axes.set(xlim=(0, columns), ylim=(rows * (1 + _TEXT_HEIGHT), 0), aspect="equal")
     return figure
+
+
+def _line(start: str, class_name: str) -> str:
+    return start + brief(class_name, _LONGEST_LINE - len(start))
+
+
+def _extent(image: Bytes, column: float, top: float) -> tuple[float, float, float, float]:
+    """Return left, right, bottom and top of an image in its cell, which keep its proportions."""
+    side = 1 - 2 * _GAP
+    height, width = (side * size / max(image.shape[:2]) for size in image.shape[:2])
+    left, above = column + 0.5 - width / 2, top + (side - height) / 2
+    return left, left + width, above + height, above
 
 
 # Calibration

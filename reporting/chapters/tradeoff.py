@@ -48,7 +48,7 @@ def blocks(evidence: Evidence) -> list[Block]:
             "milliseconds per image",
             _points(rows, [row.milliseconds_per_image for row in rows]),
             rows,
-            f"Measured in batches of 500 on {evidence.machine}; median over the seeds.",
+            f"Measured in batches of at most 500 on {evidence.machine}; median over the seeds.",
         ),
     ]
 
@@ -81,12 +81,18 @@ def _picture(
         name=f"tradeoff-{name}",
         finding=_finding(label, front, len(points)),
         caption=(
-            "Star: tuned; open diamonds: its variants; circles: baselines. Bars: 95 % interval of "
-            "the mean over seeds (none for n = 1). Dashed line and bold names: Pareto front of the "
-            f"means. {note}" + (f" Not measured for {listed(left_out)}." if left_out else "")
+            f"Star: tuned{_others(rows)}. Bars: 95 % interval of the mean over seeds (none for "
+            f"n = 1). Dashed line and bold names: Pareto front of the means. {note}"
+            + (f" Not measured for {listed(left_out)}." if left_out else "")
         ),
         draw=lambda width: _draw(width, label, points, front),
     )
+
+
+def _others(rows: Sequence[Row]) -> str:
+    kinds = {row.kind for row in rows}
+    variants = "; open diamonds: its variants" if "variant" in kinds else ""
+    return variants + ("; circles: baselines" if "baseline" in kinds else "")
 
 
 def _draw(width: float, label: str, points: Sequence[_Point], front: Sequence[_Point]) -> Figure:

@@ -20,7 +20,7 @@ def blocks(evidence: Evidence) -> list[Block]:
             Paragraph(searched),
         ]
     number = winner.candidate.number
-    written: list[Block] = [Paragraph(_tuned(number, tuned), strong=True)]
+    written: list[Block] = [Paragraph(_tuned(evidence, number, tuned), strong=True)]
     known = evidence.record.trials.loc[number, "name"]
     if isinstance(known, str):
         written.append(
@@ -30,9 +30,9 @@ def blocks(evidence: Evidence) -> list[Block]:
             )
         )
     rival = evidence.best_baseline
-    if rival is None:
+    if rival is None and evidence.has_baselines:
         written.append(Paragraph("No baseline has test results to compare with."))
-    else:
+    if rival is not None:
         written.append(Paragraph(_against_best(evidence, tuned, rival), strong=True))
         if others := _against_others(evidence, rival):
             written.append(Paragraph(others))
@@ -49,14 +49,20 @@ def blocks(evidence: Evidence) -> list[Block]:
     return written
 
 
-def _tuned(number: int, row: Row) -> str:
+def _tuned(evidence: Evidence, number: int, row: Row) -> str:
     accuracy = row.accuracy
     if accuracy.n == 1:
         over = "with one seed"
     else:
         over = f"over {accuracy.n} seeds (95 % interval of the mean: {bounds(accuracy)})"
+    words = (
+        f"The tuned network (trial {number}) reaches a test accuracy of {spread(accuracy)} {over}"
+    )
+    if not evidence.imbalanced:
+        return f"{words}."
     return (
-        f"The tuned network (trial {number}) reaches a test accuracy of {spread(accuracy)} {over}."
+        f"{words} and a balanced accuracy, the mean recall of the classes, of "
+        f"{spread(row.balanced_accuracy)}."
     )
 
 

@@ -26,7 +26,7 @@ from reporting.drawing.style import (
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table
 from reporting.retraining import MODEL_FILE, Retrained
-from spaces import load_space
+from spaces import DataShape, load_space
 from spaces.errors import one_line
 
 _MOST_MARKERS: Final = 40
@@ -56,7 +56,7 @@ def _configuration(evidence: Evidence, winner: Remeasured) -> list[Block]:
             f"{counted(0 if measured is None else measured.n, 'fresh seed')}."
         )
     ]
-    words = _described(str(evidence.record.facts["space"]), params)
+    words = _described(str(evidence.record.facts["space"]), evidence.dataset.shape, params)
     if words is not None:
         written.append(Paragraph(words, strong=True))
     written.append(
@@ -74,9 +74,9 @@ def _configuration(evidence: Evidence, winner: Remeasured) -> list[Block]:
     return written
 
 
-def _described(space_name: str, params: Mapping[str, Any]) -> str | None:
+def _described(space_name: str, data: DataShape, params: Mapping[str, Any]) -> str | None:
     try:
-        describe = getattr(load_space(space_name), "describe", None)
+        describe = getattr(load_space(space_name, data), "describe", None)
         return None if describe is None else str(describe(params))
     except Exception:  # a user's space may raise anything
         return None
@@ -92,7 +92,7 @@ def _architecture(evidence: Evidence) -> list[Block]:
         return [Paragraph(f"Layers are not listed. {evidence.no_test_results}")]
     path = tuned.runs[0].folder / MODEL_FILE
     try:
-        model = load_model(path).keras_model
+        model = load_model(path, evidence.dataset.shape).keras_model
     except ModelError as error:
         return [Paragraph(f"Layers are not listed: {one_line(error)}.")]
     # Imports Keras, which takes seconds that a report without a model does not need.

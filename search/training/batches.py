@@ -94,8 +94,8 @@ def _to_model_input(classes: int | None) -> Callable[[Any, Any], tuple[Any, Any]
 
 
 def model_images(images: Bytes) -> Any:
-    """Convert (n, 28, 28) uint8 images to (n, 28, 28, 1) float32 in [0, 1]."""
-    return images[..., np.newaxis].astype(np.float32) / 255
+    """Convert (n, height, width, channels) uint8 images to float32 in [0, 1]."""
+    return images.astype(np.float32) / 255
 
 
 def labels_for(model: keras.Model, labels: Bytes) -> Any:

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
-from search.data.files import find_data
 
 from predicting.images import ImageWarning, load_image
 from predicting.model import Model, load_model
-from reporting.scoring import TestSplit, load_test_split
+from reporting.scoring import load_test_split
+from search.data.dataset import LabeledImages
+from search.data.formats import open_dataset
 from search.errors import DataError
+from spaces import DataShape
 
 MODEL = Path(__file__).parents[2] / "results" / "reference" / "cnn" / "report" / "best_model.keras"
 COUNT = 100
@@ -21,23 +23,25 @@ POINTS = 0.04
 
 
 @pytest.fixture(scope="module")
-def test_images() -> TestSplit:
+def test_images() -> LabeledImages:
     try:
-        split = load_test_split(find_data(None))
+        split = load_test_split(open_dataset(None))
     except DataError as error:
         pytest.skip(str(error))
-    return TestSplit(images=split.images[:COUNT], labels=split.labels[:COUNT])
+    return split[:COUNT]
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return load_model(MODEL)
+    return load_model(MODEL, DataShape((28, 28, 1), 10))
 
 
 def photograph(pixels: np.ndarray, light: bool) -> Image.Image:
     """Enlarge an image and place it, off-centre, on a larger background of 20 or 235."""
     canvas = Image.new("L", (200, 230))
-    canvas.paste(Image.fromarray(pixels).resize((140, 140), Image.Resampling.BICUBIC), (25, 35))
+    canvas.paste(
+        Image.fromarray(pixels[..., 0]).resize((140, 140), Image.Resampling.BICUBIC), (25, 35)
+    )
     shares = np.asarray(canvas) / 255
     return Image.fromarray((20 + 215 * (1 - shares if light else shares)).round().astype(np.uint8))
 
@@ -122,7 +126,7 @@ TREATMENTS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
 
 def accuracy(
     model: Model,
-    split: TestSplit,
+    split: LabeledImages,
     path: Path,
     treat: Callable[[Image.Image, int], Image.Image],
     light: bool,
@@ -142,14 +146,14 @@ def light(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="module")
 def plain(
-    model: Model, test_images: TestSplit, light: bool, tmp_path_factory: pytest.TempPathFactory
+    model: Model, test_images: LabeledImages, light: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> float:
     path = tmp_path_factory.mktemp("plain") / "a.png"
     return accuracy(model, test_images, path, lambda image, other: image, light)
 
 
 def test_photographs_are_classified_like_the_images_in_them(
-    model: Model, test_images: TestSplit, plain: float
+    model: Model, test_images: LabeledImages, plain: float
 ) -> None:
     classes = model.probabilities(test_images.images).argmax(axis=1)
     assert plain >= (classes == test_images.labels).mean() - POINTS
@@ -157,7 +161,12 @@ def test_photographs_are_classified_like_the_images_in_them(
 
 @pytest.mark.parametrize("treatment", TREATMENTS)
 def test_what_surrounds_an_object_does_not_change_its_class(
-    model: Model, test_images: TestSplit, plain: float, light: bool, treatment: str, tmp_path: Path
+    model: Model,
+    test_images: LabeledImages,
+    plain: float,
+    light: bool,
+    treatment: str,
+    tmp_path: Path,
 ) -> None:
     treat = TREATMENTS[treatment]
     with warnings.catch_warnings(record=True) as caught:
@@ -167,9 +176,11 @@ def test_what_surrounds_an_object_does_not_change_its_class(
     assert len(caught) <= POINTS * COUNT
 
 
-def test_the_data_sets_own_images_are_only_inverted(tmp_path: Path, test_images: TestSplit) -> None:
+def test_the_data_sets_own_images_are_only_inverted(
+    tmp_path: Path, test_images: LabeledImages
+) -> None:
     for pixels in test_images.images:
-        Image.fromarray(pixels).save(tmp_path / "a.png")
+        Image.fromarray(pixels[..., 0]).save(tmp_path / "a.png")
         border = np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
         expected = 255 - pixels if np.median(border) > 127 else pixels
         np.testing.assert_array_equal(load_image(tmp_path / "a.png"), expected)
@@ -184,10 +195,10 @@ def test_a_rectangle_with_round_corners_is_an_object_and_not_a_picture(tmp_path:
     with pytest.warns(ImageWarning):
         loaded = load_image(tmp_path / "a.png")
     assert loaded[8:20, 2:8].min() > 200
-    assert 70 < loaded[14, 14] < 150
+    assert 70 < loaded[14, 14, 0] < 150
 
 
-def test_a_textured_background_is_warned_of(tmp_path: Path, test_images: TestSplit) -> None:
+def test_a_textured_background_is_warned_of(tmp_path: Path, test_images: LabeledImages) -> None:
     texture = np.random.default_rng(0).integers(0, 255, (23, 20), np.uint8)
     wood = Image.fromarray(texture).resize((200, 230), Image.Resampling.BICUBIC)
     image = Image.blend(photograph(test_images.images[0], light=True), wood, 0.6)

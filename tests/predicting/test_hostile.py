@@ -32,7 +32,10 @@ from predicting.images import load_image
 from predicting.model import load_model
 from search.errors import SearchError
 from search.training.hardware import start_tensorflow
-read = {"image": load_image, "model": load_model}[sys.argv[1]]
+from spaces import DataShape
+def model(path):
+    return load_model(path, DataShape((28, 28, 1), 10))
+read = {"image": load_image, "model": model}[sys.argv[1]]
 if sys.argv[1] == "model":
     start_tensorflow()
     read(Path(sys.argv[2]))
@@ -239,7 +242,7 @@ def test_hostile_models_are_refused_in_little_memory(tmp_path: Path) -> None:
 def test_a_damaged_model_is_refused_in_one_line_or_predicts_the_same(tmp_path: Path) -> None:
     good = save_model(tmp_path / "good.keras")
     image = tmp_path / "image.png"
-    PIL.Image.fromarray(band_images([4])[0]).save(image)
+    PIL.Image.fromarray(band_images([4])[0, ..., 0]).save(image)
     content, random = good.read_bytes(), np.random.default_rng(0)
     paths = [good]
     # Directory and headers are a small part of the file, but the one with most ways to fail.

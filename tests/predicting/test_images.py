@@ -1,17 +1,28 @@
 """Image files of all kinds become 28x28 bright objects on black; broken ones one-line errors."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from predicting import images
-from predicting.images import ImageError, ImageWarning, load_image
+from predicting.config import ModelConfig
+from predicting.images import ImageError, ImageWarning
+from predicting.images import load_image as load
+from search.data import pictures
+from search.data.dataset import Bytes
 
 DARK, LIGHT = 20, 240
 # What JPEG and WebP do to a hard edge, in the mean over all pixels; a mistake makes it 50 or more.
 LOSS = 15
+
+
+def load_image(path: str | Path) -> Bytes:
+    """As for Fashion-MNIST, without the channel axis."""
+    loaded = load(path)
+    assert loaded.shape == (28, 28, 1)
+    return loaded[..., 0]
 
 
 def shape_on(ground: int, shape: int, size: tuple[int, int] = (120, 200)) -> Image.Image:
@@ -186,9 +197,9 @@ def test_wherever_a_file_breaks_off_it_is_one_line(tmp_path: Path, name: str) ->
 
 def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(shape_on(0, 255), tmp_path / "a.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 24_000)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 24_000)
     load_image(path)
-    monkeypatch.setattr(images, "MAX_PIXELS", 23_999)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 23_999)
     with pytest.raises(ImageError, match=r"a\.png is too large \(120 x 200 pixels; .*; shrink it"):
         load_image(path)
 
@@ -210,3 +221,58 @@ def test_a_wholly_transparent_picture(tmp_path: Path) -> None:
     path = saved(Image.new("RGBA", (50, 50)), tmp_path / "a.png")
     with pytest.raises(ImageError, match="shows no object"):
         load_image(path)
+
+
+PHOTOGRAPHS = ModelConfig(
+    dataset="soil",
+    image_shape=(20, 30, 3),
+    class_names=("moss", "sand"),
+    mirror=None,
+    preprocessing="resize",
+)
+
+
+def test_a_photograph_is_resized_as_a_whole(tmp_path: Path) -> None:
+    image = Image.new("RGB", (90, 60), (200, 30, 10))
+    image.paste((10, 40, 220), (45, 0, 90, 60))
+    loaded = load(saved(image, tmp_path / "a.png"), PHOTOGRAPHS)
+    assert loaded.shape == (20, 30, 3)
+    assert loaded.dtype == np.uint8
+    assert loaded[:, 2].tolist() == [[200, 30, 10]] * 20
+    assert loaded[:, -3].tolist() == [[10, 40, 220]] * 20
+
+
+def test_a_photograph_of_the_size_of_the_data_is_unchanged(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    loaded = load(saved(Image.fromarray(pixels), tmp_path / "a.png"), PHOTOGRAPHS)
+    np.testing.assert_array_equal(loaded, pixels)
+
+
+def test_a_photograph_is_rotated_as_its_tag_says(tmp_path: Path) -> None:
+    image = Image.new("RGB", (60, 90), "white")
+    image.paste("black", (0, 0, 30, 90))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn right
+    loaded = load(saved(image, tmp_path / "a.jpg", exif=exif, quality=95), PHOTOGRAPHS)
+    assert loaded[:8].max() < 60  # the left half is above
+    assert loaded[-8:].min() > 195
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "I;16", "CMYK", "1"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_photograph_of_any_kind_has_the_channels_of_the_data(
+    tmp_path: Path, mode: str, channels: int
+) -> None:
+    config = dataclasses.replace(PHOTOGRAPHS, image_shape=(20, 30, channels))
+    image = Image.new("L", (90, 60), 255)
+    image = Image.new(mode, (90, 60), 65535) if mode == "I;16" else image.convert(mode)
+    loaded = load(saved(image, tmp_path / "a.tif"), config)
+    assert loaded.shape == (20, 30, channels)
+    assert loaded.min() >= 250
+
+
+def test_a_plain_photograph_is_no_error(tmp_path: Path) -> None:
+    path = saved(Image.new("RGB", (50, 50), "teal"), tmp_path / "a.png")
+    assert load(path, PHOTOGRAPHS)[..., 1].tolist() == [[128] * 30] * 20
+    with pytest.raises(ImageError, match=r"b\.png does not exist"):
+        load(tmp_path / "b.png", PHOTOGRAPHS)

@@ -11,9 +11,11 @@ import pytest
 import predicting.model
 from predicting.archive import ModelError, check_model_file
 from predicting.model import Model, load_model, newest_model
+from spaces import DataShape
 from tests.reporting.band_model import band_images, save_model
 
 LABELS = range(10)
+CLOTHING = DataShape((28, 28, 1), 10)
 
 
 def layers_to_dense(dtype: str, activation: str | None) -> list[Any]:
@@ -65,7 +67,7 @@ def test_all_endings_give_the_same_probabilities_in_all_number_formats(
     tmp_path: Path, ending: str, dtype: str, precision: float
 ) -> None:
     build(ending, dtype).save(tmp_path / "m.keras")
-    model = load_model(tmp_path / "m.keras")
+    model = load_model(tmp_path / "m.keras", CLOTHING)
     found = model.probabilities(band_images(LABELS))
     assert found.dtype == np.float64
     # scikit-learn requires exact sums.
@@ -104,20 +106,22 @@ def test_a_subclassed_model_of_the_users_is_predicted_with(tmp_path: Path) -> No
     model(keras.Input((28, 28, 1)))
     model.save(tmp_path / "m.keras")
     right = np.exp(4) / (np.exp(4) + 9)
-    found = load_model(tmp_path / "m.keras").probabilities(band_images([3]))
+    found = load_model(tmp_path / "m.keras", CLOTHING).probabilities(band_images([3]))
     assert found[0, 3] == pytest.approx(right, rel=1e-5)
 
 
 def test_values_decide_once_for_a_model_whose_layers_are_unknown() -> None:
-    odd = np.zeros((2, 28, 28), np.uint8)
-    odd[0, 0, 0] = 255  # a row of logits that looks like probabilities: 1, 0, 0, ...
-    model = Model(Path("m.keras"), Subclassed(lambda rows: rows))
+    odd = np.zeros((2, 28, 28, 1), np.uint8)
+    odd[0, 0, 0, 0] = 255  # a row of logits that looks like probabilities: 1, 0, 0, ...
+    model = Model(Path("m.keras"), Subclassed(lambda rows: rows), CLOTHING.image_shape)
     first, second = model.probabilities(odd)
     assert first[0] == pytest.approx(np.e / (np.e + 9))
     np.testing.assert_allclose(model.probabilities(odd[:1])[0], first)
     np.testing.assert_allclose(second, 0.1)
     shares = Model(
-        Path("m.keras"), Subclassed(lambda rows: (rows + 1) / (rows + 1).sum(1)[:, None])
+        Path("m.keras"),
+        Subclassed(lambda rows: (rows + 1) / (rows + 1).sum(1)[:, None]),
+        CLOTHING.image_shape,
     )
     assert shares.probabilities(odd)[0, 0] == pytest.approx(2 / 11)
 
@@ -181,7 +185,7 @@ def test_code_in_a_model_is_not_run(tmp_path: Path) -> None:
     )
     model.save(tmp_path / "m.keras")
     with pytest.raises(ModelError, match=r"load_model cannot load it, .* no Lambda layer"):
-        load_model(tmp_path / "m.keras")
+        load_model(tmp_path / "m.keras", CLOTHING)
 
 
 @pytest.mark.parametrize(
@@ -194,13 +198,13 @@ def test_code_in_a_model_is_not_run(tmp_path: Path) -> None:
 def test_another_shape_is_refused(tmp_path: Path, changed: dict[str, object], shapes: str) -> None:
     model = save_model(tmp_path / "m.keras", **changed)
     with pytest.raises(ModelError, match=rf"{shapes}\. Name another one with"):
-        load_model(model)
+        load_model(model, CLOTHING)
 
 
 def test_a_model_that_diverged_is_refused(tmp_path: Path) -> None:
     model = save_model(tmp_path / "m.keras", scale=float("nan"))
     with pytest.raises(ModelError, match=r"not finite: its training diverged\. Name another"):
-        load_model(model).probabilities(band_images([0]))
+        load_model(model, CLOTHING).probabilities(band_images([0]))
 
 
 def test_an_installed_command_names_the_installed_report(
@@ -210,4 +214,24 @@ def test_an_installed_command_names_the_installed_report(
     with pytest.raises(ModelError, match=r"Run keras-search-report first, or name a model"):
         newest_model(tmp_path)
     with pytest.raises(ModelError, match=r"does not exist\. Run keras-search-report first, or"):
-        load_model(tmp_path / "gone.keras")
+        load_model(tmp_path / "gone.keras", CLOTHING)
+
+
+def test_a_model_of_other_images_and_classes_is_loaded(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "m.keras", input_shape=(20, 30, 3), classes=3)
+    loaded = load_model(model, DataShape((20, 30, 3), 3))
+    images = np.random.default_rng(0).integers(0, 256, (7, 20, 30, 3), np.uint8)
+    shares = loaded.probabilities(images)
+    assert shares.shape == (7, 3)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-14)
+
+
+def test_many_large_images_are_predicted_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(save_model(tmp_path / "m.keras"), CLOTHING)
+    images = band_images([*LABELS, *LABELS, 3])
+    whole = model.probabilities(images)
+    monkeypatch.setattr(predicting.model, "_BATCH_PIXELS", 2 * 28 * 28)
+    monkeypatch.setattr(predicting.model, "_PART_PIXELS", 4 * 28 * 28)
+    np.testing.assert_allclose(model.probabilities(images), whole, rtol=1e-5)

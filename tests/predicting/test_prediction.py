@@ -24,6 +24,7 @@ def test_logits_and_probabilities_predict_the_same(tmp_path: Path, end: str | No
     # Classes of equal probability keep the order of their labels.
     assert [name for name, _ in predictions[0].top3] == list(CLASS_NAMES[:3])
     assert predict(list(images), str(model)) == predictions
+    assert predict(images[..., 0], str(model)) == predictions
 
 
 def test_a_prediction_cannot_be_changed() -> None:
@@ -37,5 +38,6 @@ def test_no_images_need_no_model() -> None:
 
 
 def test_wrong_images_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"images is float64\(1, 28, 28\); it must be uint8"):
+    expected = r"images is float64\(1, 28, 28, 1\); it must be uint8 \(n, 28, 28, 1\)\."
+    with pytest.raises(ValueError, match=expected):
         predict(np.zeros((1, 28, 28)), "nowhere.keras")  # type: ignore[arg-type]

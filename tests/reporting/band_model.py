@@ -7,9 +7,9 @@ import numpy as np
 
 
 def band_images(labels: Iterable[int]) -> np.ndarray:
-    """(n, 28, 28) uint8 with a band where the label says; the last class has only one row."""
+    """(n, 28, 28, 1) uint8 with a band where the label says; the last class has only one row."""
     labels = list(labels)
-    images = np.zeros((len(labels), 28, 28), np.uint8)
+    images = np.zeros((len(labels), 28, 28, 1), np.uint8)
     for image, label in zip(images, labels, strict=True):
         image[3 * label : 3 * label + 3] = 255
     return images

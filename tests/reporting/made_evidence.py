@@ -20,21 +20,25 @@ from reporting.evidence import (
     Row,
     differences,
     ensemble,
-    flip_averaged,
     make_row,
+    mirror_averaged,
+    mirror_helps,
 )
 from reporting.plan import Plan
 from reporting.retraining import Retrained
-from reporting.scoring import Scores, TestSplit
+from reporting.scoring import Scores
 from reporting.settings import ReportSettings
 from reporting.study_tables import read_study
+from search.data.classes import CLASS_NAMES, FASHION_MNIST
+from search.data.dataset import Dataset, LabeledImages
+from search.data.idx import IdxFiles
 from search.data.split import Split, SplitSizes
 from search.engines.near_best import contains
 from search.study.facts import split_fact
 from search.study.storage import open_storage
 from search.study.study import GIVEN
 from search.training.hyperparameters import TrialHyperParameters
-from spaces import first_configurations, published_configurations
+from spaces import DataShape, first_configurations, published_configurations
 from spaces.cnn import CnnConfig
 from tests.spaces.random_params import random_params
 
@@ -53,6 +57,7 @@ FACTS = {
     "command": "python run_search.py --trials 30",
     "runs": [{"command": "python run_search.py --trials 30", "seed": 0}],
 }
+CLOTHING = DataShape((28, 28, 1), 10)
 START = datetime.datetime(2026, 1, 1, 12)
 
 
@@ -74,7 +79,7 @@ def made_study(
     for key, value in (FACTS | facts).items():
         study.set_user_attr(key, value)
     rng = np.random.default_rng(0)
-    named = published_configurations("cnn") | first_configurations("cnn")
+    named = published_configurations("cnn", CLOTHING) | first_configurations("cnn", CLOTHING)
     configurations: list[tuple[str | None, dict[str, Any]]] = list(named.items())
     configurations += [(None, values) for values in random_params(CnnConfig.sample, trials)]
     clock = [0.0, 0.0]
@@ -138,9 +143,30 @@ def _trial(
     )
 
 
+def made_dataset(
+    image_shape: tuple[int, int, int] = CLOTHING.image_shape,
+    class_names: Sequence[str] = CLASS_NAMES,
+    *,
+    name: str = "fashion_mnist",
+    mirror: bool | None = True,
+) -> Dataset:
+    """A data set without files; only the one of this name has the fingerprint of Fashion-MNIST."""
+    return Dataset(
+        name=name,
+        image_shape=image_shape,
+        class_names=tuple(class_names),
+        mirror=mirror,
+        fingerprint=FASHION_MNIST if name == "fashion_mnist" else "1" * 32,
+        files=IdxFiles(Path("nowhere"), ()),
+    )
+
+
 def made_evidence(
     results_dir: Path,
     *,
+    dataset: Dataset | None = None,
+    baselines: bool = True,
+    counts: Sequence[int] | None = None,
     trials: int = 30,
     images: int = 1000,
     retrained: bool = True,
@@ -151,8 +177,11 @@ def made_evidence(
 
     Args:
         results_dir: An empty folder.
+        dataset: The data set; None: like Fashion-MNIST.
+        baselines: Whether there are baselines.
+        counts: Test images of each class; None: equal numbers.
         trials: Trials of the study.
-        images: Test images.
+        images: Test images, if there are no counts.
         retrained: Whether anything was retrained.
         gaps: Names of rows without a finished training.
         **settings: Fields of `ReportSettings`.
@@ -160,16 +189,23 @@ def made_evidence(
     chosen = ReportSettings(results_dir=results_dir, study="cnn", ensemble=True, **settings)
     made_study(results_dir, trials)
     record = read_study(results_dir, "cnn", None)
-    plan = Plan(chosen, record)
+    dataset = dataset or made_dataset()
+    shape = dataset.shape
+    plan = Plan(chosen, record, shape)
+    if not baselines:
+        plan.baselines.clear()
     rng = np.random.default_rng(1)
-    labels = (np.arange(images) % 10).astype(np.uint8)
-    test = TestSplit(images=_images(labels, rng), labels=labels)
-    train_labels = (np.arange(2000) % 10).astype(np.uint8)
+    labels = (np.arange(images) % shape.classes).astype(np.uint8)
+    if counts is not None:
+        labels = np.repeat(np.arange(shape.classes, dtype=np.uint8), counts)
+    test = LabeledImages(images=_images(labels, rng, shape), labels=labels)
+    train_labels = (np.arange(2000) % shape.classes).astype(np.uint8)
     split = Split(
-        train_images=_images(train_labels, rng),
+        train_images=_images(train_labels, rng, shape),
         train_labels=train_labels,
-        val_images=_images(train_labels[:500], rng),
+        val_images=_images(train_labels[:500], rng, shape),
         val_labels=train_labels[:500],
+        classes=shape.classes,
     )
     remeasured = [
         Remeasured(
@@ -189,7 +225,9 @@ def made_evidence(
         scored = [
             (
                 _retrained(record.directory, seed, 10, 0.9, validated=False),
-                _scores(labels, 0.94 if index == 0 else 0.86 + 0.01 * index, index, seed),
+                _scores(
+                    labels, shape.classes, 0.94 if index == 0 else 0.86 + 0.01 * index, index, seed
+                ),
             )
             for seed in range(0 if entry.name in gaps else len(entry.retrainings))
         ]
@@ -197,10 +235,13 @@ def made_evidence(
         row = make_row(entry, "tuned" if index == 0 else "baseline", scored, labels, gap)
         rows.append(row)
         if index == 0 and scored:
-            rows += [flip_averaged(row, scored), ensemble(row)]
+            if mirror_helps(dataset.mirror, entry.params):
+                rows.append(mirror_averaged(row, scored))
+            rows.append(ensemble(row))
     return Evidence(
         settings=chosen,
         record=record,
+        dataset=dataset,
         remeasured=remeasured,
         winner=remeasured[0] if retrained else None,
         rows=rows,
@@ -213,9 +254,9 @@ def made_evidence(
     )
 
 
-def _images(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    images = rng.integers(0, 60, (len(labels), 28, 28), dtype=np.uint8)
-    images[np.arange(len(labels)), 2 * labels + 2, :] = 250
+def _images(labels: np.ndarray, rng: np.random.Generator, shape: DataShape) -> np.ndarray:
+    images = rng.integers(0, 60, (len(labels), *shape.image_shape), dtype=np.uint8)
+    images[np.arange(len(labels)), (2 * labels + 2) % shape.image_shape[0], :] = 250
     return images
 
 
@@ -248,13 +289,15 @@ def _retrained(
     )
 
 
-def _scores(labels: np.ndarray, accuracy: float, row: int, seed: int) -> Scores:
+def _scores(labels: np.ndarray, classes: int, accuracy: float, row: int, seed: int) -> Scores:
     """Probabilities whose mistakes are largely shared between rows and seeds."""
     hard = np.random.default_rng(7).random(len(labels))
     rng = np.random.default_rng(100 * row + seed)
     wrong = hard + 0.05 * rng.normal(size=len(labels)) > accuracy
-    given = np.where(wrong, (labels + 1 + rng.integers(0, 9, len(labels))) % 10, labels)
-    probabilities = rng.dirichlet(np.ones(10), len(labels))
+    given = np.where(
+        wrong, (labels + 1 + rng.integers(0, classes - 1, len(labels))) % classes, labels
+    )
+    probabilities = rng.dirichlet(np.ones(classes), len(labels))
     confidence = rng.uniform(0.5, 0.99, len(labels))[:, None]
     probabilities *= 1 - confidence
     probabilities[np.arange(len(labels)), given] += confidence[:, 0]
@@ -272,9 +315,10 @@ def true_labels(evidence: Evidence) -> np.ndarray:
 
 def planted(evidence: Evidence, given: list[np.ndarray]) -> Evidence:
     """Evidence whose row `tuned` gives these labels, one array for each seed."""
-    probabilities = np.full((len(given), 1000, 10), 0.01)
+    classes = len(evidence.dataset.class_names)
+    probabilities = np.full((len(given), 1000, classes), 0.1 / classes)
     for seed, labels in enumerate(given):
-        probabilities[seed, np.arange(1000), labels] = 0.91
+        probabilities[seed, np.arange(1000), labels] += 0.9
     rows = [
         dataclasses.replace(row, probabilities=probabilities) if row.kind == "tuned" else row
         for row in evidence.rows

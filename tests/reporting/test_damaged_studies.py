@@ -23,6 +23,7 @@ from reporting.study_tables import (
 from search.errors import SearchError
 from spaces import SpaceError
 from tests.command_line import ROOT
+from tests.reporting.made_evidence import CLOTHING
 
 JOURNAL: Final = ROOT / "results" / "reference" / "cnn" / "study.journal"
 Line = dict[str, Any]
@@ -163,7 +164,7 @@ def read(results: Path) -> Any:
     record = read_study(results, "cnn", None)
     for part in (duplicates, epochs_trained, failure_reasons, seconds_taken, start_and_end):
         part(record)
-    plan = Plan(ReportSettings(results_dir=results), record)
+    plan = Plan(ReportSettings(results_dir=results), record, CLOTHING)
     assert plan.due({})
     return record
 

@@ -42,6 +42,6 @@ def results(plan: Plan, directory: Path, values: list[list[float | None]]) -> di
 def test_the_candidate_of_the_best_mean_is_chosen_once_all_are_trained(
     evidence: Evidence, tmp_path: Path, values: list[list[float | None]], chosen: int | None
 ) -> None:
-    plan = Plan(evidence.settings, evidence.record)
+    plan = Plan(evidence.settings, evidence.record, evidence.dataset.shape)
     found = plan.choose(results(plan, tmp_path, values))  # type: ignore[arg-type]
     assert found is (None if chosen is None else plan.candidates[chosen])

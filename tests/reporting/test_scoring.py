@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,56 +12,30 @@ import pytest
 from reporting import scoring
 from reporting.errors import ReportError
 from reporting.retraining import Retrained
-from reporting.scoring import load_test_split, require_test_files, score
+from reporting.scoring import load_test_split, score
+from search.data.idx import open_idx
 from search.errors import DataError
+from spaces import DataShape
 from tests.conftest import small_images, write_idx_data
 
 
 def test_images_and_labels_are_those_of_the_files(small_data_with_test: Path) -> None:
     images, labels = small_images(20, seed=1)
-    found = load_test_split(small_data_with_test)
-    assert np.array_equal(found.images, images)
+    found = load_test_split(open_idx(small_data_with_test))
+    assert np.array_equal(found.images, images[..., None])
     assert np.array_equal(found.labels, labels)
 
 
-def test_missing_files_are_named(small_data: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"has no t10k-images-idx3-ubyte\.gz \(only the Keras cache"
-    ):
-        require_test_files(small_data)
-
-
-def test_what_the_keras_cache_lacks_is_downloaded(
-    small_data_with_test: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    cache = tmp_path / "datasets" / "fashion-mnist"
-    cache.mkdir(parents=True)
-    shutil.copy(small_data_with_test / "MD5SUMS", cache)
-
-    def fetch(name: str, folder: Path) -> None:
-        shutil.copy(small_data_with_test / name, folder)
-
-    monkeypatch.setattr(scoring, "download", fetch)
-    assert len(load_test_split(cache).labels) == 200
-
-    def fail(name: str, folder: Path) -> None:
-        raise OSError("no network")
-
-    for file in cache.glob("t10k*"):
-        file.unlink()
-    monkeypatch.setattr(scoring, "download", fail)
-    with pytest.raises(DataError, match=r"has no t10k-images.* \(no network\)\. Put t10k-images"):
-        load_test_split(cache)
-
-
-def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_test_images_of_another_shape_are_refused(tmp_path: Path) -> None:
     images, labels = small_images(2, seed=0)
-    write_idx_data(tmp_path, images, labels[:-1], part="t10k")
-    with pytest.raises(
-        DataError, match=r"test images \(20, 28, 28\) and labels \(19,\); they must"
-    ):
-        load_test_split(tmp_path)
+    write_idx_data(tmp_path, images, labels)
+    write_idx_data(tmp_path, images[:, :20], labels, part="t10k")
+    said = r"test images of shape \(20, 28, 1\), but training images of shape \(28, 28, 1\)\. Fetch"
+    with pytest.raises(DataError, match=said):
+        load_test_split(open_idx(tmp_path))
+
+
+DATA = DataShape((28, 28, 1), 10)
 
 
 class SureModel:
@@ -73,13 +46,13 @@ class SureModel:
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         self.predicted += len(images)
-        return np.eye(10)[images[:, 0, 0] % 10]
+        return np.eye(10)[images[:, 0, 0, 0] % 10]
 
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> SureModel:
     model = SureModel()
-    monkeypatch.setattr(scoring, "load_model", lambda path: model)
+    monkeypatch.setattr(scoring, "load_model", lambda path, data: model)
     return model
 
 
@@ -99,10 +72,10 @@ def kept(folder: Path) -> Retrained:
 def test_a_model_predicts_the_test_images_once(
     small_data_with_test: Path, tmp_path: Path, model: SureModel
 ) -> None:
-    test = load_test_split(small_data_with_test)
-    scores = score(kept(tmp_path), test)
+    test = load_test_split(open_idx(small_data_with_test))
+    scores = score(kept(tmp_path), test, DATA)
     predicted = model.predicted
-    again = score(kept(tmp_path), test)
+    again = score(kept(tmp_path), test, DATA)
     assert model.predicted == predicted > 0
     assert np.array_equal(scores.probabilities, again.probabilities)
     assert np.array_equal(scores.mirrored, again.mirrored)
@@ -118,7 +91,7 @@ def test_a_full_disk_is_one_line_that_names_the_folder(
     monkeypatch.setattr(os, "fsync", full)
     said = rf"{tmp_path} cannot be written \(No space left.*finished trainings.*are kept"
     with pytest.raises(ReportError, match=said):
-        score(kept(tmp_path), load_test_split(small_data_with_test))
+        score(kept(tmp_path), load_test_split(open_idx(small_data_with_test)), DATA)
     assert not list(tmp_path.iterdir())
 
 
@@ -138,12 +111,22 @@ DAMAGED: dict[str, dict[str, Any]] = {
 def test_damaged_scores_are_measured_again(
     small_data_with_test: Path, tmp_path: Path, model: SureModel, case: str
 ) -> None:
-    test = load_test_split(small_data_with_test)
-    score(kept(tmp_path), test)
+    test = load_test_split(open_idx(small_data_with_test))
+    score(kept(tmp_path), test, DATA)
     file = tmp_path / "test_scores.npz"
     with np.load(file) as known:
         stored = dict(known)
     np.savez(file, **(stored | DAMAGED[case]))
     predicted = model.predicted
-    assert score(kept(tmp_path), test).probabilities.shape == (200, 10)
+    assert score(kept(tmp_path), test, DATA).probabilities.shape == (200, 10)
+    assert model.predicted > predicted
+
+
+def test_scores_of_another_number_of_classes_are_measured_again(
+    small_data_with_test: Path, tmp_path: Path, model: SureModel
+) -> None:
+    test = load_test_split(open_idx(small_data_with_test))
+    score(kept(tmp_path), test, DATA)
+    predicted = model.predicted
+    score(kept(tmp_path), test, DataShape((28, 28, 1), 7))
     assert model.predicted > predicted

@@ -9,7 +9,7 @@ from reporting.chapters import (
     data,
 )
 from reporting.evidence import Evidence
-from reporting.scoring import TestSplit
+from search.data.dataset import LabeledImages
 from tests.reporting.made_evidence import true_labels
 from tests.reporting.written import tables, words
 
@@ -46,7 +46,7 @@ def test_duplicates_and_their_effect(evidence: Evidence) -> None:
         dataclasses.replace(
             evidence,
             split=dataclasses.replace(evidence.split, train_images=train),
-            test=TestSplit(images=images, labels=test.labels),
+            test=LabeledImages(images=images, labels=test.labels),
         )
     )
     values = tables(section)["data-duplicates"].values

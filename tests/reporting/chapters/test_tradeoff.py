@@ -28,7 +28,7 @@ def test_the_front_has_what_nothing_beats_at_its_cost(evidence: Evidence) -> Non
     assert named.replace(" and ", ", ").split(", ")[: len(front)] == front
     caption = found["tradeoff-milliseconds"].caption
     assert "Not measured for vgg-cnn." in caption
-    assert "in batches of 500" in caption
+    assert "in batches of at most 500" in caption
 
 
 def test_labels_do_not_overlap(evidence: Evidence) -> None:

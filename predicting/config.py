@@ -1,0 +1,179 @@
+"""`best_config.json`: what a report writes beside a model, and how pictures become its input."""
+
+import json
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from predicting.archive import ModelError
+from search.data.classes import CLASS_NAMES, FASHION_MNIST
+from search.data.dataset import MOST_CLASSES, Dataset
+from search.files import special_kind
+from spaces.errors import one_line, shown
+
+CONFIG_FILE: Final = "best_config.json"
+MAX_MEGABYTES: Final = 4
+MAX_SIDE: Final = 1024
+MAX_LETTERS: Final = 255  # of a class's name: the longest name of a folder
+
+# `frame`: the object is looked for, and put bright on black. `resize`: the whole picture is.
+Preprocessing = Literal["frame", "resize"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """What a model was trained on.
+
+    Args:
+        dataset: Name of the data set.
+        image_shape: Height, width and channels (1 or 3) of an image.
+        class_names: Names of the classes, in the order of the model's outputs. They may hold any
+            letters: escape them on a terminal.
+        mirror: As for `search.data.dataset.Dataset`.
+        preprocessing: How a picture becomes such an image.
+    """
+
+    dataset: str
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    mirror: bool | None
+    preprocessing: Preprocessing
+
+
+# Of a model without `best_config.json`, and of reports of earlier versions, which knew no other
+# data.
+DEFAULT: Final = ModelConfig(
+    dataset="fashion_mnist",
+    image_shape=(28, 28, 1),
+    class_names=CLASS_NAMES,
+    mirror=True,
+    preprocessing="frame",
+)
+
+
+def dataset_facts(dataset: Dataset) -> dict[str, Any]:
+    """Return the part of `best_config.json` that `read_config` reads."""
+    preprocessing: Preprocessing = "frame" if dataset.fingerprint == FASHION_MNIST else "resize"
+    facts = {
+        "name": dataset.name,
+        "image_shape": list(dataset.image_shape),
+        "class_names": list(dataset.class_names),
+        "mirror": dataset.mirror,
+    }
+    return {"dataset": facts, "preprocessing": preprocessing}
+
+
+def read_config(model: Path) -> ModelConfig:
+    """Read the `best_config.json` beside a model; it may come from anybody, so all is checked.
+
+    Returns:
+        What it says; `DEFAULT` if there is none, or one of an earlier version.
+
+    Raises:
+        ModelError: The file cannot be read, or a value in it breaks a rule.
+    """
+    file = model.with_name(CONFIG_FILE)
+    content = _content(file)
+    if content is None or "dataset" not in content:
+        return DEFAULT
+    facts = content["dataset"]
+    if not isinstance(facts, Mapping):
+        raise _broken(file, "dataset", facts, "an object")
+    preprocessing = content.get("preprocessing")
+    for name, value, allowed, rule in (
+        ("name", facts.get("name"), _is_text, f"text of 1 to {MAX_LETTERS} letters"),
+        (
+            "image_shape",
+            facts.get("image_shape"),
+            _is_shape,
+            f"height and width from 1 to {MAX_SIDE:,}, and 1 or 3 channels",
+        ),
+        (
+            "class_names",
+            facts.get("class_names"),
+            _are_names,
+            f"2 to {MOST_CLASSES} different texts of 1 to {MAX_LETTERS} letters",
+        ),
+        ("mirror", facts.get("mirror"), _is_choice, "true, false or null"),
+        ("preprocessing", preprocessing, _is_preprocessing, "frame or resize"),
+    ):
+        if not allowed(value):
+            raise _broken(file, name, value, rule)
+    height, width, channels = facts["image_shape"]
+    if preprocessing == "frame" and channels != 1:
+        raise _broken(file, "preprocessing", preprocessing, "resize for images in colour")
+    return ModelConfig(
+        dataset=facts["name"],
+        image_shape=(height, width, channels),
+        class_names=tuple(facts["class_names"]),
+        mirror=facts["mirror"],
+        preprocessing="frame" if preprocessing == "frame" else "resize",
+    )
+
+
+def _content(file: Path) -> Mapping[str, Any] | None:
+    """Return the object in a file; None if there is no file."""
+    limit = MAX_MEGABYTES * 10**6
+    try:
+        if kind := special_kind(file):
+            raise _unreadable(file, f"it is {kind}")
+        with file.open("rb") as opened:
+            text = opened.read(limit + 1)
+        if len(text) > limit:
+            raise _unreadable(file, f"it is larger than {MAX_MEGABYTES} MB")
+        content = json.loads(text)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(file, str(error.strerror)) from error
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(file, f"it is no JSON: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise _unreadable(file, "it holds no JSON object")
+    return content
+
+
+def _unreadable(file: Path, why: str) -> ModelError:
+    return ModelError(
+        f"cannot read {shown(file)} ({why}). Copy it again from the report of the model; without "
+        "it, the model is taken for one of Fashion-MNIST."
+    )
+
+
+def _broken(file: Path, name: str, value: Any, rule: str) -> ModelError:
+    return ModelError(
+        f"{shown(file)} cannot be used: {name} is {shown(reprlib.repr(value))}; it must be {rule}. "
+        "Copy it again from the report of the model."
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_LETTERS
+
+
+def _is_shape(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(size) is int and 1 <= size <= MAX_SIDE for size in value)
+        and value[2] in (1, 3)
+    )
+
+
+def _are_names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and 2 <= len(value) <= MOST_CLASSES
+        and all(map(_is_text, value))
+        and len(set(value)) == len(value)
+    )
+
+
+def _is_choice(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _is_preprocessing(value: Any) -> bool:
+    return value in ("frame", "resize")
