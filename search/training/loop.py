@@ -106,7 +106,8 @@ def train(
     initial weights: call `keras.utils.set_random_seed` before you build the model.
 
     Args:
-        model: Built; maps (batch, 28, 28, 1) float32 in [0, 1] to (batch, classes) logits.
+        model: Built; maps (batch, height, width, channels) float32 in [0, 1] to (batch, classes)
+            logits.
         config: Batch size and augmentation; everything else only for a model that is not compiled.
         split: Images to train and to validate on.
         max_epochs: Length of the learning-rate schedule, and of the training unless it is stopped.
@@ -147,7 +148,7 @@ def train(
             if fit is not None:
                 _run_own_fit(fit, model, split, watcher, part.initial_epoch, last_epoch)
             else:
-                classes = one_hot_classes(model)
+                classes = one_hot_classes(model, split.shape)
                 rng = np.random.default_rng(seed)
                 model.fit(
                     training_batches(split, batch_size, config.augmentation, rng, classes),
@@ -200,8 +201,11 @@ def _run_own_fit(
     outcome = fit(
         model,
         model_images(split.train_images),
-        labels_for(model, split.train_labels),
-        validation_data=(model_images(split.val_images), labels_for(model, split.val_labels)),
+        labels_for(model, split.train_labels, split.shape),
+        validation_data=(
+            model_images(split.val_images),
+            labels_for(model, split.val_labels, split.shape),
+        ),
         epochs=epochs,
         callbacks=[watcher],
         verbose=0,
