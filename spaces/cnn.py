@@ -49,7 +49,7 @@ _DEFAULT: Final = {
     ),
     5: (
         ConvBlock(filters=16),
-        ConvBlock(filters=64, pool="average"),
+        ConvBlock(filters=32, pool="average"),
         ConvBlock(filters=64, convs=2),
         ConvBlock(filters=128, convs=2),
         ConvBlock(filters=192, convs=2, pool="none"),

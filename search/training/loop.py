@@ -64,7 +64,8 @@ class TrainingResult:
 
     Args:
         history: One entry for each finished epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`,
-            `seconds` (whole epoch) and `learning_rate` (at its end).
+            `seconds` (whole epoch) and `learning_rate` (at its end); of a model that was not
+            compiled also `balanced_accuracy` and `val_balanced_accuracy`.
         train_seconds: Wall time of training steps, data pipeline included.
         val_seconds: Wall time of validation.
         images_per_second: Training images per second, without the first epoch if there are more:
@@ -132,7 +133,7 @@ def train(
     compiled_here = not model.compiled and fit is None
     total_steps = max_epochs * steps
     if compiled_here:
-        compile_model(model, config, total_steps=total_steps)
+        compile_model(model, config, total_steps=total_steps, classes=split.classes)
     watcher = EpochWatcher(
         on_epoch,
         val_images=len(split.val_labels) if validate else None,
@@ -312,6 +313,8 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
                 raise SearchError(_without_accuracy(logs or {}))
             # Keras divides in float32: 0.798 would be stored as 0.7979999780654907.
             entry["val_accuracy"] = round(entry["val_accuracy"], _digits(self._val_images))
+            if "val_balanced_accuracy" in entry:
+                entry["val_balanced_accuracy"] = round(entry["val_balanced_accuracy"], 6)
         if not all(math.isfinite(entry.get(name, 0.0)) for name in _MUST_BE_FINITE):
             self._end(Ending.NON_FINITE_LOSS)
         if not 0 <= (accuracy := entry.get("val_accuracy", 0.0)) <= 1:
