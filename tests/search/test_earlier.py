@@ -97,7 +97,7 @@ def test_a_study_without_anything_to_try_is_refused(tmp_path: Path) -> None:
         ("other", r"but none of its 1 complete trials is a point of space 'mlp'; name another"),
         (
             "othr",
-            r"--from is 'othr', but there is no such study in .*'other'.* Did you mean 'other'",
+            r"--from is 'othr', but there is no such study in .* Did you mean 'other'",
         ),
     ):
         with pytest.raises(StudyError, match=why):
