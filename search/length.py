@@ -14,6 +14,8 @@ from search.engines.pruners import PRUNERS, Rungs
 from search.errors import SettingsError
 
 DEFAULT_EPOCHS: Final = 8
+ENOUGH_SEEN: Final = 80_000  # images that a trial sees; fewer steps teach a network little
+MOST_DEFAULT_EPOCHS: Final = 100
 MOST_FITTED_EPOCHS: Final = 30
 FEWEST_EPOCHS: Final = 2
 FEWEST_IMAGES: Final = 2_000
@@ -181,6 +183,17 @@ def expected_share(epochs: int, is_first: bool) -> float:
     return sum(trained) / len(trained) / epochs
 
 
+def default_epochs(available: int) -> int:
+    """Return the epochs of a trial without `--epochs`.
+
+    8; of fewer than 10,000 training images as many as show 80,000, at most 100.
+
+    Args:
+        available: Training images that there are; 1 or more.
+    """
+    return min(MOST_DEFAULT_EPOCHS, max(DEFAULT_EPOCHS, round(ENOUGH_SEEN / available)))
+
+
 def fit_to(
     minutes: float,
     speed: Speed,
@@ -193,8 +206,9 @@ def fit_to(
 ) -> Plan:
     """Fit the epochs and the training images of a search to its time.
 
-    The rule: 8 epochs of as many images as fit. Where all images fit, up to 30 epochs of them;
-    where fewer than 5,000 fit, fewer epochs of 5,000, and then 2 epochs of 2,000 or more.
+    The rule: 8 epochs (`default_epochs`) of as many images as fit. Where all images fit, up to 30
+    epochs of them; where fewer than 5,000 fit, fewer epochs of 5,000, and then 2 epochs of 2,000
+    or more.
 
     Args:
         minutes: Planned wall time of the search; above 0.
@@ -208,6 +222,8 @@ def fit_to(
     Raises:
         SettingsError: Less fits than 2 epochs of 2,000 images; the message says what would.
     """
+    usual = default_epochs(available)
+    at_most = max(MOST_FITTED_EPOCHS, usual)
     fewest = min(FEWEST_IMAGES, available) if train is None else train
     smallest = replace(plan, epochs=epochs or FEWEST_EPOCHS, train=fewest)
     limit = minutes * 60 - spent_seconds
@@ -218,16 +234,16 @@ def fit_to(
     if not fits(smallest.epochs, smallest.train):
         raise SettingsError(_too_short(minutes, speed, smallest, spent_seconds))
     if train is not None:
-        most = _largest(lambda epochs: fits(epochs, train), FEWEST_EPOCHS, MOST_FITTED_EPOCHS)
+        most = _largest(lambda epochs: fits(epochs, train), FEWEST_EPOCHS, at_most)
         return replace(plan, epochs=most, train=train)
     chosen = epochs
-    if chosen is None and fits(DEFAULT_EPOCHS, available):
-        chosen = _largest(lambda n: fits(n, available), DEFAULT_EPOCHS, MOST_FITTED_EPOCHS)
+    if chosen is None and fits(usual, available):
+        chosen = _largest(lambda n: fits(n, available), usual, at_most)
     elif chosen is None:
         enough = min(ENOUGH_IMAGES, available)
         chosen = FEWEST_EPOCHS
         if fits(chosen, enough):
-            chosen = _largest(lambda n: fits(n, enough), FEWEST_EPOCHS, DEFAULT_EPOCHS)
+            chosen = _largest(lambda n: fits(n, enough), FEWEST_EPOCHS, usual)
     count = chosen
     images = _largest(lambda n: fits(count, n), fewest, available)
     if images < available:

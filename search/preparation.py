@@ -15,6 +15,7 @@ from search.data.split import check_sizes, default_val_size, load_split
 from search.display import Display
 from search.earlier import earlier_configurations
 from search.engines.samplers import check_packages
+from search.length import default_epochs
 from search.settings import SearchSettings
 from search.study.storage import check_url, file_of
 from search.study.study import find_study
@@ -31,7 +32,7 @@ class Inputs:
     """What a search starts from.
 
     Args:
-        settings: Settings of the search, with the number of validation images.
+        settings: Settings of the search, with the sizes that follow from the data.
         first: Hyperparameters by name of the configurations that are tried first.
         dataset: The data set.
         available: Training images that validation leaves.
@@ -82,11 +83,14 @@ def find_inputs(settings: SearchSettings) -> Inputs:
     )
     if settings.val_size is None:
         settings = replace(settings, val_size=default_val_size(dataset))
+    available = check_sizes(dataset, settings.split)
+    if settings.epochs is None and settings.minutes is None:
+        settings = replace(settings, epochs=default_epochs(available))
     return Inputs(
         settings=settings,
         first=_first(settings, dataset.shape),
         dataset=dataset,
-        available=check_sizes(dataset, settings.split),
+        available=available,
     )
 
 

@@ -56,7 +56,7 @@ class SearchSettings:
         "--epochs",
         None,
         "maximum epochs of a trial",
-        shown_default=f"{DEFAULT_EPOCHS}, or fitted to --minutes",
+        shown_default=f"{DEFAULT_EPOCHS}, more of fewer than 10000 images, or fitted to --minutes",
         metavar="N",
         above=0,
         at_most=MOST_EPOCHS,
