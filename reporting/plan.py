@@ -126,10 +126,10 @@ class Plan:
     def winners(self, chosen: Candidate) -> list[Entry]:
         """Return the winner's row, and the one with averaged weights if that was asked for."""
         params = self._record.trial_params(chosen.number)
-        entries = [self._entry(TUNED, params, self._settings.epochs)]
+        entries = [self._entry(TUNED, params, self._settings.final_epochs)]
         if self._settings.averaging and params.get("weight_averaging") is False:
             averaged = params | {"weight_averaging": True}
-            entries.append(self._entry(AVERAGED, averaged, self._settings.epochs))
+            entries.append(self._entry(AVERAGED, averaged, self._settings.final_epochs))
         return entries
 
     def _entry(self, name: str, params: dict[str, Any], epochs: int) -> Entry:

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,9 +81,8 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         SearchError: Anything that the user can fix; the message says how.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if settings.quick:
-        settings = replace(settings, top=1, candidate_seeds=1, seeds=1, epochs=2, baseline_epochs=2)
     record = read_study(settings.results_dir, settings.study, settings.storage)
+    settings = settings.for_trials_of(record.max_epochs)
     _require_trust(settings, record, arguments)
     dataset = _same_data(settings, record)
     plan = Plan(settings, record, dataset.shape)
@@ -223,7 +222,7 @@ def _announce(
         f"{counted(settings.candidate_seeds, 'fresh seed')} each, "
         f"{counted(record.max_epochs, 'epoch')}\n"
         f"  to score on the test split: {counted(settings.seeds, 'seed')} each of the winner, "
-        f"{counted(settings.epochs, 'epoch')}{baselines}",
+        f"{counted(settings.final_epochs, 'epoch')}{baselines}",
         soft_wrap=True,
         markup=False,
     )

@@ -1,7 +1,8 @@
 """The settings of a report: one frozen dataclass whose fields are the flags of `report.py`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from search.command_line import (
     STORAGE_VARIABLE,
@@ -11,6 +12,8 @@ from search.command_line import (
     flag,
     worker_count,
 )
+
+_EPOCHS: Final = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +74,11 @@ class ReportSettings:
     seeds: int = flag(
         "--seeds", 3, "seeds of the winner and of every baseline", metavar="N", at_least=1
     )
-    epochs: int = flag(
+    epochs: int | None = flag(
         "--epochs",
-        30,
+        None,
         "epochs of the winner; its learning-rate schedule is stretched",
+        shown_default=f"{_EPOCHS}, or twice those of a trial if that is more",
         metavar="N",
         at_least=1,
     )
@@ -108,3 +112,22 @@ class ReportSettings:
         check_flags(self)
         if self.study is not None:
             check_study_name(self.study)
+
+    @property
+    def final_epochs(self) -> int:
+        """Epochs of the winner; `for_trials_of` has set them."""
+        assert self.epochs is not None
+        return self.epochs
+
+    def for_trials_of(self, max_epochs: int) -> "ReportSettings":
+        """Return the settings with what follows from the study and from `--quick`.
+
+        Args:
+            max_epochs: Maximum epochs of a trial of the study.
+        """
+        if self.quick:
+            epochs = max(2, max_epochs // 4)
+            return replace(
+                self, top=1, candidate_seeds=1, seeds=1, epochs=epochs, baseline_epochs=2
+            )
+        return replace(self, epochs=self.epochs or max(_EPOCHS, 2 * max_epochs))

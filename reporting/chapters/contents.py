@@ -75,7 +75,7 @@ def _warning(evidence: Evidence) -> str:
     settings = evidence.settings
     if settings.quick:
         return (
-            f"Preview (--quick): {settings.seeds} seed, {settings.epochs} epochs. "
+            f"Preview (--quick): {settings.seeds} seed, {settings.final_epochs} epochs. "
             "Do not quote these accuracies."
         )
     if evidence.winner is None:

@@ -47,8 +47,8 @@ def _facts(evidence: Evidence) -> Table:
         "Test precision": "float32",
         "Retrained trials": f"the best {len(evidence.remeasured)}, "
         f"{counted(settings.candidate_seeds, 'new seed')} each",
-        "Final trainings": f"{counted(settings.seeds, 'seed')} each; {settings.epochs} epochs for "
-        f"the winner{_baselines(evidence)}",
+        "Final trainings": f"{counted(settings.seeds, 'seed')} each; {settings.final_epochs} "
+        f"epochs for the winner{_baselines(evidence)}",
         "Machine of the search": facts.get("machine"),
         "Machine of the report": evidence.machine,
         "Versions": _words(facts.get("versions", {})),

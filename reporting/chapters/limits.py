@@ -59,7 +59,7 @@ def blocks(evidence: Evidence) -> list[Block]:
 def _of_baselines(evidence: Evidence) -> list[str]:
     settings = evidence.settings
     texts = [
-        f"The winner was tuned on this data and trained for {settings.epochs} epochs; the "
+        f"The winner was tuned on this data and trained for {settings.final_epochs} epochs; the "
         f"baselines were not tuned and trained for {settings.baseline_epochs}. The comparison "
         "shows what the search adds to the published networks, not how far each could be tuned."
     ]

@@ -189,6 +189,7 @@ def made_evidence(
     chosen = ReportSettings(results_dir=results_dir, study="cnn", ensemble=True, **settings)
     made_study(results_dir, trials)
     record = read_study(results_dir, "cnn", None)
+    chosen = chosen.for_trials_of(record.max_epochs)
     dataset = dataset or made_dataset()
     shape = dataset.shape
     plan = Plan(chosen, record, shape)

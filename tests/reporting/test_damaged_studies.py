@@ -164,7 +164,7 @@ def read(results: Path) -> Any:
     record = read_study(results, "cnn", None)
     for part in (duplicates, epochs_trained, failure_reasons, seconds_taken, start_and_end):
         part(record)
-    plan = Plan(ReportSettings(results_dir=results), record, CLOTHING)
+    plan = Plan(ReportSettings(results_dir=results).for_trials_of(8), record, CLOTHING)
     assert plan.due({})
     return record
 
