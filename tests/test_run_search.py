@@ -71,11 +71,9 @@ def test_a_search_ends_with_its_trials_and_says_so_in_json(
 def test_the_report_is_next_with_all_that_it_needs_to_find_the_study(
     tmp_path: Path, small_data: Path
 ) -> None:
-    where = ("--study", "a-b", "--results-dir", "my results", "--data-dir", str(small_data))
+    where = ("--study", "a-b", "--results-dir", "my results", "--data", str(small_data))
     flags = (*QUICK, "--trials", "1", *where)
-    following = (
-        f"python {ROOT}/report.py --study a-b --results-dir 'my results' --data-dir {small_data}"
-    )
+    following = f"python {ROOT}/report.py --study a-b --results-dir 'my results'"
     ran = run(tmp_path, small_data, *flags)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == f"retrain the best and report: {following}"

@@ -48,7 +48,13 @@ ERRORS = {
         "--workers is 'two'; it must be auto or a whole number above 0",
     ),
     "unwritable results": (["--results-dir", "/dev/null/x"], "cannot be written"),
-    "missing data": (["--data-dir", "nowhere"], "nowhere has no train-images-idx3-ubyte.gz"),
+    "missing data": (["--data", "nowhere"], "--data 'nowhere' is neither a name (fashion_mnist,"),
+    "misspelt data": (["--data", "cifar"], "nor a path that exists. Did you mean 'cifar10'?"),
+    "image size of a name": (
+        ["--image-size", "32"],
+        "--image-size is 32, but the images of fashion_mnist have a fixed size; leave it out.",
+    ),
+    "small images": (["--image-size", "8"], "--image-size is 8; it must be"),
     "words for numbers": (
         ["--trials", "abc"],
         "--trials is 'abc'; it must be a whole number above 0; see",
@@ -183,7 +189,7 @@ def test_a_refused_start_leaves_nothing(
 ) -> None:
     monkeypatch.setitem(sys.modules, "cmaes", None)
     monkeypatch.chdir(tmp_path)
-    assert main([*QUICK, "--study", "mine", "--data-dir", str(small_data), *REFUSED[case]]) == 2
+    assert main([*QUICK, "--study", "mine", "--data", str(small_data), *REFUSED[case]]) == 2
     assert not (tmp_path / "results").exists()
     assert not list(tmp_path.glob("*.db*"))
 
@@ -240,6 +246,6 @@ def test_links_in_a_studys_folder_are_not_followed_out_of_it(
     (outside / "file").write_text("mine")
     (folder / name).symlink_to(outside / "file" if "." in name else outside)
     monkeypatch.chdir(tmp_path)
-    assert main([*QUICK, "--data-dir", str(small_data)]) == 2
+    assert main([*QUICK, "--data", str(small_data)]) == 2
     assert f"{folder / name} is a symbolic link, a pipe or a device" in capsys.readouterr().err
     assert [file.read_text() for file in outside.iterdir()] == ["mine"]

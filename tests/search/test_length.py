@@ -253,7 +253,7 @@ def test_faster_workers_and_more_of_them_are_given_more_images() -> None:
 
 def test_small_data_is_fitted_as_a_whole() -> None:
     fitted = fit_to(60, SPEED, plan(val=100), available=500)
-    assert (fitted.epochs, fitted.train) == (30, 500)
+    assert (fitted.epochs, fitted.train) == (100, 500)
 
 
 def test_time_that_is_already_spent_is_not_planned_again() -> None:
