@@ -22,6 +22,7 @@ from search.engines.optuna_engine import OptunaEngine
 from search.study.storage import open_storage
 from search.study.study import FINISHED
 from search.training.hardware import machine
+from spaces.baselines import PUBLISHED_FOR
 from spaces.cnn import CnnConfig
 
 
@@ -29,7 +30,8 @@ def _suggest_all(engine: OptunaEngine, trial: optuna.Trial) -> None:
     from search.training.hyperparameters import TrialHyperParameters
 
     CnnConfig.sample(
-        TrialHyperParameters(lambda name, distribution: engine.suggest(trial, name, distribution))
+        TrialHyperParameters(lambda name, distribution: engine.suggest(trial, name, distribution)),
+        PUBLISHED_FOR,
     )
 
 

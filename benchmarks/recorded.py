@@ -90,6 +90,7 @@ def make_recording(
 ) -> Recording:
     """Describe a table of the space as it is now; without a precision, in this machine's best."""
     from spaces import first_configurations
+    from spaces.baselines import PUBLISHED_FOR
 
     return Recording(
         train_size=train_size,
@@ -98,7 +99,7 @@ def make_recording(
         seed=seed,
         near=near,
         precision=precision or best_precision(),
-        first=first_configurations("cnn"),
+        first=first_configurations("cnn", PUBLISHED_FOR),
     )
 
 

@@ -98,12 +98,11 @@ def _cut_unfinished_line(table: Path) -> None:
 def train_rows(connection: Connection, recording: Recording) -> None:
     """Train jobs from a pipe and answer with their rows, as the main function of a process."""
     start_tensorflow(devices=False)
-    from search.data.files import find_data
-
+    from search.data.formats import open_dataset
     from search.data.split import SplitSizes, load_split
 
     sizes = SplitSizes(train=recording.train_size, val=recording.val_size)
-    split = load_split(find_data(), sizes)
+    split = load_split(open_dataset(None), sizes)
     while True:
         try:
             index, name = connection.recv()
@@ -134,7 +133,7 @@ def _train_row(index: int, name: str, recording: Recording, split: Any) -> Row:
     keras.backend.clear_session()
     set_precision(recording.precision)
     keras.utils.set_random_seed(seed)
-    model = build_model(config)
+    model = build_model(config, split.shape.image_shape, split.classes)
     try:
         epochs = recording.epochs
         train(model, config.training, split, max_epochs=epochs, seed=seed, on_epoch=on_epoch)
@@ -161,6 +160,7 @@ def draw(index: int, recording: Recording) -> dict[str, Any]:
     from search.engines.trials import StudyTrials
     from search.study.study import trial_seed
     from search.training.hyperparameters import TrialHyperParameters
+    from spaces.baselines import PUBLISHED_FOR
     from spaces.cnn import CnnConfig
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -173,6 +173,5 @@ def draw(index: int, recording: Recording) -> dict[str, Any]:
         centre = rng.choice(list(recording.first.values()))
         study.enqueue_trial({k: v for k, v in centre.items() if rng.random() >= _REDRAWN})
     trial = trials.begin()
-    return CnnConfig.sample(
-        TrialHyperParameters(lambda name, kind: trials.suggest(trial, name, kind))
-    ).params()
+    hp = TrialHyperParameters(lambda name, kind: trials.suggest(trial, name, kind))
+    return CnnConfig.sample(hp, PUBLISHED_FOR).params()

@@ -20,13 +20,14 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
-from search.data.files import find_data, fingerprint
 
+from search.data.formats import open_dataset
 from search.data.split import SplitSizes
 from search.study.facts import split_fact
 from search.study.storage import open_storage
 from search.training.hardware import machine
 from search.training.hyperparameters import TrialHyperParameters
+from spaces.baselines import PUBLISHED_FOR
 from spaces.cnn import CnnConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,9 +44,11 @@ def make_study(directory: Path, trials: int, val_size: int, seed: int = 0) -> No
         storage=open_storage((directory / "study.journal").resolve(), None),
         direction="maximize",
     )
+    dataset = open_dataset(None)
     facts = {
         "space": "cnn",
-        "data": fingerprint(find_data()),
+        "data": dataset.fingerprint,
+        "dataset": dataset.fact,
         "split": split_fact(SplitSizes(val=val_size)),
         "epochs": EPOCHS,
         "precision": "float32",
@@ -72,7 +75,7 @@ def _configuration(
         # The public calls differ by kind of distribution; this one takes any.
         return trial._suggest(name, distribution)
 
-    CnnConfig.sample(TrialHyperParameters(answer))
+    CnnConfig.sample(TrialHyperParameters(answer), PUBLISHED_FOR)
     return dict(trial.params), dict(trial.distributions)
 
 

@@ -15,6 +15,7 @@ from optuna.distributions import (
 
 from search.workers.messages import Built, Epoch, Failed, Suggest, Train, Trained
 from search.workers.process import Link, WorkerSettings
+from spaces.baselines import PUBLISHED_FOR
 from spaces.cnn import CnnConfig
 
 
@@ -43,7 +44,8 @@ class SleepingTrainer:
     def run(self, order: Train) -> Trained | Failed:
         """Sleep through one trial."""
         config = CnnConfig.sample(
-            Questions(lambda name, distribution: self._link.ask(Suggest(name, distribution)))
+            Questions(lambda name, distribution: self._link.ask(Suggest(name, distribution))),
+            PUBLISHED_FOR,
         )
         rate = config.training.learning_rate
         if not self._link.ask(Built(parameters=0, summary="", description=str(config))):

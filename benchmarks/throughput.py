@@ -59,11 +59,11 @@ def main() -> None:
 
 
 def _configs() -> dict[str, Any]:
-    from spaces.baselines import BASELINES
-    from spaces.cnn import CnnSpace
+    from spaces.baselines import BASELINES, PUBLISHED_FOR
+    from spaces.cnn import CnnConfig
 
     return {baseline.name: baseline.config for baseline in BASELINES} | {
-        "residual": CnnSpace().default
+        "residual": CnnConfig.from_params({}, PUBLISHED_FOR)
     }
 
 
@@ -180,8 +180,8 @@ def _train_all(side: str, models: list[str], args: argparse.Namespace) -> None:
     if side in ("ours", "peak"):  # stock Keras starts as it is installed
         start_tensorflow()
     import keras
-    from search.data.files import find_data
 
+    from search.data.formats import open_dataset
     from search.data.split import SplitSizes, load_split
     from search.training.hardware import best_precision, set_precision
     from spaces.cnn_model import build_model
@@ -191,12 +191,13 @@ def _train_all(side: str, models: list[str], args: argparse.Namespace) -> None:
         formats = ("float32",) if precision == "float32" else ("float32", precision)
         print(json.dumps({name: _gemm_peak(name) for name in formats}))
         return
-    split = load_split(find_data(), SplitSizes(train=args.images, val=max(10, args.images // 6)))
+    sizes = SplitSizes(train=args.images, val=max(10, args.images // 6))
+    split = load_split(open_dataset(None), sizes)
     for name in models:
         keras.backend.clear_session()
         set_precision(precision if side == "ours" else "float32")
         keras.utils.set_random_seed(0)
-        model = build_model(_configs()[name])
+        model = build_model(_configs()[name], split.shape.image_shape, split.classes)
         # CPU time of all threads, at the end of each epoch with its validation.
         ends: list[float] = []
         train_one = _train_ours if side == "ours" else _train_stock
@@ -241,7 +242,7 @@ def _train_stock(model: Any, split: Any, epochs: int, at_epoch_end: Callable[[],
     import numpy as np
 
     def prepare(images: Any) -> Any:
-        return images[..., None] / np.float32(255)
+        return images / np.float32(255)
 
     model.compile(
         optimizer="adam",

@@ -8,7 +8,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Final, Protocol, cast
@@ -36,10 +36,13 @@ class DataShape:
     Args:
         image_shape: Height, width and channels of an image.
         classes: Number of classes; 2 or more.
+        mirror: Whether an image that is mirrored left-right still belongs to its class; None: not
+            known, so that a search tries both.
     """
 
     image_shape: tuple[int, int, int]
     classes: int
+    mirror: bool | None = None
 
 
 class Space(Protocol):
@@ -66,11 +69,12 @@ def load_space(name: str, data: DataShape) -> Space:
     Args:
         name: A key of `SPACES`; or `package.module:NAME` of a class, of an instance, or of a
             function `build(hp)`. Modules in the current directory are found too.
-        data: What it is for. A class gets it as `image_shape` and `classes`, if it has parameters
-            of these names, and no other arguments.
+        data: What it is for. A class gets it as `image_shape`, `classes` and `mirror`, if it has
+            parameters of these names, and no other arguments.
 
     Raises:
-        SpaceError: The space does not exist, or cannot be imported or created.
+        SpaceError: The space does not exist, cannot be imported or created, or is not for such
+            data.
     """
     target = SPACES.get(name, name)
     module_name, colon, attribute = target.partition(":")
@@ -83,6 +87,8 @@ def load_space(name: str, data: DataShape) -> Space:
     if isinstance(space, type):
         try:
             space = space(**_arguments(space, data))
+        except SpaceError:  # its message is complete
+            raise
         except (Exception, SystemExit) as error:  # user code may raise anything
             raise SpaceError(
                 f"space {name!r}: {attribute}() raised {one_line(error, typed=True)}; "
@@ -96,7 +102,7 @@ def load_space(name: str, data: DataShape) -> Space:
 
 
 def _arguments(space: type[Any], data: DataShape) -> dict[str, Any]:
-    known = {"image_shape": data.image_shape, "classes": data.classes}
+    known = asdict(data)
     try:
         asked = inspect.signature(space).parameters
     except (TypeError, ValueError):  # a class of C code may hide its own

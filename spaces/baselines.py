@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from typing import Final
 
+from spaces import DataShape
 from spaces.cnn import CnnConfig, ConvBlock
+
+# Fashion-MNIST: what these systems were published for.
+PUBLISHED_FOR: Final = DataShape((28, 28, 1), classes=10, mirror=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

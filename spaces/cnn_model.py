@@ -8,19 +8,25 @@ from spaces.cnn import CnnConfig, ConvBlock
 from spaces.layers import classifier, normalized_activation
 
 
-def build_model(config: CnnConfig) -> keras.Model:
+def build_model(config: CnnConfig, image_shape: tuple[int, int, int], classes: int) -> keras.Model:
     """Build the network, not compiled.
 
+    Args:
+        config: Its layers.
+        image_shape: Height, width and channels of an image.
+        classes: Number of classes.
+
     Returns:
-        Functional model from images `(batch, 28, 28, 1)` float32 in [0, 1] to logits
-        `(batch, 10)` float32.
+        Functional model from images `(batch, height, width, channels)` float32 in [0, 1] to logits
+        `(batch, classes)` float32.
     """
-    images = keras.Input((28, 28, 1), name="images")
+    images = keras.Input(image_shape, name="images")
     maps = images
     for index, block in enumerate(config.blocks, start=1):
         maps = _conv_block(maps, index, block, config)
     logits = classifier(
         _head_layer(config.head)(maps),
+        classes=classes,
         widths=config.dense,
         activation=config.activation,
         batch_norm=config.dense_batch_norm,

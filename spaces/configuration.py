@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from spaces import DataShape
+
 if TYPE_CHECKING:
     from spaces.training import TrainingConfig  # imports this module
 
@@ -52,6 +54,8 @@ class Configuration(ABC):
     `_ask` holds the questions, and they are the only place where ranges and conditions are
     written: checking a configuration and reading one back replay them. A field answers the
     question of the same name; a tuple of layers answers several (`_layer_answers`).
+    Asked for a data set, the questions have the ranges that fit it; asked without one, as the
+    checks do, those that fit any.
     `_unsampled` holds further values by name of a question, which published systems have and no
     search has ever won with: they are valid, but never sampled.
 
@@ -68,26 +72,32 @@ class Configuration(ABC):
         self._replay()
 
     @classmethod
-    def sample(cls, hp: HyperParameters) -> Self:
-        """Ask `hp` every question and return the configuration that the answers make."""
-        asked = cls._ask(hp)
+    def sample(cls, hp: HyperParameters, data: DataShape | None = None) -> Self:
+        """Ask `hp` every question and return the configuration that the answers make.
+
+        Args:
+            hp: Answers the questions.
+            data: What the ranges must fit; None: they hold the points of every data set.
+        """
+        asked = cls._ask(hp, data)
         # None means not asked because it has no effect: the field keeps its default.
         return cls(**{name: value for name, value in asked.items() if value is not None})
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> Self:
+    def from_params(cls, params: Mapping[str, Any], data: DataShape | None = None) -> Self:
         """Read a configuration from hyperparameter values, the inverse of `params`.
 
         Args:
             params: Values by name; a missing name takes the default of its question. KerasTuner's
                 own entries (`tuner/...`) are ignored.
+            data: As for `sample`.
 
         Raises:
             ValueError: A value is out of range or has no effect, or a name is unknown.
         """
         own = {name: value for name, value in params.items() if not name.startswith("tuner/")}
         replay = Replay(own, "params", cls._unsampled)
-        config = cls.sample(replay)
+        config = cls.sample(replay, data)
         replay.refuse_unused(neutral={})
         return config
 
@@ -107,7 +117,7 @@ class Configuration(ABC):
 
     @classmethod
     @abstractmethod
-    def _ask(cls, hp: HyperParameters) -> dict[str, Any]:
+    def _ask(cls, hp: HyperParameters, data: DataShape | None) -> dict[str, Any]:
         """Ask every question; return the value of each field, None where it has no effect."""
 
     @abstractmethod
@@ -128,7 +138,7 @@ class Configuration(ABC):
         answers = single | self._layer_answers() | self.training.answers()
         neutral = {part.name: part.default for part in (*fields(self), *fields(self.training))}
         replay = Replay(answers, type(self).__name__, self._unsampled)
-        self._ask(replay)
+        self._ask(replay, None)
         replay.refuse_unused(neutral)
         return replay
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import keras
 
-CLASSES = 10
 # With Keras' default, 0.99, the moving averages still depend on their initial values after an epoch
 # of large batches. Pruning uses the validation accuracy of the first epochs, which would suffer.
 BATCH_NORM_MOMENTUM = 0.9
@@ -33,6 +32,7 @@ def normalized_activation(maps: Any, activation: str, batch_norm: str, suffix: s
 def classifier(
     features: Any,
     *,
+    classes: int,
     widths: tuple[int, ...],
     activation: str,
     batch_norm: str,
@@ -43,6 +43,7 @@ def classifier(
 
     Args:
         features: Keras tensor `(batch, features)`.
+        classes: Number of classes.
         widths: Units of each dense layer before the last.
         activation: Keras name of their activation.
         batch_norm: `before`, `after` or `none`.
@@ -50,7 +51,8 @@ def classifier(
         dropout_placement: `last` (only before the logits) or `each` (after every dense layer).
 
     Returns:
-        Keras tensor `(batch, 10)`, float32 under every dtype policy: the loss needs the precision.
+        Keras tensor `(batch, classes)`, float32 under every dtype policy: the loss needs the
+        precision.
     """
     for index, width in enumerate(widths, start=1):
         features = keras.layers.Dense(width, name=f"dense_{index}")(features)
@@ -59,4 +61,4 @@ def classifier(
             features = keras.layers.Dropout(dropout, name=f"dropout_dense_{index}")(features)
     if dropout:
         features = keras.layers.Dropout(dropout, name="dropout_logits")(features)
-    return keras.layers.Dense(CLASSES, dtype="float32", name="logits")(features)
+    return keras.layers.Dense(classes, dtype="float32", name="logits")(features)

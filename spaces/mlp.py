@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from spaces import DataShape
+from spaces.baselines import PUBLISHED_FOR
 from spaces.cnn import ACTIVATIONS, PLACEMENTS
 from spaces.configuration import Configuration, HyperParameters, numbered
 from spaces.training import TrainingConfig
@@ -33,7 +35,7 @@ class MlpConfig(Configuration):
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     @classmethod
-    def _ask(cls, hp: HyperParameters) -> dict[str, Any]:
+    def _ask(cls, hp: HyperParameters, data: DataShape | None) -> dict[str, Any]:
         layers = hp.Int("dense_layers", 1, 3, default=2)
         widths = []
         for index in (1, 2, 3):
@@ -44,7 +46,7 @@ class MlpConfig(Configuration):
             "activation": hp.Choice("activation", list(ACTIVATIONS)),
             "batch_norm": hp.Choice("batch_norm", list(PLACEMENTS), default="before"),
             "dropout": hp.Float("dropout", 0.0, 0.5, step=0.05, default=0.2),
-            "training": TrainingConfig.sample(hp),
+            "training": TrainingConfig.sample(hp, data.mirror if data else None),
         }
 
     def _layer_answers(self) -> dict[str, Any]:
@@ -56,35 +58,45 @@ class MlpConfig(Configuration):
 
 
 class MlpSpace:
-    """Dense networks on pixels; KerasTuner accepts `MlpSpace().build` as it is.
+    """Dense networks on pixels; KerasTuner accepts its `build` as it is.
+
+    Args:
+        image_shape: Height, width and channels of an image.
+        classes: Number of classes.
+        mirror: Whether a mirrored image still belongs to its class; None: not known.
 
     Attributes:
-        baselines: The published network of this kind, by name.
+        baselines: The published network of this kind, by name; empty for images of another shape.
         portfolio: The recipe to start from, as `default`.
     """
 
     baselines: dict[str, MlpConfig]
     portfolio: dict[str, MlpConfig]
 
-    def __init__(self) -> None:
-        self.baselines = {"mlp": MlpConfig(dense=(128,))}
+    def __init__(
+        self, *, image_shape: tuple[int, int, int], classes: int, mirror: bool | None = None
+    ) -> None:
+        self._data = DataShape(image_shape, classes, mirror)
+        published = image_shape == PUBLISHED_FOR.image_shape
+        self.baselines = {"mlp": MlpConfig(dense=(128,))} if published else {}
         self.portfolio = {"default": self.default}
 
     @property
     def default(self) -> MlpConfig:
         """The recipe that a search starts from, which the defaults of the questions make."""
-        return MlpConfig.from_params({})
+        return MlpConfig.from_params({}, self._data)
 
     def build(self, hp: HyperParameters) -> "keras.Model":
         """Build the network that `hp` describes, not compiled; `training` says how to train it."""
         # The coordinator only asks the questions, and runs without TensorFlow.
         from spaces.mlp_model import build_model
 
-        return build_model(MlpConfig.sample(hp))
+        config = MlpConfig.sample(hp, self._data)
+        return build_model(config, self._data.image_shape, self._data.classes)
 
     def training(self, hp: HyperParameters) -> TrainingConfig:
         """Return how to train the network that `hp` describes."""
-        return TrainingConfig.sample(hp)
+        return TrainingConfig.sample(hp, self._data.mirror)
 
     def describe(self, params: Mapping[str, Any]) -> str:
         """Describe hyperparameter values on one line.

@@ -6,16 +6,22 @@ from spaces.layers import classifier
 from spaces.mlp import MlpConfig
 
 
-def build_model(config: MlpConfig) -> keras.Model:
+def build_model(config: MlpConfig, image_shape: tuple[int, int, int], classes: int) -> keras.Model:
     """Build the network, not compiled.
 
+    Args:
+        config: Its layers.
+        image_shape: Height, width and channels of an image.
+        classes: Number of classes.
+
     Returns:
-        Functional model from images `(batch, 28, 28, 1)` float32 in [0, 1] to logits
-        `(batch, 10)` float32.
+        Functional model from images `(batch, height, width, channels)` float32 in [0, 1] to logits
+        `(batch, classes)` float32.
     """
-    images = keras.Input((28, 28, 1), name="images")
+    images = keras.Input(image_shape, name="images")
     logits = classifier(
         keras.layers.Flatten(name="flatten")(images),
+        classes=classes,
         widths=config.dense,
         activation=config.activation,
         batch_norm=config.batch_norm,

@@ -5,9 +5,10 @@ They come from recorded trials: winners of the reference search on 50,000 images
 wins on other images, or in another time, may be another one, so they are chosen to differ.
 """
 
+from dataclasses import replace
 from typing import Final
 
-from spaces.cnn import CnnConfig, ConvBlock
+from spaces.cnn import MOST_FILTERS, CnnConfig, ConvBlock
 from spaces.training import TrainingConfig
 
 
@@ -30,7 +31,7 @@ def _training(
     )
 
 
-# The default, but for what an entry changes.
+# The default for 28 pixels, but for what an entry changes.
 _BLOCKS: Final = (
     ConvBlock(filters=16, convs=2),
     ConvBlock(filters=64, pool="average"),
@@ -38,7 +39,7 @@ _BLOCKS: Final = (
     ConvBlock(filters=128, convs=2, pool="none"),
 )
 
-PORTFOLIO: Final = {
+_RECIPES: Final = {
     "small": CnnConfig(
         blocks=(
             ConvBlock(filters=16, convs=2),
@@ -96,3 +97,47 @@ PORTFOLIO: Final = {
         training=_training(learning_rate=5e-3, weight_decay=0.02, label_smoothing=0.1),
     ),
 }
+
+
+def portfolio(default: CnnConfig, mirror: bool | None) -> dict[str, CnnConfig]:
+    """Return the recipes as points of the space of some images.
+
+    Args:
+        default: That of the space, with as many blocks as its images allow.
+        mirror: Whether a mirrored image still belongs to its class. Without it no recipe mirrors;
+            where it is not known, one is the default without it.
+    """
+    found = {"default": default}
+    if mirror is None:
+        found["unmirrored"] = _unmirrored(default)
+    for name, recipe in _RECIPES.items():
+        fitted = replace(recipe, blocks=_fitted(recipe.blocks, default.blocks))
+        found[name] = _unmirrored(fitted) if mirror is False else fitted
+    return found
+
+
+def _fitted(blocks: tuple[ConvBlock, ...], default: tuple[ConvBlock, ...]) -> tuple[ConvBlock, ...]:
+    """Return the blocks of a recipe for 28 pixels for the images of a default.
+
+    For larger images it begins and ends with blocks of the default, and has that many more; for
+    smaller ones the last is left out.
+    """
+    most = len(default)
+    more = most - len(_BLOCKS)
+    if more > 0:
+        fitted = default[:more] + blocks[more:] + default[len(blocks) : len(blocks) + more]
+    else:
+        fitted = blocks[:most]
+    limits = MOST_FILTERS[most]
+    narrow = [
+        replace(block, filters=min(block.filters, limit))
+        for block, limit in zip(fitted, limits, strict=False)
+    ]
+    *inner, last = (*narrow, *fitted[len(limits) :])
+    pooled = [replace(block, pool="max") if block.pool == "none" else block for block in inner]
+    return (*pooled, replace(last, pool=blocks[-1].pool))
+
+
+def _unmirrored(config: CnnConfig) -> CnnConfig:
+    kind = {"flip": "none", "flip_shift": "shift"}[config.training.augmentation]
+    return replace(config, training=replace(config.training, augmentation=kind))

@@ -8,7 +8,14 @@ from spaces.configuration import HyperParameters
 
 OPTIMIZERS: Final = ("adam", "adamw", "muon", "sgd")
 SCHEDULES: Final = ("constant", "cosine", "one_cycle")
-AUGMENTATIONS: Final = ("none", "flip", "flip_shift", "flip_shift_erase")
+AUGMENTATIONS: Final = (
+    "none",
+    "flip",
+    "flip_shift",
+    "flip_shift_erase",
+    "shift",
+    "shift_erase",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +35,9 @@ class TrainingConfig:
         weight_averaging: Validate and save the average of the weights over the last 2 % of all
             steps, at most 100, instead of the last weights.
         augmentation: Changes to the training images, drawn anew in every epoch: `none`, `flip`
-            (left-right, every other epoch), `flip_shift` (and up to 2 pixels in each direction),
-            `flip_shift_erase` (and one random 7x7 patch set to 0).
+            (left-right, every other epoch), `flip_shift` (and by up to a fourteenth of the size
+            in each direction), `flip_shift_erase` (and one random patch, a quarter as high and as
+            wide as the image, set to 0), `shift` and `shift_erase` (the same without the flip).
 
     Raises:
         ValueError: A value breaks one of the rules above.
@@ -78,13 +86,22 @@ class TrainingConfig:
             )
 
     @classmethod
-    def sample(cls, hp: HyperParameters) -> Self:
+    def sample(cls, hp: HyperParameters, mirror: bool | None = None) -> Self:
         """Ask the training questions, which the built-in spaces share.
 
         SGD has its own learning rate and weight decay: its useful values are an order of magnitude
         away from Adam's, and one shared range would teach a sampler nothing. Keras multiplies
         weight decay by the learning rate for every optimizer, so SGD's high rate wants a low decay.
+
+        Args:
+            hp: Answers the questions.
+            mirror: Whether a mirrored image still belongs to its class; None: not known.
         """
+        kinds = [
+            kind
+            for kind in AUGMENTATIONS
+            if mirror is None or kind == "none" or kind.startswith("flip") is mirror
+        ]
         optimizer = hp.Choice("optimizer", ["adamw", "muon", "sgd"], default="muon")
         with hp.conditional_scope("optimizer", ["adam", "adamw", "muon"]):
             learning_rate = hp.Float("learning_rate", 2e-4, 2e-2, sampling="log", default=0.012)
@@ -101,7 +118,10 @@ class TrainingConfig:
             label_smoothing=hp.Float("label_smoothing", 0.0, 0.2, step=0.05, default=0.15),
             batch_size=hp.Choice("batch_size", [64, 128, 256], default=128),
             weight_averaging=hp.Boolean("weight_averaging", default=True),
-            augmentation=hp.Choice("augmentation", list(AUGMENTATIONS), default="flip"),
+            # Shifts pay in longer trainings than those of a search.
+            augmentation=hp.Choice(
+                "augmentation", kinds, default="none" if mirror is False else "flip"
+            ),
         )
 
     def answers(self) -> dict[str, Any]:

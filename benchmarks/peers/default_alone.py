@@ -7,11 +7,12 @@ import keras_tuner
 from benchmarks.peers.job import Job
 from benchmarks.peers.leagues import make_league
 from spaces import load_space
+from spaces.baselines import PUBLISHED_FOR
 
 
 def search(job: Job) -> None:
     """Train the default configuration once."""
-    space: Any = load_space(job.space)
+    space: Any = load_space(job.space, PUBLISHED_FOR)
     hp = keras_tuner.HyperParameters()
     hp.values = space.default.params()
     league = make_league(job)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from search.data.files import IMAGES_FILE, LABELS_FILE, find_data
 
+from search.data.formats import open_dataset
+from search.data.idx import IMAGES_FILE, LABELS_FILE
 from search.data.split import SplitSizes, load_split
 
 SCORING_FILE: Final = "scoring.npz"
@@ -23,12 +24,12 @@ def write_images(folder: Path, val_size: int) -> None:
         folder: Gets the files.
         val_size: Validation images, of which half score.
     """
-    split = load_split(find_data(), SplitSizes(val=val_size))
+    split = load_split(open_dataset(None), SplitSizes(val=val_size))
     half = val_size // 2
     np.savez(folder / SCORING_FILE, images=split.val_images[half:], labels=split.val_labels[half:])
     images = np.concatenate([split.train_images, split.val_images[:half]])
     labels = np.concatenate([split.train_labels, split.val_labels[:half]])
-    _write(folder / IMAGES_FILE, struct.pack(">IIII", 2051, *images.shape), images)
+    _write(folder / IMAGES_FILE, struct.pack(">IIII", 2051, *images.shape[:3]), images)
     _write(folder / LABELS_FILE, struct.pack(">II", 2049, *labels.shape), labels)
     sums = (
         f"{hashlib.md5((folder / name).read_bytes()).hexdigest()}  {name}\n"

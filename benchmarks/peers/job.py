@@ -5,7 +5,6 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,8 +60,9 @@ class Job:
     def first_configurations(self) -> list[dict[str, Any]]:
         """Return the hyperparameters of the trials to begin with."""
         from spaces import first_configurations
+        from spaces.baselines import PUBLISHED_FOR
 
-        return list(first_configurations(self.space).values()) if self.first else []
+        return list(first_configurations(self.space, PUBLISHED_FOR).values()) if self.first else []
 
     def split(self) -> "Split":
         """Return the images to train and to search with."""
@@ -71,7 +71,8 @@ class Job:
 
 @lru_cache(maxsize=1)
 def _load_split(train_size: int, val_size: int) -> "Split":
+    from search.data.formats import open_dataset
     from search.data.split import SplitSizes, load_split
 
-    folder = Path(os.environ[FOLDER_VARIABLE])
-    return load_split(folder, SplitSizes(train=train_size, val=val_size))
+    dataset = open_dataset(os.environ[FOLDER_VARIABLE])
+    return load_split(dataset, SplitSizes(train=train_size, val=val_size))

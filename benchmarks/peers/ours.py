@@ -17,7 +17,7 @@ def search(job: Job) -> int:
     flags = ["--trials", "100000", "--workers", "1", "--seed", str(job.seed), "--quiet"]
     flags += ["--space", job.space, "--epochs", str(job.epochs), "--precision", job.precision]
     flags += ["--train-size", str(job.train_size), "--val-size", str(job.val_size // 2)]
-    flags += ["--data-dir", os.environ[FOLDER_VARIABLE], "--results-dir", os.getcwd()]
+    flags += ["--data", os.environ[FOLDER_VARIABLE], "--mirror", "--results-dir", os.getcwd()]
     return main(flags if job.first else [*flags, "--no-portfolio"])
 
 

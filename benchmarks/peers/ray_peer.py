@@ -20,9 +20,12 @@ def search(job: Job) -> None:
     from ray.tune.search.basic_variant import BasicVariantGenerator
 
     from spaces import load_space
+    from spaces.baselines import PUBLISHED_FOR
 
     hp = keras_tuner.HyperParameters()
-    load_space(job.space).build(hp)  # declares the hyperparameters, inactive ones too
+    load_space(job.space, PUBLISHED_FOR).build(
+        hp
+    )  # declares the hyperparameters, inactive ones too
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=os.getcwd())
     tune.Tuner(
         tune.with_parameters(_train, job=job),

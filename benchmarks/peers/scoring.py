@@ -48,7 +48,7 @@ def _images() -> Any:
 
     with np.load(Path(os.environ[FOLDER_VARIABLE]) / SCORING_FILE) as arrays:
         images, labels = arrays["images"], arrays["labels"]
-    inputs = images[..., None].astype(np.float32) / 255
+    inputs = images.astype(np.float32) / 255
     targets = keras.utils.to_categorical(labels)
     return tf.data.Dataset.from_tensor_slices((inputs, targets)).batch(_BATCH)
 

@@ -106,7 +106,7 @@ def fit(
 
 
 def _arrays(images: Any, labels: Any) -> tuple[Any, Any]:
-    return images[..., None].astype(np.float32) / 255, keras.utils.to_categorical(labels)
+    return images.astype(np.float32) / 255, keras.utils.to_categorical(labels)
 
 
 def _augmentation(name: str) -> keras.Sequential:

@@ -107,7 +107,7 @@ class Dataset:
     @property
     def shape(self) -> DataShape:
         """What a space must know of it."""
-        return DataShape(self.image_shape, len(self.class_names))
+        return DataShape(self.image_shape, len(self.class_names), self.mirror)
 
     @property
     def fact(self) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Split:
         val_images: (m, height, width, channels) uint8.
         val_labels: (m,) uint8.
         classes: Number of classes; above all labels.
+        mirror: Whether a mirrored image still belongs to its class; None: not known.
 
     Raises:
         DataError: An array has another type or shape, or images and labels differ in number.
@@ -51,6 +52,7 @@ class Split:
     val_images: Bytes
     val_labels: Bytes
     classes: int
+    mirror: bool | None = None
 
     def __post_init__(self) -> None:
         for part, images, labels in (
@@ -76,7 +78,7 @@ class Split:
     def shape(self) -> DataShape:
         """What a space must know of the images."""
         height, width, channels = self.train_images.shape[1:]
-        return DataShape((height, width, channels), self.classes)
+        return DataShape((height, width, channels), self.classes, self.mirror)
 
     def merged(self) -> "Split":
         """Return a split whose training part holds all images; validation is unchanged."""
@@ -137,6 +139,7 @@ def load_split(dataset: Dataset, sizes: SplitSizes) -> Split:
         val_images=images[val],
         val_labels=labels[val],
         classes=classes,
+        mirror=dataset.mirror,
     )
 
 

@@ -1,5 +1,6 @@
 """Images and labels in the form that a model takes: batches of augmented epochs, or arrays."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -7,13 +8,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from search.data.classes import CLASS_NAMES
 from search.data.dataset import Bytes
 from search.data.split import Split
 from search.training.augmentation import augment
+from spaces import DataShape
 
-IMAGE_SHAPE: Final = (28, 28, 1)
+# An epoch of augmented images is in memory several times: a larger one is loaded in parts.
+_PART_BYTES: Final = 2**28
 _VALIDATION_BATCH: Final = 500
+_VALIDATION_PIXELS: Final = 500 * 32 * 32  # of a batch: its maps must fit in memory
 
 
 def training_batches(
@@ -26,8 +29,8 @@ def training_batches(
     """Return the batches of an epoch; each pass over them is another epoch.
 
     An epoch leaves out the images that do not fill a batch. Each epoch is shuffled again, so these
-    are different images each time. A whole epoch travels from NumPy to TensorFlow as uint8, and is
-    batched and cast there.
+    are different images each time. An epoch, or a part of 256 MB of it, travels from NumPy to
+    TensorFlow as uint8, and is batched and cast there.
 
     Args:
         split: Its training part is used.
@@ -38,34 +41,42 @@ def training_batches(
             labels.
 
     Returns:
-        A `tf.data.Dataset` of (batch, 28, 28, 1) float32 in [0, 1] and (batch,) int32 or (batch,
-        classes) float32.
+        A `tf.data.Dataset` of (batch, height, width, channels) float32 in [0, 1] and (batch,) int32
+        or (batch, classes) float32.
     """
+    shape = split.shape.image_shape
     steps = len(split.train_labels) // batch_size
+    part_steps = max(1, _PART_BYTES // (batch_size * math.prod(shape)))
     # Each image is mirrored in every other epoch: any two consecutive epochs show it both ways,
     # while independent draws would show half of the images the same way twice.
     # Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU".
     mirrored = rng.random(len(split.train_labels)) < 0.5
+    order = np.arange(0)  # of the images in the current epoch
 
-    def epoch() -> tuple[Bytes, Bytes]:
-        np.logical_not(mirrored, out=mirrored)
-        order = rng.permutation(len(split.train_labels))[: steps * batch_size]
-        images = augment(split.train_images[order], augmentation, rng, mirrored[order])
+    def part(first: Any) -> tuple[Bytes, Bytes]:
+        nonlocal order
+        if first == 0:
+            np.logical_not(mirrored, out=mirrored)
+            order = rng.permutation(len(split.train_labels))[: steps * batch_size]
+        chosen = order[first * batch_size : (first + part_steps) * batch_size]
+        images = augment(split.train_images[chosen], augmentation, rng, mirrored[chosen])
         return (
-            images.reshape(steps, batch_size, *IMAGE_SHAPE),
-            split.train_labels[order].reshape(steps, batch_size),
+            images.reshape(-1, batch_size, *shape),
+            split.train_labels[chosen].reshape(-1, batch_size),
         )
 
-    def load(_: Any) -> tuple[Any, Any]:
-        images, labels = tf.numpy_function(epoch, [], (tf.uint8, tf.uint8))
-        shape = (steps, batch_size)
-        return tf.ensure_shape(images, (*shape, *IMAGE_SHAPE)), tf.ensure_shape(labels, shape)
+    def load(first: Any) -> tuple[Any, Any]:
+        images, labels = tf.numpy_function(part, [first], (tf.uint8, tf.uint8))
+        return (
+            tf.ensure_shape(images, (None, batch_size, *shape)),
+            tf.ensure_shape(labels, (None, batch_size)),
+        )
 
     # Not `Dataset.from_generator`: from its first use on, TensorFlow returns freed memory to the
     # system at once (M_TRIM_THRESHOLD); without oneDNN, page faults make a step 1.6 to 1.7 times
     # as slow.
     return (
-        tf.data.Dataset.from_tensors(0)
+        tf.data.Dataset.range(0, steps, part_steps)
         .map(load)
         .flat_map(lambda *arrays: tf.data.Dataset.from_tensor_slices(arrays))
         .map(_to_model_input(classes))
@@ -76,9 +87,11 @@ def training_batches(
 
 def validation_batches(split: Split, classes: int | None) -> Any:
     """Return the validation part in its own order, in batches like those of `training_batches`."""
+    height, width, _ = split.shape.image_shape
+    batch_size = min(_VALIDATION_BATCH, max(1, _VALIDATION_PIXELS // (height * width)))
     return (
-        tf.data.Dataset.from_tensor_slices((split.val_images[..., None], split.val_labels))
-        .batch(_VALIDATION_BATCH)
+        tf.data.Dataset.from_tensor_slices((split.val_images, split.val_labels))
+        .batch(batch_size)
         .map(_to_model_input(classes))
         .prefetch(2)
     )
@@ -98,15 +111,15 @@ def model_images(images: Bytes) -> Any:
     return images.astype(np.float32) / 255
 
 
-def labels_for(model: keras.Model, labels: Bytes) -> Any:
+def labels_for(model: keras.Model, labels: Bytes, data: DataShape) -> Any:
     """Convert labels to the form that the model's loss takes: int32, or one-hot float32."""
-    classes = one_hot_classes(model)
+    classes = one_hot_classes(model, data)
     return (
         labels.astype(np.int32) if classes is None else keras.utils.to_categorical(labels, classes)
     )
 
 
-def one_hot_classes(model: keras.Model) -> int | None:
+def one_hot_classes(model: keras.Model, data: DataShape) -> int | None:
     """Return the number of classes if the model's loss takes one-hot labels, else None.
 
     A loss may be named, wrapped, or written by the user. So it is called: it takes one-hot labels
@@ -115,12 +128,13 @@ def one_hot_classes(model: keras.Model) -> int | None:
     """
     if not model.compiled:
         return None
-    classes = len(CLASS_NAMES)
-    # 3 rows: a number that is not broadcast.
-    labels = keras.utils.to_categorical([1, 2, 3], classes)
+    classes = data.classes
+    # 3 rows, or 4: a number that is not broadcast.
+    rows = 3 if classes != 3 else 4
+    labels = keras.utils.to_categorical(np.arange(1, rows + 1) % classes, classes)
     # As probabilities or as logits, these outputs say the same.
     right = 0.9 * labels + 0.1 / classes
-    images = np.zeros((len(labels), *IMAGE_SHAPE), np.float32)
+    images = np.zeros((len(labels), *data.image_shape), np.float32)
 
     def loss(outputs: Any) -> float:
         outputs = keras.ops.convert_to_tensor(outputs, "float32")

@@ -8,18 +8,21 @@ from weakref import WeakValueDictionary
 import keras
 import keras_tuner
 
-from search.data.classes import CLASS_NAMES
 from search.errors import SearchError
-from search.training.batches import IMAGE_SHAPE
 from search.training.hyperparameters import TrialHyperParameters
-from spaces import Space, SpaceError
+from spaces import DataShape, Space, SpaceError
 from spaces.training import TrainingConfig
 
 
 def build_for_training(
-    space: Space, hp: TrialHyperParameters
+    space: Space, hp: TrialHyperParameters, data: DataShape
 ) -> tuple[keras.Model, TrainingConfig]:
     """Build a trial's model with its weights, and its training configuration.
+
+    Args:
+        space: Any space.
+        hp: The trial's hyperparameters.
+        data: What the model must fit.
 
     Raises:
         SpaceError: `build` returned something that is not a model.
@@ -29,9 +32,9 @@ def build_for_training(
     model, config = ask_space(space, hp)
     # A subclassed model has no weights and no output before it is called.
     if own_fit(space, hp) is None:
-        _check_output(model(keras.Input(IMAGE_SHAPE)))
+        _check_output(model(keras.Input(data.image_shape)), data.classes)
     elif not model.built:
-        model(keras.Input(IMAGE_SHAPE))
+        model(keras.Input(data.image_shape))
     if config is None:
         # A compiled model may use the other names for hyperparameters with another meaning.
         used = {"batch_size"} & set(hp.values) if model.compiled else set(hp.values)
@@ -39,8 +42,7 @@ def build_for_training(
     return model, config
 
 
-def _check_output(output: Any) -> None:
-    classes = len(CLASS_NAMES)
+def _check_output(output: Any, classes: int) -> None:
     count = len(keras.tree.flatten(output))
     if isinstance(output, list) and count == 1:  # of keras.Model(inputs, [one_output])
         output = output[0]

@@ -64,7 +64,8 @@ class TrainingResult:
 
     Args:
         history: One entry for each finished epoch: `loss`, `accuracy`, `val_loss`, `val_accuracy`,
-            `seconds` (whole epoch) and `learning_rate` (at its end).
+            `seconds` (whole epoch) and `learning_rate` (at its end); of a model that was not
+            compiled also `balanced_accuracy` and `val_balanced_accuracy`.
         train_seconds: Wall time of training steps, data pipeline included.
         val_seconds: Wall time of validation.
         images_per_second: Training images per second, without the first epoch if there are more:
@@ -106,7 +107,8 @@ def train(
     initial weights: call `keras.utils.set_random_seed` before you build the model.
 
     Args:
-        model: Built; maps (batch, 28, 28, 1) float32 in [0, 1] to (batch, classes) logits.
+        model: Built; maps (batch, height, width, channels) float32 in [0, 1] to (batch, classes)
+            logits.
         config: Batch size and augmentation; everything else only for a model that is not compiled.
         split: Images to train and to validate on.
         max_epochs: Length of the learning-rate schedule, and of the training unless it is stopped.
@@ -131,7 +133,7 @@ def train(
     compiled_here = not model.compiled and fit is None
     total_steps = max_epochs * steps
     if compiled_here:
-        compile_model(model, config, total_steps=total_steps)
+        compile_model(model, config, total_steps=total_steps, classes=split.classes)
     watcher = EpochWatcher(
         on_epoch,
         val_images=len(split.val_labels) if validate else None,
@@ -147,7 +149,7 @@ def train(
             if fit is not None:
                 _run_own_fit(fit, model, split, watcher, part.initial_epoch, last_epoch)
             else:
-                classes = one_hot_classes(model)
+                classes = one_hot_classes(model, split.shape)
                 rng = np.random.default_rng(seed)
                 model.fit(
                     training_batches(split, batch_size, config.augmentation, rng, classes),
@@ -200,8 +202,11 @@ def _run_own_fit(
     outcome = fit(
         model,
         model_images(split.train_images),
-        labels_for(model, split.train_labels),
-        validation_data=(model_images(split.val_images), labels_for(model, split.val_labels)),
+        labels_for(model, split.train_labels, split.shape),
+        validation_data=(
+            model_images(split.val_images),
+            labels_for(model, split.val_labels, split.shape),
+        ),
         epochs=epochs,
         callbacks=[watcher],
         verbose=0,
@@ -308,6 +313,8 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
                 raise SearchError(_without_accuracy(logs or {}))
             # Keras divides in float32: 0.798 would be stored as 0.7979999780654907.
             entry["val_accuracy"] = round(entry["val_accuracy"], _digits(self._val_images))
+            if "val_balanced_accuracy" in entry:
+                entry["val_balanced_accuracy"] = round(entry["val_balanced_accuracy"], 6)
         if not all(math.isfinite(entry.get(name, 0.0)) for name in _MUST_BE_FINITE):
             self._end(Ending.NON_FINITE_LOSS)
         if not 0 <= (accuracy := entry.get("val_accuracy", 0.0)) <= 1:

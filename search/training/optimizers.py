@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import keras
 
+from search.training.metrics import BalancedAccuracy
 from search.training.weights import averaged_steps
 from spaces.training import TrainingConfig
 
@@ -20,6 +21,7 @@ def compile_model(
     config: TrainingConfig,
     *,
     total_steps: int,
+    classes: int,
 ) -> None:
     """Compile a built model for one-hot labels and logits.
 
@@ -27,6 +29,7 @@ def compile_model(
         model: Compiled in place.
         config: Batch size and augmentation are not used here.
         total_steps: Length of the learning-rate schedule.
+        classes: Number of classes.
     """
     optimizer = _optimizer(model, config, _learning_rate(config, total_steps))
     # Weight decay on biases and normalisation gains does not regularise, and costs accuracy.
@@ -39,7 +42,7 @@ def compile_model(
         loss=keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=config.label_smoothing
         ),
-        metrics=["accuracy"],
+        metrics=["accuracy", BalancedAccuracy(classes)],
         steps_per_execution=_steps_per_execution(config, total_steps),
     )
 

@@ -136,8 +136,9 @@ class KerasTrainer:
 
         self._link = link
         self._split = settings.load_split()
+        self._data = self._split.shape
         self._space_name = settings.space
-        self._space = load_space(settings.space, self._split.shape)
+        self._space = load_space(settings.space, self._data)
         self._precision = settings.precision
         self._weights = WeightOwnership()
         # Whether a model was tried as a report needs it; those of the built-in spaces are known.
@@ -199,7 +200,7 @@ class KerasTrainer:
         started = time.monotonic()
         # KerasTuner's answer every question with its default: the default of a built-in space.
         hp = _random_hyperparameters(order.seed) if is_random else keras_tuner.HyperParameters()
-        model, config = build_for_training(self._space, hp)
+        model, config = build_for_training(self._space, hp, self._data)
         # A model that shares weights with those of the trials to come would train them here.
         self._weights.claim(model)
         speed = measure_speed(
@@ -280,7 +281,7 @@ class KerasTrainer:
         from search.training.hyperparameters import TrialHyperParameters
 
         hp = TrialHyperParameters(suggest)
-        model, config = build_for_training(self._space, hp)
+        model, config = build_for_training(self._space, hp, self._data)
         self._weights.claim(model)
         return model, config, hp
 
@@ -326,7 +327,7 @@ class KerasTrainer:
         try:
             exported, *_ = self._build(lambda name, distribution: answers[name])
             exported.set_weights(weights)
-            return save_model(exported)
+            return save_model(exported, self._data)
         except SearchError as error:
             raise SearchError(f"a report cannot use the model: {error}") from error
         finally:

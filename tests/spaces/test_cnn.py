@@ -1,10 +1,12 @@
 import dataclasses
 import subprocess
 import sys
+from dataclasses import asdict
 
 import keras_tuner
 import pytest
 
+from spaces.baselines import PUBLISHED_FOR
 from spaces.cnn import CnnConfig, CnnSpace, ConvBlock
 from spaces.training import TrainingConfig
 from tests.spaces.random_params import random_params, with_values
@@ -30,7 +32,8 @@ RECIPE = CnnConfig(
         augmentation="flip",
     ),
 )
-NAMED = CnnSpace().baselines | CnnSpace().portfolio
+SPACE = CnnSpace(**asdict(PUBLISHED_FOR))
+NAMED = SPACE.baselines | SPACE.portfolio
 
 
 def multiplications(config: CnnConfig) -> int:
@@ -54,8 +57,9 @@ def multiplications(config: CnnConfig) -> int:
 
 
 def test_the_default_is_the_recipe_and_what_keras_tuner_starts_from():
-    assert CnnSpace().default == RECIPE
+    assert SPACE.default == RECIPE
     assert CnnConfig.sample(keras_tuner.HyperParameters()) == RECIPE
+    assert CnnConfig.from_params({}) == RECIPE
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -68,15 +72,16 @@ def test_params_restore_a_named_configuration(name):
 
 
 def test_params_restore_random_configurations_and_hold_only_active_names():
-    for values in random_params(CnnConfig.sample, 200):
+    for values in random_params(lambda hp: CnnConfig.sample(hp, PUBLISHED_FOR), 200):
         hp = with_values(values)
-        config = CnnConfig.sample(hp)
+        config = CnnConfig.sample(hp, PUBLISHED_FOR)
         assert hp.values == values == config.params()
         assert CnnConfig.from_params(values) == config
+        assert CnnConfig.from_params(values, PUBLISHED_FOR) == config
 
 
 def test_every_random_configuration_is_possible_and_affordable():
-    points = random_params(CnnConfig.sample, 500, seed=1)
+    points = random_params(lambda hp: CnnConfig.sample(hp, PUBLISHED_FOR), 500, seed=1)
     costs = sorted(multiplications(CnnConfig.from_params(values)) for values in points)
     assert costs[475] < 60e6
     assert costs[-1] < 160e6
@@ -102,8 +107,8 @@ def test_the_deepest_and_widest_corner_keeps_its_maps(count, kernel_size, paddin
     ("change", "message"),
     [
         (
-            {"blocks": (ConvBlock(filters=16),) * 5},
-            r"CnnConfig\.blocks is 5; .* 2\.\.4, or 0 or 1\.",
+            {"blocks": (ConvBlock(filters=16),) * 7},
+            r"CnnConfig\.blocks is 7; .* 2\.\.6, or 0 or 1\.",
         ),
         (
             {"blocks": (ConvBlock(filters=100),)},
@@ -186,17 +191,17 @@ def test_sgd_has_its_own_rates():
     assert params["sgd_learning_rate"] == 0.1
     assert params["sgd_weight_decay"] == 5e-4
     assert not {"learning_rate", "weight_decay"} & params.keys()
-    assert CnnSpace().training(with_values(params)) == training
+    assert SPACE.training(with_values(params)) == training
 
 
 def test_a_configuration_is_described_in_one_line():
-    assert CnnSpace().describe(RECIPE.params()) == (
+    assert SPACE.describe(RECIPE.params()) == (
         "conv 16 x2, max pool; conv 64, average pool; conv 64 x2, max pool; conv 128 x2; "
         "conv batch norm before, head global max, activation relu, head dropout 0.25, "
         "optimizer muon, learning rate 0.012, weight decay 0.001, schedule one cycle, "
         "label smoothing 0.15, batch size 128, weight averaging, augmentation flip"
     )
-    assert CnnSpace().describe(NAMED["lenet-bn"].params()) == (
+    assert SPACE.describe(NAMED["lenet-bn"].params()) == (
         "conv 6, max pool; conv 16, max pool; dense 128; dense 32; kernel size 5, padding same, "
         "conv batch norm after, head flatten, head dropout placement each, activation relu, "
         "head dropout 0.2, optimizer adam, learning rate 0.001, schedule constant, batch size 128"
@@ -207,7 +212,7 @@ def test_asking_and_describing_import_neither_keras_nor_tensorflow():
     code = (
         "import sys, spaces, spaces.cnn, spaces.mlp, spaces.baselines, spaces.training\n"
         "for name in spaces.SPACES:\n"
-        "    space = spaces.load_space(name)\n"
+        "    space = spaces.load_space(name, spaces.baselines.PUBLISHED_FOR)\n"
         "    space.describe(space.default.params())\n"
         "print({'keras', 'tensorflow', 'keras_tuner', 'numpy'} & set(sys.modules))"
     )

@@ -1,19 +1,22 @@
 import math
+from dataclasses import asdict
 
 import keras
 import numpy
 import pytest
 
-from spaces.baselines import BASELINES
+from spaces.baselines import BASELINES, PUBLISHED_FOR
 from spaces.cnn import CnnConfig, CnnSpace, ConvBlock
 from spaces.cnn_model import build_model
 from tests.spaces.random_params import random_params
 
+SHAPE = (PUBLISHED_FOR.image_shape, PUBLISHED_FOR.classes)
+SPACE = CnnSpace(**asdict(PUBLISHED_FOR))
 IMAGES = numpy.random.default_rng(0).random((3, 28, 28, 1), dtype="float32")
 
 
 def names(config: CnnConfig) -> list[str]:
-    return [layer.name for layer in build_model(config).layers][1:]
+    return [layer.name for layer in build_model(config, *SHAPE).layers][1:]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +31,7 @@ def names(config: CnnConfig) -> list[str]:
     ],
 )
 def test_a_baseline_has_the_published_number_of_parameters(name, parameters):
-    assert build_model(CnnSpace().baselines[name]).count_params() == parameters
+    assert build_model(SPACE.baselines[name], *SHAPE).count_params() == parameters
 
 
 def test_every_baseline_has_a_unique_name():
@@ -36,16 +39,16 @@ def test_every_baseline_has_a_unique_name():
 
 
 def test_the_trainable_parameters_of_bn_cnn_are_the_published_ones():
-    model = build_model(CnnSpace().baselines["bn-cnn"])
+    model = build_model(SPACE.baselines["bn-cnn"], *SHAPE)
     assert sum(math.prod(weight.shape) for weight in model.trainable_weights) == 953_028
 
 
 def test_the_default_has_the_measured_size():
-    assert build_model(CnnSpace().default).count_params() == 310_266
+    assert build_model(SPACE.default, *SHAPE).count_params() == 310_266
 
 
 def test_layers_have_the_published_order():
-    assert names(CnnSpace().baselines["bn-cnn"]) == [
+    assert names(SPACE.baselines["bn-cnn"]) == [
         *("conv_1_1", "activation_conv_1_1", "batch_norm_conv_1_1", "pool_1", "dropout_1"),
         *("conv_2_1", "activation_conv_2_1", "batch_norm_conv_2_1", "pool_2", "dropout_2"),
         *("flatten", "dense_1", "activation_dense_1", "batch_norm_dense_1"),
@@ -74,7 +77,7 @@ def test_a_skip_adds_the_first_convolution_to_the_last():
         padding="valid",
         residual=True,
     )
-    model = build_model(config)
+    model = build_model(config, *SHAPE)
     assert [name for name in names(config) if name.startswith("skip")] == ["skip_2"]
     first, last = (model.get_layer(f"activation_conv_2_{number}").output for number in (1, 2))
     assert model.get_layer("skip_2").input == [first, last]
@@ -84,7 +87,7 @@ def test_a_skip_adds_the_first_convolution_to_the_last():
 
 def test_no_skip_dropout_or_batch_norm_unless_asked_for():
     config = CnnConfig(blocks=(ConvBlock(filters=6, convs=2),))
-    kinds = {type(layer).__name__ for layer in build_model(config).layers}
+    kinds = {type(layer).__name__ for layer in build_model(config, *SHAPE).layers}
     assert not kinds & {"Add", "Dropout", "BatchNormalization"}
 
 
@@ -93,19 +96,19 @@ def test_no_skip_dropout_or_batch_norm_unless_asked_for():
     [("global_average", "GlobalAveragePooling2D"), ("global_max", "GlobalMaxPooling2D")],
 )
 def test_the_head_is_the_one_asked_for(head, kind):
-    model = build_model(CnnConfig(blocks=(ConvBlock(filters=6),), head=head))
+    model = build_model(CnnConfig(blocks=(ConvBlock(filters=6),), head=head), *SHAPE)
     assert type(model.get_layer(head)).__name__ == kind
 
 
 def test_random_configurations_build():
-    for values in random_params(CnnConfig.sample, 12, seed=3):
-        assert build_model(CnnConfig.from_params(values)).output_shape == (None, 10)
+    for values in random_params(lambda hp: CnnConfig.sample(hp, PUBLISHED_FOR), 12, seed=3):
+        assert build_model(CnnConfig.from_params(values), *SHAPE).output_shape == (None, 10)
 
 
 def test_logits_stay_float32_under_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = build_model(CnnSpace().default)
+        model = build_model(SPACE.default, *SHAPE)
     finally:
         keras.config.set_dtype_policy("float32")
     assert model.get_layer("conv_1_1").compute_dtype == "bfloat16"
@@ -116,7 +119,7 @@ def test_logits_stay_float32_under_mixed_precision():
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras' own, on NumPy 2
 def test_a_saved_model_loads_in_safe_mode_and_answers_the_same(tmp_path):
-    model = build_model(CnnSpace().default)
+    model = build_model(SPACE.default, *SHAPE)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     before, after = (keras.ops.convert_to_numpy(each(IMAGES)) for each in (model, loaded))

@@ -1,8 +1,10 @@
 import pytest
 
-from spaces import SpaceError, load_space
+from spaces import DataShape, SpaceError, load_space
 from spaces.cnn import CnnSpace
 from spaces.mlp import MlpSpace
+
+DATA = DataShape((20, 24, 3), 7, mirror=False)
 
 
 @pytest.fixture
@@ -23,13 +25,36 @@ def user_module(tmp_path, monkeypatch):
 
 
 def test_built_in_spaces_load_by_name():
-    assert isinstance(load_space("cnn"), CnnSpace)
-    assert isinstance(load_space("mlp"), MlpSpace)
+    assert isinstance(load_space("cnn", DATA), CnnSpace)
+    assert isinstance(load_space("mlp", DATA), MlpSpace)
 
 
 def test_a_class_in_the_current_directory_loads(user_module):
     user_module("my_space_good", "class Mine:\n    def build(self, hp):\n        return hp")
-    assert load_space("my_space_good:Mine").build(7) == 7
+    assert load_space("my_space_good:Mine", DATA).build(7) == 7
+
+
+@pytest.mark.parametrize(
+    ("parameters", "given"),
+    [
+        ("image_shape, classes", {"image_shape": (20, 24, 3), "classes": 7}),
+        ("*, classes, width=4", {"classes": 7, "width": 4}),
+        ("mirror=None, classes=2", {"mirror": False, "classes": 7}),
+        ("name='mine'", {"name": "mine"}),
+        ("**more", {"more": {}}),
+    ],
+)
+def test_a_class_gets_what_it_asks_for_of_the_data(user_module, parameters, given, request):
+    module = f"my_space_asking_{request.node.callspec.indices['parameters']}"
+    text = (
+        "class Mine:\n"
+        f"    def __init__(self, {parameters}):\n"
+        "        del self\n"
+        "        Mine.given = dict(locals())\n"
+        "    def build(self, hp): return self.given"
+    )
+    user_module(module, text)
+    assert load_space(f"{module}:Mine", DATA).build(7) == given
 
 
 @pytest.mark.parametrize(
@@ -45,7 +70,7 @@ def test_a_class_in_the_current_directory_loads(user_module):
 def test_a_function_or_an_instance_is_a_space_too(user_module, text, request):
     module = f"my_space_named_{request.node.callspec.indices['text']}"
     user_module(module, text)
-    assert load_space(f"{module}:mine").build(7) == 7
+    assert load_space(f"{module}:mine", DATA).build(7) == 7
 
 
 @pytest.mark.parametrize(
@@ -71,7 +96,7 @@ def test_a_function_or_an_instance_is_a_space_too(user_module, text, request):
 )
 def test_an_unknown_name_is_refused_with_a_suggestion(name, message):
     with pytest.raises(SpaceError, match=message):
-        load_space(name)
+        load_space(name, DATA)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +112,15 @@ def test_an_unknown_name_is_refused_with_a_suggestion(name, message):
         ("import sys\nsys.exit('no data')", r"cannot import module .* SystemExit: no data\.$"),
         (
             "class Mine:\n    def __init__(self): raise SystemExit('no data')",
-            r"Mine\(\) raised SystemExit: no data; make it work without arguments\.$",
+            r"Mine\(\) raised SystemExit: no data; make it work without "
+            r"arguments, or with image_shape and classes\.$",
         ),
         ("class Mine: pass", r"Mine has no method build\(hp\); add one\.$"),
         ("class Mine:\n    build = 3", r"Mine has no method build\(hp\); add one\.$"),
         (
             "class Mine:\n    def __init__(self, size): pass\n    def build(self, hp): pass",
-            r"Mine\(\) raised TypeError: .* argument: 'size'; make it work without arguments\.$",
+            r"Mine\(\) raised TypeError: .* argument: 'size'; make it work without "
+            r"arguments, or with image_shape and classes\.$",
         ),
     ],
 )
@@ -101,5 +128,5 @@ def test_an_error_in_a_users_space_is_one_line(user_module, text, message, reque
     module = f"my_space_{request.node.callspec.indices['text']}"
     user_module(module, text)
     with pytest.raises(SpaceError, match=rf"^space '{module}:Mine': .*{message}") as caught:
-        load_space(f"{module}:Mine")
+        load_space(f"{module}:Mine", DATA)
     assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
+import keras_tuner
 import pytest
 
-from spaces.training import TrainingConfig
+from spaces.training import AUGMENTATIONS, TrainingConfig
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,19 @@ def test_a_wrong_value_is_refused_with_the_allowed_ones(fields, message):
 def test_values_of_any_space_are_read_and_other_names_ignored():
     values = {"batch_size": 256, "augmentation": "flip", "units": 7}
     assert TrainingConfig.from_values(values) == TrainingConfig(batch_size=256, augmentation="flip")
+
+
+@pytest.mark.parametrize(
+    ("mirror", "kinds"),
+    [
+        (True, ["none", "flip", "flip_shift", "flip_shift_erase"]),
+        (False, ["none", "shift", "shift_erase"]),
+        (None, list(AUGMENTATIONS)),
+    ],
+)
+def test_images_are_mirrored_only_where_it_may_make_sense(mirror, kinds):
+    hp = keras_tuner.HyperParameters()
+    config = TrainingConfig.sample(hp, mirror)
+    (question,) = (one for one in hp.space if one.name == "augmentation")
+    assert question.values == kinds
+    assert config.augmentation == ("none" if mirror is False else "flip")

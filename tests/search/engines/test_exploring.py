@@ -13,7 +13,10 @@ import pytest
 
 from search.engines.exploring import explore
 from search.errors import SearchError
+from spaces import DataShape
 from tests.command_line import ROOT, start, wait_until
+
+DATA = DataShape((28, 28, 1), 10)
 
 
 class Raises:
@@ -31,7 +34,7 @@ def test_a_build_that_raises_is_one_line_with_the_log(tmp_path: Path) -> None:
     with pytest.raises(
         SearchError, match=r"build.hp. failed .* ValueError: no model .more in .*log"
     ):
-        explore(f"{__name__}:Raises", log)
+        explore(f"{__name__}:Raises", DATA, log)
     assert log.exists()
 
 
@@ -57,14 +60,15 @@ def test_a_process_that_is_killed_does_not_blame_the_space_and_says_how_it_ended
         SearchError,
         match=rf"its process ended with {words}\. The same command continues; .*exploring\.log",
     ) as caught:
-        explore(f"{__name__}:{space}", tmp_path / "exploring.log")
+        explore(f"{__name__}:{space}", DATA, tmp_path / "exploring.log")
     assert "build(hp)" not in str(caught.value)
 
 
 def test_exploring_ends_with_a_killed_coordinator(tmp_path: Path) -> None:
     program = (
         "from pathlib import Path; from search.engines.exploring import explore\n"
-        f"if __name__ == '__main__': explore('{__name__}:Endless', Path('exploring.log'))"
+        "from spaces import DataShape\n"
+        f"if __name__ == '__main__': explore('{__name__}:Endless', {DATA}, Path('exploring.log'))"
     )
     file = tmp_path / "program.py"
     file.write_text(program)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from search.data.split import Split
-from search.training.augmentation import augment
+from search.training.augmentation import augment, max_shift, patch
 from search.training.batches import training_batches
 
 
 @pytest.fixture
 def images():
-    return np.random.default_rng(0).integers(1, 256, (400, 28, 28), dtype=np.uint8)
+    return np.random.default_rng(0).integers(1, 256, (400, 28, 28, 1), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -31,7 +31,11 @@ def test_flip_mirrors_the_given_images(images, mirrored):
 def test_two_epochs_in_a_row_show_each_image_both_ways(images):
     labels = np.zeros(400, np.uint8)
     split = Split(
-        train_images=images, train_labels=labels, val_images=images[:1], val_labels=labels[:1]
+        train_images=images,
+        train_labels=labels,
+        val_images=images[:1],
+        val_labels=labels[:1],
+        classes=2,
     )
     batches = training_batches(split, 100, "flip", np.random.default_rng(1), None)
     shown = [
@@ -50,7 +54,7 @@ def test_two_epochs_in_a_row_show_each_image_both_ways(images):
 
 def test_shift_moves_up_to_two_pixels_and_fills_with_zeros(images, mirrored):
     result = augment(images, "flip_shift", np.random.default_rng(1), mirrored)
-    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
     padded = np.stack([padded, padded[:, :, ::-1]])
     found = np.zeros((5, 5), int)
     for index in range(len(images)):
@@ -59,7 +63,7 @@ def test_shift_moves_up_to_two_pixels_and_fills_with_zeros(images, mirrored):
             for row in range(5)
             for column in range(5)
             if (padded[:, index, row : row + 28, column : column + 28] == result[index])
-            .all(axis=(1, 2))
+            .all(axis=(1, 2, 3))
             .any()
         ]
         assert len(matches) == 1
@@ -72,7 +76,7 @@ def test_erase_zeroes_one_square_of_seven(images, mirrored):
     erased = augment(images, "flip_shift_erase", np.random.default_rng(1), mirrored)
     corners = set()
     for before, after in zip(shifted, erased, strict=True):
-        rows, columns = np.nonzero(before != after)
+        rows, columns, _ = np.nonzero(before != after)
         top, left = rows.min(), columns.min()
         assert rows.max() - top < 7
         assert columns.max() - left < 7
@@ -96,3 +100,30 @@ def test_the_input_is_left_as_it_is_and_the_seed_decides(images, mirrored, kind)
 def test_an_unknown_kind_is_refused(images, mirrored):
     with pytest.raises(ValueError, match="kind='mixup'; use one of none, flip"):
         augment(images, "mixup", np.random.default_rng(1), mirrored)
+
+
+@pytest.mark.parametrize(("size", "shift", "square"), [(16, 1, 4), (64, 5, 16), (224, 16, 56)])
+def test_shift_and_patch_grow_with_the_images(size, shift, square):
+    assert (max_shift(size), patch(size)) == (shift, square)
+
+
+@pytest.mark.parametrize("kind", ["shift", "shift_erase"])
+def test_kinds_without_a_flip_mirror_nothing(images, kind):
+    results = [
+        augment(images, kind, np.random.default_rng(1), np.full(400, mirrored))
+        for mirrored in (False, True)
+    ]
+    assert np.array_equal(*results)
+    assert not np.array_equal(results[0], images)
+
+
+def test_the_colours_of_a_wide_image_move_together():
+    image = np.zeros((1, 42, 70, 3), np.uint8)
+    image[0, 20, 30] = (10, 20, 30)
+    images = np.repeat(image, 300, axis=0)
+    result = augment(images, "shift", np.random.default_rng(1), np.zeros(300, bool))
+    numbers, rows, columns, _ = np.nonzero(result == 20)
+    assert numbers.tolist() == list(range(300))
+    assert {*rows.tolist()} == {*range(17, 24)}
+    assert {*columns.tolist()} == {*range(25, 36)}
+    assert (result[numbers, rows, columns] == (10, 20, 30)).all()

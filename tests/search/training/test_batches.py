@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from search.data.split import SplitSizes, load_split
-from search.training.batches import labels_for, one_hot_classes, training_batches
+from search.data.formats import open_dataset
+from search.data.split import Split, SplitSizes, load_split
+from search.training import batches as module
+from search.training.batches import (
+    labels_for,
+    one_hot_classes,
+    training_batches,
+    validation_batches,
+)
+from spaces import DataShape
 
 losses = keras.losses
+DATA = DataShape((28, 28, 1), 10)
 
 
 def own_one_hot(labels: Any, outputs: Any) -> Any:
@@ -80,25 +89,86 @@ def compiled(loss: Any) -> keras.Model:
 @pytest.mark.parametrize("loss", ONE_HOT.values(), ids=ONE_HOT)
 def test_a_loss_gets_one_hot_labels_if_it_tells_right_from_wrong_by_them(loss: Any) -> None:
     model = compiled(loss)
-    assert one_hot_classes(model) == 10
-    assert labels_for(model, np.array([3], np.uint8)).tolist() == [[0, 0, 0, 1, *[0] * 6]]
+    assert one_hot_classes(model, DATA) == 10
+    assert labels_for(model, np.array([3], np.uint8), DATA).tolist() == [[0, 0, 0, 1, *[0] * 6]]
 
 
 @pytest.mark.parametrize("loss", INTEGERS.values(), ids=INTEGERS)
 def test_any_other_loss_gets_integers(loss: Any) -> None:
     model = compiled(loss)
-    assert one_hot_classes(model) is None
-    assert labels_for(model, np.array([3], np.uint8)).tolist() == [3]
+    assert one_hot_classes(model, DATA) is None
+    assert labels_for(model, np.array([3], np.uint8), DATA).tolist() == [3]
 
 
 def test_a_model_that_is_not_compiled_gets_integers() -> None:
-    assert one_hot_classes(keras.Sequential([keras.layers.Dense(10)])) is None
+    assert one_hot_classes(keras.Sequential([keras.layers.Dense(10)]), DATA) is None
 
 
 def test_each_pass_is_another_epoch_of_full_batches(small_data: Path) -> None:
-    split = load_split(small_data, SplitSizes(val=100))
+    split = load_split(open_dataset(str(small_data)), SplitSizes(val=100))
     batches = training_batches(split, 32, "flip", np.random.default_rng(0), classes=None)
     assert batches.element_spec[0].shape == (32, 28, 28, 1)
     first, second = (np.concatenate([labels for _, labels in batches]) for _ in range(2))
     assert len(first) == len(second) == len(split.train_labels) // 32 * 32
     assert np.any(first != second)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 256])
+def test_the_form_of_labels_is_found_for_any_number_of_classes(classes: int) -> None:
+    data = DataShape((16, 20, 3), classes)
+    for loss, expected in (
+        ("categorical_crossentropy", classes),
+        ("sparse_categorical_crossentropy", None),
+    ):
+        model = keras.Sequential(
+            [
+                keras.Input(data.image_shape),
+                keras.layers.Flatten(),
+                keras.layers.Dense(classes, activation="softmax"),
+            ]
+        )
+        model.compile(loss=loss)
+        assert one_hot_classes(model, data) == expected
+
+
+def colour_split(count: int) -> Split:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 20, 24, 3), dtype=np.uint8)
+    labels = rng.integers(0, 7, count).astype(np.uint8)
+    return Split(
+        train_images=images, train_labels=labels, val_images=images, val_labels=labels, classes=7
+    )
+
+
+def test_a_large_epoch_is_loaded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = colour_split(100)
+    whole, again = (
+        [
+            (images.numpy(), labels.numpy())
+            for _ in range(2)
+            for images, labels in training_batches(
+                split, 8, "none", np.random.default_rng(0), classes=None
+            )
+        ]
+        for part_bytes in (2**28, 3 * 8 * 20 * 24 * 3)
+        if monkeypatch.setattr(module, "_PART_BYTES", part_bytes) is None
+    )
+    assert len(whole) == len(again) == 2 * 12
+    for (images, labels), (same_images, same_labels) in zip(whole, again, strict=True):
+        assert images.shape == (8, 20, 24, 3)
+        assert np.array_equal(images, same_images)
+        assert np.array_equal(labels, same_labels)
+
+
+def test_batches_of_validation_are_smaller_for_larger_images() -> None:
+    split = colour_split(600)
+    sizes = [len(labels) for _, labels in validation_batches(split, None)]
+    assert sizes == [500, 100]
+    larger = Split(
+        train_images=np.zeros((30, 224, 224, 3), np.uint8),
+        train_labels=np.zeros(30, np.uint8),
+        val_images=np.zeros((30, 224, 224, 3), np.uint8),
+        val_labels=np.zeros(30, np.uint8),
+        classes=2,
+    )
+    assert [len(labels) for _, labels in validation_batches(larger, None)] == [10, 10, 10]

@@ -9,9 +9,10 @@ import pytest
 from search.errors import SearchError
 from search.training.building import WeightOwnership, build_for_training
 from search.training.hyperparameters import TrialHyperParameters
-from spaces import FunctionSpace, SpaceError
+from spaces import DataShape, FunctionSpace, SpaceError
 
 IMAGE = (28, 28, 1)
+DATA = DataShape(IMAGE, 10)
 
 
 class Net(keras.Model):
@@ -48,7 +49,7 @@ def build(made: Any, fit: Any = None) -> keras.Model:
     space: Any = FunctionSpace(lambda hp: made)
     if fit is not None:
         space = type("Space", (), {"build": lambda self, hp: made, "fit": fit})()
-    return build_for_training(space, TrialHyperParameters(lambda *_: None))[0]
+    return build_for_training(space, TrialHyperParameters(lambda *_: None), DATA)[0]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from search.data.files import find_data
+import sklearn.metrics
 
+from search.data.formats import open_dataset
 from search.data.split import SplitSizes, load_split
 from search.errors import DataError, SearchError
 from search.training.building import build_for_training
@@ -31,7 +32,7 @@ def float32_afterwards():
 
 @pytest.fixture(scope="module")
 def split(small_data):
-    return load_split(small_data, SplitSizes(val=100))
+    return load_split(open_dataset(str(small_data)), SplitSizes(val=100))
 
 
 def build(seed=1, dropout=0.1):
@@ -68,7 +69,8 @@ def test_a_small_model_learns(split, precision):
     assert result.epochs == 4
     assert result.history[-1]["val_accuracy"] > 0.9
     assert set(result.history[0]) == {
-        *("loss", "accuracy", "val_loss", "val_accuracy", "seconds", "learning_rate")
+        *("loss", "accuracy", "balanced_accuracy"),
+        *("val_loss", "val_accuracy", "val_balanced_accuracy", "seconds", "learning_rate"),
     }
     assert result.train_seconds > 0
     assert result.val_seconds > 0
@@ -95,13 +97,13 @@ def test_the_same_seed_gives_the_same_history_to_the_last_bit(small_data):
     # A process of its own: thread limits must be set before TensorFlow starts.
     script = f"""
         import keras
-        from pathlib import Path
+        from search.data.formats import open_dataset
         from search.data.split import SplitSizes, load_split
         from search.training.hardware import set_precision
         from search.training.loop import train
         from spaces.training import TrainingConfig
         from tests.search.training.test_loop import build, go_on, values
-        split = load_split(Path({str(small_data)!r}), SplitSizes(val=100))
+        split = load_split(open_dataset({str(small_data)!r}), SplitSizes(val=100))
         config = TrainingConfig(batch_size=32, augmentation="flip_shift_erase")
         runs = []
         for precision in ("float32", "bfloat16"):
@@ -236,7 +238,8 @@ def test_a_subclassed_model_is_trained(split, loss):
                 model.compile(loss=loss, metrics=["accuracy"])
             return model
 
-    model, config = build_for_training(Space(), TrialHyperParameters(lambda *_: None))
+    hp = TrialHyperParameters(lambda *_: None)
+    model, config = build_for_training(Space(), hp, split.shape)
     assert model.count_params() == 7850
     result = train(model, config, split, max_epochs=1, seed=1, on_epoch=go_on)
     assert result.ended is Ending.COMPLETE
@@ -323,7 +326,7 @@ def test_the_trained_model_loads_with_stock_keras(split, tmp_path):
     model = build()
     train(model, CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on)
     model.save(tmp_path / "model.keras")
-    images = split.val_images[:8, ..., None].astype("float32") / 255
+    images = split.val_images[:8].astype("float32") / 255
     code = (
         "import sys, keras, numpy; model = keras.models.load_model(sys.argv[1]);"
         "numpy.save(sys.argv[3], model.predict(numpy.load(sys.argv[2]), verbose=0))"
@@ -353,7 +356,7 @@ def test_weight_decay_spares_biases_and_normalisation(split):
 
 def test_real_images_are_learnt():
     try:
-        split = load_split(find_data(None), SplitSizes(train=2000, val=500))
+        split = load_split(open_dataset(None), SplitSizes(train=2000, val=500))
     except DataError as error:
         pytest.skip(str(error))
     config = TrainingConfig(learning_rate=0.003, batch_size=64, augmentation="flip")
@@ -364,7 +367,9 @@ def test_real_images_are_learnt():
 def test_without_validation_nothing_of_it_is_recorded(split):
     result = train(build(), CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on, validate=False)
     assert result.ended is Ending.COMPLETE
-    assert set(result.history[0]) == {"loss", "accuracy", "seconds", "learning_rate"}
+    assert set(result.history[0]) == {
+        *("loss", "accuracy", "balanced_accuracy", "seconds", "learning_rate")
+    }
     with_it = train(build(), CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on)
     for entry, other in zip(values(result), values(with_it), strict=True):
         assert entry == {name: other[name] for name in entry}
@@ -378,7 +383,25 @@ def test_an_averaged_network_is_kept_as_it_was_validated(split, last_epoch):
         model, config, split, max_epochs=3, seed=1, on_epoch=lambda epoch, _: epoch >= last_epoch
     )
     train(plain, CONFIG, split, max_epochs=3, seed=1, on_epoch=lambda epoch, _: epoch >= last_epoch)
-    images = split.val_images[..., None].astype(np.float32) / 255
+    images = split.val_images.astype(np.float32) / 255
     accuracy = np.mean(model.predict(images, verbose=0).argmax(axis=1) == split.val_labels)
     assert accuracy == pytest.approx(result.history[-1]["val_accuracy"], abs=1e-6)
     assert not np.allclose(model.get_weights()[0], plain.get_weights()[0], atol=1e-5)
+
+
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur(split):
+    few = np.flatnonzero(
+        (split.val_labels != 3) & ((split.val_labels != 4) | (np.arange(100) < 30))
+    )
+    uneven = dataclasses.replace(
+        split, val_images=split.val_images[few], val_labels=split.val_labels[few]
+    )
+    model = build(dropout=0.5)
+    slow = dataclasses.replace(CONFIG, learning_rate=3e-4)
+    result = train(model, slow, uneven, max_epochs=1, seed=1, on_epoch=go_on)
+    images = uneven.val_images.astype(np.float32) / 255
+    predicted = model.predict(images, verbose=0).argmax(axis=1)
+    expected = sklearn.metrics.balanced_accuracy_score(uneven.val_labels, predicted)
+    (entry,) = result.history
+    assert entry["val_balanced_accuracy"] == pytest.approx(expected, abs=1e-6)
+    assert abs(entry["val_balanced_accuracy"] - entry["val_accuracy"]) > 1e-3

@@ -26,7 +26,7 @@ def update_of_one_step(optimizer, **settings):
     """Return what one step adds to each kernel, as a matrix with a column for each output."""
     model = build()
     config = TrainingConfig(optimizer=optimizer, learning_rate=1e-3, **settings)
-    compile_model(model, config, total_steps=10)
+    compile_model(model, config, total_steps=10, classes=10)
     rng = np.random.default_rng(0)
     images, labels = rng.random((32, 28, 28, 1), np.float32), np.eye(10)[rng.integers(0, 10, 32)]
     before = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from search.errors import SearchError
-from search.training.saving import load_saved, save_model
+from search.training.saving import count_weights, load_saved, save_model
+from spaces import DataShape
+
+DATA = DataShape((28, 28, 1), 10)
 
 
 def own_activation(inputs: Any) -> Any:
@@ -51,8 +54,8 @@ def test_a_saved_model_answers_as_the_one_that_was_saved(make: Any, tmp_path: Pa
     model = make()
     images = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
     expected = model.predict(images, verbose=0)
-    (tmp_path / "model.keras").write_bytes(save_model(model))
-    loaded = load_saved(tmp_path / "model.keras")
+    (tmp_path / "model.keras").write_bytes(save_model(model, DATA))
+    loaded = load_saved(tmp_path / "model.keras", DATA)
     np.testing.assert_allclose(loaded.predict(images, verbose=0), expected, atol=1e-6)
 
 
@@ -82,6 +85,45 @@ def test_a_model_that_a_report_cannot_use_is_refused_with_a_reason(make: Any, me
     if not model.built:
         model(keras.Input((28, 28, 1)))
     with pytest.raises(SearchError, match=message) as caught:
-        save_model(model)
+        save_model(model, DATA)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def test_a_model_of_unknown_data_is_asked_for_the_images_that_it_takes(tmp_path: Path) -> None:
+    model = dense(3, shape=(20, 24, 3))
+    (tmp_path / "model.keras").write_bytes(save_model(model, DataShape((20, 24, 3), 3)))
+    assert load_saved(tmp_path / "model.keras").input_shape == (None, 20, 24, 3)
+    assert count_weights(tmp_path / "model.keras") == 3 * (20 * 24 * 3 + 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: dense(1), r"output has the shape \(None, 1\); it must be .* \(None, CLASSES\)\.$"),
+        (
+            lambda: dense(shape=(9,)),
+            r"its input is \(None, 9\); it must be \(None, height, width, channels\)\.$",
+        ),
+        (
+            lambda: keras.Sequential(
+                [
+                    keras.Input((None, None, 3)),
+                    keras.layers.GlobalMaxPooling2D(),
+                    keras.layers.Dense(4),
+                ]
+            ),
+            r"its input is \(None, None, None, 3\); it must be \(None, height, width, channels\)",
+        ),
+        (Registered, r"its input is None; it must be \(None, height, width, channels\)\.$"),
+    ],
+)
+def test_a_model_of_unknown_data_that_classifies_no_images_is_refused(
+    make: Any, message: str, tmp_path: Path
+) -> None:
+    model = make()
+    if not model.built:
+        model(keras.Input((28, 28, 1)))
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(SearchError, match=message):
+        load_saved(tmp_path / "model.keras")

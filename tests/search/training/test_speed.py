@@ -17,7 +17,7 @@ COSTING = 1_024 + VALIDATION_COST * 256
 
 
 def images(count: int) -> Any:
-    return np.zeros((count, 28, 28), np.uint8)
+    return np.zeros((count, 28, 28, 1), np.uint8)
 
 
 def labels(count: int) -> Any:
@@ -29,6 +29,7 @@ SPLIT = Split(
     train_labels=labels(2_000),
     val_images=images(300),
     val_labels=labels(300),
+    classes=10,
 )
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from search.data.formats import open_dataset
 from search.data.split import SplitSizes, load_split
 from search.training.loop import Part, train
 from search.training.optimizers import compile_model
@@ -117,7 +118,7 @@ def test_training_continues_with_the_weights_that_it_trains(model):
 
 @pytest.fixture(scope="module")
 def split(small_data):
-    return load_split(small_data, SplitSizes(val=100))
+    return load_split(open_dataset(str(small_data)), SplitSizes(val=100))
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,7 @@ def test_a_training_continues_where_its_checkpoint_ended(split, first) -> None:
 
 def test_a_checkpoint_holds_weights_optimizer_and_average(split, first) -> None:
     model, average = build_network(), WeightAverage(total_steps=10)
-    compile_model(model, CONFIG, total_steps=10)
+    compile_model(model, CONFIG, total_steps=10, classes=10)
     unpack_checkpoint(first.checkpoint, model, average)
     assert int(model.optimizer.iterations) == 2 * (len(split.train_labels) // 32)
     assert any(np.any(np.asarray(v)) for v in model.optimizer.variables[2:])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from predicting.model import Model, load_model
+from search.data.formats import open_dataset
 from search.data.split import SplitSizes, load_split
 from search.training.hardware import Precision, set_precision
 from search.workers.messages import (
@@ -27,7 +28,7 @@ from search.workers.messages import (
     Unusable,
 )
 from search.workers.process import KerasTrainer, Link, WorkerSettings, serve
-from spaces.mlp import MlpSpace
+from spaces.mlp import MlpConfig
 
 
 class TooSmall:
@@ -156,7 +157,7 @@ def make_trainer(small_data: Path) -> Callable[..., KerasTrainer]:
     def make(precision: Precision = "float32", space: str = "mlp") -> KerasTrainer:
         settings = WorkerSettings(
             space=space,
-            load_split=partial(load_split, small_data, SplitSizes(val=100)),
+            load_split=partial(load_split, open_dataset(str(small_data)), SplitSizes(val=100)),
             precision=precision,
         )
         return KerasTrainer(Recorder(), settings)  # type: ignore[arg-type]
@@ -170,7 +171,7 @@ def order(**changes: Any) -> Train:
         "seed": 3,
         "max_epochs": 2,
         "epochs": 2,
-        "params": MlpSpace().default.params(),
+        "params": MlpConfig.from_params({}).params(),
         "keep_model": True,
     }
     return Train(**(given | changes))
@@ -189,7 +190,7 @@ def test_a_kept_model_predicts_as_it_was_validated(
     trainer = make_trainer()
     trained = trainer.run(order())
     built, *epochs = trainer._link.asked  # type: ignore[attr-defined]
-    split = load_split(small_data, SplitSizes(val=100))
+    split = load_split(open_dataset(str(small_data)), SplitSizes(val=100))
     probabilities = saved(trained, tmp_path).probabilities(split.val_images)
     accuracy = np.mean(probabilities.argmax(axis=1) == split.val_labels)
     assert epochs[-1].metrics["val_accuracy"] == pytest.approx(accuracy, abs=1e-6)
@@ -312,7 +313,7 @@ def test_a_model_whose_input_has_no_channels_is_kept_and_used(
 ) -> None:
     trainer = make_trainer(space=f"{__name__}:without_channels")
     model = saved(trainer.run(order()), tmp_path)
-    split = load_split(small_data, SplitSizes(val=100))
+    split = load_split(open_dataset(str(small_data)), SplitSizes(val=100))
     accuracy = np.mean(model.probabilities(split.val_images).argmax(axis=1) == split.val_labels)
     last = trainer._link.asked[-1]  # type: ignore[attr-defined]
     assert last.metrics["val_accuracy"] == pytest.approx(accuracy, abs=1e-6)
@@ -381,7 +382,7 @@ def test_a_measurement_trains_the_default_and_leaves_the_trials_as_they_are(
     assert speed.images_per_second > 0
     assert speed.startup_seconds >= 0
     assert not measured._link.asked  # type: ignore[attr-defined]
-    params = MlpSpace().default.params() | {"units": 5, "batch_size": 64}
+    params = MlpConfig.from_params({}).params() | {"units": 5, "batch_size": 64}
     for trainer in (plain, measured):
         assert isinstance(trainer.run(order(params=params, keep_model=False)), Trained)
     plain_epochs, epochs = (
