@@ -58,6 +58,8 @@ def _command(parser: Parser, settings: type[Any]) -> Iterator[str]:
 
 def _row(part: Field[Any], declared: Flag) -> str:
     name = declared.name if declared.metavar is None else f"{declared.name} {declared.metavar}"
+    if part.type == (bool | None):
+        name += f", --no-{declared.name.removeprefix('--')}"
     text = f"| `{name}` | {help_text(part, declared)} |"
     return text.replace("auto|N", "auto\\|N")
 

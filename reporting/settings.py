@@ -49,10 +49,11 @@ class ReportSettings:
         shown_default="the study's, if it is built in",
         metavar="NAME",
     )
-    data: str = flag(
+    data: str | None = flag(
         "--data",
-        "fashion_mnist",
+        None,
         "data set of the search, with its test part",
+        shown_default="the one that the study was searched on",
         metavar="NAME|PATH",
     )
 

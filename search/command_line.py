@@ -83,7 +83,8 @@ def flag(
     The parser, the checks of `check_flags` and the documentation all follow from it.
 
     Args:
-        name: `--name`; the flag of a field that is True by default is `--no-name`.
+        name: `--name`; the flag of a field that is True by default is `--no-name`. A field of type
+            `bool | None` has both, `--name` and `--no-name`.
         default: Value without the flag.
         help: A phrase: what it sets, its unit. Choices and default are appended.
         metavar: Stands for the value in the help; not for booleans.
@@ -129,6 +130,15 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
         if types[part.name] is bool:
             action = "store_false" if part.default else "store_true"
             group.add_argument(declared.name, dest=part.name, action=action, help=declared.help)
+            continue
+        if types[part.name] == (bool | None):
+            group.add_argument(
+                declared.name,
+                dest=part.name,
+                default=part.default,
+                action=argparse.BooleanOptionalAction,
+                help=help_text(part, declared).replace("%", "%%"),
+            )
             continue
         read = declared.read or next(
             kind for kind in (*get_args(types[part.name]), types[part.name]) if kind is not None

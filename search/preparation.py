@@ -54,7 +54,14 @@ def find_inputs(settings: SearchSettings) -> Inputs:
         require_room(settings.workers, joblib.cpu_count())
     if _is_new(settings):
         check_new_study_name(settings.study_name)
-    dataset = open_dataset(settings.data)
+    dataset = open_dataset(
+        settings.data,
+        image_size=settings.image_size,
+        mirror=settings.mirror,
+        # A dry run creates nothing.
+        cache=None if settings.dry_run else settings.results_dir / ".data",
+        quiet=settings.quiet,
+    )
     first = _first(settings, dataset.shape)
     return Inputs(first=first, dataset=dataset, available=check_sizes(dataset, settings.split))
 

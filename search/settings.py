@@ -141,9 +141,26 @@ class SearchSettings:
     data: str = flag(
         "--data",
         "fashion_mnist",
-        "data set: fashion_mnist, or a folder of IDX files",
+        "data set: fashion_mnist, mnist, cifar10 or cifar100; a folder of image files, as "
+        "CLASS/*.jpg or {train,val,test}/CLASS/*.jpg; an .npz file with x_train, y_train, x_test "
+        "and y_test; or a folder of IDX files",
         metavar="NAME|PATH",
         group="data",
+    )
+    image_size: int | None = flag(
+        "--image-size",
+        None,
+        "pixels a side to which the images of a folder or an .npz file are resized",
+        shown_default="for a folder the median of the shorter edges, from 16 to 96",
+        metavar="N",
+        at_least=16,
+        at_most=224,
+    )
+    mirror: bool | None = flag(
+        "--mirror",
+        None,
+        "images mirrored left-right still belong to their class; --no-mirror: they do not",
+        shown_default="known for the named data sets, else the search finds out",
     )
     train_size: int | None = flag(
         "--train-size",

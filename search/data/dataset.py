@@ -1,7 +1,7 @@
 """What the rest of the project knows of a data set, and the one way to its images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,6 +79,9 @@ class Dataset:
             known.
         fingerprint: Identifies the training part by content.
         files: Where its images are read from.
+        source: How to open it again, as JSON values: `data`, a name or an absolute path, and the
+            settings `image_size` and `mirror`, None where they were not given.
+        notes: What the user must know about what was read, one line each.
     """
 
     name: str
@@ -87,6 +90,8 @@ class Dataset:
     mirror: bool | None
     fingerprint: str
     files: Files
+    source: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def training(self) -> LabeledImages:
         """Read the training part.
@@ -117,6 +122,7 @@ class Dataset:
             "image_shape": list(self.image_shape),
             "class_names": list(self.class_names),
             "mirror": self.mirror,
+            "source": dict(self.source),
         }
 
 

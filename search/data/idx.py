@@ -2,9 +2,12 @@
 
 import gzip
 import hashlib
+import io
+import math
 import os
 import struct
 import urllib.request
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +16,7 @@ import numpy as np
 
 from search.data.classes import CLASS_NAMES, FASHION_MNIST, class_names
 from search.data.dataset import Bytes, Dataset, LabeledImages, indices_of
+from search.data.parts import check_classes
 from search.errors import DataError
 from search.files import write_atomically
 
@@ -29,6 +33,7 @@ OFFICIAL_MD5: Final = {
 DOWNLOAD_URL: Final = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 SHARED_FOLDER: Final = Path(__file__).resolve().parents[3] / "shared" / "fashion-mnist"
 _IDX_MAGIC: Final = {1: 2049, 3: 2051}
+_MOST_BYTES: Final = 2**33  # unpacked: 8 GiB
 
 
 def find_data(data_dir: Path | None = None) -> Path:
@@ -101,19 +106,24 @@ def open_idx(directory: Path) -> Dataset:
     Raises:
         DataError: A file is missing, damaged or wrong, or does not fit the others.
     """
-    images, of_images = _checked(directory, IMAGES_FILE)
-    labels, of_labels = _checked(directory, LABELS_FILE)
-    shape = _unpacked(directory / IMAGES_FILE, images, dimensions=3).shape
-    values = np.unique(_unpacked(directory / LABELS_FILE, labels, dimensions=1))
+    packed, of_images = _checked(directory, IMAGES_FILE)
+    images = _unpacked(directory / IMAGES_FILE, packed, dimensions=3)
+    packed, of_labels = _checked(directory, LABELS_FILE)
+    labels = _unpacked(directory / LABELS_FILE, packed, dimensions=1)
     found = _fingerprint(of_images, of_labels)
     known = found == FASHION_MNIST
+    values = np.unique(labels)
+    names = CLASS_NAMES if known else _class_names(directory, values)
+    files = IdxFiles(directory, tuple(values.tolist()))
+    part = files.part(images, labels)
+    check_classes(part.labels, names, str(directory), fewest=2)
     return Dataset(
         name="fashion_mnist" if known else directory.resolve().name,
-        image_shape=(shape[1], shape[2], 1),
-        class_names=CLASS_NAMES if known else _class_names(directory, values),
+        image_shape=(images.shape[1], images.shape[2], 1),
+        class_names=names,
         mirror=True if known else None,
         fingerprint=found,
-        files=IdxFiles(directory, tuple(values.tolist())),
+        files=files,
     )
 
 
@@ -141,7 +151,7 @@ class IdxFiles:
         """
         images, of_images = _checked(self.directory, IMAGES_FILE)
         labels, of_labels = _checked(self.directory, LABELS_FILE)
-        part = self._part(
+        part = self.part(
             _unpacked(self.directory / IMAGES_FILE, images, dimensions=3),
             _unpacked(self.directory / LABELS_FILE, labels, dimensions=1),
         )
@@ -181,16 +191,26 @@ class IdxFiles:
             DataError: As from `require_test` and `training`.
         """
         self.require_test()
-        return self._part(
+        return self.part(
             read_idx(self.directory, TEST_IMAGES_FILE, dimensions=3),
             read_idx(self.directory, TEST_LABELS_FILE, dimensions=1),
         )
 
-    def _part(self, images: Bytes, labels: Bytes) -> LabeledImages:
+    def part(self, images: Bytes, labels: Bytes) -> LabeledImages:
+        """Return (n, height, width) images with their labels, which become indices.
+
+        Raises:
+            DataError: Images and labels differ in number, or images have no pixels.
+        """
         if len(images) != len(labels):
             raise DataError(
                 f"{self.directory} has {len(images)} images with {len(labels)} labels. Fetch both "
                 "files again."
+            )
+        if 0 in images.shape:
+            raise DataError(
+                f"{self.directory} has images of shape {images.shape}: there are none, or they "
+                "have 0 pixels. Fetch the files again."
             )
         return LabeledImages(images=images[..., None], labels=indices_of(labels, self.values))
 
@@ -218,20 +238,26 @@ def _unpacked(path: Path, packed: bytes, *, dimensions: int) -> Bytes:
     # Source: the description of the format on yann.lecun.com/exdb/mnist.
     header = 4 * (1 + dimensions)
     try:
-        content = gzip.decompress(packed)
-        magic, *shape = struct.unpack(f">{1 + dimensions}I", content[:header])
-    except (OSError, EOFError, struct.error) as error:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            magic, *shape = struct.unpack(f">{1 + dimensions}I", file.read(header))
+            size = math.prod(shape)
+            if size > _MOST_BYTES:
+                raise DataError(
+                    f"{path} says that it has {size / 2**30:,.0f} GiB of data, of shape "
+                    f"{tuple(shape)}; at most {_MOST_BYTES / 2**30:.0f} GiB can be used."
+                )
+            content = file.read(size + 1)
+    except (OSError, EOFError, struct.error, zlib.error) as error:
         raise DataError(
             f"{path} is not a gzipped IDX file ({error}). Download it again."
         ) from error
-    size = int(np.prod(shape, dtype=np.int64))
-    if magic != _IDX_MAGIC[dimensions] or size != len(content) - header:
+    if magic != _IDX_MAGIC[dimensions] or size != len(content):
         raise DataError(
-            f"{path} has IDX magic {magic}, shape {tuple(shape)} and {len(content) - header} bytes "
-            f"of data; expected magic {_IDX_MAGIC[dimensions]} and one byte for each pixel or "
-            "label. Download it again."
+            f"{path} has IDX magic {magic}, shape {tuple(shape)} and "
+            f"{'more' if len(content) > size else len(content)} bytes of data; expected magic "
+            f"{_IDX_MAGIC[dimensions]} and one byte for each pixel or label. Download it again."
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _checked(directory: Path, name: str) -> tuple[bytes, str]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search.data.dataset import Bytes, Dataset
+from search.data.parts import digests
 from search.errors import DataError
 from spaces import DataShape
 
@@ -122,7 +123,7 @@ def load_split(dataset: Dataset, sizes: SplitSizes) -> Split:
     images, labels = part.images, part.labels
     # RandomState, not Generator: NumPy promises that its stream never changes.
     order = np.random.RandomState(_SPLIT_SEED).permutation(len(labels))
-    keys = [image.tobytes() for image in images]
+    keys = digests(images)
     counts = Counter(keys)
     single = np.array([counts[keys[index]] == 1 for index in order])
     candidates = _interleave(order[single], labels)

@@ -152,7 +152,7 @@ def _is_speed(value: Any) -> bool:
 def _is_dataset(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return False
-    if value.keys() != {"name", "image_shape", "class_names", "mirror"}:
+    if value.keys() - {"source"} != {"name", "image_shape", "class_names", "mirror"}:
         return False
     shape, names = value["image_shape"], value["class_names"]
     return (
@@ -162,6 +162,20 @@ def _is_dataset(value: Any) -> bool:
         and all(is_whole(one, 1) for one in shape)
         and isinstance(names, list)
         and all(isinstance(one, str) for one in names)
+        and value["mirror"] in (True, False, None)
+        and _is_source(value.get("source", {}))
+    )
+
+
+def _is_source(value: Any) -> bool:
+    if value == {}:  # not known
+        return True
+    if not isinstance(value, Mapping) or value.keys() != {"data", "image_size", "mirror"}:
+        return False
+    size = value["image_size"]
+    return (
+        isinstance(value["data"], str)
+        and (size is None or is_whole(size, 1))
         and value["mirror"] in (True, False, None)
     )
 

@@ -151,6 +151,7 @@ class Settings:
     )
     painted: bool = flag("--no-paint", True, "do not paint")
     loud: bool = flag("--loud", False, "be loud")
+    round: bool | None = flag("--round", None, "be round", shown_default="if there is room")
 
     def __post_init__(self) -> None:
         check_flags(self)
@@ -195,7 +196,15 @@ def test_the_help_of_a_flag_names_its_choices_and_its_default() -> None:
         "--shape": "shape (dot: round; box: with corners; default: dot)",
         "--no-paint": "do not paint",
         "--loud": "be loud",
+        "--round": "be round (default: if there is room)",
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"), [([], None), (["--round"], True), (["--no-round"], False)]
+)
+def test_a_flag_may_be_on_off_or_not_given(arguments: list[str], value: bool | None) -> None:
+    assert read(*arguments).round is value
 
 
 def test_a_percent_sign_in_a_help_text_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

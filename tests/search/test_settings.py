@@ -22,6 +22,8 @@ from search.settings import SearchSettings
         ("workers", 0, "--workers is 0"),
         ("train_size", 0, "--train-size is 0"),
         ("val_size", -1, "--val-size is -1"),
+        ("image_size", 15, "--image-size is 15; it must be 16 or more."),
+        ("image_size", 225, "--image-size is 225; it must be 224 or less."),
         ("max_params", 0, "--max-params is 0"),
         ("patience_trials", 0, "--patience-trials is 0"),
         ("trial_timeout_seconds", -1.0, "--trial-timeout is -1.0"),

@@ -50,6 +50,42 @@ def test_a_fact_that_breaks_its_rule_is_named_with_its_value(name: str) -> None:
         check_study(study(**{name: BAD_FACTS[name]}))
 
 
+DATASET: dict[str, Any] = {
+    "name": "photos",
+    "image_shape": [32, 32, 3],
+    "class_names": ["cat", "dog"],
+    "mirror": None,
+}
+SOURCE: dict[str, Any] = {"data": "/photos", "image_size": 32, "mirror": None}
+
+
+@pytest.mark.parametrize("source", [SOURCE, SOURCE | {"image_size": None, "mirror": True}, {}])
+def test_a_study_may_store_where_its_data_set_is(source: dict[str, Any]) -> None:
+    check_study(study(dataset=DATASET | {"source": source}))
+    check_study(study(dataset=DATASET))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"name": 5},
+        {"image_shape": [32, 32]},
+        {"image_shape": [32, 0, 3]},
+        {"class_names": "cat"},
+        {"mirror": "yes"},
+        {"more": 1},
+        {"source": "photos"},
+        {"source": {"data": "photos"}},
+        {"source": SOURCE | {"data": 5}},
+        {"source": SOURCE | {"image_size": "32"}},
+        {"source": SOURCE | {"mirror": "yes"}},
+    ],
+)
+def test_a_data_set_that_cannot_be_read_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(StudyError, match=r"its 'dataset' is .*must be what is known of a data set"):
+        check_study(study(dataset=DATASET | changed))
+
+
 @pytest.mark.parametrize(
     "split", ["half", {}, {"train": None}, {"train": 5, "val": 0}, {"val": "5"}, 7, None, [",", 2]]
 )

@@ -1,0 +1,338 @@
+"""Data sets of image files: FOLDER/CLASS/*.jpg, or FOLDER/{train,val,test}/CLASS/*.jpg."""
+
+import hashlib
+import os
+import statistics
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import joblib
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from search.data.cache import open_cached
+from search.data.dataset import Bytes, Dataset, LabeledImages
+from search.data.parts import Parts, check_class_count
+from search.data.pictures import FORMATS, ImageError, open_picture, resized
+from search.errors import DataError
+from search.files import special_kind
+from spaces.errors import one_line, shown
+
+SMALLEST: Final = 16  # pixels a side
+LARGEST_DEFAULT: Final = 96
+_FEWEST: Final = 10  # images of a class
+_MOST_UNREADABLE: Final = 0.05
+_LISTED: Final = 10  # unreadable files that are named
+_MOST_THREADS: Final = 8  # each may hold a picture of 67 million pixels
+_BATCH: Final = 512  # files
+# Files of these names are pictures, damaged or not; others are if Pillow can tell their format.
+_SUFFIXES: Final = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif"),
+    *(".heic", ".heif"),
+)
+_TRAINING: Final = ("train", "val", "valid", "validation")
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class Listing:
+    """The files of a folder, without hidden ones.
+
+    Args:
+        root: The folder.
+        train: Paths of training images in the root, by class.
+        test: Those of the test part; None if there is none.
+        others: Number of files that are no images.
+        links: Links to folders, which are not followed: they may lead in a circle.
+        ignored: Folders that are neither parts nor classes.
+    """
+
+    root: Path
+    train: dict[str, list[str]] = field(default_factory=dict)
+    test: dict[str, list[str]] | None = None
+    others: int = 0
+    links: set[str] = field(default_factory=set)
+    ignored: list[str] = field(default_factory=list)
+
+    def files(self) -> Iterator[str]:
+        """Return all paths, of the training part first."""
+        for part in (self.train, self.test or {}):
+            for paths in part.values():
+                yield from paths
+
+
+def open_folder(root: Path, image_size: int | None, cache: Path | None, *, quiet: bool) -> Dataset:
+    """Open a folder of image files; they are decoded once, into the cache.
+
+    Args:
+        root: The folder.
+        image_size: Pixels a side to which images are resized; None: the median of their shorter
+            edges, from 16 to 96.
+        cache: As for `open_cached`.
+        quiet: Show no progress.
+
+    Raises:
+        DataError: There are no classes, too few images, or too many that cannot be read; or a
+            folder cannot be read.
+    """
+    where = shown(root)
+    listing = _list(root)
+    stamp = hashlib.sha256()
+    for path in listing.files():
+        stamp.update(f"{path}\0{_state(root / path)}\n".encode("utf-8", "surrogateescape"))
+    return open_cached(
+        cache,
+        name=root.resolve().name or "images",
+        where=where,
+        key=f"folder {root.resolve()} {image_size}",
+        stamp=f"{stamp.hexdigest()} {list(listing.train)} {listing.test and list(listing.test)}",
+        read=partial(_read, listing, where, image_size, quiet),
+    )
+
+
+def _state(file: Path) -> str:
+    try:
+        found = file.stat()
+    except OSError as error:  # a link that leads nowhere, or in a circle
+        return str(error.errno)
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def _list(root: Path) -> Listing:
+    """List the image files of all classes."""
+    found, where = Listing(root), shown(root)
+    top = _folders(root, found)
+    if "train" in top and _folders(root / "train", Listing(root)):
+        for part in top:
+            if part == "test":
+                found.test = _classes("test", found) or None  # without classes: for a contest
+                found.ignored += [] if found.test else [part]
+            elif part in _TRAINING:
+                for name, paths in _classes(part, found).items():
+                    found.train.setdefault(name, []).extend(paths)
+            else:
+                found.ignored.append(part)
+    else:
+        if "test" in top and _folders(root / "test", Listing(root)):
+            raise DataError(
+                f"{where} has a folder test with classes, but no train; name that of the training "
+                "images train."
+            )
+        found.train = _classes("", found)
+    found.train = dict(sorted(found.train.items()))
+    if not found.train:
+        raise DataError(
+            f"{where} has no folders with images: put those of each class into one, as in "
+            f"{where}/CLASS/*.jpg or {where}/{{train,val,test}}/CLASS/*.jpg"
+            + (f" ({len(found.links)} links to folders are not followed)." if found.links else ".")
+        )
+    check_class_count(len(found.train), where)
+    if strangers := sorted((found.test or {}).keys() - found.train.keys()):
+        raise DataError(
+            f"the test part of {where} has the class {shown(strangers[0])!r}, which the training "
+            "part lacks; remove it, or add training images of it."
+        )
+    return found
+
+
+def _folders(folder: Path, found: Listing) -> list[str]:
+    """Return the names of the folders in a folder."""
+    names = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_symlink() and os.path.isdir(entry.path):
+                    found.links.add(entry.path)
+                elif entry.is_dir(follow_symlinks=False):
+                    names.append(entry.name)
+    except OSError as error:
+        raise _unreadable(error) from error
+    return sorted(names)
+
+
+def _unreadable(error: OSError) -> DataError:
+    folder = shown(error.filename)
+    return DataError(f"cannot read the folder {folder} ({error.strerror}); check its permissions.")
+
+
+def _classes(part: str, found: Listing) -> dict[str, list[str]]:
+    """Return the image files of each class in a part, which have at least one."""
+    classes = {}
+    for name in _folders(found.root / part, found):
+        if paths := list(_images(os.path.join(part, name), found)):
+            classes[name] = paths
+        else:
+            found.ignored.append(os.path.join(part, name))
+    return classes
+
+
+def _images(folder: str, found: Listing) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise _unreadable(error) from error
+
+    for parent, folders, names in os.walk(found.root / folder, onerror=fail):
+        within = (os.path.join(parent, name) for name in folders)
+        found.links.update(path for path in within if os.path.islink(path))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            path = os.path.join(parent, name)
+            if _is_image(Path(path)):
+                yield os.path.relpath(path, found.root)
+            else:
+                found.others += 1
+
+
+def _is_image(path: Path) -> bool:
+    named_so = path.suffix.lower() in _SUFFIXES
+    try:
+        return special_kind(path) is None and (named_so or _shorter_edge(path) is not None)
+    except OSError:  # a link that leads nowhere or in a circle, say
+        return named_so
+
+
+def _shorter_edge(path: Path) -> int | None:
+    """Return the pixels of a picture's shorter edge; None if it cannot be read."""
+    try:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            return min(image.size)
+    except Exception:  # Pillow's readers raise errors of any type for damaged files
+        return None
+
+
+def _read(
+    listing: Listing, where: str, image_size: int | None, quiet: bool, scratch: Path
+) -> Parts:
+    files = [listing.root / path for path in listing.files()]
+    notes = _ignored(listing)
+    with warnings.catch_warnings(action="ignore"):  # of large images and damaged EXIF tags
+        if image_size is None:
+            measured = _parallel(_shorter_edge, files)
+            measured = _shown(measured, len(files), f"measuring {where}", quiet)
+            edges = [edge for edge in measured if edge is not None]
+            median = statistics.median_low(edges) if edges else SMALLEST
+            image_size = min(max(median, SMALLEST), LARGEST_DEFAULT)
+            notes.append(
+                f"images are resized to {image_size}x{image_size} pixels (the median of their "
+                f"shorter edges is {median}; change it with --image-size)"
+            )
+        decode = partial(_decoded, side=image_size)
+        decoded = _shown(_parallel(decode, files), len(files), f"decoding {where}", quiet)
+        images, errors = _written(decoded, image_size, scratch / "images")
+    notes += _unreadable_files(errors, len(files), where)
+    labels = _label_all(listing)
+    readable = np.array([index not in errors for index in range(len(files))])
+    is_test = np.arange(len(files)) >= sum(map(len, listing.train.values()))
+    of_test, of_train = is_test[readable], ~is_test[readable]
+    labels = labels[readable]
+    count = int(of_train.sum())
+    if not count or (listing.test is not None and not of_test.any()):
+        raise DataError(f"{where} has no image that can be read in its training or its test part.")
+    return Parts(
+        train=LabeledImages(images=images[:count], labels=labels[:count]),
+        test=(
+            None
+            if listing.test is None
+            else LabeledImages(images=images[count:], labels=labels[count:])
+        ),
+        class_names=tuple(map(shown, listing.train)),
+        notes=tuple(notes),
+        fewest=_FEWEST,
+        once=True,
+    )
+
+
+def _ignored(listing: Listing) -> list[str]:
+    notes = []
+    if listing.others:
+        notes.append(f"ignored files that are no images: {listing.others:,}")
+    if listing.links:
+        notes.append(f"links to folders, which are not followed: {len(listing.links):,}")
+    if listing.ignored:
+        names = ", ".join(map(shown, listing.ignored[:_LISTED]))
+        notes.append(f"ignored folders, without images or beside train: {names}")
+    return notes
+
+
+def _label_all(listing: Listing) -> Bytes:
+    known = {name: label for label, name in enumerate(listing.train)}
+    labels = [
+        np.full(len(paths), known[name], np.uint8)
+        for part in (listing.train, listing.test or {})
+        for name, paths in part.items()
+    ]
+    return np.concatenate(labels)
+
+
+def _parallel(function: Callable[[Path], Result], files: Sequence[Path]) -> Iterator[Result]:
+    """Apply a function to all files in threads (Pillow decodes without Python's lock)."""
+    with ThreadPoolExecutor(min(joblib.cpu_count(), _MOST_THREADS)) as threads:
+        # In batches: Ctrl-C waits for one, and few results wait to be written.
+        for start in range(0, len(files), _BATCH):
+            yield from threads.map(function, files[start : start + _BATCH])
+
+
+def _shown(results: Iterator[Result], count: int, words: str, quiet: bool) -> Iterator[Result]:
+    """Show progress on standard error: a bar on a terminal, a line elsewhere."""
+    console = Console(stderr=True, highlight=False)
+    if quiet:
+        yield from results
+    elif console.is_terminal:
+        yield from track(results, words, count, console=console, transient=True)
+    else:
+        print(f"{words}: {count:,} files", file=sys.stderr)  # noqa: T201
+        yield from results
+
+
+def _decoded(file: Path, side: int) -> Bytes | ImageError:
+    try:
+        return resized(open_picture(file), (side, side, 3))
+    except ImageError as error:
+        return error
+
+
+def _written(
+    decoded: Iterator[Bytes | ImageError], side: int, file: Path
+) -> tuple[Bytes, dict[int, ImageError]]:
+    """Write images to a file; return them, with one channel if none has colours, and the errors."""
+    errors: dict[int, ImageError] = {}
+    count, grey = 0, True
+    with file.open("wb") as written:
+        for index, image in enumerate(decoded):
+            if isinstance(image, ImageError):
+                errors[index] = image
+                continue
+            grey = grey and bool((image == image[..., :1]).all())
+            written.write(image.tobytes())
+            count += 1
+    shape = (count, side, side, 3)
+    images = np.memmap(file, np.uint8, "r", shape=shape) if count else np.zeros(shape, np.uint8)
+    return images.view(np.ndarray)[..., : 1 if grey else 3], errors
+
+
+def _unreadable_files(errors: dict[int, ImageError], count: int, where: str) -> list[str]:
+    """Return a line for each file that cannot be read.
+
+    Raises:
+        DataError: They are more than 5 % of all.
+    """
+    messages = [one_line(error) for error in errors.values()]
+    if len(errors) > _MOST_UNREADABLE * count:
+        raise DataError(
+            f"{where}: {len(errors):,} of {count:,} image files cannot be read, more than "
+            f"{_MOST_UNREADABLE:.0%}; the first: {messages[0]}. Repair or remove them."
+        )
+    if len(messages) > _LISTED:
+        messages[_LISTED:] = [f"and {len(messages) - _LISTED:,} more unreadable files"]
+    return [f"left out: {message}" for message in messages]

@@ -1,0 +1,121 @@
+"""The cache: made anew when it is damaged, written whole, and elsewhere if it cannot be written."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.data import cache as cache_module
+from search.data.cache import open_cached
+from search.data.dataset import Dataset, LabeledImages
+from search.data.parts import Parts
+from search.errors import DataError
+from tests.search.data.pictures import noise
+
+
+def parts(scratch: Path) -> Parts:
+    images, labels = noise(40, 16, 16, 1), np.arange(40, dtype=np.uint8) % 2
+    return Parts(
+        train=LabeledImages(images=images, labels=labels), test=None, class_names=("a", "b")
+    )
+
+
+def opened(cache: Path | None, **changes: Any) -> Dataset:
+    settings = {"name": "na/me", "where": "W", "key": "k", "stamp": "s", "read": parts}
+    return open_cached(cache, **settings | changes)
+
+
+def never(scratch: Path) -> Parts:
+    raise AssertionError("the cache was not used")
+
+
+def test_a_cached_data_set_is_not_read_again(tmp_path):
+    first = opened(tmp_path)
+    second = opened(tmp_path, read=never)
+    assert second.fingerprint == first.fingerprint
+    assert second.training().images.base is not None  # mapped into memory
+    (folder,) = tmp_path.iterdir()
+    assert folder.name.startswith("na_me-")
+    assert folder.stat().st_mode & 0o055 == 0o055 & ~os.umask(os.umask(0))
+
+
+@pytest.mark.parametrize("changed", [{"key": "other"}, {"stamp": "other"}])
+def test_another_state_or_other_settings_are_read_anew(tmp_path, changed):
+    opened(tmp_path)
+    with pytest.raises(AssertionError, match="not used"):
+        opened(tmp_path, read=never, **changed)
+    opened(tmp_path, **changed)
+    opened(tmp_path, read=never, **changed)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("facts.json", b"{"),
+        ("facts.json", b"[]"),
+        ("facts.json", b"{}"),
+        ("train-images.npy", b""),
+        ("test-labels.npy", None),
+    ],
+)
+def test_a_damaged_folder_is_made_anew(tmp_path, name, content):
+    first = opened(tmp_path)
+    file = next(tmp_path.glob(f"*/{name}"))
+    file.unlink() if content is None else file.write_bytes(content)
+    assert opened(tmp_path).fingerprint == first.fingerprint
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_files_that_are_damaged_later_are_named(tmp_path):
+    dataset = opened(tmp_path)
+    next(tmp_path.glob("*/train-labels.npy")).write_bytes(b"")
+    with pytest.raises(DataError, match=r"cannot read .*train-labels.npy .*made anew"):
+        dataset.files.labels()
+    next(tmp_path.glob("*/test-images.npy")).unlink()
+    with pytest.raises(DataError, match=r"has no test-images.npy. Remove that folder"):
+        dataset.files.require_test()
+
+
+def test_pickled_objects_in_the_cache_are_never_read(tmp_path):
+    dataset = opened(tmp_path)
+    np.save(next(tmp_path.glob("*/train-labels.npy")), np.array([object()]), allow_pickle=True)
+    with pytest.raises(DataError, match="cannot read"):
+        dataset.training()
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    def fail(scratch: Path) -> Parts:
+        raise DataError("no images")
+
+    with pytest.raises(DataError, match="no images"):
+        opened(tmp_path, read=fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):
+    for name, seconds in (("old", 0), ("new", 2**31)):
+        (tmp_path / f".building-{name}").mkdir()
+        os.utime(tmp_path / f".building-{name}", (seconds, seconds))
+    opened(tmp_path)
+    assert [folder.name for folder in tmp_path.glob(".*")] == [".building-new"]
+
+
+def test_where_nothing_can_be_written_a_temporary_folder_is_used(tmp_path):
+    (tmp_path / "file").write_text("")
+    dataset = opened(tmp_path / "file/cache")
+    assert len(dataset.training()) == 34
+    assert "file/cache (" in dataset.notes[0]
+    assert "into a temporary folder, and again by the next command" in dataset.notes[0]
+    assert len(opened(None).training()) == 34
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    def fail(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache_module, "_save", fail)
+    with pytest.raises(DataError, match=r"cannot write the images of W into .*No space left.*Make"):
+        opened(tmp_path)
+    assert list(tmp_path.iterdir()) == []
