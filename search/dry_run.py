@@ -18,11 +18,9 @@ from search.errors import StoppedError
 from search.length import Plan, Speed, TimeLeft, expectation, fitted_words, remaining_words
 from search.measuring import Measurement
 from search.preparation import connected, find_inputs, make_workers, precision_of
-from search.secrets import masked_url
 from search.settings import SearchSettings
 from search.sizes import fitted_sizes, known_sizes, plan_of, stored_speed
-from search.study.storage import is_server, open_storage, reading, sqlite_file
-from search.study.study import FINISHED, known_as, stored_study
+from search.study.study import FINISHED, find_study, known_as
 from search.training.hardware import Precision
 from spaces import DataShape
 
@@ -147,7 +145,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
     started = time.monotonic()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     inputs = find_inputs(settings)
-    study = _existing(settings)
+    study = find_study(settings.study_name, settings.storage, settings.study_dir)
     known = known_sizes(settings, study)
     with ExitStack() as opened:
         cluster = opened.enter_context(connected(settings))
@@ -221,16 +219,6 @@ def seconds_left(plan: Plan, speed: Speed | None, finished: Sequence[FrozenTrial
         running=[],
         workers=1 if speed is None else speed.workers,
     )
-
-
-def _existing(settings: SearchSettings) -> optuna.Study | None:
-    """Return the study of a search, read only; None if there is none."""
-    journal, url = settings.study_dir / "study.journal", settings.storage
-    file = journal if url is None else sqlite_file(url)
-    if not is_server(url) and not (file is not None and file.exists()):
-        return None
-    with reading(str(journal) if url is None else masked_url(url)):
-        return stored_study(open_storage(journal, url), settings.study_name)
 
 
 def _explored(space: str, data: DataShape, log: Path) -> tuple[int | None, str]:

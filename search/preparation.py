@@ -13,9 +13,11 @@ from search.data.dataset import Dataset
 from search.data.formats import open_dataset
 from search.data.split import check_sizes, load_split
 from search.display import Display
+from search.earlier import earlier_configurations
 from search.engines.samplers import check_packages
 from search.settings import SearchSettings
-from search.study.storage import check_url, is_server, sqlite_file
+from search.study.storage import check_url, file_of
+from search.study.study import find_study
 from search.training.hardware import Precision, best_precision
 from search.workers.limits import require_room
 from search.workers.pool import WorkerPool, make_pool
@@ -68,20 +70,28 @@ def find_inputs(settings: SearchSettings) -> Inputs:
 
 def _is_new(settings: SearchSettings) -> bool:
     """Return whether the study cannot exist yet; of a server, only its answer would tell."""
-    if is_server(settings.storage):
-        return False
-    url, journal = settings.storage, settings.study_dir / "study.journal"
-    file = journal if url is None else sqlite_file(url)
+    file = file_of(settings.storage, settings.study_dir / "study.journal")
     return file is not None and not file.exists()
 
 
 def _first(settings: SearchSettings, data: DataShape) -> dict[str, dict[str, Any]]:
+    """Return what is tried first: the best of `--from`, the portfolio, the baselines."""
     strong = first_configurations(settings.space, data)
     published = published_configurations(settings.space, data)
     if not settings.takes_first:
         return {}
     first = (strong if settings.portfolio else {}) | (published if settings.baselines else {})
+    if settings.from_study is not None and not _has_trials(settings):
+        earlier = earlier_configurations(settings, data)
+        known = list(earlier.values())
+        first = earlier | {name: params for name, params in first.items() if params not in known}
     return dict(list(first.items())[: settings.trials])
+
+
+def _has_trials(settings: SearchSettings) -> bool:
+    """Return whether the study has begun: then its first trials are in it already."""
+    study = find_study(settings.study_name, settings.storage, settings.study_dir)
+    return study is not None and bool(study.get_trials(deepcopy=False))
 
 
 def connected(settings: SearchSettings) -> AbstractContextManager[Cluster | None]:

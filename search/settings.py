@@ -110,6 +110,13 @@ class SearchSettings:
     baselines: bool = flag(
         "--baselines", False, "train the published baselines too, after the portfolio"
     )
+    from_study: str | None = flag(
+        "--from",
+        None,
+        "begin with the best configurations of an earlier study: its name, or its folder; of other "
+        "data, more epochs or a wider space, too",
+        metavar="STUDY",
+    )
     engine: str = flag(
         "--engine", "optuna", "library that proposes trials", metavar="NAME", choices=ENGINES
     )
@@ -297,6 +304,7 @@ class SearchSettings:
         check_flags(self)
         self._check_minutes()
         self._check_engine()
+        self._check_first()
         self._check_cluster()
         check_study_name(self.study_name)
 
@@ -305,6 +313,15 @@ class SearchSettings:
             raise SettingsError(
                 f"--minutes is {self.minutes:g}, but --epochs {self.epochs} and --train-size "
                 f"{self.train_size} leave nothing to fit to it; leave one of the three out."
+            )
+
+    def _check_first(self) -> None:
+        if self.from_study is None:
+            return
+        if not self.takes_first:
+            raise SettingsError(
+                f"--from is {self.from_study!r}, but {self.algorithm} takes no first trials; "
+                "choose another sampler or tuner, or leave --from out."
             )
 
     def _check_engine(self) -> None:

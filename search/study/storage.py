@@ -143,6 +143,18 @@ def sqlite_file(url: str) -> Path | None:
     return None if not name or ":memory:" in name else Path(name).resolve()
 
 
+def file_of(url: str | None, journal: Path) -> Path | None:
+    """Return the file of a study: its journal, or that of SQLite; None for a database server.
+
+    Args:
+        url: Database; None for the journal.
+        journal: Path of the journal.
+    """
+    if url is None:
+        return journal
+    return None if is_server(url) else sqlite_file(url)
+
+
 @contextmanager
 def storage_errors(what: str) -> Iterator[None]:
     """Turn the errors of a storage in use into one line.

@@ -15,14 +15,16 @@ from optuna.trial import FrozenTrial, TrialState
 from search.command_line import check_new_study_name
 from search.errors import StudyError
 from search.files import locked
+from search.secrets import masked_url
 from search.study.database import Outages, held_storage
 from search.study.facts import COMPARABLE, check_study, split_sizes, split_words
 from search.study.storage import (
+    file_of,
     is_server,
     open_storage,
+    reading,
     remove_old_lock,
     repair_journal,
-    sqlite_file,
 )
 from spaces.errors import one_line
 
@@ -176,8 +178,10 @@ def check_folder(journal: Path, name: str, names: Collection[str]) -> None:
 
 def _shared_file(journal: Path, name: str, url: str | None) -> Path:
     """Return the file to lock against other machines and, of SQLite, other results folders."""
-    file = None if url is None else sqlite_file(url)
-    return journal if file is None else file.with_name(f"{file.name}.{name}.lock")
+    file = file_of(url, journal)
+    if file in (None, journal):
+        return journal
+    return file.with_name(f"{file.name}.{name}.lock")
 
 
 def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> optuna.Study:
@@ -298,6 +302,26 @@ def trial_params(trial: FrozenTrial) -> dict[str, Any]:
     return {**given, **trial.params}
 
 
+def find_study(name: str, url: str | None, directory: Path) -> optuna.Study | None:
+    """Return a study as it is, to be read; None if there is none.
+
+    Args:
+        name: As for `opened_study`, likewise the others.
+        url: As there.
+        directory: As there.
+
+    Raises:
+        StudyError: It is damaged.
+        StorageError: It cannot be opened.
+    """
+    journal = directory / "study.journal"
+    file = file_of(url, journal)
+    if file is not None and not file.exists():
+        return None
+    with reading(str(journal) if url is None else masked_url(url)):
+        return stored_study(open_storage(journal, url), name)
+
+
 def studies_in(results_dir: Path) -> list[str]:
     """Return the names of the studies in a results folder that are kept in journals, sorted."""
     return sorted(journal.parent.name for journal in results_dir.glob("*/study.journal"))
@@ -314,10 +338,15 @@ def count_states(study: optuna.Study) -> Counter[TrialState]:
     return Counter(trial.state for trial in trials if SURPLUS not in trial.user_attrs)
 
 
-def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """Return the complete trial with the highest value, the first of several; None without one."""
+def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the complete trials, the highest value first, the earlier one of equals first."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
+
+
+def best_trial(study: optuna.Study) -> FrozenTrial | None:
+    """Return the first of `complete_trials`; None without one."""
+    return next(iter(complete_trials(study)), None)
 
 
 def ended_at_budget(trial: FrozenTrial) -> bool:

@@ -1,0 +1,83 @@
+"""The best configurations of an earlier study, for the first trials of another one."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import optuna
+
+from search.errors import StudyError
+from search.settings import SearchSettings
+from search.study.study import (
+    complete_trials,
+    find_study,
+    listing,
+    studies_in,
+    trial_params,
+)
+from spaces import SPACES, DataShape, load_space
+from spaces.errors import did_you_mean
+
+MOST: Final = 8  # as many as a portfolio has, so that sampled trials remain
+
+
+def earlier_configurations(settings: SearchSettings, data: DataShape) -> dict[str, dict[str, Any]]:
+    """Return the best configurations of the study that `--from` names.
+
+    Those of a built-in space are points of it: a hyperparameter that the earlier study lacks takes
+    its default, and a configuration that the space cannot have is left out.
+
+    Args:
+        settings: Settings of the search; `from_study` is set.
+        data: Data of the search.
+
+    Returns:
+        Hyperparameters by name, `STUDY trial N`, best first, at most 8.
+
+    Raises:
+        StudyError: There is no such study, or nothing of it can be tried.
+        StorageError: It cannot be read.
+    """
+    named = settings.from_study
+    assert named is not None
+    study = _find(settings, named)
+    found: dict[str, dict[str, Any]] = {}
+    complete = complete_trials(study)
+    for trial in complete:
+        params = _as_point(settings.space, data, trial_params(trial))
+        if params is not None and params not in found.values() and len(found) < MOST:
+            found[f"{study.study_name} trial {trial.number}"] = params
+    if not found:
+        why = (
+            f"none of its {len(complete)} complete trials is a point of space {settings.space!r}"
+            if complete
+            else "that study has no complete trial"
+        )
+        raise StudyError(f"--from is {named!r}, but {why}; name another one, or leave --from out.")
+    return found
+
+
+def _find(settings: SearchSettings, named: str) -> optuna.Study:
+    results = settings.results_dir.resolve()
+    places: list[tuple[str | None, Path]] = [(None, results / named), (None, Path(named).resolve())]
+    if settings.storage is not None:
+        places.insert(0, (settings.storage, results / named))
+    for url, directory in places:
+        study = find_study(directory.name, url, directory)
+        if study is not None:
+            return study
+    known = studies_in(results)
+    raise StudyError(
+        f"--from is {named!r}, but there is no such study in {results}, and no study's folder of "
+        f"that name; {listing(known)}.{did_you_mean(named, known)}"
+    )
+
+
+def _as_point(space: str, data: DataShape, params: dict[str, Any]) -> dict[str, Any] | None:
+    """Return hyperparameters as a point of a built-in space; None where it has no such point."""
+    if space not in SPACES:
+        return params  # its code runs in workers only
+    configuration: Any = getattr(load_space(space, data), "configuration", None)
+    try:
+        return dict(configuration(params).params())
+    except ValueError:
+        return None
