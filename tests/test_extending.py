@@ -40,7 +40,8 @@ from spaces.cnn_model import build_model
 
 def test_a_network_is_built_and_described_with_it():
     config = CnnConfig(blocks=(ConvBlock(filters=16),), separable=True)
-    assert isinstance(build_model(config).get_layer("conv_1_1"), keras.layers.SeparableConv2D)
+    model = build_model(config, (28, 28, 1), classes=10)
+    assert isinstance(model.get_layer("conv_1_1"), keras.layers.SeparableConv2D)
     assert CnnConfig.from_params(config.params()) == config
     assert ", separable, " in config.describe()
 """,
@@ -54,7 +55,7 @@ from spaces.training import TrainingConfig
 def test_a_training_step_uses_it():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     config = TrainingConfig(optimizer="sgd", learning_rate=1.0, max_gradient_norm=0.01)
-    compile_model(model, config, total_steps=1)
+    compile_model(model, config, total_steps=1, classes=2)
     before = model.get_weights()
     large = [keras.ops.full(weight.shape, 100.0) for weight in model.trainable_variables]
     model.optimizer.apply(large, model.trainable_variables)

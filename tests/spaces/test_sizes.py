@@ -54,7 +54,7 @@ def test_the_default_has_small_last_maps_and_is_affordable(data: DataShape) -> N
     height, width = shape_of_last_maps(default, data)
     assert 3 <= height == width <= 7
     # For each pixel about as much as with 28 pixels, or less.
-    assert multiply_adds(default, data) < max(10e6, 13e3 * math.prod(data.image_shape[:2]))
+    assert multiply_adds(default, data) < max(12e6, 13e3 * math.prod(data.image_shape[:2]))
     assert multiply_adds(default, data) < 300e6
 
 
