@@ -104,6 +104,18 @@ class Split:
         )
 
 
+def default_val_size(dataset: Dataset) -> int:
+    """Return the number of validation images without `--val-size`.
+
+    A sixth of the training part, at most 10,000 as in Fashion-MNIST, at least one of each class.
+
+    Raises:
+        DataError: The labels are missing or damaged.
+    """
+    share = min(len(dataset.files.labels()) // 6, 10_000)
+    return max(share, len(dataset.class_names))
+
+
 def load_split(dataset: Dataset, sizes: SplitSizes) -> Split:
     """Read the training part and split it, always in the same way.
 

@@ -8,7 +8,7 @@ import pytest
 
 from search.data.dataset import Dataset
 from search.data.idx import open_idx
-from search.data.split import Split, SplitSizes, check_sizes, load_split
+from search.data.split import Split, SplitSizes, check_sizes, default_val_size, load_split
 from search.errors import DataError
 from tests.conftest import write_idx_data
 
@@ -104,3 +104,9 @@ def test_a_split_checks_its_arrays():
             val_labels=labels[:2],
             classes=2,
         )
+
+
+def test_a_sixth_of_the_images_validates_by_default(dataset, tmp_path):
+    assert default_val_size(dataset) == 100
+    write_idx_data(tmp_path, np.zeros((6, 16, 16), np.uint8), np.arange(6, dtype=np.uint8) % 3)
+    assert default_val_size(open_idx(tmp_path)) == 3

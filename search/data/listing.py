@@ -1,0 +1,182 @@
+"""The image files of a folder: its parts, its classes, and what is none of them."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from search.data.parts import check_class_count
+from search.data.pictures import FORMATS
+from search.errors import DataError
+from search.files import special_kind
+from spaces.errors import shown
+
+# Files of these names are pictures, damaged or not; others are if Pillow can tell their format.
+_SUFFIXES: Final = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif"),
+    *(".heic", ".heif"),
+)
+_TRAINING: Final = ("train", "val", "valid", "validation")
+
+
+@dataclass(slots=True)
+class Listing:
+    """The files of a folder, without hidden ones.
+
+    Args:
+        root: The folder.
+        train: Paths of training images in the root, by class.
+        test: Those of the test part; None if there is none.
+        others: Number of files that are no images.
+        links: Links to folders, which are not followed.
+        ignored: Folders that are neither parts nor classes.
+    """
+
+    root: Path
+    train: dict[str, list[str]] = field(default_factory=dict)
+    test: dict[str, list[str]] | None = None
+    others: int = 0
+    links: set[str] = field(default_factory=set)
+    ignored: list[str] = field(default_factory=list)
+
+    def files(self) -> Iterator[str]:
+        """Return all paths, of the training part first."""
+        for part in (self.train, self.test or {}):
+            for paths in part.values():
+                yield from paths
+
+    def stamp(self) -> str:
+        """Return a key of all classes and of the names, sizes and times of all files."""
+        stamp = hashlib.sha256()
+        classes = [list(self.train), None if self.test is None else list(self.test)]
+        lines = [str(classes), *(f"{path}\0{_state(self.root / path)}" for path in self.files())]
+        for line in lines:
+            stamp.update(f"{line}\n".encode("utf-8", "surrogateescape"))
+        return stamp.hexdigest()
+
+
+def list_folder(root: Path) -> Listing:
+    """List the image files of all classes.
+
+    Links to folders are not followed: they may lead in a circle.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        DataError: It has no classes or too many, its test part has others than training, or a
+            folder cannot be read.
+    """
+    found, where = Listing(root), shown(root)
+    top = _folders(root, found)
+    if "train" in top and _folders(root / "train", Listing(root)):
+        for part in top:
+            if part == "test":
+                found.test = _classes("test", found) or None  # without classes: for a contest
+                found.ignored += [] if found.test else [part]
+            elif part in _TRAINING:
+                for name, paths in _classes(part, found).items():
+                    found.train.setdefault(name, []).extend(paths)
+            else:
+                found.ignored.append(part)
+    else:
+        if "test" in top and _folders(root / "test", Listing(root)):
+            raise DataError(
+                f"{where} has a folder test with classes, but no train; name that of the training "
+                "images train."
+            )
+        found.train = _classes("", found)
+    found.train = dict(sorted(found.train.items()))
+    if not found.train:
+        raise DataError(
+            f"{where} has no folders with images: put those of each class into one, as in "
+            f"{where}/CLASS/*.jpg or {where}/{{train,val,test}}/CLASS/*.jpg"
+            + (f" ({len(found.links)} links to folders are not followed)." if found.links else ".")
+        )
+    check_class_count(len(found.train), where)
+    if strangers := sorted((found.test or {}).keys() - found.train.keys()):
+        raise DataError(
+            f"the test part of {where} has the class {shown(strangers[0])!r}, which the training "
+            "part lacks; remove it, or add training images of it."
+        )
+    return found
+
+
+def _folders(folder: Path, found: Listing) -> list[str]:
+    """Return the names of the folders in a folder."""
+    names = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_symlink() and os.path.isdir(entry.path):
+                    found.links.add(entry.path)
+                elif entry.is_dir(follow_symlinks=False):
+                    names.append(entry.name)
+    except OSError as error:
+        raise _unreadable(error) from error
+    return sorted(names)
+
+
+def _unreadable(error: OSError) -> DataError:
+    folder = shown(error.filename)
+    return DataError(f"cannot read the folder {folder} ({error.strerror}); check its permissions.")
+
+
+def _classes(part: str, found: Listing) -> dict[str, list[str]]:
+    """Return the image files of each class in a part, which have at least one."""
+    classes = {}
+    for name in _folders(found.root / part, found):
+        if paths := list(_images(os.path.join(part, name), found)):
+            classes[name] = paths
+        else:
+            found.ignored.append(os.path.join(part, name))
+    return classes
+
+
+def _images(folder: str, found: Listing) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise _unreadable(error) from error
+
+    for parent, folders, names in os.walk(found.root / folder, onerror=fail):
+        within = (os.path.join(parent, name) for name in folders)
+        found.links.update(path for path in within if os.path.islink(path))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            path = os.path.join(parent, name)
+            if _is_image(Path(path)):
+                yield os.path.relpath(path, found.root)
+            else:
+                found.others += 1
+
+
+def _is_image(path: Path) -> bool:
+    named_so = path.suffix.lower() in _SUFFIXES
+    try:
+        return special_kind(path) is None and (named_so or shorter_edge(path) is not None)
+    except OSError:  # a link that leads nowhere or in a circle, say
+        return named_so
+
+
+def shorter_edge(path: Path) -> int | None:
+    """Return the pixels of a picture's shorter edge; None if it cannot be read."""
+    try:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            return min(image.size)
+    except Exception:  # Pillow's readers raise errors of any type for damaged files
+        return None
+
+
+def _state(file: Path) -> str:
+    try:
+        found = file.stat()
+    except OSError as error:  # a link that leads nowhere, or in a circle
+        return str(error.errno)
+    return f"{found.st_size} {found.st_mtime_ns}"

@@ -1,0 +1,80 @@
+"""Arrays of an .npz file, of which the headers are checked before anything is unpacked."""
+
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from search.errors import DataError
+
+_BLOCK: Final = 2**24  # bytes that are read at once
+# What zipfile and NumPy raise for a damaged, encrypted or unsupported archive.
+DAMAGED: Final = (
+    *(OSError, EOFError, ValueError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An array of an archive, of which only the header was read.
+
+    Args:
+        archive: The .npz file.
+        name: Name of the array.
+        file: What messages call the archive.
+    """
+
+    archive: zipfile.ZipFile
+    name: str
+    file: str
+    shape: tuple[int, ...] = field(init=False)
+    dtype: np.dtype[Any] = field(init=False)
+    in_columns: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        with self.archive.open(f"{self.name}.npy") as file:
+            shape, in_columns, dtype = _header(file)
+            start = file.tell()
+        if dtype.hasobject:
+            raise DataError(
+                f"{self} holds pickled objects, which could run any code and are never read. Save "
+                "it as an array of numbers or of text (array.astype(str))."
+            )
+        size = self.archive.getinfo(f"{self.name}.npy").file_size - start
+        if size != dtype.itemsize * int(np.prod(shape, dtype=object)):
+            raise DataError(f"{self} has {size} bytes of data for its shape {shape}; save it anew.")
+        for name, value in (("shape", shape), ("dtype", dtype), ("in_columns", in_columns)):
+            object.__setattr__(self, name, value)
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.file}"
+
+    def blocks(self) -> Iterator[Array]:
+        """Read the array a few rows at a time."""
+        with self.archive.open(f"{self.name}.npy") as file:
+            _header(file)
+            if self.in_columns:  # its rows are scattered over the file
+                yield np.frombuffer(file.read(), self.dtype).reshape(self.shape, order="F")
+                return
+            row = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+            step = max(1, _BLOCK // max(1, row))
+            for start in range(0, self.shape[0], step):
+                count = min(step, self.shape[0] - start)
+                content = file.read(count * row)
+                yield np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(file)
+    raise ValueError(f"version {version} of the format of arrays")
