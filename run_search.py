@@ -195,8 +195,6 @@ def _report_arguments(settings: SearchSettings) -> list[str]:
     arguments = ["report.py", *settings.study_flags]
     if settings.space not in SPACES:
         arguments += ["--space", settings.space]
-    if settings.data != SearchSettings().data:
-        arguments += ["--data", settings.data]
     return arguments
 
 

@@ -2,11 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 from rich.progress import Progress
@@ -51,6 +52,7 @@ from search.workers.messages import Failed
 from search.workers.pool import make_pool
 from search.workers.process import WorkerSettings
 from spaces import load_space
+from spaces.errors import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +130,23 @@ def _refuse_to_lose_results(target: Path, evidence: Evidence) -> None:
 
 
 def _same_data(settings: ReportSettings, record: Record) -> Dataset:
-    dataset = open_dataset(settings.data)
+    """Open the data set of the search: where the study says, or at `--data`.
+
+    What a study says is only read as images, and shown only if they are those of its trials.
+    """
+    known: Mapping[str, Any] = record.facts.get("dataset", {}).get("source", {})
+    place = settings.data or known.get("data")
+    dataset = open_dataset(
+        place,
+        image_size=known.get("image_size"),
+        mirror=known.get("mirror"),
+        cache=settings.results_dir / ".data",
+    )
     found, wanted = dataset.fingerprint, record.facts.get("data")
     if found != wanted:
         raise ReportError(
-            f"{settings.data} has other data (MD5 {found}) than the search used ({wanted}). Give "
-            "that of the search with --data."
+            f"{shown(place or dataset.name)} has other data (MD5 {found}) than the search used "
+            f"({shown(wanted)}). Give that of the search with --data."
         )
     return dataset
 

@@ -145,6 +145,9 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
     started = time.monotonic()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     inputs = find_inputs(settings)
+    settings = inputs.settings
+    for line in inputs.notes:
+        display.log(line)
     study = find_study(settings.study_name, settings.storage, settings.study_dir)
     known = known_sizes(settings, study)
     with ExitStack() as opened:

@@ -76,8 +76,8 @@ def _as_point(space: str, data: DataShape, params: dict[str, Any]) -> dict[str, 
     """Return hyperparameters as a point of a built-in space; None where it has no such point."""
     if space not in SPACES:
         return params  # its code runs in workers only
-    configuration: Any = getattr(load_space(space, data), "configuration", None)
+    built_in: Any = load_space(space, data)
     try:
-        return dict(configuration(params).params())
+        return dict(built_in.configuration(params).params())
     except ValueError:
         return None

@@ -1,7 +1,7 @@
 """What a search needs before its study: its data, its cluster, its number format, its workers."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import joblib
 from search.command_line import check_new_study_name
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
-from search.data.split import check_sizes, load_split
+from search.data.split import check_sizes, default_val_size, load_split
 from search.display import Display
 from search.earlier import earlier_configurations
 from search.engines.samplers import check_packages
@@ -31,14 +31,30 @@ class Inputs:
     """What a search starts from.
 
     Args:
+        settings: Settings of the search, with the number of validation images.
         first: Hyperparameters by name of the configurations that are tried first.
         dataset: The data set.
         available: Training images that validation leaves.
     """
 
+    settings: SearchSettings
     first: dict[str, dict[str, Any]]
     dataset: Dataset
     available: int
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user must know about the data, one line each."""
+        if self.settings.data == SearchSettings().data:
+            return []
+        height, width, channels = self.dataset.image_shape
+        colour = "colour" if channels > 1 else "grey"
+        count = self.available + self.settings.split.val
+        return [
+            f"{self.dataset.name}: {count:,} training images of {height}x{width} pixels in "
+            f"{colour}, {len(self.dataset.class_names)} classes",
+            *self.dataset.notes,
+        ]
 
 
 def find_inputs(settings: SearchSettings) -> Inputs:
@@ -64,8 +80,14 @@ def find_inputs(settings: SearchSettings) -> Inputs:
         cache=None if settings.dry_run else settings.results_dir / ".data",
         quiet=settings.quiet,
     )
-    first = _first(settings, dataset.shape)
-    return Inputs(first=first, dataset=dataset, available=check_sizes(dataset, settings.split))
+    if settings.val_size is None:
+        settings = replace(settings, val_size=default_val_size(dataset))
+    return Inputs(
+        settings=settings,
+        first=_first(settings, dataset.shape),
+        dataset=dataset,
+        available=check_sizes(dataset, settings.split),
+    )
 
 
 def _is_new(settings: SearchSettings) -> bool:

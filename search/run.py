@@ -110,6 +110,9 @@ def run_search(settings: SearchSettings, display: Display, arguments: Sequence[s
     started = time.monotonic()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     inputs = find_inputs(settings)
+    settings = inputs.settings
+    for line in inputs.notes:
+        display.log(line)
     with connected(settings) as cluster, _removed_if_refused(settings.study_dir):
         return _search(settings, display, arguments, inputs, cluster, started)
 

@@ -177,10 +177,11 @@ class SearchSettings:
         shown_default="all except the validation images, or fitted to --minutes",
         above=0,
     )
-    val_size: int = flag(
+    val_size: int | None = flag(
         "--val-size",
-        10_000,
+        None,
         "number of validation images, the same for every trial",
+        shown_default="a sixth of the training part, at most 10000",
         metavar="N",
         above=0,
     )
@@ -389,7 +390,8 @@ class SearchSettings:
 
     @property
     def split(self) -> SplitSizes:
-        """Sizes of the training and the validation part."""
+        """Sizes of the training and the validation part; `val_size` is known."""
+        assert self.val_size is not None
         return SplitSizes(train=self.train_size, val=self.val_size)
 
     @property

@@ -93,7 +93,7 @@ def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
         first=len(inputs.first),
         epochs=settings.max_epochs,
         train=settings.train_size or inputs.available,
-        val=settings.val_size,
+        val=settings.split.val,
         prunes=settings.prunes,
         **shares,
     )

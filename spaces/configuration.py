@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from spaces import DataShape
@@ -100,6 +100,19 @@ class Configuration(ABC):
         config = cls.sample(replay, data)
         replay.refuse_unused(neutral={})
         return config
+
+    def fitted_to(self, data: DataShape) -> Self:
+        """Return this configuration as a point of the space of some images.
+
+        Where a mirrored image does not belong to its class, it is trained without.
+
+        Raises:
+            ValueError: The space of these images has no such point.
+        """
+        config = self
+        if data.mirror is False:
+            config = replace(self, training=self.training.unmirrored())
+        return self.from_params(config.params(), data)
 
     def params(self) -> dict[str, Any]:
         """Return the hyperparameter values by name for which `sample` returns this."""

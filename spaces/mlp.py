@@ -98,6 +98,14 @@ class MlpSpace:
         """Return how to train the network that `hp` describes."""
         return TrainingConfig.sample(hp, self._data.mirror)
 
+    def configuration(self, params: Mapping[str, Any]) -> MlpConfig:
+        """Return the point of this space that hyperparameter values of any images mean.
+
+        Raises:
+            ValueError: There is none.
+        """
+        return MlpConfig.from_params(params).fitted_to(self._data)
+
     def describe(self, params: Mapping[str, Any]) -> str:
         """Describe hyperparameter values on one line.
 

@@ -109,10 +109,11 @@ def portfolio(default: CnnConfig, mirror: bool | None) -> dict[str, CnnConfig]:
     """
     found = {"default": default}
     if mirror is None:
-        found["unmirrored"] = _unmirrored(default)
+        found["unmirrored"] = replace(default, training=default.training.unmirrored())
     for name, recipe in _RECIPES.items():
-        fitted = replace(recipe, blocks=_fitted(recipe.blocks, default.blocks))
-        found[name] = _unmirrored(fitted) if mirror is False else fitted
+        training = recipe.training.unmirrored() if mirror is False else recipe.training
+        blocks = _fitted(recipe.blocks, default.blocks)
+        found[name] = replace(recipe, blocks=blocks, training=training)
     return found
 
 
@@ -136,8 +137,3 @@ def _fitted(blocks: tuple[ConvBlock, ...], default: tuple[ConvBlock, ...]) -> tu
     *inner, last = (*narrow, *fitted[len(limits) :])
     pooled = [replace(block, pool="max") if block.pool == "none" else block for block in inner]
     return (*pooled, replace(last, pool=blocks[-1].pool))
-
-
-def _unmirrored(config: CnnConfig) -> CnnConfig:
-    kind = {"flip": "none", "flip_shift": "shift"}[config.training.augmentation]
-    return replace(config, training=replace(config.training, augmentation=kind))

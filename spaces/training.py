@@ -1,7 +1,7 @@
 """How a model is trained: optimizer, schedule, regularisation, batches, augmentation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Final, Self
 
 from spaces.configuration import HyperParameters
@@ -123,6 +123,11 @@ class TrainingConfig:
                 "augmentation", kinds, default="none" if mirror is False else "flip"
             ),
         )
+
+    def unmirrored(self) -> Self:
+        """Return this training without mirrored images."""
+        kind = self.augmentation.removeprefix("flip").removeprefix("_") or "none"
+        return replace(self, augmentation=kind)
 
     def answers(self) -> dict[str, Any]:
         """Return the answers, not checked, for which `sample` returns this configuration."""

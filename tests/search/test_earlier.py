@@ -1,0 +1,109 @@
+"""A search that begins with the best configurations of an earlier study."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from search.earlier import MOST, earlier_configurations
+from search.errors import SettingsError, StudyError
+from search.settings import SearchSettings
+from search.study.storage import open_storage
+from search.study.study import create_or_continue
+from spaces import DataShape
+from tests.search.harness import FACTS
+
+DATA = DataShape((28, 28, 1), 10)
+
+
+def params(width: int) -> dict[str, Any]:
+    return {"dense_layers": 1, "dense_1": width, "activation": "relu"}
+
+
+def make_study(
+    directory: Path, *trials: tuple[float, dict[str, Any]], url: str | None = None
+) -> None:
+    """Make a study of complete trials, and one of each other state that would be the best."""
+    directory.mkdir(parents=True)
+    study = create_or_continue(
+        open_storage(directory / "study.journal", url), directory.name, FACTS
+    )
+    distributions = {
+        "dense_layers": IntDistribution(1, 3),
+        "dense_1": IntDistribution(1, 5_000),
+        "activation": CategoricalDistribution(("relu", "silu", "tanh")),
+        "width": FloatDistribution(0, 1),
+    }
+    for value, values in trials:
+        known = {name: distributions[name] for name in values}
+        study.add_trial(create_trial(value=value, params=values, distributions=known))
+    study.add_trial(create_trial(value=0.99, state=TrialState.PRUNED, intermediate_values={1: 0.9}))
+    study.add_trial(create_trial(state=TrialState.FAIL))
+
+
+def settings(tmp_path: Path, named: str, **other: Any) -> SearchSettings:
+    given: dict[str, Any] = {"space": "mlp", "results_dir": tmp_path / "results", **other}
+    return SearchSettings(from_study=named, **given)
+
+
+def test_the_best_come_first_and_none_twice(tmp_path: Path) -> None:
+    trials = [(0.5, params(16)), (0.9, params(32)), (0.7, params(32)), (0.8, params(64))]
+    make_study(tmp_path / "results" / "old", *trials)
+    found = earlier_configurations(settings(tmp_path, "old"), DATA)
+    assert list(found) == ["old trial 1", "old trial 3", "old trial 0"]
+    assert [one["dense_1"] for one in found.values()] == [32, 64, 16]
+    # What the earlier study did not ask for takes its default.
+    assert found["old trial 1"]["batch_norm"] == "before"
+
+
+@pytest.mark.parametrize("place", ["folder", "relative folder", "database"])
+def test_the_study_may_lie_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/all.db" if place == "database" else None
+    make_study(tmp_path / "elsewhere" / "old", (0.5, params(16)), url=url)
+    monkeypatch.chdir(tmp_path)
+    named = {"folder": str(tmp_path / "elsewhere" / "old"), "database": "old"}
+    given = settings(tmp_path, named.get(place, "elsewhere/old"), storage=url)
+    assert list(earlier_configurations(given, DATA)) == ["old trial 0"]
+
+
+def test_configurations_that_are_no_points_of_the_space_are_left_out(tmp_path: Path) -> None:
+    trials = [(0.9, params(4_000)), (0.8, {"width": 0.5}), (0.7, params(16))]
+    make_study(tmp_path / "results" / "old", *trials)
+    assert list(earlier_configurations(settings(tmp_path, "old"), DATA)) == ["old trial 2"]
+
+
+def test_no_more_than_a_portfolio_is_taken(tmp_path: Path) -> None:
+    trials = [(width / 100, params(width)) for width in range(16, 40)]
+    make_study(tmp_path / "results" / "old", *trials)
+    found = earlier_configurations(settings(tmp_path, "old"), DATA)
+    assert [one["dense_1"] for one in found.values()] == list(range(39, 39 - MOST, -1))
+
+
+def test_a_space_of_the_user_gets_the_values_as_they_were(tmp_path: Path) -> None:
+    make_study(tmp_path / "results" / "old", (0.9, {"width": 0.5}))
+    given = settings(tmp_path, "old", space="mine:Space")
+    assert earlier_configurations(given, DATA) == {"old trial 0": {"width": 0.5}}
+
+
+def test_a_study_without_anything_to_try_is_refused(tmp_path: Path) -> None:
+    make_study(tmp_path / "results" / "empty")
+    make_study(tmp_path / "results" / "other", (0.9, {"width": 0.5}))
+    for named, why in (
+        ("empty", r"--from is 'empty', but that study has no complete trial; name another"),
+        ("other", r"but none of its 1 complete trials is a point of space 'mlp'; name another"),
+        (
+            "othr",
+            r"--from is 'othr', but there is no such study in .* Did you mean 'other'",
+        ),
+    ):
+        with pytest.raises(StudyError, match=why):
+            earlier_configurations(settings(tmp_path, named), DATA)
+
+
+def test_a_sampler_without_first_trials_refuses_the_flag() -> None:
+    with pytest.raises(SettingsError, match=r"--from is 'old', but grid takes no first trials"):
+        SearchSettings(from_study="old", engine="keras-tuner", tuner="grid")
