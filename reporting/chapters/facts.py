@@ -69,7 +69,7 @@ def _facts(evidence: Evidence) -> Table:
 def _data(dataset: Dataset) -> str:
     height, width, channels = dataset.image_shape
     return (
-        f"{dataset.name}: {len(dataset.class_names)} classes, {width}x{height} pixels, "
+        f"{dataset.name}: {len(dataset.class_names)} classes, {height}x{width} pixels, "
         f"{'grey' if channels == 1 else 'colour'}; MD5 of the training part {dataset.fingerprint}"
     )
 

@@ -123,7 +123,7 @@ def test_few_classes_are_all_drawn_and_their_tables_stay_open(colour: Evidence) 
 def test_the_facts_describe_the_data(colour: Evidence, many: Evidence) -> None:
     for evidence, expected in (
         (colour, "soil: 3 classes, 20x20 pixels, colour; MD5 of the training part 1111"),
-        (many, "letters: 40 classes, 24x32 pixels, grey; MD5 of the training part 1111"),
+        (many, "letters: 40 classes, 32x24 pixels, grey; MD5 of the training part 1111"),
     ):
         shown = tables(facts.blocks(evidence))["facts"].shown.set_index("fact")["value"]
         assert shown["Data"].startswith(expected)
