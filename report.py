@@ -90,12 +90,16 @@ def _say(outcome: "Outcome") -> None:
     evidence = outcome.evidence
     for row in evidence.scored:
         interval = "" if row.accuracy.n == 1 else f", 95 % interval {bounds(row.accuracy)}"
+        balanced = (
+            f", balanced accuracy {spread(row.balanced_accuracy)}" if evidence.imbalanced else ""
+        )
         print(
-            f"{row.name:24} test accuracy {spread(row.accuracy)} (n = {row.accuracy.n}{interval})"
+            f"{row.name:26} test accuracy {spread(row.accuracy)} "
+            f"(n = {row.accuracy.n}{interval}){balanced}"
         )
     for row in evidence.rows:
         if row.gap:
-            print(f"{row.name:24} {one_line(row.gap)}")
+            print(f"{row.name:26} {one_line(row.gap)}")
     if evidence.winner is None:
         print("no test results: the winner has not been chosen yet")
     if evidence.settings.averaging and evidence.tuned is not None:

@@ -10,12 +10,13 @@ import pytest
 from sklearn.metrics import recall_score
 
 from predicting.config import read_config
+from report import _say
 from reporting.chapters import accuracy, classes, data, facts, limits, verdict
 from reporting.chapters.contents import document_of
 from reporting.drawing.style import spread
 from reporting.evidence import Evidence, trained_with_flips
 from reporting.page.render import write_document
-from reporting.run import _write_winner
+from reporting.run import Outcome, _write_winner
 from tests.reporting.made_evidence import made_dataset, made_evidence, planted
 from tests.reporting.written import draw_all, drawn, pictures, tables, words
 
@@ -151,6 +152,17 @@ def test_classes_of_different_sizes_have_a_balanced_accuracy(tmp_path: Path) -> 
             imbalanced
         )
         assert ("balanced" in said + main.note) == imbalanced
+
+
+def test_the_command_says_both_accuracies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = made_dataset((20, 20, 3), ("moss", "sand"), name="soil")
+    evidence = made_evidence(tmp_path, dataset=dataset, counts=(300, 100), baselines=False)
+    _say(Outcome(html=tmp_path / "report.html", evidence=evidence))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert evidence.tuned is not None
+    assert first.endswith(f", balanced accuracy {spread(evidence.tuned.balanced_accuracy)}")
 
 
 def test_a_class_without_test_images_counts_as_a_small_one(tmp_path: Path) -> None:
