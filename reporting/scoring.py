@@ -128,4 +128,6 @@ def _save(file: Path, scores: Scores, test: LabeledImages) -> None:
 
 def _digest(test: LabeledImages) -> str:
     """Identify images and labels by content."""
-    return hashlib.md5(test.images.tobytes() + test.labels.tobytes()).hexdigest()
+    digest = hashlib.md5(np.ascontiguousarray(test.images))
+    digest.update(np.ascontiguousarray(test.labels))
+    return digest.hexdigest()
