@@ -128,6 +128,6 @@ def _save(file: Path, scores: Scores, test: LabeledImages) -> None:
 
 def _digest(test: LabeledImages) -> str:
     """Identify images and labels by content."""
-    digest = hashlib.md5(np.ascontiguousarray(test.images))
-    digest.update(np.ascontiguousarray(test.labels))
+    digest = hashlib.md5(np.ascontiguousarray(test.images).data)
+    digest.update(np.ascontiguousarray(test.labels).data)
     return digest.hexdigest()
