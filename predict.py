@@ -138,7 +138,7 @@ def _predict(settings: PredictSettings, paths: Sequence[Path]) -> int:
     model = settings.model or newest_model(settings.results_dir)
     check_model_file(model)
     config = read_config(model)
-    records, images = _demo(settings.data, config) if settings.demo else _read_images(paths, config)
+    records, images = _demo(settings, config) if settings.demo else _read_images(paths, config)
     readable = [record for record in records if "error" not in record]
     if readable:
         print(shown(f"model: {model}"), file=sys.stderr)
@@ -214,17 +214,26 @@ def _files(paths: Sequence[Path], refuse: Callable[[str | Path, object], None]) 
             refuse(path, f"folder {path} has no image file; name another one.")
 
 
-def _demo(data: str | None, config: "ModelConfig") -> "tuple[list[dict[str, Any]], list[Bytes]]":
+def _demo(
+    settings: PredictSettings, config: "ModelConfig"
+) -> "tuple[list[dict[str, Any]], list[Bytes]]":
     """Return the first test images, as `_read_images`, with their true classes."""
     from reporting.scoring import load_test_split
     from search.data.formats import open_dataset
+    from search.data.named import NAMES
 
-    if data is None and (Path(config.dataset).exists() or not config.dataset.isidentifier()):
+    data = settings.data
+    if data is None and config.dataset not in NAMES:
         # The file beside a model may come from anybody: it must not say which path to open.
         raise SettingsError(
             f"--demo needs --data: the model is of the data set {config.dataset!r}; name its path."
         )
-    dataset = open_dataset(config.dataset if data is None else data)
+    dataset = open_dataset(
+        data or config.dataset,
+        image_size=config.image_size,
+        cache=settings.results_dir / ".data",
+        quiet=settings.json,
+    )
     found = dataset.image_shape, dataset.class_names
     if found != (config.image_shape, config.class_names):
         raise SettingsError(

@@ -33,6 +33,7 @@ class ModelConfig:
             letters: escape them on a terminal.
         mirror: As for `search.data.dataset.Dataset`.
         preprocessing: How a picture becomes such an image.
+        image_size: What `--image-size` was, to open the data set again; None: it was not given.
     """
 
     dataset: str
@@ -40,6 +41,7 @@ class ModelConfig:
     class_names: tuple[str, ...]
     mirror: bool | None
     preprocessing: Preprocessing
+    image_size: int | None = None
 
 
 # Of a model without `best_config.json`, and of reports of earlier versions, which knew no other
@@ -61,6 +63,7 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
         "image_shape": list(dataset.image_shape),
         "class_names": list(dataset.class_names),
         "mirror": dataset.mirror,
+        "image_size": dataset.source.get("image_size"),
     }
     return {"dataset": facts, "preprocessing": preprocessing}
 
@@ -97,6 +100,12 @@ def read_config(model: Path) -> ModelConfig:
             f"2 to {MOST_CLASSES} different texts of 1 to {MAX_LETTERS} letters",
         ),
         ("mirror", facts.get("mirror"), _is_choice, "true, false or null"),
+        (
+            "image_size",
+            facts.get("image_size"),
+            _is_size_or_none,
+            f"null, or a whole number from 1 to {MAX_SIDE:,}",
+        ),
         ("preprocessing", preprocessing, _is_preprocessing, "frame or resize"),
     ):
         if not allowed(value):
@@ -110,6 +119,7 @@ def read_config(model: Path) -> ModelConfig:
         class_names=tuple(facts["class_names"]),
         mirror=facts["mirror"],
         preprocessing="frame" if preprocessing == "frame" else "resize",
+        image_size=facts.get("image_size"),
     )
 
 
@@ -157,9 +167,17 @@ def _is_shape(value: Any) -> bool:
     return (
         isinstance(value, list)
         and len(value) == 3
-        and all(type(size) is int and 1 <= size <= MAX_SIDE for size in value)
+        and all(map(_is_size, value))
         and value[2] in (1, 3)
     )
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MAX_SIDE
+
+
+def _is_size_or_none(value: Any) -> bool:
+    return value is None or _is_size(value)
 
 
 def _are_names(value: Any) -> bool:

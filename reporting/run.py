@@ -2,12 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import optuna
 from rich.progress import Progress
@@ -129,23 +128,21 @@ def _refuse_to_lose_results(target: Path, evidence: Evidence) -> None:
 
 
 def _same_data(settings: ReportSettings, record: Record) -> Dataset:
-    """Open the data set of the search: where the study says, or at `--data`.
-
-    What a study says is only read as images, and shown only if they are those of its trials.
-    """
-    known: Mapping[str, Any] = record.facts.get("dataset", {}).get("source", {})
-    place = settings.data or known.get("data")
+    """Open the data set of the search, where and as the search has opened it."""
+    source = record.facts.get("dataset", {}).get("source", {})
+    data = settings.data or source.get("data")
     dataset = open_dataset(
-        place,
-        image_size=known.get("image_size"),
-        mirror=known.get("mirror"),
+        data,
+        image_size=source.get("image_size"),
+        mirror=source.get("mirror"),
         cache=settings.results_dir / ".data",
+        quiet=settings.quiet,
     )
     found, wanted = dataset.fingerprint, record.facts.get("data")
     if found != wanted:
         raise ReportError(
-            f"{shown(place or dataset.name)} has other data (MD5 {found}) than the search used "
-            f"({shown(wanted)}). Give that of the search with --data."
+            f"{shown(data or dataset.name)} has other data (MD5 {found}) than the search used "
+            f"({wanted}). Give that of the search with --data."
         )
     return dataset
 

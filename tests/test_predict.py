@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,7 +234,7 @@ MISTAKES = {
         "--output is x.jpg; the grid is a PNG file",
     ),
     "folder": (["MODEL", "--demo", "--output", "x/y.png"], "--output is x/y.png, but its folder"),
-    "no data": (["MODEL", "--demo", "--data", "empty"], "the data folder empty has no train-"),
+    "no data": (["MODEL", "--demo", "--data", "empty"], "empty has no folders with images"),
 }
 
 
@@ -330,8 +331,8 @@ def test_the_grid_is_drawn_in_colour(
 
     opened = []
 
-    def open_dataset(data: str | None) -> Dataset:
-        opened.append(data)
+    def open_dataset(data: str | None, **given: Any) -> Dataset:
+        opened.append((data, given["image_size"]))
         return Dataset(
             name="soil",
             image_shape=(20, 30, 3),
@@ -350,21 +351,19 @@ def test_the_grid_is_drawn_in_colour(
     for colour in np.eye(3, dtype=np.uint8) * 255:
         assert (pixels == colour).all(axis=1).mean() > 0.05
     # Without --data it is that of the model, but never a path: best_config.json is not trusted.
-    assert predict.main(flags) == 0
-    (tmp_path / "soil").mkdir()
-    capsys.readouterr()
     assert predict.main(flags) == 2
     said = capsys.readouterr().err
     assert said == (
         "predict: --demo needs --data: the model is of the data set 'soil'; name its path.\n"
     )
-    assert opened == ["photos", "soil"]
+    assert opened == [("photos", None)]
 
 
 def test_test_images_of_another_data_set_are_refused(
     tmp_path: Path, soil: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_test_files(tmp_path / "data", np.arange(10, dtype=np.uint8), band_images(range(10)))
+    labels = np.tile(np.arange(10, dtype=np.uint8), 2)
+    write_test_files(tmp_path / "data", labels, band_images(labels))
     assert predict.main(["--demo", "--data", "data", "--model", str(soil)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(

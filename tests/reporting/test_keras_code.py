@@ -50,7 +50,7 @@ CONFIGS = {baseline.name: baseline.config for baseline in BASELINES} | {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_code_rebuilds_a_network_of_the_space(name: str) -> None:
-    model = build_model(CONFIGS[name])
+    model = build_model(CONFIGS[name], (28, 28, 1), 10)
     assert_same(model, rebuilt(model))
     assert max(map(len, keras_code(model).splitlines())) <= 88
 
@@ -124,3 +124,25 @@ def test_code_of_models_that_cannot_be_written() -> None:
         pass
 
     assert keras_code(Own(name="own")).startswith("# own is neither functional nor Sequential")
+
+
+@pytest.mark.parametrize(("image_shape", "classes"), [((20, 30, 3), 3), ((96, 96, 1), 200)])
+def test_code_has_the_shape_and_the_classes_of_the_data(
+    image_shape: tuple[int, int, int], classes: int
+) -> None:
+    model = build_model(CONFIGS["residual"], image_shape, classes)
+    assert_same(model, rebuilt(model))
+
+
+def test_code_of_a_network_that_normalizes_its_images() -> None:
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[0.5, 0.25, 0.125]),
+            layers.Rescaling(2.0, offset=-1),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+    assert_same(model, rebuilt(model))

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from report import _say
 from reporting.chapters import accuracy, classes, data, facts, limits, verdict
 from reporting.chapters.contents import document_of
 from reporting.drawing.style import spread
+from reporting.errors import ReportError
 from reporting.evidence import Evidence, trained_with_flips
 from reporting.page.render import write_document
-from reporting.run import Outcome, _write_winner
+from reporting.run import Outcome, _same_data, _write_winner
+from search.data.dataset import Dataset
 from tests.reporting.made_evidence import made_dataset, made_evidence, planted
 from tests.reporting.written import draw_all, drawn, pictures, tables, words
 
@@ -163,6 +166,29 @@ def test_the_command_says_both_accuracies(
     first = capsys.readouterr().out.splitlines()[0]
     assert evidence.tuned is not None
     assert first.endswith(f", balanced accuracy {spread(evidence.tuned.balanced_accuracy)}")
+
+
+def test_the_data_is_opened_as_the_search_has_opened_it(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def open_dataset(data: str | None, **given: Any) -> Dataset:
+        opened.append((data, given["image_size"], given["mirror"]))
+        return made_dataset((64, 64, 3), ("moss", "sand"), name="soil")
+
+    monkeypatch.setattr("reporting.run.open_dataset", open_dataset)
+    source = {"data": "/home/me/photos", "image_size": 64, "mirror": False}
+    facts = dict(evidence.record.facts) | {"data": "1" * 32, "dataset": {"source": source}}
+    record = dataclasses.replace(evidence.record, facts=facts)
+    _same_data(evidence.settings, record)
+    _same_data(dataclasses.replace(evidence.settings, data="elsewhere"), record)
+    assert opened == [("/home/me/photos", 64, False), ("elsewhere", 64, False)]
+    _same_data(evidence.settings, dataclasses.replace(record, facts={"data": "1" * 32}))
+    assert opened[-1] == (None, None, None)  # a study of an earlier version
+    other = dataclasses.replace(record, facts=facts | {"data": "2" * 32})
+    with pytest.raises(ReportError, match=r"^/home/me/photos has other data \(MD5 1+\) than the"):
+        _same_data(evidence.settings, other)
 
 
 def test_a_class_without_test_images_counts_as_a_small_one(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def test_the_winners_layers(evidence: Evidence) -> None:
     path = folder / MODEL_FILE
     path.write_text("damaged")
     assert "is not a .keras file" in words(winner.blocks(evidence))
-    model = build_model(CnnConfig(blocks=(ConvBlock(filters=6),), dense=(16,)))
+    config = CnnConfig(blocks=(ConvBlock(filters=6),), dense=(16,))
+    model = build_model(config, (28, 28, 1), 10)
     model.save(path)
     section = winner.blocks(evidence)
     path.unlink()
