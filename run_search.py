@@ -21,6 +21,7 @@ from search.command_line import (
 )
 from search.errors import SearchError, StoppedEarly, StoppedError, StopReason
 from search.settings import SearchSettings
+from search.study.objective import objective_words
 from spaces import SPACES, SpaceError
 from spaces.errors import one_line
 
@@ -150,7 +151,8 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
     if outcome.best is not None:
         best = outcome.best
         name = f" ({one_line(best['name'])})" if best["name"] else ""
-        print(f"best: trial {best['number']}{name}, validation accuracy {best['value']:.4f}")
+        measured = objective_words(settings.objective)
+        print(f"best: trial {best['number']}{name}, {measured} {best['value']:.4f}")
         if best["description"] is not None:
             print(f"  {best['description']}")
         else:

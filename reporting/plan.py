@@ -168,6 +168,7 @@ class Plan:
                 data=facts["data"],
                 sizes=self._sizes,
                 precision=facts["precision"],
+                objective=self._record.objective,
                 label=f"{name}, seed {seed}",
                 epoch_seconds=epoch_seconds,
             )

@@ -58,6 +58,7 @@ class Retraining:
         data: Fingerprint of the training files.
         sizes: Sizes of the training and the validation part.
         precision: Number format in which the model trains.
+        objective: What the search maximized; not part of the key, as a study has one.
         label: Name in messages; not part of the key.
         epoch_seconds: Expected time of one epoch, above 0; not part of the key.
     """
@@ -70,6 +71,7 @@ class Retraining:
     data: str
     sizes: SplitSizes
     precision: Precision
+    objective: str = "accuracy"
     label: str = ""
     epoch_seconds: float = 1.0
 
@@ -107,6 +109,7 @@ class Retraining:
             params=self.params,
             images=self.images,
             keep_model=True,
+            objective=self.objective,
         )
 
 
@@ -122,7 +125,8 @@ class Retrained:
             if it was trained on all images.
         train_seconds: Wall time in training steps.
         cpu_seconds: Processor time of the whole training, user and system.
-        val_accuracy: After the last epoch; None if it was trained on all images.
+        val_accuracy: Value of the objective after the last epoch; None if it was trained on all
+            images.
         origin: Commit, machine and versions that it was made with.
 
     Raises:
@@ -324,7 +328,7 @@ class Retrainings:
             history=run.history,
             train_seconds=trained.train_seconds,
             cpu_seconds=trained.cpu_seconds,
-            val_accuracy=run.history[-1]["val_accuracy"]
+            val_accuracy=run.history[-1][f"val_{run.retraining.objective}"]
             if run.retraining.images is Images.TRAINING
             else None,
             origin=self._origin,
@@ -335,8 +339,9 @@ class Retrainings:
 
     def _show(self, run: "_Run") -> None:
         retraining = run.retraining
-        value = run.history[-1].get("val_accuracy")
-        shown = "" if value is None else f", val_accuracy {value:.4f}"
+        measured = f"val_{retraining.objective}"
+        value = run.history[-1].get(measured)
+        shown = "" if value is None else f", {measured} {value:.4f}"
         self._progress.advance(self._bar, retraining.epoch_seconds)
         self._progress.update(
             self._bar,

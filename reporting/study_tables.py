@@ -16,6 +16,7 @@ from search.command_line import STORAGE_VARIABLE, called
 from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
+from search.study.objective import objective_of, objective_words
 from search.study.storage import open_storage, reading
 from search.study.study import (
     FINISHED,
@@ -80,6 +81,16 @@ class Record:
     def space(self) -> str:
         """Name of the space, as `spaces.load_space` takes it."""
         return str(self.facts["space"])
+
+    @property
+    def objective(self) -> str:
+        """What the search maximized: `accuracy` or `balanced_accuracy`."""
+        return objective_of(self.facts)
+
+    @property
+    def measure(self) -> str:
+        """The same in words: `validation accuracy`."""
+        return objective_words(self.objective)
 
     @property
     def max_epochs(self) -> int:

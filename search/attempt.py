@@ -24,6 +24,7 @@ class Attempt:
         started: Reading of the coordinator's clock, in seconds.
         shown: Its state, for the display.
         attrs: Attributes that the study will store.
+        objective: What the search maximizes: `val_OBJECTIVE` of the history.
         is_first: Whether it is one of the configurations that are tried first.
         losses: Why earlier attempts at this trial lost their workers.
         description: The configuration in words.
@@ -39,6 +40,7 @@ class Attempt:
     shown: RunningTrial
     attrs: dict[str, Any]
     losses: list[str]
+    objective: str = "accuracy"
     is_first: bool = False
     description: str = ""
     summary: str = ""
@@ -58,8 +60,8 @@ class Attempt:
 
     @property
     def value(self) -> float:
-        """Validation accuracy of the last epoch, in [0, 1]."""
-        return self.history[-1]["val_accuracy"]
+        """Value of the objective after the last epoch, in [0, 1]."""
+        return self.history[-1][f"val_{self.objective}"]
 
     @property
     def epochs_reached(self) -> int:
@@ -92,7 +94,7 @@ class Attempt:
     def take_epoch(self, epoch: Epoch) -> None:
         """Take in the metrics of an epoch."""
         self.history.append(epoch.metrics)
-        self.shown.epoch, self.shown.val_accuracy = epoch.number, self.value
+        self.shown.epoch, self.shown.value = epoch.number, self.value
 
     def take_end(self, trained: Trained, elapsed_seconds: float) -> None:
         """Take in the measurements of a training.

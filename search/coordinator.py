@@ -93,7 +93,11 @@ class Coordinator:
         self._last_failure = ""
         self._unusable = ""  # why a report could not use the models; said once
         self._exhausted = False
-        self.progress = Progress(target=settings.trials, max_epochs=settings.max_epochs)
+        self.progress = Progress(
+            target=settings.trials,
+            max_epochs=settings.max_epochs,
+            measured=f"val_{settings.objective}",
+        )
         self._count()
         best = best_trial(study)
         if best is not None and best.value is not None:
@@ -206,6 +210,7 @@ class Coordinator:
             shown=RunningTrial(trial.number),
             attrs={"seed": seed},
             losses=list(trial.user_attrs.get("attempts", [])),
+            objective=self._settings.objective,
             is_first=is_first,
         )
         self._first_waiting -= is_first
@@ -219,6 +224,7 @@ class Coordinator:
                 checkpoint=checkpoint,
                 keep_checkpoint=budget.epochs < self._settings.max_epochs,
                 train_size=self._settings.train_size,
+                objective=self._settings.objective,
             )
         )
 
@@ -315,7 +321,8 @@ class Coordinator:
         self._failures_in_a_row = self._rejections_in_a_row = 0
         name = f" ({one_line(attempt.name)})" if attempt.name else ""
         self._display.log(
-            f"trial {attempt.number}{name}: {ended}, val_accuracy {attempt.value:.4f}, "
+            f"trial {attempt.number}{name}: {ended}, val_{attempt.objective} "
+            f"{attempt.value:.4f}, "
             f"{attempt.epochs_words(self._settings.max_epochs)}, "
             f"{attempt.attrs['seconds']:.0f} s"
         )

@@ -20,7 +20,7 @@ class RunningTrial:
 
     number: int
     epoch: int = 0
-    val_accuracy: float | None = None
+    value: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,16 +29,19 @@ class Progress:
 
     Args:
         target: Finished trials wanted in total.
+        max_epochs: Maximum epochs of a trial.
+        measured: Name of the metric that is the value of a trial.
         complete: Trials that ran all their epochs.
         pruned: Trials that were stopped early.
         failed: Trials without a value.
-        best: Number and validation accuracy of the best complete trial.
+        best: Number and value of the best complete trial.
         seconds: Since this run began.
         seconds_left: An estimate; None while there is nothing to estimate from.
     """
 
     target: int
     max_epochs: int
+    measured: str = "val_accuracy"
     complete: int = 0
     pruned: int = 0
     failed: int = 0
@@ -159,12 +162,10 @@ class LiveDisplay(QuietDisplay):
         bar.add_row(
             ProgressBar(total=progress.target, completed=progress.finished, width=30), Text(done)
         )
-        running = Table("trial", "epoch", "val_accuracy", box=None, header_style="dim")
+        running = Table("trial", "epoch", progress.measured, box=None, header_style="dim")
         for trial in progress.running:
-            accuracy = "-" if trial.val_accuracy is None else f"{trial.val_accuracy:.4f}"
-            running.add_row(
-                str(trial.number), f"{trial.epoch}/{progress.max_epochs} done", accuracy
-            )
+            value = "-" if trial.value is None else f"{trial.value:.4f}"
+            running.add_row(str(trial.number), f"{trial.epoch}/{progress.max_epochs} done", value)
         parts: list[RenderableType] = [bar, Text(_summary(progress))]
         self._live.update(Group(*parts, running) if progress.running else Group(*parts))
 

@@ -276,6 +276,7 @@ def _facts(
         "epochs": settings.max_epochs,
         "precision": precision,
         "engine": settings.engine,
+        "objective": settings.objective,
         "seed": settings.seed,
         "settings": _settings_noted(settings),
         "versions": versions(),

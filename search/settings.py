@@ -20,6 +20,7 @@ from search.engines.samplers import SAMPLERS, Sampler
 from search.engines.tuners import TUNERS, Tuner
 from search.errors import SettingsError
 from search.length import DEFAULT_EPOCHS
+from search.study.objective import OBJECTIVES
 
 ENGINES: Final = ("optuna", "keras-tuner")
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
@@ -116,6 +117,13 @@ class SearchSettings:
         "begin with the best configurations of an earlier study: its name, or its folder; of other "
         "data, more epochs or a wider space, too",
         metavar="STUDY",
+    )
+    objective: str = flag(
+        "--objective",
+        next(iter(OBJECTIVES)),
+        "what the search maximizes, on the validation images after the last epoch",
+        metavar="NAME",
+        choices=OBJECTIVES,
     )
     engine: str = flag(
         "--engine", "optuna", "library that proposes trials", metavar="NAME", choices=ENGINES

@@ -9,10 +9,12 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from optuna.trial import TrialState
-from search.data.files import find_data
 
+from search.data.idx import find_data
 from search.errors import DataError
 from tests.command_line import (
     FINISHED,
@@ -24,6 +26,7 @@ from tests.command_line import (
     study,
     wait_until,
 )
+from tests.conftest import small_images, write_idx_data
 
 
 def real_data() -> Path | None:
@@ -66,6 +69,33 @@ def test_a_search_ends_with_its_trials_and_says_so_in_json(
     assert [trial.intermediate_values for trial in repeated] == [
         trial.intermediate_values for trial in before
     ]
+
+
+def test_the_objective_is_the_value_of_every_trial(tmp_path: Path) -> None:
+    images, labels = small_images(120, seed=0)
+    kept = (labels < 3) | (np.arange(len(labels)) % 4 == 0)  # three classes are four times as large
+    (tmp_path / "data").mkdir()
+    write_idx_data(tmp_path / "data", images[kept], labels[kept])
+    flags = (*QUICK, "--trials", "2", "--data", "data", "--pruner", "none")
+    ran = run(tmp_path, tmp_path, *flags, "--objective", "balanced_accuracy")
+    assert ran.returncode == 0, ran.stderr
+    assert "validation balanced accuracy" in ran.stdout
+    assert "complete, val_balanced_accuracy" in ran.stderr
+    for trial in study(tmp_path, "mlp").trials:
+        tables = [
+            table
+            for table in (tmp_path / "results" / "mlp" / "artifacts").iterdir()
+            if table.read_bytes().startswith(b"epoch")
+        ]
+        last = [pd.read_csv(table).iloc[-1] for table in tables]
+        assert trial.value in [row["val_balanced_accuracy"] for row in last]
+        assert trial.value not in [row["val_accuracy"] for row in last]
+    other = run(tmp_path, tmp_path, *flags)
+    assert other.returncode == 2
+    assert (
+        "study 'mlp' has trials with objective 'balanced_accuracy'; this run asks for 'accuracy'"
+        in other.stderr
+    )
 
 
 def test_the_report_is_next_with_all_that_it_needs_to_find_the_study(

@@ -53,7 +53,7 @@ def blocks(evidence: Evidence) -> list[Block]:
 
 
 _CHOICE: Final = (
-    "The winner is the trial with the highest mean validation accuracy over fresh seeds. Most "
+    "The winner is the trial with the highest mean {measure} over fresh seeds. Most "
     "trials score lower when retrained, because the best score of many is partly luck. The test "
     "split played no part in the choice."
 )
@@ -373,8 +373,9 @@ def _candidates(evidence: Evidence) -> Table:
 
     return Table(
         name="candidates",
-        caption="Validation accuracy of the best trials, retrained with fresh seeds",
-        note=_CHOICE,
+        caption=f"{evidence.record.measure.capitalize()} of the best trials, retrained with "
+        "fresh seeds",
+        note=_CHOICE.format(measure=evidence.record.measure),
         columns=[
             Column("trial", "trial", lambda one: one.candidate.number),
             Column(

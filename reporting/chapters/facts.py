@@ -100,9 +100,10 @@ def _engine(facts: Mapping[str, Any]) -> str:
 def _splits(evidence: Evidence) -> Table:
     train, val = len(evidence.split.train_labels), len(evidence.split.val_labels)
     test = "the test split" if evidence.test is None else f"{len(evidence.test.labels):,} test"
+    measure = evidence.record.measure
     rows = [
-        ("validation accuracy, search", f"{train:,} training", f"{val:,} validation"),
-        ("validation accuracy, retrained", f"{train:,} training", f"{val:,} validation"),
+        (f"{measure}, search", f"{train:,} training", f"{val:,} validation"),
+        (f"{measure}, retrained", f"{train:,} training", f"{val:,} validation"),
         ("test accuracy", f"{train + val:,} training and validation", test),
     ]
     return Table(

@@ -314,7 +314,7 @@ def _pair(record: Record, ordered: list[Dimension]) -> Iterator[Block]:
         name="importance-pair",
         finding=f"The highest median of two or more trials is at {across.name} {words[0]} and "
         f"{up.name} {words[1]} (n = {grouped.loc[(row, column), 'size']:.0f})",
-        caption="Median validation accuracy, in percent, of the complete trials in each cell; the "
+        caption=f"Median {record.measure}, in percent, of the complete trials in each cell; the "
         "stronger the color, the higher; empty: no trials. Shown for "
         "the most important pair that has two or more trials in most cells.",
         draw=lambda width: _draw_pair(

@@ -42,11 +42,11 @@ def blocks(evidence: Evidence) -> list[Block]:
     record = evidence.record
     ended, levels = _ended(record), _levels(record)
     if not ended["better"].any():
-        return [Paragraph("No complete trial has a validation accuracy.")]
+        return [Paragraph(f"No complete trial has a {record.measure}.")]
     return [
-        Paragraph(_summary(ended, levels), strong=True),
-        _picture(ended, levels),
-        _steps(ended),
+        Paragraph(_summary(ended, levels, record.measure), strong=True),
+        _picture(ended, levels, record.measure),
+        _steps(ended, record.measure),
     ]
 
 
@@ -70,14 +70,14 @@ def _levels(record: Record) -> dict[str, float]:
     return {str(name): float(value) for name, value in highest.items()}
 
 
-def _summary(ended: pd.DataFrame, levels: dict[str, float]) -> str:
+def _summary(ended: pd.DataFrame, levels: dict[str, float], measure: str) -> str:
     steps = ended[ended["better"]]
     number, last = steps.index[-1], steps.iloc[-1]
     complete = int((ended["state"] == "COMPLETE").sum())
     which = (
         "The only complete trial" if complete == 1 else f"The best of {complete} complete trials"
     )
-    text = f"{which} is trial {number}, with {percent(last['best'])} validation accuracy. "
+    text = f"{which} is trial {number}, with {percent(last['best'])} {measure}. "
     if not levels:
         return text + "No configuration that the search began with has a complete trial."
     name, level = next(iter(levels.items()))
@@ -93,7 +93,7 @@ def _summary(ended: pd.DataFrame, levels: dict[str, float]) -> str:
     )
 
 
-def _picture(ended: pd.DataFrame, levels: dict[str, float]) -> Picture:
+def _picture(ended: pd.DataFrame, levels: dict[str, float], measure: str) -> Picture:
     shown = dict(list(levels.items())[:_MOST_LEVELS])
     # Pruned trials have trained for fewer epochs: they do not set the scale.
     complete = ended.loc[ended["state"] == "COMPLETE", "value"].dropna().astype(float)
@@ -102,10 +102,10 @@ def _picture(ended: pd.DataFrame, levels: dict[str, float]) -> Picture:
     return Picture(
         name="progress",
         finding=_finding(ended),
-        caption="Line: best validation accuracy of a complete trial so far; points: trials, one "
+        caption=f"Line: best {measure} of a complete trial so far; points: trials, one "
         "training each; dashed: what the search began with."
         + below_words(int((values < low).sum())),
-        draw=lambda width: _draw(width, ended, shown, low),
+        draw=lambda width: _draw(width, ended, shown, low, measure),
     )
 
 
@@ -123,7 +123,9 @@ def _finding(ended: pd.DataFrame) -> str:
     return f"{words}, {how_much} within the first {int(early['count']):,} of {total:,} trials"
 
 
-def _draw(width: float, ended: pd.DataFrame, levels: dict[str, float], low: float) -> Figure:
+def _draw(
+    width: float, ended: pd.DataFrame, levels: dict[str, float], low: float, measure: str
+) -> Figure:
     figure, axes = new_figure(width, 4.0)
     x = ended["count"].to_numpy(float)
     values = pd.to_numeric(ended["value"], errors="coerce").to_numpy(float)
@@ -149,7 +151,7 @@ def _draw(width: float, ended: pd.DataFrame, levels: dict[str, float], low: floa
     axes.step(x, best, where="post", color=BLUE, linewidth=2, label="best so far")
     set_accuracy_axis(axes, low, float(np.nanmax(values[finished])))
     axes.set_xlabel("finished trials, in order of completion")
-    axes.set_ylabel("validation accuracy")
+    axes.set_ylabel(measure)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _label_levels(axes, levels, narrow=is_narrow(width))
@@ -181,7 +183,7 @@ def _label_levels(axes: Axes, levels: dict[str, float], *, narrow: bool) -> None
         )
 
 
-def _steps(ended: pd.DataFrame) -> Table:
+def _steps(ended: pd.DataFrame, measure: str) -> Table:
     steps = ended[ended["better"]]
     return Table(
         name="progress",
@@ -190,9 +192,7 @@ def _steps(ended: pd.DataFrame) -> Table:
             Column("trial", "trial"),
             Column("finished trials", "finished trials", lambda step: step["count"]),
             Column("seconds", "time", lambda step: step["time"], duration),
-            Column(
-                "validation accuracy", "validation accuracy", lambda step: step["best"], percent
-            ),
+            Column("validation accuracy", measure, lambda step: step["best"], percent),
             Column("gain", "gain (pp)", _gain, points),
         ],
         items=steps.rename_axis("trial").reset_index(),

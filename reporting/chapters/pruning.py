@@ -140,7 +140,7 @@ def _curves(record: Record, stopped: pd.DataFrame) -> Picture:
     return Picture(
         name="pruning-curves",
         finding=_where(sorted(stopped["epoch"].unique()), len(stopped), len(shown)),
-        caption="One line for each trial: validation accuracy after each epoch."
+        caption=f"One line for each trial: {record.measure} after each epoch."
         + (f" {below} trials are below the axis, with their crosses on its edge." if below else ""),
         draw=lambda width: _draw_curves(width, record, stopped, low, float(np.nanmax(shown))),
     )
@@ -173,7 +173,7 @@ def _draw_curves(
         rasterized=len(stopped) > MANY_POINTS,
     )
     axes.set_xlabel("epoch")
-    axes.set_ylabel("validation accuracy")
+    axes.set_ylabel(record.measure)
     axes.set_xlim(0.8, record.max_epochs + 0.2)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
     if len(stopped):

@@ -56,7 +56,7 @@ def blocks(evidence: Evidence) -> list[Block]:
         "difference is no proof of a cause." + below_words(points_below(record, shown)),
         draw=lambda width: draw_slices(width, record, shown),
     )
-    return [picture, _tests_table(tests), _groups_table(values, groups)]
+    return [picture, _tests_table(tests), _groups_table(values, groups, record.measure)]
 
 
 def _groups(dimension: Dimension, params: pd.Series) -> pd.Series:
@@ -120,7 +120,7 @@ def _tests_table(tests: pd.DataFrame) -> Table:
     )
 
 
-def _groups_table(values: pd.Series, groups: Mapping[str, pd.Series]) -> Table:
+def _groups_table(values: pd.Series, groups: Mapping[str, pd.Series], measure: str) -> Table:
     frames = [
         values.groupby(group, observed=True)
         .agg(["size", "median", "max"])
@@ -131,7 +131,7 @@ def _groups_table(values: pd.Series, groups: Mapping[str, pd.Series]) -> Table:
     ]
     return Table(
         name="regularization-groups",
-        caption="Validation accuracy of complete trials by group",
+        caption=f"{measure.capitalize()} of complete trials by group",
         columns=[
             Column("hyperparameter", "hyperparameter"),
             Column("group", "group", lambda item: str(item["group"])),

@@ -186,7 +186,7 @@ def _every_trial(record: Record, costs: pd.DataFrame) -> Table:
     shown: dict[str, tuple[str, Any]] = {
         "number": ("trial", ""),
         "state": ("state", lambda state: "failed" if state == "FAIL" else state.lower()),
-        "value": ("validation accuracy", percent),
+        "value": (record.measure, percent),
         "epochs": ("epochs", ".0f"),
         "parameters": ("parameters", ",.0f"),
         "seconds": ("time", duration),

@@ -10,7 +10,7 @@ def blocks(evidence: Evidence) -> list[Block]:
     """Say what won, its test accuracy, and which baselines it beats."""
     best = evidence.record.complete.iloc[0]
     searched = (
-        f"The highest validation accuracy in the search was {percent(best['value'])} (trial "
+        f"The highest {evidence.record.measure} in the search was {percent(best['value'])} (trial "
         f"{best.name}). The best of many scores is partly luck."
     )
     tuned, winner = evidence.tuned, evidence.winner

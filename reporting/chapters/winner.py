@@ -51,7 +51,7 @@ def _configuration(evidence: Evidence, winner: Remeasured) -> list[Block]:
     measured = winner.accuracy
     written: list[Block] = [
         Paragraph(
-            f"Trial {number} has the highest mean validation accuracy of "
+            f"Trial {number} has the highest mean {evidence.record.measure} of "
             f"{counted(len(evidence.remeasured), 'retrained trial')}: {spread(measured)} over "
             f"{counted(0 if measured is None else measured.n, 'fresh seed')}."
         )

@@ -34,7 +34,7 @@ def draw_slices(width: float, record: Record, shown: Sequence[Dimension]) -> Fig
     for axes in figure.axes[len(shown) :]:
         axes.set_axis_off()
     for axes in figure.axes[: len(shown) : columns]:
-        axes.set_ylabel("validation accuracy")
+        axes.set_ylabel(record.measure)
     return figure
 
 

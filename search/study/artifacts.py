@@ -14,10 +14,20 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from search.escape import code_fence, markdown_code, markdown_line, markdown_words
 from search.files import write_atomically
 from search.study.facts import split_sizes, split_words
+from search.study.objective import objective_of, objective_words
 
 # The dashboard reads all notes for each trial of a page: 10,000 of both take minutes. What a note
 # says is among the attributes of every trial.
 NOTED_TRIALS: Final = 1_000
+
+
+def _data_words(facts: Mapping[str, Any]) -> str:
+    known = facts.get("dataset")
+    if known is None:
+        return "training files"
+    shape = "x".join(map(str, known["image_shape"]))
+    name = markdown_words(known["name"])
+    return f"training part of {name}: {len(known['class_names'])} classes, images of {shape}"
 
 
 def study_note(facts: Mapping[str, Any]) -> str:
@@ -29,9 +39,10 @@ def study_note(facts: Mapping[str, Any]) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in facts["settings"].items())
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     rows = {
-        "Objective": "validation accuracy after the last epoch (higher is better)",
+        "Objective": f"{objective_words(objective_of(facts))} after the last epoch (higher is "
+        "better)",
         "Space": markdown_code(facts["space"]),
-        "Data": f"training files of Fashion-MNIST format, MD5 {facts['data']}; test files unopened",
+        "Data": f"{_data_words(facts)}, MD5 {facts['data']}; test part unopened",
         "Split": f"stratified, fixed: {split_words(split_sizes(facts['split']))}",
         "Engine": markdown_words(facts["engine"]),
         "Maximum epochs of a trial": facts["epochs"],

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.command_line import LARGEST, MOST_EPOCHS
 from search.data.split import SplitSizes
 from search.errors import StudyError
+from search.study.objective import OBJECTIVES
 
 # Facts that make trials comparable, with the flags that set them; a study never mixes two values.
 COMPARABLE: Final = {
@@ -31,6 +32,7 @@ COMPARABLE: Final = {
     "epochs": "--epochs",
     "precision": "--precision",
     "engine": "--engine",
+    "objective": "--objective",
 }
 _MOST_LEVELS: Final = 50  # far below the depth at which Python's own functions give up
 
@@ -233,6 +235,7 @@ _FACTS: Final[dict[str, _Rule]] = {
     ),
     "precision": _Rule("float32 or bfloat16", lambda value: value in ("float32", "bfloat16")),
     "engine": _TEXT,
+    "objective": _Rule(" or ".join(OBJECTIVES), lambda value: value in tuple(OBJECTIVES)),
     "seed": _COUNT,
     "minutes": _Rule("a number above 0", lambda value: is_number(value) and value > 0),
     "speed": _Rule("a measured speed", _is_speed),

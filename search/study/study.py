@@ -17,7 +17,13 @@ from search.errors import StudyError
 from search.files import locked
 from search.secrets import masked_url
 from search.study.database import Outages, held_storage
-from search.study.facts import COMPARABLE, check_study, split_sizes, split_words
+from search.study.facts import (
+    COMPARABLE,
+    check_study,
+    split_sizes,
+    split_words,
+)
+from search.study.objective import objective_of
 from search.study.storage import (
     file_of,
     is_server,
@@ -208,19 +214,20 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
     if not study.get_trials(deepcopy=False):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names(["val_accuracy"])  # labels of the dashboard's axes
+            # Labels of the dashboard's axes.
+            study.set_metric_names([f"val_{objective_of(facts)}"])
     elif "space" not in stored:
         raise StudyError(
             f"study {name!r} holds trials of another program; start another with --study NAME."
         )
     check_study(study)
-    differing = [key for key in COMPARABLE if key in stored and _differs(key, stored, facts)]
+    differing = [key for key in COMPARABLE if _differs(key, stored, facts)]
     if differing and not study.get_trials(deepcopy=False, states=ENDED):
         # It was refused or stopped at once; its queue may be of another space.
         optuna.delete_study(study_name=name, storage=storage)
         return create_or_continue(storage, name, facts)
     for key in differing:
-        _refuse(name, key, stored, facts[key])
+        _refuse(name, key, stored, facts.get(key))
     for key, value in facts.items():
         if key not in stored:
             study.set_user_attr(key, value)
@@ -232,13 +239,19 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
 
 
 def _differs(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    if key == "objective":
+        return "space" in stored and objective_of(stored) != objective_of(wanted)
+    if key not in stored:
+        return False
     if key == "split":
         return split_sizes(stored[key]) != split_sizes(wanted[key])
     return bool(stored[key] != wanted[key])
 
 
 def _refuse(name: str, key: str, stored: Mapping[str, Any], wanted: Any) -> NoReturn:
-    has, flags = stored[key], COMPARABLE[key]
+    has, flags = stored.get(key), COMPARABLE[key]
+    if key == "objective":
+        has = objective_of(stored)
     if key == "split":
         has, wanted = (split_words(split_sizes(fact)) for fact in (has, wanted))
     if key in ("epochs", "split") and "minutes" in stored:

@@ -96,6 +96,7 @@ def train(
     seed: int,
     on_epoch: OnEpoch,
     validate: bool = True,
+    objective: str = "accuracy",
     part: Part = WHOLE,
     fit: Fit | None = None,
 ) -> TrainingResult:
@@ -116,6 +117,7 @@ def train(
         on_epoch: Called after each epoch with its number (from 1) and its entry of the history;
             returns whether to stop.
         validate: Whether to validate after each epoch; without it the history has no `val_...`.
+        objective: `accuracy`, or a metric whose `val_...` is needed besides.
         part: Which epochs to train.
         fit: The training that the space itself defines, from `search.training.building.own_fit`;
             `config` is then unused, and the model stays as `build` returned it.
@@ -137,6 +139,7 @@ def train(
     watcher = EpochWatcher(
         on_epoch,
         val_images=len(split.val_labels) if validate else None,
+        objective=objective,
         initial_epoch=part.initial_epoch,
         last_epoch=None if fit is None else last_epoch,
     )
@@ -251,6 +254,7 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         on_epoch: See `train`.
         val_images: Number of validation images, to which validation accuracies are rounded; None:
             the epochs are not validated.
+        objective: See `train`.
         initial_epoch: Epochs that were done before.
         last_epoch: End the training after this epoch; None: it ends without help.
     """
@@ -260,6 +264,7 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         on_epoch: OnEpoch,
         *,
         val_images: int | None,
+        objective: str,
         initial_epoch: int,
         last_epoch: int | None,
     ) -> None:
@@ -270,6 +275,7 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         self.ending: Ending | None = None
         self._on_epoch = on_epoch
         self._val_images = val_images
+        self._objective = objective
         self._initial_epoch = initial_epoch
         self._last_epoch = last_epoch
         self._began = time.perf_counter()
@@ -315,13 +321,17 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
             entry["val_accuracy"] = round(entry["val_accuracy"], _digits(self._val_images))
             if "val_balanced_accuracy" in entry:
                 entry["val_balanced_accuracy"] = round(entry["val_balanced_accuracy"], 6)
-        if not all(math.isfinite(entry.get(name, 0.0)) for name in _MUST_BE_FINITE):
+            if f"val_{self._objective}" not in entry:
+                raise SearchError(_without_objective(self._objective))
+        needed = f"val_{self._objective}"
+        if not all(math.isfinite(entry.get(name, 0.0)) for name in (*_MUST_BE_FINITE, needed)):
             self._end(Ending.NON_FINITE_LOSS)
-        if not 0 <= (accuracy := entry.get("val_accuracy", 0.0)) <= 1:
-            raise SearchError(
-                f"the training logs a val_accuracy of {accuracy:g}; it must be within 0 and 1. Log "
-                "a fraction, not a percentage or a count."
-            )
+        for name in ("val_accuracy", needed):
+            if not 0 <= (value := entry.get(name, 0.0)) <= 1:
+                raise SearchError(
+                    f"the training logs a {name} of {value:g}; it must be within 0 and 1. Log "
+                    "a fraction, not a percentage or a count."
+                )
         entry["seconds"] = now - self._began
         optimizer = getattr(self.model, "optimizer", None)
         rate = _number(getattr(optimizer, "learning_rate", None))
@@ -363,6 +373,14 @@ def _number(value: Any) -> float | None:
         return float(value.item() if isinstance(value, np.ndarray) else value)
     except Exception:  # a matrix, None, objects of the user's, tensors of a graph
         return None
+
+
+def _without_objective(objective: str) -> str:
+    return (
+        f"the training logs no val_{objective}, which --objective {objective} needs. Leave the "
+        f"model uncompiled, or compile it with a metric of the name {objective!r}; if the space "
+        f"has a fit(), pass val_{objective} to its callbacks' on_epoch_end."
+    )
 
 
 def _without_accuracy(logs: Mapping[Any, Any]) -> str:

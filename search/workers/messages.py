@@ -37,6 +37,7 @@ class Train:
         images: Images to train on.
         train_size: Number of training images, the first of the training part; None: all of it.
         keep_model: Whether to return the trained model.
+        objective: The history of the training must have `val_OBJECTIVE`.
     """
 
     number: int | None
@@ -50,6 +51,7 @@ class Train:
     images: Images = Images.TRAINING
     train_size: int | None = None
     keep_model: bool = False
+    objective: str = "accuracy"
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,6 +246,7 @@ class KerasTrainer:
             max_epochs=order.max_epochs,
             seed=order.seed,
             validate=validate,
+            objective=order.objective,
             on_epoch=lambda epoch, metrics: bool(self._link.ask(Epoch(epoch, metrics))),
             part=Part(
                 initial_epoch=order.initial_epoch,

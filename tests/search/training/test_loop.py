@@ -317,6 +317,24 @@ def test_a_returned_percentage_is_refused_too(split):
         train(build(), CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on, fit=fit)
 
 
+def test_an_objective_needs_its_metric(split):
+    model = build()
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(True), metrics=["accuracy"])
+    with pytest.raises(
+        SearchError,
+        match=r"logs no val_balanced_accuracy, which --objective balanced_accuracy needs\. Leave",
+    ):
+        train(
+            model,
+            CONFIG,
+            split,
+            max_epochs=1,
+            seed=0,
+            on_epoch=go_on,
+            objective="balanced_accuracy",
+        )
+
+
 def test_at_least_one_epoch_is_needed(split):
     with pytest.raises(ValueError, match="max_epochs=0; use 1 or more"):
         train(build(), CONFIG, split, max_epochs=0, seed=1, on_epoch=go_on)
