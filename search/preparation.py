@@ -16,7 +16,7 @@ from search.display import Display
 from search.earlier import earlier_configurations
 from search.engines.samplers import check_packages
 from search.length import default_epochs
-from search.settings import SearchSettings
+from search.settings import DEFAULT_DATA, SearchSettings
 from search.study.storage import check_url, file_of
 from search.study.study import find_study
 from search.training.hardware import Precision, best_precision
@@ -46,7 +46,7 @@ class Inputs:
     @property
     def notes(self) -> list[str]:
         """What the user must know about the data, one line each."""
-        if self.settings.data == SearchSettings().data:
+        if self.settings.data == DEFAULT_DATA:
             return []
         height, width, channels = self.dataset.image_shape
         colour = "colour" if channels > 1 else "grey"

@@ -1,5 +1,6 @@
 """The settings of a search: one frozen dataclass whose fields are the flags of `run_search.py`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from search.length import DEFAULT_EPOCHS
 from search.study.objective import OBJECTIVES
 
 ENGINES: Final = ("optuna", "keras-tuner")
+DEFAULT_DATA: Final = "fashion_mnist"
+_LONGEST_DATA: Final = 60  # characters of a data set's name in that of a study
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
 
 
@@ -155,7 +158,7 @@ class SearchSettings:
 
     data: str = flag(
         "--data",
-        "fashion_mnist",
+        DEFAULT_DATA,
         "data set: fashion_mnist, mnist, cifar10 or cifar100; a folder of image files, as "
         "CLASS/*.jpg or {train,val,test}/CLASS/*.jpg; an .npz file with x_train, y_train, x_test "
         "and y_test; or a folder of IDX files",
@@ -247,7 +250,7 @@ class SearchSettings:
         "--study",
         None,
         "name of the study",
-        shown_default="the name of the space",
+        shown_default="that of the space, after that of other data than the default",
         metavar="NAME",
         group="storage",
     )
@@ -405,7 +408,14 @@ class SearchSettings:
     @property
     def study_name(self) -> str:
         """Name of the study and of its folder."""
-        return self.space.replace(":", ".") if self.study is None else self.study
+        if self.study is not None:
+            return self.study
+        space = self.space.replace(":", ".")
+        if self.data == DEFAULT_DATA:
+            return space
+        # The data of another study of the same space cannot be mixed with these.
+        data = re.sub(r"[^\w.]+", "-", Path(self.data).expanduser().resolve().stem).strip("-.")
+        return f"{data[:_LONGEST_DATA]}-{space}" if data else space
 
     @property
     def study_flags(self) -> list[str]:

@@ -76,7 +76,7 @@ def test_the_objective_is_the_value_of_every_trial(tmp_path: Path) -> None:
     kept = (labels < 3) | (np.arange(len(labels)) % 4 == 0)  # three classes are four times as large
     (tmp_path / "data").mkdir()
     write_idx_data(tmp_path / "data", images[kept], labels[kept])
-    flags = (*QUICK, "--trials", "2", "--data", "data", "--pruner", "none")
+    flags = (*QUICK, "--trials", "2", "--data", "data", "--study", "mlp", "--pruner", "none")
     ran = run(tmp_path, tmp_path, *flags, "--objective", "balanced_accuracy")
     assert ran.returncode == 0, ran.stderr
     assert "validation balanced accuracy" in ran.stdout

@@ -246,6 +246,6 @@ def test_links_in_a_studys_folder_are_not_followed_out_of_it(
     (outside / "file").write_text("mine")
     (folder / name).symlink_to(outside / "file" if "." in name else outside)
     monkeypatch.chdir(tmp_path)
-    assert main([*QUICK, "--data", str(small_data)]) == 2
+    assert main([*QUICK, "--study", "mlp", "--data", str(small_data)]) == 2
     assert f"{folder / name} is a symbolic link, a pipe or a device" in capsys.readouterr().err
     assert [file.read_text() for file in outside.iterdir()] == ["mine"]

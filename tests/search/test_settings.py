@@ -117,3 +117,19 @@ def test_the_study_is_named_after_its_space() -> None:
     assert SearchSettings().study_name == "cnn"
     assert SearchSettings(space="package.module:Class").study_name == "package.module.Class"
     assert SearchSettings(study="mine").study_name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("data", "space", "name"),
+    [
+        ("fashion_mnist", "cnn", "cnn"),
+        ("cifar10", "cnn", "cifar10-cnn"),
+        ("my photos/", "mlp", "my-photos-mlp"),
+        ("a/digits.npz", "mine:Space", "digits-mine.Space"),
+        ("...", "cnn", "cnn"),
+        (f"{'x' * 300}", "cnn", f"{'x' * 60}-cnn"),
+    ],
+)
+def test_a_study_is_called_after_its_data_and_its_space(data: str, space: str, name: str) -> None:
+    assert SearchSettings(data=data, space=space).study_name == name
+    assert SearchSettings(data=data, space=space, study="mine").study_name == "mine"
