@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Search hyperparameters of Keras CNNs on Fashion-MNIST: `python run_search.py --trials 50`."""
+"""Search hyperparameters of Keras image classifiers: `python run_search.py --trials 50`."""
 
 import json
 import os
@@ -68,9 +68,10 @@ def make_parser() -> Parser:
     """Return the parser of the command."""
     parser = Parser(
         prog=called("run_search.py"),
-        description="Search hyperparameters of Keras CNNs on Fashion-MNIST. The same command "
-        "continues a search that was stopped for any reason.",
-        epilog="The search uses the 60,000 training images only and never opens the test files.",
+        description="Search hyperparameters of Keras image classifiers: of CNNs on Fashion-MNIST, "
+        "or on your own images and in your own space. The same command continues a search that was "
+        "stopped for any reason.",
+        epilog="The search uses training images only; the test part is opened by the report.",
         allow_abbrev=False,
     )
     add_flags(parser, SearchSettings)

@@ -60,8 +60,8 @@ def _row(part: Field[Any], declared: Flag) -> str:
     name = declared.name if declared.metavar is None else f"{declared.name} {declared.metavar}"
     if part.type == (bool | None):
         name += f", --no-{declared.name.removeprefix('--')}"
-    text = f"| `{name}` | {help_text(part, declared)} |"
-    return text.replace("auto|N", "auto\\|N")
+    name, text = (cell.replace("|", "\\|") for cell in (name, help_text(part, declared)))
+    return f"| `{name}` | {text} |"
 
 
 if __name__ == "__main__":

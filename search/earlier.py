@@ -20,49 +20,29 @@ from spaces.errors import did_you_mean
 MOST: Final = 8  # as many as a portfolio has, so that sampled trials remain
 
 
-def earlier_configurations(settings: SearchSettings, data: DataShape) -> dict[str, dict[str, Any]]:
-    """Return the best configurations of the study that `--from` names.
-
-    Those of a built-in space are points of it: a hyperparameter that the earlier study lacks takes
-    its default, and a configuration that the space cannot have is left out.
+def earlier_study(settings: SearchSettings) -> optuna.Study:
+    """Return the study that `--from` names: of the results folder or its storage, or a folder.
 
     Args:
         settings: Settings of the search; `from_study` is set.
-        data: Data of the search.
-
-    Returns:
-        Hyperparameters by name, `STUDY trial N`, best first, at most 8.
 
     Raises:
-        StudyError: There is no such study, or nothing of it can be tried.
+        StudyError: There is no such study, or it has no complete trial.
         StorageError: It cannot be read.
     """
     named = settings.from_study
     assert named is not None
-    study = _find(settings, named)
-    found: dict[str, dict[str, Any]] = {}
-    complete = complete_trials(study)
-    for trial in complete:
-        params = _as_point(settings.space, data, trial_params(trial))
-        if params is not None and params not in found.values() and len(found) < MOST:
-            found[f"{study.study_name} trial {trial.number}"] = params
-    if not found:
-        why = (
-            f"none of its {len(complete)} complete trials is a point of space {settings.space!r}"
-            if complete
-            else "that study has no complete trial"
-        )
-        raise StudyError(f"--from is {named!r}, but {why}; name another one, or leave --from out.")
-    return found
-
-
-def _find(settings: SearchSettings, named: str) -> optuna.Study:
     results = settings.results_dir.resolve()
     places: list[tuple[str | None, Path]] = [(None, results / named), (None, Path(named).resolve())]
     if settings.storage is not None:
         places.insert(0, (settings.storage, results / named))
     for url, directory in places:
         study = find_study(directory.name, url, directory)
+        if study is not None and not complete_trials(study):
+            raise StudyError(
+                f"--from is {named!r}, but that study has no complete trial; name another one, or "
+                "leave --from out."
+            )
         if study is not None:
             return study
     known = studies_in(results)
@@ -70,6 +50,39 @@ def _find(settings: SearchSettings, named: str) -> optuna.Study:
         f"--from is {named!r}, but there is no such study in {results}, and no study's folder of "
         f"that name; {listing(known)}.{did_you_mean(named, known)}"
     )
+
+
+def earlier_configurations(
+    study: optuna.Study, space: str, data: DataShape
+) -> dict[str, dict[str, Any]]:
+    """Return the best configurations of an earlier study.
+
+    Those of a built-in space are points of it: a hyperparameter that the earlier study lacks takes
+    its default, and a configuration that the space cannot have is left out.
+
+    Args:
+        study: From `earlier_study`.
+        space: Space of the search, as for `load_space`.
+        data: Data of the search.
+
+    Returns:
+        Hyperparameters by name, `STUDY trial N`, best first, at most 8.
+
+    Raises:
+        StudyError: None of them is a point of the space.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    complete = complete_trials(study)
+    for trial in complete:
+        params = _as_point(space, data, trial_params(trial))
+        if params is not None and params not in found.values() and len(found) < MOST:
+            found[f"{study.study_name} trial {trial.number}"] = params
+    if not found:
+        raise StudyError(
+            f"--from is {study.study_name!r}, but none of its {len(complete)} complete trials is a "
+            f"point of space {space!r}; name another one, or leave --from out."
+        )
+    return found
 
 
 def _as_point(space: str, data: DataShape, params: dict[str, Any]) -> dict[str, Any] | None:

@@ -7,24 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import optuna
 
 from search.command_line import check_new_study_name
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
 from search.data.split import check_sizes, default_val_size, load_split
 from search.display import Display
-from search.earlier import earlier_configurations
+from search.earlier import earlier_configurations, earlier_study
 from search.engines.samplers import check_packages
+from search.errors import StudyError
 from search.length import default_epochs
 from search.settings import DEFAULT_DATA, SearchSettings
 from search.study.storage import check_url, file_of
-from search.study.study import find_study
+from search.study.study import ENDED, find_study
 from search.training.hardware import Precision, best_precision
 from search.workers.limits import require_room
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings
 from search.workers.ray.cluster import Cluster, Resources, connect
-from spaces import DataShape, first_configurations, published_configurations
+from spaces import DataShape, check_space, first_configurations, published_configurations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +36,14 @@ class Inputs:
     Args:
         settings: Settings of the search, with the sizes that follow from the data.
         first: Hyperparameters by name of the configurations that are tried first.
+        earlier: Those of them that `--from` gives.
         dataset: The data set.
         available: Training images that validation leaves.
     """
 
     settings: SearchSettings
     first: dict[str, dict[str, Any]]
+    earlier: dict[str, dict[str, Any]]
     dataset: Dataset
     available: int
 
@@ -65,6 +69,7 @@ def find_inputs(settings: SearchSettings) -> Inputs:
         SearchError: Something is missing or does not fit; the message says what.
         SpaceError: The space does not exist.
     """
+    check_space(settings.space)
     if settings.engine == "optuna":
         check_packages(settings.algorithm)
     if settings.storage is not None:
@@ -73,6 +78,7 @@ def find_inputs(settings: SearchSettings) -> Inputs:
         require_room(settings.workers, joblib.cpu_count())
     if _is_new(settings):
         check_new_study_name(settings.study_name)
+    from_study = None if settings.from_study is None else earlier_study(settings)
     dataset = open_dataset(
         settings.data,
         image_size=settings.image_size,
@@ -86,9 +92,11 @@ def find_inputs(settings: SearchSettings) -> Inputs:
     available = check_sizes(dataset, settings.split)
     if settings.epochs is None and settings.minutes is None:
         settings = replace(settings, epochs=default_epochs(available))
+    earlier = {} if from_study is None else _earlier(settings, from_study, dataset.shape)
     return Inputs(
         settings=settings,
-        first=_first(settings, dataset.shape),
+        first=_first(settings, dataset.shape, earlier),
+        earlier=earlier,
         dataset=dataset,
         available=available,
     )
@@ -100,24 +108,34 @@ def _is_new(settings: SearchSettings) -> bool:
     return file is not None and not file.exists()
 
 
-def _first(settings: SearchSettings, data: DataShape) -> dict[str, dict[str, Any]]:
+def _first(
+    settings: SearchSettings, data: DataShape, earlier: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """Return what is tried first: the best of `--from`, the portfolio, the baselines."""
     strong = first_configurations(settings.space, data)
     published = published_configurations(settings.space, data)
     if not settings.takes_first:
         return {}
     first = (strong if settings.portfolio else {}) | (published if settings.baselines else {})
-    if settings.from_study is not None and not _has_trials(settings):
-        earlier = earlier_configurations(settings, data)
-        known = list(earlier.values())
-        first = earlier | {name: params for name, params in first.items() if params not in known}
-    return dict(list(first.items())[: settings.trials])
+    new = {name: params for name, params in first.items() if params not in earlier.values()}
+    return dict(list((earlier | new).items())[: settings.trials])
 
 
-def _has_trials(settings: SearchSettings) -> bool:
-    """Return whether the study has begun: then its first trials are in it already."""
+def _earlier(
+    settings: SearchSettings, from_study: optuna.Study, data: DataShape
+) -> dict[str, dict[str, Any]]:
+    """Return what a study began with; of one that begins, what it will."""
     study = find_study(settings.study_name, settings.storage, settings.study_dir)
-    return study is not None and bool(study.get_trials(deepcopy=False))
+    if study is None or not study.get_trials(deepcopy=False, states=ENDED):
+        return earlier_configurations(from_study, settings.space, data)
+    # The earlier study may have other best trials by now.
+    stored = dict(study.user_attrs.get("from", {}))
+    if not any(name.startswith(f"{from_study.study_name} trial ") for name in stored):
+        raise StudyError(
+            f"--from is {settings.from_study!r}, but study {study.study_name!r} has begun without "
+            "it; leave --from out, or start another with --study NAME."
+        )
+    return stored
 
 
 def connected(settings: SearchSettings) -> AbstractContextManager[Cluster | None]:

@@ -155,6 +155,8 @@ def _search(
         settings = known
         facts = _facts(settings, inputs.dataset, precision, arguments, given.minutes)
         study = begin_study(storage, name, facts, inputs.first, display.note)
+        if inputs.earlier and "from" not in study.user_attrs:
+            study.set_user_attr("from", inputs.earlier)
         save_note(study, study_note(facts))
         is_fitted = speed is not None
         speed = speed or stored_speed(study.user_attrs, min(workers.count, settings.trials))
@@ -277,6 +279,7 @@ def _facts(
         "precision": precision,
         "engine": settings.engine,
         "objective": settings.objective,
+        "mirror": dataset.mirror,
         "seed": settings.seed,
         "settings": _settings_noted(settings),
         "versions": versions(),

@@ -60,7 +60,8 @@ class SearchSettings:
         "--epochs",
         None,
         "maximum epochs of a trial",
-        shown_default=f"{DEFAULT_EPOCHS}, more of fewer than 10000 images, or fitted to --minutes",
+        shown_default=f"{DEFAULT_EPOCHS}, more for fewer than 10,000 images, or fitted to "
+        "--minutes",
         metavar="N",
         above=0,
         at_most=MOST_EPOCHS,
@@ -117,8 +118,8 @@ class SearchSettings:
     from_study: str | None = flag(
         "--from",
         None,
-        "begin with the best configurations of an earlier study: its name, or its folder; of other "
-        "data, more epochs or a wider space, too",
+        "begin with the best configurations of an earlier study: its name, or its folder; its "
+        "data, epochs and ranges may differ",
         metavar="STUDY",
     )
     objective: str = flag(
@@ -192,7 +193,7 @@ class SearchSettings:
         "--val-size",
         None,
         "number of validation images, the same for every trial",
-        shown_default="a sixth of the training part, at most 10000",
+        shown_default="a sixth of the training part, at most 10,000",
         metavar="N",
         above=0,
     )

@@ -20,6 +20,7 @@ __all__ = [
     "DataShape",
     "Space",
     "SpaceError",
+    "check_space",
     "first_configurations",
     "load_space",
     "look_in_current_directory",
@@ -76,13 +77,7 @@ def load_space(name: str, data: DataShape) -> Space:
         SpaceError: The space does not exist, cannot be imported or created, or is not for such
             data.
     """
-    target = SPACES.get(name, name)
-    module_name, colon, attribute = target.partition(":")
-    if not colon or not module_name or not attribute:
-        raise SpaceError(
-            f"space {name!r} is unknown; use {' or '.join(SPACES)}, or your own as "
-            f"package.module:NAME of a class or a function.{did_you_mean(name, SPACES)}"
-        )
+    module_name, attribute = _target(name)
     space = _find(name, _import(name, module_name), attribute)
     if isinstance(space, type):
         try:
@@ -101,6 +96,17 @@ def load_space(name: str, data: DataShape) -> Space:
     return cast(Space, space)
 
 
+def _target(name: str) -> tuple[str, str]:
+    """Return the module of a space and its name in it."""
+    module_name, colon, attribute = SPACES.get(name, name).partition(":")
+    if not colon or not module_name or not attribute:
+        raise SpaceError(
+            f"space {name!r} is unknown; use {' or '.join(SPACES)}, or your own as "
+            f"package.module:NAME of a class or a function.{did_you_mean(name, SPACES)}"
+        )
+    return module_name, attribute
+
+
 def _arguments(space: type[Any], data: DataShape) -> dict[str, Any]:
     known = asdict(data)
     try:
@@ -110,19 +116,36 @@ def _arguments(space: type[Any], data: DataShape) -> dict[str, Any]:
     return {key: value for key, value in known.items() if key in asked}
 
 
+def check_space(name: str) -> None:
+    """Check that there is a space of this name, without running code of the user.
+
+    Args:
+        name: As for `load_space`.
+
+    Raises:
+        SpaceError: The built-in space or the user's module does not exist.
+    """
+    module_name, _ = _target(name)
+    if ":" not in name:
+        return
+    look_in_current_directory()
+    package = module_name.partition(".")[0]
+    if package not in sys.modules and find_spec(package) is None:
+        _import(name, module_name)  # says why it fails
+
+
 def first_configurations(name: str, data: DataShape) -> dict[str, dict[str, Any]]:
     """Return the strong configurations that a search of a space tries first.
 
     Args:
-        name: As for `load_space`. A user's space has none: loading it here could import TensorFlow,
-            so only its module is looked for.
+        name: As for `load_space`. A user's space has none: loading it here could import TensorFlow.
         data: As for `load_space`.
 
     Returns:
         Hyperparameter values by name of the configuration, `default` first.
 
     Raises:
-        SpaceError: The built-in space or the user's module does not exist.
+        SpaceError: There is no such space, or it is not for such images.
     """
     return _named_configurations(name, data, "portfolio")
 
@@ -137,7 +160,6 @@ def published_configurations(name: str, data: DataShape) -> dict[str, dict[str, 
 
 def _named_configurations(name: str, data: DataShape, attribute: str) -> dict[str, dict[str, Any]]:
     if ":" in name:
-        _refuse_missing_module(name, data)
         return {}
     return {key: one.params() for key, one in getattr(load_space(name, data), attribute).items()}
 
@@ -158,13 +180,6 @@ def _import(name: str, module_name: str) -> ModuleType:
             f"space {name!r}: cannot import module {module_name!r} from {os.getcwd()} or the "
             f"Python path: {one_line(error, typed=True)}."
         ) from error
-
-
-def _refuse_missing_module(name: str, data: DataShape) -> None:
-    look_in_current_directory()
-    package = name.partition(":")[0].partition(".")[0]
-    if not package or (package not in sys.modules and find_spec(package) is None):
-        load_space(name, data)  # says why it fails
 
 
 def _find(name: str, module: ModuleType, attribute: str) -> object:

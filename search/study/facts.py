@@ -33,6 +33,7 @@ COMPARABLE: Final = {
     "precision": "--precision",
     "engine": "--engine",
     "objective": "--objective",
+    "mirror": "--mirror or --no-mirror",
 }
 _MOST_LEVELS: Final = 50  # far below the depth at which Python's own functions give up
 
@@ -182,6 +183,10 @@ def _is_source(value: Any) -> bool:
     )
 
 
+def _are_configurations(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_table, value.values()))
+
+
 def _is_time(value: Any) -> bool:
     if value is None:
         return True
@@ -235,6 +240,8 @@ _FACTS: Final[dict[str, _Rule]] = {
     ),
     "precision": _Rule("float32 or bfloat16", lambda value: value in ("float32", "bfloat16")),
     "engine": _TEXT,
+    "mirror": _Rule("true, false or null", lambda value: value in (True, False, None)),
+    "from": _Rule("configurations by name", _are_configurations),
     "objective": _Rule(" or ".join(OBJECTIVES), lambda value: value in tuple(OBJECTIVES)),
     "seed": _COUNT,
     "minutes": _Rule("a number above 0", lambda value: is_number(value) and value > 0),

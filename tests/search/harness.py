@@ -30,6 +30,7 @@ FACTS = {
     "epochs": 9,
     "precision": "float32",
     "engine": "optuna",
+    "mirror": None,
     "command": "test",
 }
 

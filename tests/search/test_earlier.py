@@ -7,12 +7,13 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from search.earlier import MOST, earlier_configurations
+from search.earlier import MOST, earlier_configurations, earlier_study
 from search.errors import SettingsError, StudyError
+from search.preparation import find_inputs
 from search.settings import SearchSettings
 from search.study.storage import open_storage
 from search.study.study import create_or_continue
-from spaces import DataShape
+from spaces import DataShape, SpaceError
 from tests.search.harness import FACTS
 
 DATA = DataShape((28, 28, 1), 10)
@@ -48,10 +49,14 @@ def settings(tmp_path: Path, named: str, **other: Any) -> SearchSettings:
     return SearchSettings(from_study=named, **given)
 
 
+def configurations(given: SearchSettings) -> dict[str, dict[str, Any]]:
+    return earlier_configurations(earlier_study(given), given.space, DATA)
+
+
 def test_the_best_come_first_and_none_twice(tmp_path: Path) -> None:
     trials = [(0.5, params(16)), (0.9, params(32)), (0.7, params(32)), (0.8, params(64))]
     make_study(tmp_path / "results" / "old", *trials)
-    found = earlier_configurations(settings(tmp_path, "old"), DATA)
+    found = configurations(settings(tmp_path, "old"))
     assert list(found) == ["old trial 1", "old trial 3", "old trial 0"]
     assert [one["dense_1"] for one in found.values()] == [32, 64, 16]
     # What the earlier study did not ask for takes its default.
@@ -67,26 +72,26 @@ def test_the_study_may_lie_elsewhere(
     monkeypatch.chdir(tmp_path)
     named = {"folder": str(tmp_path / "elsewhere" / "old"), "database": "old"}
     given = settings(tmp_path, named.get(place, "elsewhere/old"), storage=url)
-    assert list(earlier_configurations(given, DATA)) == ["old trial 0"]
+    assert list(configurations(given)) == ["old trial 0"]
 
 
 def test_configurations_that_are_no_points_of_the_space_are_left_out(tmp_path: Path) -> None:
     trials = [(0.9, params(4_000)), (0.8, {"width": 0.5}), (0.7, params(16))]
     make_study(tmp_path / "results" / "old", *trials)
-    assert list(earlier_configurations(settings(tmp_path, "old"), DATA)) == ["old trial 2"]
+    assert list(configurations(settings(tmp_path, "old"))) == ["old trial 2"]
 
 
 def test_no_more_than_a_portfolio_is_taken(tmp_path: Path) -> None:
     trials = [(width / 100, params(width)) for width in range(16, 40)]
     make_study(tmp_path / "results" / "old", *trials)
-    found = earlier_configurations(settings(tmp_path, "old"), DATA)
+    found = configurations(settings(tmp_path, "old"))
     assert [one["dense_1"] for one in found.values()] == list(range(39, 39 - MOST, -1))
 
 
 def test_a_space_of_the_user_gets_the_values_as_they_were(tmp_path: Path) -> None:
     make_study(tmp_path / "results" / "old", (0.9, {"width": 0.5}))
     given = settings(tmp_path, "old", space="mine:Space")
-    assert earlier_configurations(given, DATA) == {"old trial 0": {"width": 0.5}}
+    assert configurations(given) == {"old trial 0": {"width": 0.5}}
 
 
 def test_a_study_without_anything_to_try_is_refused(tmp_path: Path) -> None:
@@ -101,9 +106,40 @@ def test_a_study_without_anything_to_try_is_refused(tmp_path: Path) -> None:
         ),
     ):
         with pytest.raises(StudyError, match=why):
-            earlier_configurations(settings(tmp_path, named), DATA)
+            configurations(settings(tmp_path, named))
 
 
 def test_a_sampler_without_first_trials_refuses_the_flag() -> None:
     with pytest.raises(SettingsError, match=r"--from is 'old', but grid takes no first trials"):
         SearchSettings(from_study="old", engine="keras-tuner", tuner="grid")
+
+
+def test_a_search_that_goes_on_begins_with_what_it_began_with(
+    tmp_path: Path, small_data: Path
+) -> None:
+    results = tmp_path / "results"
+    make_study(results / "old", (0.5, params(16)))
+    given = settings(tmp_path, "old", data=str(small_data), study="new", trials=3, quiet=True)
+    begun = find_inputs(given)
+    assert list(begun.first) == [*begun.earlier, "default"]
+    make_study(results / "new", (0.6, params(20)))
+    study = create_or_continue(open_storage(results / "new" / "study.journal", None), "new", FACTS)
+    with pytest.raises(StudyError, match=r"--from is 'old', but study 'new' has begun without it"):
+        find_inputs(given)
+    study.set_user_attr("from", begun.earlier)
+    old = create_or_continue(open_storage(results / "old" / "study.journal", None), "old", FACTS)
+    old.add_trial(
+        create_trial(
+            value=0.9,
+            params={"dense_1": 99},
+            distributions={"dense_1": IntDistribution(1, 5_000)},
+        )
+    )
+    assert find_inputs(given).first == begun.first
+
+
+def test_what_cannot_be_found_is_said_before_any_image_is_read(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="no such study"):
+        find_inputs(settings(tmp_path, "old", data="nowhere"))
+    with pytest.raises(SpaceError, match="space 'cmn' is unknown"):
+        find_inputs(SearchSettings(space="cmn", data="nowhere"))
