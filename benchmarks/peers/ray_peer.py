@@ -40,7 +40,9 @@ def search(job: Job) -> None:
                 random_state=job.seed,
             ),
             scheduler=ASHAScheduler(max_t=job.epochs),
-            reuse_actors=True,  # otherwise every trial would import TensorFlow
+            # Every trial imports TensorFlow: an actor whose trial was stopped cannot be reused, and
+            # the search then hangs.
+            reuse_actors=False,
         ),
         run_config=tune.RunConfig(storage_path=os.path.join(os.getcwd(), "results"), verbose=0),
     ).fit()
