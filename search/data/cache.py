@@ -1,7 +1,8 @@
 """Data sets unpacked into files that processes map into memory, so that they share the pages.
 
-A folder `NAME-KEY` holds `train-images.npy`, `train-labels.npy`, `test-images.npy`,
-`test-labels.npy` and `facts.json`. It is written whole, or not at all.
+A folder `NAME-KEY-STAMP` holds `train-images.npy`, `train-labels.npy`, `test-images.npy`,
+`test-labels.npy` and `facts.json`. It is written whole, or not at all. Changed files have another
+stamp, so a search goes on with the images that it began with.
 """
 
 import atexit
@@ -29,6 +30,7 @@ from spaces.errors import one_line, shown
 _VERSION: Final = 1  # of how files become arrays; another one makes the cache anew
 _BUILDING: Final = ".building-"
 _DAY: Final = 86_400.0  # seconds after which a partial folder is that of a killed process
+_UNUSED: Final = 30 * _DAY  # after which a folder of an earlier state of the files is removed
 _ROWS: Final = 512  # images that are copied at once
 
 
@@ -52,7 +54,8 @@ class CachedFiles:
         Raises:
             DataError: A file is missing or damaged.
         """
-        part = self._part("train")
+        _mark_used(self.directory)
+        part = self.part("train")
         return part, fingerprint(part, self.class_names)
 
     def labels(self) -> Bytes:
@@ -81,7 +84,7 @@ class CachedFiles:
         Raises:
             DataError: A file is missing or damaged.
         """
-        part = self._part("test")
+        part = self.part("test")
         if fingerprint(part, self.class_names) != self.test_fingerprint:
             raise DataError(
                 f"the test part in {self.directory} has changed since this data set was opened. "
@@ -89,7 +92,15 @@ class CachedFiles:
             )
         return part
 
-    def _part(self, name: str) -> LabeledImages:
+    def part(self, name: str) -> LabeledImages:
+        """Map a part into memory, whether or not it has changed.
+
+        Args:
+            name: `train` or `test`.
+
+        Raises:
+            DataError: A file is missing or damaged.
+        """
         return LabeledImages(
             images=self._array(f"{name}-images.npy"), labels=self._array(f"{name}-labels.npy")
         )
@@ -125,7 +136,7 @@ def open_cached(
     stamp: str,
     read: Callable[[Path], Parts],
 ) -> Dataset:
-    """Open a data set in the cache, which is made anew if its files have changed.
+    """Open a data set in the cache, into which it is read if its files have changed.
 
     Args:
         cache: Folder of all data sets; None, or one that cannot be written: a temporary one, which
@@ -141,10 +152,12 @@ def open_cached(
     """
     stamp = hashlib.sha256(f"{_VERSION} {stamp}".encode("utf-8", "surrogateescape")).hexdigest()
     of_key = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    folder = f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[:50]}-{of_key}"
+    of_data = f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[:50]}-{of_key}"
+    folder = f"{of_data}-{stamp[:12]}"
     if cache is not None and (known := _known(name, cache.resolve() / folder, stamp)) is not None:
         return known
     cache, building, notes = _begin(cache)
+    _sweep(cache, of_data)
     try:
         with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=cache) as scratch:
             parts = read(Path(scratch))
@@ -152,7 +165,8 @@ def open_cached(
             facts = _write(building, parts, chosen.train, chosen.test)
             facts |= {"stamp": stamp, "notes": [*notes, *parts.notes, *chosen.notes]}
             (building / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        _replace(cache / folder, building)
+        if (other := _put(building, cache / folder, name, stamp)) is not None:
+            return other
     except OSError as error:
         raise DataError(
             f"cannot write the images of {where} into {shown(cache)} ({one_line(error)}). Make "
@@ -170,9 +184,16 @@ def _known(name: str, directory: Path, stamp: str) -> Dataset | None:
         usable = facts["stamp"] == stamp and all(
             (directory / file).stat().st_size == size for file, size in facts["sizes"].items()
         )
-        return _dataset(name, directory, facts) if usable else None
+        known = _dataset(name, directory, facts) if usable else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # damaged
+    _mark_used(directory)
+    return known
+
+
+def _mark_used(directory: Path) -> None:
+    with suppress(OSError):  # somebody else's
+        os.utime(directory)
 
 
 def _dataset(name: str, directory: Path, facts: dict[str, Any]) -> Dataset:
@@ -196,7 +217,6 @@ def _begin(cache: Path | None) -> tuple[Path, Path, list[str]]:
         try:
             cache = cache.resolve()
             cache.mkdir(parents=True, exist_ok=True)
-            _sweep(cache)
             return cache, _new_folder(cache), []
         except OSError as error:
             notes = [
@@ -214,12 +234,13 @@ def _new_folder(cache: Path) -> Path:
     return folder
 
 
-def _sweep(cache: Path) -> None:
-    """Remove what killed processes have left."""
-    for folder in cache.glob(f"{_BUILDING}*"):
-        with suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _DAY:
-                shutil.rmtree(folder, ignore_errors=True)
+def _sweep(cache: Path, of_data: str) -> None:
+    """Remove what killed processes have left, and earlier states of a data set."""
+    for pattern, seconds in ((f"{_BUILDING}*", _DAY), (f"{of_data}-*", _UNUSED)):
+        for folder in cache.glob(pattern):
+            with suppress(OSError):
+                if time.time() - folder.stat().st_mtime > seconds:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(directory: Path, parts: Parts, train: Indices, test: Indices) -> dict[str, Any]:
@@ -237,7 +258,7 @@ def _write(directory: Path, parts: Parts, train: Indices, test: Indices) -> dict
         "image_shape": list(parts.train.images.shape[1:]),
         "class_names": list(parts.class_names),
         "fingerprint": files.training()[1],
-        "test_fingerprint": fingerprint(files._part("test"), parts.class_names),
+        "test_fingerprint": fingerprint(files.part("test"), parts.class_names),
     }
 
 
@@ -254,10 +275,24 @@ def _save(file: Path, array: Bytes, indices: Indices) -> None:
             written.write(array[indices[start : start + _ROWS]].tobytes())
 
 
-def _replace(target: Path, building: Path) -> None:
-    """Put a folder in the place of another; processes that have mapped the old files keep them."""
-    with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=target.parent) as old:
-        # Another process may be doing the same.
-        with suppress(FileNotFoundError):
-            os.rename(target, Path(old) / "old")
+def _put(building: Path, target: Path, name: str, stamp: str) -> Dataset | None:
+    """Give a folder its name; return the data set of another process that was first, if one was."""
+    try:
         os.rename(building, target)
+        return None
+    except OSError:
+        if (other := _known(name, target, stamp)) is not None:
+            return other
+        if not os.path.lexists(target):
+            raise
+    # What is there is damaged.
+    with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=target.parent) as old:
+        with suppress(FileNotFoundError):  # another process may be doing the same
+            os.rename(target, Path(old) / "old")
+        try:
+            os.rename(building, target)
+        except OSError:
+            if (other := _known(name, target, stamp)) is None:
+                raise
+            return other
+    return None

@@ -68,6 +68,39 @@ def test_a_damaged_folder_is_made_anew(tmp_path, name, content):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_search_goes_on_with_its_images_while_the_files_change(tmp_path):
+    first = opened(tmp_path)
+    second = opened(tmp_path, stamp="other")
+    for dataset in (first, second):
+        assert len(dataset.training()) == 34
+        assert len(dataset.files.test()) == 6
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_of_two_processes_that_read_at_once_the_first_one_counts(tmp_path):
+    first = []
+
+    def read(scratch: Path) -> Parts:
+        first.append(opened(tmp_path))
+        return parts(scratch)
+
+    second = opened(tmp_path, read=read)
+    assert second.files == first[0].files
+    assert second.training().images.shape == (34, 16, 16, 1)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_earlier_state_that_was_unused_for_a_month_is_removed(tmp_path):
+    unused, used, changed = (opened(tmp_path, stamp=stamp) for stamp in "abc")
+    other = opened(tmp_path, key="other")
+    for dataset in (unused, used, other):
+        os.utime(dataset.files.directory, (0, 0))
+    used.training()
+    opened(tmp_path, stamp="d")
+    assert not unused.files.directory.exists()
+    assert all(dataset.files.directory.exists() for dataset in (used, changed, other))
+
+
 def test_files_that_are_damaged_later_are_named(tmp_path):
     dataset = opened(tmp_path)
     next(tmp_path.glob("*/train-labels.npy")).write_bytes(b"")
