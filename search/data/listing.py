@@ -20,7 +20,10 @@ _SUFFIXES: Final = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif"),
     *(".heic", ".heif"),
 )
-_TRAINING: Final = ("train", "val", "valid", "validation")
+# Names of parts, in any case.
+_TRAIN: Final = ("train", "training")
+_VALIDATION: Final = ("val", "valid", "validation")
+_TEST: Final = ("test", "testing")
 
 
 @dataclass(slots=True)
@@ -73,22 +76,15 @@ def list_folder(root: Path) -> Listing:
     """
     found, where = Listing(root), shown(root)
     top = _folders(root, found)
-    if "train" in top and _folders(root / "train", Listing(root)):
-        for part in top:
-            if part == "test":
-                found.test = _classes("test", found) or None  # without classes: for a contest
-                found.ignored += [] if found.test else [part]
-            elif part in _TRAINING:
-                for name, paths in _classes(part, found).items():
-                    found.train.setdefault(name, []).extend(paths)
-            else:
-                found.ignored.append(part)
+    if any(name.casefold() in _TRAIN and _has_folders(root / name) for name in top):
+        _list_parts(top, found)
     else:
-        if "test" in top and _folders(root / "test", Listing(root)):
-            raise DataError(
-                f"{where} has a folder test with classes, but no train; name that of the training "
-                "images train."
-            )
+        for name in top:
+            if name.casefold() in _TEST and _has_folders(root / name):
+                raise DataError(
+                    f"{where} has a folder {shown(name)} with classes, but no train; name that of "
+                    "the training images train."
+                )
         found.train = _classes("", found)
     found.train = dict(sorted(found.train.items()))
     if not found.train:
@@ -104,6 +100,25 @@ def list_folder(root: Path) -> Listing:
             "part lacks; remove it, or add training images of it."
         )
     return found
+
+
+def _list_parts(folders: list[str], found: Listing) -> None:
+    """List folders that are parts of a data set."""
+    for folder in folders:
+        part = folder.casefold()
+        if part in (*_TRAIN, *_VALIDATION):
+            classes, of_part = _classes(folder, found), found.train
+        elif part in _TEST and (classes := _classes(folder, found)):
+            of_part = found.test = found.test or {}
+        else:  # a test part without classes is one for a contest
+            found.ignored.append(folder)
+            continue
+        for name, paths in classes.items():
+            of_part.setdefault(name, []).extend(paths)
+
+
+def _has_folders(folder: Path) -> bool:
+    return bool(_folders(folder, Listing(folder)))
 
 
 def _folders(folder: Path, found: Listing) -> list[str]:

@@ -63,6 +63,19 @@ def test_parts_are_folders_of_folders_and_validation_joins_training(tmp_path):
     assert "ignored folders, without images or beside train: other" in dataset.notes
 
 
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [("Train", "Val", "Test"), ("training", "valid", "testing"), ("TRAIN", "validation", "test")],
+)
+def test_parts_may_have_other_names_in_any_case(tmp_path, train, val, test):
+    for seed, (part, count) in enumerate([(train, 8), (val, 3), (test, 2)]):
+        for number, name in enumerate(("cat", "dog")):
+            write_pictures(tmp_path / f"photos/{part}/{name}", count, seed=10 * seed + number)
+    dataset = opened(tmp_path / "photos")
+    assert dataset.class_names == ("cat", "dog")
+    assert (len(dataset.training()), len(dataset.files.test())) == (22, 4)
+
+
 def test_a_test_part_without_classes_is_none(tmp_path):
     for number, name in enumerate(("cat", "dog")):
         write_pictures(tmp_path / f"photos/train/{name}", 10, seed=number)
@@ -212,8 +225,8 @@ def test_one_class_is_refused(photos):
 
 
 def test_a_test_part_without_a_training_part_is_refused(photos):
-    write_pictures(photos / "test/cat", 2)
-    refuse(photos, "has a folder test with classes, but no train")
+    write_pictures(photos / "Test/cat", 2)
+    refuse(photos, "has a folder Test with classes, but no train; name that of the training images")
 
 
 def test_a_test_class_that_training_lacks_is_refused(photos):
