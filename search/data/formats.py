@@ -55,7 +55,7 @@ def _open(
         if data in KNOWN:
             return open_named(data, cache, quiet=quiet), data
         return open_idx(find_data()), data
-    path = Path(data).expanduser()
+    path = Path(os.path.expanduser(data))  # unlike `Path.expanduser`, never an error
     if not os.path.exists(path):  # unlike `Path.exists`, never an error
         raise DataError(
             f"--data {shown(data)!r} is neither a name ({', '.join(NAMES)}) nor a path that exists."

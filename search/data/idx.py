@@ -51,7 +51,7 @@ def find_data(data_dir: Path | None = None) -> Path:
         (os.environ.get("FASHION_MNIST_DIR"), "FASHION_MNIST_DIR"),
     ):
         if given:
-            folder = Path(given).expanduser()
+            folder = Path(os.path.expanduser(given))
             if missing := _missing(folder):
                 raise DataError(
                     f"{origin} {folder} has no {missing[0]}. "
@@ -281,7 +281,11 @@ def _expected_md5(directory: Path, name: str) -> str:
     sums = directory / "MD5SUMS"
     if not sums.is_file():
         return OFFICIAL_MD5[name]
-    for line in sums.read_text().splitlines():
+    try:
+        lines = sums.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(f"cannot read {sums} ({error.strerror}); check its permissions.") from error
+    for line in lines:
         md5, _, listed = line.partition(" ")
         if listed.lstrip(" *") == name:
             return md5.lower()

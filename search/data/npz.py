@@ -79,7 +79,8 @@ def _read(path: Path, where: str, image_size: int | None, scratch: Path) -> Part
 def _parts(
     archive: zipfile.ZipFile, path: Path, where: str, image_size: int | None, scratch: Path
 ) -> Parts:
-    found = {name.removesuffix(".npy") for name in archive.namelist()}
+    members = archive.namelist()
+    found = {name.removesuffix(".npy") for name in members if name.endswith(".npy")}
     wanted = _TRAIN + _TEST if found & set(_TEST) else _TRAIN
     if missing := [name for name in wanted if name not in found]:
         raise DataError(
@@ -92,15 +93,15 @@ def _parts(
             f"{where} is {size / 2**30:,.1f} GiB unpacked; at most {_MOST_BYTES / 2**30:.0f} GiB "
             "can be used. Save fewer or smaller images."
         )
-    members = {name: Member(archive, name, where) for name in wanted}
-    side = _check_shapes(members, image_size)
-    labels = {name: _labels(members[name]) for name in wanted if name.startswith("y")}
+    arrays = {name: Member(archive, name, where) for name in wanted}
+    side = _check_shapes(arrays, image_size)
+    labels = {name: _labels(arrays[name]) for name in wanted if name.startswith("y")}
     values = np.unique(labels["y_train"]).tolist()
     check_class_count(len(values), f"y_train in {where}")
-    factors = {_factor(member) for name, member in members.items() if name.startswith("x")}
+    factors = {_factor(array) for name, array in arrays.items() if name.startswith("x")}
     if len(factors - {None}) > 1:
         raise DataError(
-            f"{members['x_train']} and x_test are not scaled alike: one reaches 1, the other more. "
+            f"{arrays['x_train']} and x_test are not scaled alike: one reaches 1, the other more. "
             "Scale both from 0 to 1, or both from 0 to 255."
         )
     factor = max(filter(None, factors), default=1)
@@ -110,7 +111,7 @@ def _parts(
 
     def part(images: str, of_labels: str) -> LabeledImages:
         return LabeledImages(
-            images=_images(members[images], factor, side, scratch / images),
+            images=_images(arrays[images], factor, side, scratch / images),
             labels=indices_of(labels[of_labels], values),
         )
 

@@ -41,6 +41,19 @@ def replace(directory: Path, name: str, content: bytes) -> None:
     (directory / "MD5SUMS").write_text("".join(sums))
 
 
+def test_sums_may_name_other_files_in_any_encoding(copy, monkeypatch):
+    sums = (copy / "MD5SUMS").read_bytes()
+    (copy / "MD5SUMS").write_bytes(b"0 caf\xe9.gz\n" + sums)
+    assert len(open_idx(copy).training()) == 600
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    with pytest.raises(DataError, match=r"cannot read .*MD5SUMS \(Permission denied\); check its"):
+        open_idx(copy)
+
+
 def test_a_given_folder_takes_precedence_over_the_environment(small_data, monkeypatch):
     monkeypatch.setenv("FASHION_MNIST_DIR", "/nowhere")
     assert find_data(small_data) == small_data

@@ -240,6 +240,13 @@ def test_files_that_are_no_archives_are_refused(tmp_path):
     refuse(tmp_path / "c.npz", "cannot read .*c.npz")
 
 
+def test_members_without_the_suffix_of_arrays_are_none(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x_train", b"")
+        archive.writestr("y_train.npy", b"")
+    refuse(tmp_path / "a.npz", "a.npz has no x_train, but y_train. It needs x_train and y_train")
+
+
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.npz")
     refuse(tmp_path / "a.npz", "a.npz is a named pipe; name an .npz file")
