@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from search.data.dataset import Bytes, Dataset, LabeledImages
+from search.data.dataset import MOST_CLASSES, Bytes, Dataset, LabeledImages
 from search.data.parts import Indices, Parts, choose
 from search.errors import DataError
 from spaces.errors import one_line, shown
@@ -32,6 +33,7 @@ _BUILDING: Final = ".building-"
 _DAY: Final = 86_400.0  # seconds after which a partial folder is that of a killed process
 _UNUSED: Final = 30 * _DAY  # after which a folder of an earlier state of the files is removed
 _ROWS: Final = 512  # images that are copied at once
+_MOST_FACTS: Final = 10**7  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class CachedFiles:
     def _array(self, name: str) -> Bytes:
         file = self.directory / name
         try:
+            _require_regular(file)
             mapped: Any = np.load(file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(
@@ -148,8 +151,13 @@ def open_cached(
         read: Reads it; gets a folder for large arrays, which is removed afterwards.
 
     Raises:
-        DataError: From `read`; or its classes do not fit, or the disk is full.
+        DataError: From `read`; or its classes do not fit, the cache is a link, or the disk is full.
     """
+    if cache is not None and cache.is_symlink():  # it may lead out of somebody else's folder
+        raise DataError(
+            f"{shown(cache)} is a symbolic link, through which no images are unpacked. Remove it, "
+            "or choose another folder with --results-dir."
+        )
     stamp = hashlib.sha256(f"{_VERSION} {stamp}".encode("utf-8", "surrogateescape")).hexdigest()
     of_key = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     of_data = f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[:50]}-{of_key}"
@@ -163,7 +171,8 @@ def open_cached(
             parts = read(Path(scratch))
             chosen = choose(parts, where)
             facts = _write(building, parts, chosen.train, chosen.test)
-            facts |= {"stamp": stamp, "notes": [*notes, *parts.notes, *chosen.notes]}
+            lines = [*notes, *parts.notes, *chosen.notes]
+            facts |= {"stamp": stamp, "notes": list(map(shown, lines))}
             (building / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         if (other := _put(building, cache / folder, name, stamp)) is not None:
             return other
@@ -178,17 +187,46 @@ def open_cached(
 
 
 def _known(name: str, directory: Path, stamp: str) -> Dataset | None:
-    """Return the data set of a folder, if it is that of the files as they are now."""
+    """Return the data set of a folder, if it is that of the files as they are now.
+
+    Somebody else may have made the folder, so nothing in it is taken for granted.
+    """
     try:
-        facts: dict[str, Any] = json.loads((directory / "facts.json").read_text(encoding="utf-8"))
-        usable = facts["stamp"] == stamp and all(
-            (directory / file).stat().st_size == size for file, size in facts["sizes"].items()
-        )
-        known = _dataset(name, directory, facts) if usable else None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        if directory.is_symlink():
+            return None
+        file = directory / "facts.json"
+        _require_regular(file)
+        if file.stat().st_size > _MOST_FACTS:
+            return None
+        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if facts["stamp"] != stamp or any(
+            (directory / name).stat().st_size != size for name, size in facts["sizes"].items()
+        ):
+            return None
+        names, notes = facts["class_names"], facts["notes"]
+        texts = [*names, *notes, facts["fingerprint"], facts["test_fingerprint"]]
+        if (
+            not (isinstance(names, list) and isinstance(notes, list))
+            or not all(isinstance(text, str) and text == shown(text) for text in texts)
+            or not 2 <= len(set(names)) == len(names) <= MOST_CLASSES
+        ):
+            return None
+        known = _dataset(name, directory, facts)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, DataError):
         return None  # damaged
     _mark_used(directory)
     return known
+
+
+def _require_regular(file: Path) -> None:
+    """Refuse what leads elsewhere, or may never end.
+
+    Raises:
+        OSError: It does not exist.
+        ValueError: It is a link, a pipe, a device or a folder.
+    """
+    if not stat.S_ISREG(file.lstat().st_mode):
+        raise ValueError("it is a link, or no regular file")
 
 
 def _mark_used(directory: Path) -> None:
@@ -197,15 +235,25 @@ def _mark_used(directory: Path) -> None:
 
 
 def _dataset(name: str, directory: Path, facts: dict[str, Any]) -> Dataset:
+    """Return the data set of a folder.
+
+    Raises:
+        DataError: Its arrays do not fit together.
+    """
     names = tuple(facts["class_names"])
-    height, width, channels = facts["image_shape"]
+    files = CachedFiles(directory, names, facts["test_fingerprint"])
+    train, test = files.part("train"), files.part("test")
+    height, width, channels = train.images.shape[1:]
+    labels = max(train.labels.max(), test.labels.max())
+    if test.images.shape[1:] != (height, width, channels) or labels >= len(names):
+        raise DataError(f"{directory} is damaged. Remove that folder; it is made anew.")
     return Dataset(
         name=shown(name),
         image_shape=(height, width, channels),
         class_names=names,
         mirror=None,
         fingerprint=facts["fingerprint"],
-        files=CachedFiles(directory, names, facts["test_fingerprint"]),
+        files=files,
         notes=tuple(facts["notes"]),
     )
 
@@ -255,7 +303,6 @@ def _write(directory: Path, parts: Parts, train: Indices, test: Indices) -> dict
     files = CachedFiles(directory, parts.class_names, "")
     return {
         "sizes": sizes,
-        "image_shape": list(parts.train.images.shape[1:]),
         "class_names": list(parts.class_names),
         "fingerprint": files.training()[1],
         "test_fingerprint": fingerprint(files.part("test"), parts.class_names),

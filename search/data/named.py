@@ -62,6 +62,11 @@ def open_named(
     """
     read = partial(_read, name, quiet, load or load_with_keras)
     dataset = open_cached(cache, name=name, where=name, key=name, stamp=name, read=read)
+    if dataset.class_names != KNOWN[name].class_names:
+        raise DataError(
+            f"the unpacked images of {name} have other classes than {name}. Remove the folders "
+            f"{name}-* in .data of the folder of the studies, and run the same command again."
+        )
     return replace(dataset, mirror=KNOWN[name].mirror)
 
 
