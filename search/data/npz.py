@@ -171,7 +171,7 @@ def _check_image_shape(member: Member) -> None:
 
 def _labels(member: Member) -> Array:
     """Read labels: (n,) of integers or text, from (n,), (n, 1) or one-hot (n, k)."""
-    labels = np.concatenate(list(member.blocks()))
+    labels = member.whole()
     if labels.ndim == 2 and labels.shape[1] > 1:
         if labels.dtype.kind not in "biuf" or not _is_one_hot(labels):
             raise DataError(

@@ -194,7 +194,10 @@ def _interleave(order: npt.NDArray[np.int64], labels: Bytes) -> npt.NDArray[np.i
     from_end = np.unique(labels[order[others]][::-1], return_index=True)[1]
     last = others[len(others) - 1 - from_end]
     middle = np.setdiff1d(others, last)
-    return order[np.concatenate([np.sort(first), middle, np.sort(last)])]
+    interleaved: npt.NDArray[np.int64] = order[
+        np.concatenate([np.sort(first), middle, np.sort(last)])
+    ]
+    return interleaved
 
 
 def _check_size(flag: str, size: int, lowest: int, highest: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.data import npz
+from search.data import npz, zipped
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
 from search.errors import DataError
@@ -206,6 +206,35 @@ def test_an_archive_that_unpacks_to_too_much_is_refused_before_it_is_read(tmp_pa
     monkeypatch.setattr(npz, "_MOST_BYTES", 1000)
     with pytest.raises(DataError, match="GiB unpacked; at most"):
         opened(tmp_path, x_train=np.zeros((2, 400, 400)), y_train=LABELS[:2])
+
+
+@pytest.mark.parametrize(
+    ("limit", "images", "message"),
+    [
+        (
+            "_MOST_ROW",
+            IMAGES,
+            "x_train in .* has rows of 0 MiB; at most 0 MiB can be used. Save sm",
+        ),
+        (
+            "_MOST_AT_ONCE",
+            np.asfortranarray(IMAGES),
+            r"x_train in .* is stored column by column and takes .* GiB can. Save .*ascontiguous",
+        ),
+    ],
+)
+def test_arrays_that_need_much_memory_at_once_are_refused(
+    tmp_path, monkeypatch, limit, images, message
+):
+    monkeypatch.setattr(zipped, limit, 200)
+    with pytest.raises(DataError, match=message):
+        opened(tmp_path, 16, x_train=images / 255, y_train=LABELS)
+
+
+def test_labels_that_need_much_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(zipped, "_MOST_AT_ONCE", 100)
+    with pytest.raises(DataError, match=r"y_train in .* takes .* at once; .* labels as integers"):
+        opened(tmp_path, x_train=IMAGES, y_train=LABELS)
 
 
 def refuse(file: Path, message: str) -> None:
