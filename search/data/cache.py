@@ -6,6 +6,7 @@ stamp, so a search goes on with the images that it began with.
 """
 
 import atexit
+import fcntl
 import hashlib
 import json
 import os
@@ -30,6 +31,7 @@ from spaces.errors import one_line, shown
 
 _VERSION: Final = 1  # of how files become arrays; another one makes the cache anew
 _BUILDING: Final = ".building-"
+_TEMPORARY: Final = "unpacked-images-"
 _DAY: Final = 86_400.0  # seconds after which a partial folder is that of a killed process
 _UNUSED: Final = 30 * _DAY  # after which a folder of an earlier state of the files is removed
 _ROWS: Final = 512  # images that are copied at once
@@ -138,6 +140,7 @@ def open_cached(
     key: str,
     stamp: str,
     read: Callable[[Path], Parts],
+    create: bool = True,
 ) -> Dataset:
     """Open a data set in the cache, into which it is read if its files have changed.
 
@@ -149,6 +152,8 @@ def open_cached(
         key: Identifies the data set among all, with the settings that it is read with.
         stamp: Identifies the state of its files.
         read: Reads it; gets a folder for large arrays, which is removed afterwards.
+        create: Whether the cache may be created or changed; else what it lacks goes into a
+            temporary folder.
 
     Raises:
         DataError: From `read`; or its classes do not fit, the cache is a link, or the disk is full.
@@ -164,7 +169,7 @@ def open_cached(
     folder = f"{of_data}-{stamp[:12]}"
     if cache is not None and (known := _known(name, cache.resolve() / folder, stamp)) is not None:
         return known
-    cache, building, notes = _begin(cache)
+    cache, building, notes = _begin(cache if create else None)
     _sweep(cache, of_data)
     try:
         with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=cache) as scratch:
@@ -271,9 +276,37 @@ def _begin(cache: Path | None) -> tuple[Path, Path, list[str]]:
                 f"cannot write {shown(cache)} ({one_line(error)}): the images are unpacked into a "
                 "temporary folder, and again by the next command"
             ]
-    cache = Path(tempfile.mkdtemp(prefix="images-"))
-    atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    cache = _temporary()
     return cache, _new_folder(cache), notes
+
+
+def _temporary() -> Path:
+    """Return a new folder, which is removed when this process ends, or by a later one."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):  # of a process that runs: locked
+            found = folder.lstat()
+            if found.st_uid == os.getuid() and time.time() - found.st_mtime > _DAY:
+                os.close(_locked(folder))
+                shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+    _locked(folder)  # until this process ends, however it ends
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _locked(folder: Path) -> int:
+    """Lock a folder; return its descriptor, which holds the lock.
+
+    Raises:
+        OSError: It is a link, or another process has locked it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _new_folder(cache: Path) -> Path:

@@ -47,13 +47,19 @@ NAMES: Final = (FASHION, *KNOWN)
 
 
 def open_named(
-    name: str, cache: Path | None, *, quiet: bool, load: Callable[[str, Path], None] | None = None
+    name: str,
+    cache: Path | None,
+    *,
+    create: bool = True,
+    quiet: bool,
+    load: Callable[[str, Path], None] | None = None,
 ) -> Dataset:
     """Open a data set of `keras.datasets`; Keras downloads it, unless its own cache has it.
 
     Args:
         name: A key of `KNOWN`.
         cache: As for `open_cached`.
+        create: As there.
         quiet: Do not say that it may be downloaded.
         load: Writes its arrays into a folder, as `load_with_keras` does, which is the default.
 
@@ -61,7 +67,9 @@ def open_named(
         DataError: The download failed.
     """
     read = partial(_read, name, quiet, load or load_with_keras)
-    dataset = open_cached(cache, name=name, where=name, key=name, stamp=name, read=read)
+    dataset = open_cached(
+        cache, name=name, where=name, key=name, stamp=name, read=read, create=create
+    )
     if dataset.class_names != KNOWN[name].class_names:
         raise DataError(
             f"the unpacked images of {name} have other classes than {name}. Remove the folders "

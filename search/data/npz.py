@@ -25,7 +25,9 @@ _TEST: Final = ("x_test", "y_test")
 _MOST_BYTES: Final = 2**34  # unpacked: 16 GiB
 
 
-def open_npz(path: Path, image_size: int | None, cache: Path | None) -> Dataset:
+def open_npz(
+    path: Path, image_size: int | None, cache: Path | None, *, create: bool = True
+) -> Dataset:
     """Open an .npz file, unpacking its arrays into the cache.
 
     Images are (n, height, width) or (n, height, width, 1 or 3). Floats from 0 to 1 are multiplied
@@ -38,6 +40,7 @@ def open_npz(path: Path, image_size: int | None, cache: Path | None) -> Dataset:
         image_size: Pixels a side of the images, which are resized; None: as they are, but at least
             16.
         cache: As for `open_cached`.
+        create: As there.
 
     Raises:
         DataError: It cannot be read, or an array is missing or does not fit; the message says what.
@@ -56,6 +59,7 @@ def open_npz(path: Path, image_size: int | None, cache: Path | None) -> Dataset:
         key=f"npz {path.resolve()} {image_size}",
         stamp=str(state),
         read=partial(_read, path, where, image_size),
+        create=create,
     )
 
 

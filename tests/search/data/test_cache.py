@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,34 @@ def test_a_cache_or_a_folder_of_it_that_is_a_link_is_not_followed(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "cache")
     with pytest.raises(DataError, match="link is a symbolic link, through which no images are unp"):
         opened(tmp_path / "link")
+
+
+def test_a_cache_that_may_not_change_is_used_and_else_left_alone(tmp_path):
+    assert len(opened(tmp_path / "cache", create=False).training()) == 34
+    assert list(tmp_path.iterdir()) == []
+    first = opened(tmp_path / "cache")
+    (tmp_path / "cache/.building-old").mkdir()
+    os.utime(tmp_path / "cache/.building-old", (0, 0))
+    assert opened(tmp_path / "cache", create=False, read=never).files == first.files
+    assert not opened(tmp_path / "cache", create=False, stamp="other").notes[:-1]
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_temporary_folders_of_killed_processes_are_removed_a_day_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, seconds in (("old", 0), ("new", 2**31)):
+        (tmp_path / f"unpacked-images-{name}").mkdir()
+        os.utime(tmp_path / f"unpacked-images-{name}", (seconds, seconds))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "unpacked-images-link").symlink_to(tmp_path / "elsewhere")
+    os.utime(tmp_path / "unpacked-images-link", (0, 0), follow_symlinks=False)
+    used = opened(None).files.directory
+    os.utime(used.parent, (0, 0))
+    opened(None)
+    assert used.exists()  # this process holds its lock
+    assert (tmp_path / "elsewhere").exists()
+    assert not (tmp_path / "unpacked-images-old").exists()
+    assert (tmp_path / "unpacked-images-new").exists()
 
 
 def test_a_search_goes_on_with_its_images_while_the_files_change(tmp_path):
