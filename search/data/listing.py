@@ -75,7 +75,7 @@ def list_folder(root: Path) -> Listing:
             folder cannot be read.
     """
     found, where = Listing(root), shown(root)
-    top = _folders(root, found)
+    top = [name for name in _folders(root, found) if not _holds_studies(root / name)]
     if any(name.casefold() in _TRAIN and _has_folders(root / name) for name in top):
         _list_parts(top, found)
     else:
@@ -85,7 +85,7 @@ def list_folder(root: Path) -> Listing:
                     f"{where} has a folder {shown(name)} with classes, but no train; name that of "
                     "the training images train."
                 )
-        found.train = _classes("", found)
+        found.train = _list_classes("", top, found)
     found.train = dict(sorted(found.train.items()))
     if not found.train:
         raise DataError(
@@ -117,6 +117,21 @@ def _list_parts(folders: list[str], found: Listing) -> None:
             of_part.setdefault(name, []).extend(paths)
 
 
+def _holds_studies(folder: Path) -> bool:
+    """Return whether a folder is one of results; the images of its reports are no class."""
+    if (folder / ".data").is_dir():
+        return True
+    try:
+        with os.scandir(folder) as entries:
+            return any(
+                entry.is_dir(follow_symlinks=False)
+                and os.path.exists(os.path.join(entry.path, "study.journal"))
+                for entry in entries
+            )
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
 def _has_folders(folder: Path) -> bool:
     return bool(_folders(folder, Listing(folder)))
 
@@ -144,9 +159,14 @@ def _unreadable(error: OSError) -> DataError:
 
 
 def _classes(part: str, found: Listing) -> dict[str, list[str]]:
-    """Return the image files of each class in a part, which have at least one."""
+    """Return the image files of each class in a part."""
+    return _list_classes(part, _folders(found.root / part, found), found)
+
+
+def _list_classes(part: str, folders: list[str], found: Listing) -> dict[str, list[str]]:
+    """Return the image files of folders in a part; those without any are no classes."""
     classes = {}
-    for name in _folders(found.root / part, found):
+    for name in folders:
         if paths := list(_images(os.path.join(part, name), found)):
             classes[name] = paths
         else:

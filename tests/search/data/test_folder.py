@@ -259,6 +259,17 @@ def test_what_is_no_picture_is_ignored_and_counted(photos):
     assert len(opened(photos).class_names) == 2
 
 
+def test_results_among_the_classes_are_no_class(photos):
+    first = opened(photos)
+    write_pictures(photos / "results/cnn/report", 12, seed=9)
+    (photos / "results/.data").mkdir()
+    write_pictures(photos / "older/cnn/report", 12, seed=8)
+    (photos / "older/cnn/study.journal").write_text("")
+    second = opened(photos)
+    assert second.class_names == ("cat", "dog")
+    assert second.files == first.files  # the data has not changed
+
+
 def test_links_to_files_are_followed_and_links_to_folders_are_not(photos, tmp_path):
     write_pictures(tmp_path / "elsewhere", 20, seed=9)
     for file in (tmp_path / "elsewhere").iterdir():
