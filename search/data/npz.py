@@ -20,6 +20,7 @@ from spaces.errors import one_line, shown
 
 SMALLEST: Final = 16  # pixels a side: smaller images are enlarged to it
 LARGEST: Final = 224
+_DARK: Final = 128  # highest pixel of images that probably have another white
 _TRAIN: Final = ("x_train", "y_train")
 _TEST: Final = ("x_test", "y_test")
 _MOST_BYTES: Final = 2**34  # unpacked: 16 GiB
@@ -119,9 +120,15 @@ def _parts(
             labels=indices_of(labels[of_labels], values),
         )
 
-    test = part(*_TEST) if len(wanted) > 2 else None
+    train, test = part(*_TRAIN), part(*_TEST) if len(wanted) > 2 else None
+    highest = int(train.images.max())
+    if 0 < highest < _DARK:
+        notes.append(
+            f"pixels reach only {highest} of 255: if {highest} is white, multiply them by "
+            f"255 / {highest}, else predictions for image files fail"
+        )
     return Parts(
-        train=part(*_TRAIN),
+        train=train,
         test=test,
         class_names=class_names(path.parent / "classes.txt", [shown(value) for value in values]),
         notes=tuple(notes),

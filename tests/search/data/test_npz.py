@@ -110,6 +110,18 @@ def test_the_user_is_told_that_pixels_are_scaled(tmp_path):
     assert notes[0] == "pixels reach from 0 to 1: multiplied by 255"
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_the_user_is_told_that_white_is_black(tmp_path, dtype):
+    dark = IMAGES.clip(0, 16).astype(dtype)
+    assert opened(tmp_path, x_train=dark, y_train=LABELS).notes[0] == (
+        "pixels reach only 16 of 255: if 16 is white, multiply them by 255 / 16, else predictions "
+        "for image files fail"
+    )
+    for images in (IMAGES.clip(0, 128), IMAGES > 127):
+        notes = opened(tmp_path, x_train=images, y_train=LABELS).notes
+        assert not any("reach only" in note for note in notes)
+
+
 def test_small_images_are_enlarged_and_others_resized_on_request(tmp_path):
     arrays = {"x_train": noise(20, 8, 8), "y_train": LABELS}
     dataset = opened(tmp_path, **arrays)
