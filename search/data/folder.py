@@ -27,7 +27,7 @@ LARGEST_DEFAULT: Final = 96
 _FEWEST: Final = 10  # images of a class
 _MOST_UNREADABLE: Final = 0.05
 _LISTED: Final = 10  # unreadable files that are named
-_MOST_THREADS: Final = 8  # each may hold a picture of 67 million pixels
+_MOST_THREADS: Final = 8
 _BATCH: Final = 512  # files
 Result = TypeVar("Result")
 

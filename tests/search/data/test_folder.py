@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search.data import folder
+from search.data import folder, pictures
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
 from search.data.split import SplitSizes, load_split
@@ -142,6 +143,25 @@ def test_pictures_are_turned_as_their_exif_tag_says(photos):
     dataset = opened(photos, image_size=20)
     images = np.concatenate([dataset.training().images, dataset.files.test().images])
     assert any(np.array_equal(image, np.rot90(pixels, -1)) for image in images)
+
+
+def test_large_pictures_are_decoded_one_at_a_time(photos, monkeypatch):
+    held, most = [], []
+    shrunk = pictures._shrunk
+
+    def watched(image: Image.Image) -> Image.Image:
+        held.append(image)
+        most.append(len(held))
+        time.sleep(0.002)
+        held.remove(image)
+        return shrunk(image)
+
+    monkeypatch.setattr(pictures, "_shrunk", watched)
+    monkeypatch.setattr(folder.joblib, "cpu_count", lambda: 4)
+    monkeypatch.setattr(pictures, "_LARGE", 479)  # they have 480 pixels
+    opened(photos)
+    assert max(most) == 1
+    assert len(most) == 20
 
 
 def test_the_same_picture_counts_once_and_not_in_two_classes(photos):
