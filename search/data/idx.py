@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from search.data.classes import CLASS_NAMES, FASHION_MNIST, class_names
+from search.data.classes import FASHION_CLASSES, FASHION_FINGERPRINT, class_names
 from search.data.dataset import Bytes, Dataset, LabeledImages, indices_of
 from search.data.parts import check_classes
 from search.errors import DataError
@@ -111,9 +111,9 @@ def open_idx(directory: Path) -> Dataset:
     packed, of_labels = _checked(directory, LABELS_FILE)
     labels = _unpacked(directory / LABELS_FILE, packed, dimensions=1)
     found = _fingerprint(of_images, of_labels)
-    known = found == FASHION_MNIST
+    known = found == FASHION_FINGERPRINT
     values = np.unique(labels)
-    names = CLASS_NAMES if known else _class_names(directory, values)
+    names = FASHION_CLASSES if known else _class_names(directory, values)
     files = IdxFiles(directory, tuple(values.tolist()))
     part = files.part(images, labels)
     check_classes(part.labels, names, str(directory), fewest=2)
