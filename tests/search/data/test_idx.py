@@ -1,5 +1,6 @@
 """IDX files: found in the right folder, checked, and read whatever their sizes and labels are."""
 
+import dataclasses
 import gzip
 import hashlib
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from search.data.classes import FASHION_FINGERPRINT
 from search.data.idx import find_data, open_idx
 from search.errors import DataError
 from tests.conftest import write_idx_data
@@ -39,6 +41,12 @@ def replace(directory: Path, name: str, content: bytes) -> None:
         for file in (IMAGES, LABELS)
     ]
     (directory / "MD5SUMS").write_text("".join(sums))
+
+
+def test_other_data_than_the_official_files_is_not_fashion_mnist(small_data):
+    dataset = open_idx(small_data)
+    assert not dataset.is_fashion_mnist
+    assert dataclasses.replace(dataset, fingerprint=FASHION_FINGERPRINT).is_fashion_mnist
 
 
 def test_sums_may_name_other_files_in_any_encoding(copy, monkeypatch):
