@@ -80,7 +80,7 @@ def end(*args: object) -> None:
 
 
 def test_a_process_that_ends_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(named, "_load_and_send", end)
+    monkeypatch.setattr(named, "_load", end)
     with pytest.raises(DataError, match=r"load mnist \(its process ended with exit code 3\)"):
         load_with_keras("mnist", tmp_path)
 
