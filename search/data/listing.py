@@ -15,7 +15,7 @@ from search.errors import DataError
 from search.files import special_kind
 from spaces.errors import shown
 
-# Files of these names are pictures, damaged or not; others are if Pillow can tell their format.
+# Files of these names are images, damaged or not; others are if Pillow can tell their format.
 _SUFFIXES: Final = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif"),
     *(".heic", ".heif"),
@@ -193,15 +193,15 @@ def _images(folder: str, found: Listing) -> Iterator[str]:
 
 
 def _is_image(path: Path) -> bool:
-    named_so = path.suffix.lower() in _SUFFIXES
+    has_image_suffix = path.suffix.lower() in _SUFFIXES
     try:
-        return special_kind(path) is None and (named_so or shorter_edge(path) is not None)
+        return special_kind(path) is None and (has_image_suffix or shorter_edge(path) is not None)
     except OSError:  # a link that leads nowhere or in a circle, say
-        return named_so
+        return has_image_suffix
 
 
 def shorter_edge(path: Path) -> int | None:
-    """Return the pixels of a picture's shorter edge; None if it cannot be read."""
+    """Return the pixels of an image file's shorter edge; None if it cannot be read."""
     try:
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             return min(image.size)

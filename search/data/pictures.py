@@ -1,4 +1,4 @@
-"""Pictures in files of any kind: opened with care, and brought to the form of a data set."""
+"""Pictures are image files of any kind and size: opened with care, made images of a data set."""
 
 import threading
 import warnings

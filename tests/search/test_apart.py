@@ -10,7 +10,7 @@ from search.command_line import STOP_SIGNALS
 
 
 def blocked(seen: str) -> tuple[str, bool]:
-    """Return the argument with the process, and whether it blocks the signals that stop a search."""
+    """Return the argument with the process, and whether it blocks the stop signals."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     return f"{seen} {os.getpid()}", set(STOP_SIGNALS) <= mask
 

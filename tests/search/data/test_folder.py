@@ -172,7 +172,7 @@ def test_the_same_picture_counts_once_and_not_in_two_classes(photos):
     dataset = opened(photos)
     assert len(dataset.training()) + len(dataset.files.test()) == 10 + 10 + 1
     assert "left out images that repeat another one: 3" in dataset.notes
-    assert "left out pictures that are in several classes: 1" in dataset.notes
+    assert "left out images that are in several classes: 1" in dataset.notes
 
 
 def test_training_pictures_that_are_in_the_test_part_too_are_left_out(photos):
