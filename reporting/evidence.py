@@ -16,7 +16,7 @@ from reporting.scoring import Probabilities, Scores
 from reporting.settings import ReportSettings
 from reporting.statistics import Booleans, Difference, Interval, compare, interval
 from reporting.study_tables import Record
-from search.data.classes import FASHION_MNIST
+from search.data.classes import FASHION_FINGERPRINT
 from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
 
@@ -189,7 +189,7 @@ class Evidence:
     @property
     def is_fashion_mnist(self) -> bool:
         """Whether the data is that on which the baselines were published."""
-        return self.dataset.fingerprint == FASHION_MNIST
+        return self.dataset.fingerprint == FASHION_FINGERPRINT
 
     @property
     def imbalanced(self) -> bool:

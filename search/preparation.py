@@ -83,8 +83,8 @@ def find_inputs(settings: SearchSettings) -> Inputs:
         settings.data,
         image_size=settings.image_size,
         mirror=settings.mirror,
-        # A dry run creates nothing.
-        cache=None if settings.dry_run else settings.results_dir / ".data",
+        cache=settings.results_dir / ".data",
+        create=not settings.dry_run,
         quiet=settings.quiet,
     )
     if settings.val_size is None:

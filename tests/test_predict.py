@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import predict
-from search.data.classes import CLASS_NAMES
+from search.data.classes import FASHION_CLASSES
 from search.data.dataset import Dataset, LabeledImages
 from tests.conftest import write_idx_data
 from tests.reporting.band_model import band_images, save_model
@@ -189,7 +189,7 @@ def test_the_demo_draws_a_grid(
     images = band_images(labels)
     images[3] = band_images([5])[0]
     write_test_files(tmp_path / "data", labels, images)
-    (tmp_path / "data" / "classes.txt").write_text("\n".join(CLASS_NAMES))
+    (tmp_path / "data" / "classes.txt").write_text("\n".join(FASHION_CLASSES))
     flags = ["--demo", "--data", "data", "--model", str(model)]
     assert predict.main(flags) == 0
     said = capsys.readouterr()
@@ -205,7 +205,10 @@ def test_the_demo_draws_a_grid(
     records = json.loads(capsys.readouterr().out)
     assert len(records) == 25
     assert records[3]["path"] == "test[3]"
-    assert (records[3]["class"], records[3]["true_class"]) == (CLASS_NAMES[5], CLASS_NAMES[3])
+    assert (records[3]["class"], records[3]["true_class"]) == (
+        FASHION_CLASSES[5],
+        FASHION_CLASSES[3],
+    )
     assert (tmp_path / "g.png").stat().st_size > 10_000
 
 

@@ -1,15 +1,18 @@
 """Data sets unpacked into files that processes map into memory, so that they share the pages.
 
-A folder `NAME-KEY` holds `train-images.npy`, `train-labels.npy`, `test-images.npy`,
-`test-labels.npy` and `facts.json`. It is written whole, or not at all.
+A folder `NAME-KEY-STAMP` holds `train-images.npy`, `train-labels.npy`, `test-images.npy`,
+`test-labels.npy` and `facts.json`. It is written whole, or not at all. Changed files have another
+stamp, so a search goes on with the images that it began with.
 """
 
 import atexit
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,15 +24,18 @@ from uuid import uuid4
 
 import numpy as np
 
-from search.data.dataset import Bytes, Dataset, LabeledImages
+from search.data.dataset import MOST_CLASSES, Bytes, Dataset, LabeledImages
 from search.data.parts import Indices, Parts, choose
 from search.errors import DataError
 from spaces.errors import one_line, shown
 
 _VERSION: Final = 1  # of how files become arrays; another one makes the cache anew
 _BUILDING: Final = ".building-"
+_TEMPORARY: Final = "unpacked-images-"
 _DAY: Final = 86_400.0  # seconds after which a partial folder is that of a killed process
+_UNUSED: Final = 30 * _DAY  # after which a folder of an earlier state of the files is removed
 _ROWS: Final = 512  # images that are copied at once
+_MOST_FACTS: Final = 10**7  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,8 @@ class CachedFiles:
         Raises:
             DataError: A file is missing or damaged.
         """
-        part = self._part("train")
+        _mark_used(self.directory)
+        part = self.part("train")
         return part, fingerprint(part, self.class_names)
 
     def labels(self) -> Bytes:
@@ -81,7 +88,7 @@ class CachedFiles:
         Raises:
             DataError: A file is missing or damaged.
         """
-        part = self._part("test")
+        part = self.part("test")
         if fingerprint(part, self.class_names) != self.test_fingerprint:
             raise DataError(
                 f"the test part in {self.directory} has changed since this data set was opened. "
@@ -89,7 +96,15 @@ class CachedFiles:
             )
         return part
 
-    def _part(self, name: str) -> LabeledImages:
+    def part(self, name: str) -> LabeledImages:
+        """Map a part into memory, whether or not it has changed.
+
+        Args:
+            name: `train` or `test`.
+
+        Raises:
+            DataError: A file is missing or damaged.
+        """
         return LabeledImages(
             images=self._array(f"{name}-images.npy"), labels=self._array(f"{name}-labels.npy")
         )
@@ -97,6 +112,7 @@ class CachedFiles:
     def _array(self, name: str) -> Bytes:
         file = self.directory / name
         try:
+            _require_regular(file)
             mapped: Any = np.load(file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(
@@ -124,8 +140,9 @@ def open_cached(
     key: str,
     stamp: str,
     read: Callable[[Path], Parts],
+    create: bool = True,
 ) -> Dataset:
-    """Open a data set in the cache, which is made anew if its files have changed.
+    """Open a data set in the cache, into which it is read if its files have changed.
 
     Args:
         cache: Folder of all data sets; None, or one that cannot be written: a temporary one, which
@@ -135,24 +152,35 @@ def open_cached(
         key: Identifies the data set among all, with the settings that it is read with.
         stamp: Identifies the state of its files.
         read: Reads it; gets a folder for large arrays, which is removed afterwards.
+        create: Whether the cache may be created or changed; else what it lacks goes into a
+            temporary folder.
 
     Raises:
-        DataError: From `read`; or its classes do not fit, or the disk is full.
+        DataError: From `read`; or its classes do not fit, the cache is a link, or the disk is full.
     """
+    if cache is not None and cache.is_symlink():  # it may lead out of somebody else's folder
+        raise DataError(
+            f"{shown(cache)} is a symbolic link, through which no images are unpacked. Remove it, "
+            "or choose another folder with --results-dir."
+        )
     stamp = hashlib.sha256(f"{_VERSION} {stamp}".encode("utf-8", "surrogateescape")).hexdigest()
     of_key = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    folder = f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[:50]}-{of_key}"
+    of_data = f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[:50]}-{of_key}"
+    folder = f"{of_data}-{stamp[:12]}"
     if cache is not None and (known := _known(name, cache.resolve() / folder, stamp)) is not None:
         return known
-    cache, building, notes = _begin(cache)
+    cache, building, notes = _begin(cache if create else None)
+    _sweep(cache, of_data)
     try:
         with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=cache) as scratch:
             parts = read(Path(scratch))
             chosen = choose(parts, where)
             facts = _write(building, parts, chosen.train, chosen.test)
-            facts |= {"stamp": stamp, "notes": [*notes, *parts.notes, *chosen.notes]}
+            lines = [*notes, *parts.notes, *chosen.notes]
+            facts |= {"stamp": stamp, "notes": list(map(shown, lines))}
             (building / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        _replace(cache / folder, building)
+        if (other := _put(building, cache / folder, name, stamp)) is not None:
+            return other
     except OSError as error:
         raise DataError(
             f"cannot write the images of {where} into {shown(cache)} ({one_line(error)}). Make "
@@ -164,27 +192,73 @@ def open_cached(
 
 
 def _known(name: str, directory: Path, stamp: str) -> Dataset | None:
-    """Return the data set of a folder, if it is that of the files as they are now."""
+    """Return the data set of a folder, if it is that of the files as they are now.
+
+    Somebody else may have made the folder, so nothing in it is taken for granted.
+    """
     try:
-        facts: dict[str, Any] = json.loads((directory / "facts.json").read_text(encoding="utf-8"))
-        usable = facts["stamp"] == stamp and all(
-            (directory / file).stat().st_size == size for file, size in facts["sizes"].items()
-        )
-        return _dataset(name, directory, facts) if usable else None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        if directory.is_symlink():
+            return None
+        file = directory / "facts.json"
+        _require_regular(file)
+        if file.stat().st_size > _MOST_FACTS:
+            return None
+        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if facts["stamp"] != stamp or any(
+            (directory / name).stat().st_size != size for name, size in facts["sizes"].items()
+        ):
+            return None
+        names, notes = facts["class_names"], facts["notes"]
+        texts = [*names, *notes, facts["fingerprint"], facts["test_fingerprint"]]
+        if (
+            not (isinstance(names, list) and isinstance(notes, list))
+            or not all(isinstance(text, str) and text == shown(text) for text in texts)
+            or not 2 <= len(set(names)) == len(names) <= MOST_CLASSES
+        ):
+            return None
+        known = _dataset(name, directory, facts)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, DataError):
         return None  # damaged
+    _mark_used(directory)
+    return known
+
+
+def _require_regular(file: Path) -> None:
+    """Refuse what leads elsewhere, or may never end.
+
+    Raises:
+        OSError: It does not exist.
+        ValueError: It is a link, a pipe, a device or a folder.
+    """
+    if not stat.S_ISREG(file.lstat().st_mode):
+        raise ValueError("it is a link, or no regular file")
+
+
+def _mark_used(directory: Path) -> None:
+    with suppress(OSError):  # somebody else's
+        os.utime(directory)
 
 
 def _dataset(name: str, directory: Path, facts: dict[str, Any]) -> Dataset:
+    """Return the data set of a folder.
+
+    Raises:
+        DataError: Its arrays do not fit together.
+    """
     names = tuple(facts["class_names"])
-    height, width, channels = facts["image_shape"]
+    files = CachedFiles(directory, names, facts["test_fingerprint"])
+    train, test = files.part("train"), files.part("test")
+    height, width, channels = train.images.shape[1:]
+    labels = max(train.labels.max(), test.labels.max())
+    if test.images.shape[1:] != (height, width, channels) or labels >= len(names):
+        raise DataError(f"{directory} is damaged. Remove that folder; it is made anew.")
     return Dataset(
         name=shown(name),
         image_shape=(height, width, channels),
         class_names=names,
         mirror=None,
         fingerprint=facts["fingerprint"],
-        files=CachedFiles(directory, names, facts["test_fingerprint"]),
+        files=files,
         notes=tuple(facts["notes"]),
     )
 
@@ -196,16 +270,43 @@ def _begin(cache: Path | None) -> tuple[Path, Path, list[str]]:
         try:
             cache = cache.resolve()
             cache.mkdir(parents=True, exist_ok=True)
-            _sweep(cache)
             return cache, _new_folder(cache), []
         except OSError as error:
             notes = [
                 f"cannot write {shown(cache)} ({one_line(error)}): the images are unpacked into a "
                 "temporary folder, and again by the next command"
             ]
-    cache = Path(tempfile.mkdtemp(prefix="images-"))
-    atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    cache = _temporary()
     return cache, _new_folder(cache), notes
+
+
+def _temporary() -> Path:
+    """Return a new folder, which is removed when this process ends, or by a later one."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):  # of a process that runs: locked
+            found = folder.lstat()
+            if found.st_uid == os.getuid() and time.time() - found.st_mtime > _DAY:
+                os.close(_locked(folder))
+                shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+    _locked(folder)  # until this process ends, however it ends
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _locked(folder: Path) -> int:
+    """Lock a folder; return its descriptor, which holds the lock.
+
+    Raises:
+        OSError: It is a link, or another process has locked it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _new_folder(cache: Path) -> Path:
@@ -214,12 +315,13 @@ def _new_folder(cache: Path) -> Path:
     return folder
 
 
-def _sweep(cache: Path) -> None:
-    """Remove what killed processes have left."""
-    for folder in cache.glob(f"{_BUILDING}*"):
-        with suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _DAY:
-                shutil.rmtree(folder, ignore_errors=True)
+def _sweep(cache: Path, of_data: str) -> None:
+    """Remove what killed processes have left, and earlier states of a data set."""
+    for pattern, seconds in ((f"{_BUILDING}*", _DAY), (f"{of_data}-*", _UNUSED)):
+        for folder in cache.glob(pattern):
+            with suppress(OSError):
+                if time.time() - folder.stat().st_mtime > seconds:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write(directory: Path, parts: Parts, train: Indices, test: Indices) -> dict[str, Any]:
@@ -234,10 +336,9 @@ def _write(directory: Path, parts: Parts, train: Indices, test: Indices) -> dict
     files = CachedFiles(directory, parts.class_names, "")
     return {
         "sizes": sizes,
-        "image_shape": list(parts.train.images.shape[1:]),
         "class_names": list(parts.class_names),
         "fingerprint": files.training()[1],
-        "test_fingerprint": fingerprint(files._part("test"), parts.class_names),
+        "test_fingerprint": fingerprint(files.part("test"), parts.class_names),
     }
 
 
@@ -254,10 +355,24 @@ def _save(file: Path, array: Bytes, indices: Indices) -> None:
             written.write(array[indices[start : start + _ROWS]].tobytes())
 
 
-def _replace(target: Path, building: Path) -> None:
-    """Put a folder in the place of another; processes that have mapped the old files keep them."""
-    with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=target.parent) as old:
-        # Another process may be doing the same.
-        with suppress(FileNotFoundError):
-            os.rename(target, Path(old) / "old")
+def _put(building: Path, target: Path, name: str, stamp: str) -> Dataset | None:
+    """Give a folder its name; return the data set of another process that was first, if one was."""
+    try:
         os.rename(building, target)
+        return None
+    except OSError:
+        if (other := _known(name, target, stamp)) is not None:
+            return other
+        if not os.path.lexists(target):
+            raise
+    # What is there is damaged.
+    with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=target.parent) as old:
+        with suppress(FileNotFoundError):  # another process may be doing the same
+            os.rename(target, Path(old) / "old")
+        try:
+            os.rename(building, target)
+        except OSError:
+            if (other := _known(name, target, stamp)) is None:
+                raise
+            return other
+    return None

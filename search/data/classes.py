@@ -8,7 +8,7 @@ from search.errors import DataError
 from spaces.errors import one_line, shown
 
 # Source: github.com/zalandoresearch/fashion-mnist, "Labels".
-CLASS_NAMES: Final = (
+FASHION_CLASSES: Final = (
     "T-shirt/top",
     "Trouser",
     "Pullover",
@@ -48,8 +48,8 @@ CIFAR_100: Final = (
     *("train", "trout", "tulip", "turtle", "wardrobe"),
     *("whale", "willow_tree", "wolf", "woman", "worm"),
 )
-# Fingerprint of the official training files.
-FASHION_MNIST: Final = "3e570ece69df61ebe2cddb32173b58e9"
+# Fingerprint of its official training files.
+FASHION_FINGERPRINT: Final = "3e570ece69df61ebe2cddb32173b58e9"
 
 
 def class_names(file: Path, labels: Sequence[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from search.data.classes import FASHION_FINGERPRINT
 from search.errors import DataError
 from spaces import DataShape
 
@@ -108,6 +109,11 @@ class Dataset:
                 "and run the same command again; finished trials and trainings are kept."
             )
         return part
+
+    @property
+    def is_fashion_mnist(self) -> bool:
+        """Whether it is the official Fashion-MNIST, of which more is known than of other data."""
+        return self.fingerprint == FASHION_FINGERPRINT
 
     @property
     def shape(self) -> DataShape:

@@ -27,12 +27,14 @@ LARGEST_DEFAULT: Final = 96
 _FEWEST: Final = 10  # images of a class
 _MOST_UNREADABLE: Final = 0.05
 _LISTED: Final = 10  # unreadable files that are named
-_MOST_THREADS: Final = 8  # each may hold a picture of 67 million pixels
+_MOST_THREADS: Final = 8
 _BATCH: Final = 512  # files
 Result = TypeVar("Result")
 
 
-def open_folder(root: Path, image_size: int | None, cache: Path | None, *, quiet: bool) -> Dataset:
+def open_folder(
+    root: Path, image_size: int | None, cache: Path | None, *, create: bool = True, quiet: bool
+) -> Dataset:
     """Open a folder of image files; they are decoded once, into the cache.
 
     Args:
@@ -40,6 +42,7 @@ def open_folder(root: Path, image_size: int | None, cache: Path | None, *, quiet
         image_size: Pixels a side to which images are resized; None: the median of their shorter
             edges, from 16 to 96.
         cache: As for `open_cached`.
+        create: As there.
         quiet: Show no progress.
 
     Raises:
@@ -56,6 +59,7 @@ def open_folder(root: Path, image_size: int | None, cache: Path | None, *, quiet
         key=f"folder {root.resolve()} {image_size}",
         stamp=listing.stamp(),
         read=partial(_read, listing, where, image_size, quiet),
+        create=create,
     )
 
 

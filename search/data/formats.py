@@ -20,6 +20,7 @@ def open_dataset(
     image_size: int | None = None,
     mirror: bool | None = None,
     cache: Path | None = None,
+    create: bool = True,
     quiet: bool = False,
 ) -> Dataset:
     """Open a data set, without its test part.
@@ -31,14 +32,15 @@ def open_dataset(
             default. Not for names and IDX files.
         mirror: Whether an image that is mirrored left-right still belongs to its class; None: what
             is known of a name, else unknown.
-        cache: Folder for unpacked images, beside the studies; it is created. None: a temporary one.
+        cache: Folder for unpacked images, beside the studies. None: a temporary one.
+        create: Whether it may be created or changed; else it is used if the images are in it.
         quiet: Show no progress.
 
     Raises:
         DataError: It does not exist, or something about it is wrong; the message says what.
     """
     data = data or FASHION
-    dataset, source = _open(data, image_size, cache, quiet)
+    dataset, source = _open(data, image_size, cache, create, quiet)
     return replace(
         dataset,
         mirror=dataset.mirror if mirror is None else mirror,
@@ -47,15 +49,15 @@ def open_dataset(
 
 
 def _open(
-    data: str, image_size: int | None, cache: Path | None, quiet: bool
+    data: str, image_size: int | None, cache: Path | None, create: bool, quiet: bool
 ) -> tuple[Dataset, str]:
     """Return a data set, and its name or absolute path."""
     if data in NAMES:
         _refuse_size(data, image_size)
         if data in KNOWN:
-            return open_named(data, cache, quiet=quiet), data
+            return open_named(data, cache, create=create, quiet=quiet), data
         return open_idx(find_data()), data
-    path = Path(data).expanduser()
+    path = Path(os.path.expanduser(data))  # unlike `Path.expanduser`, never an error
     if not os.path.exists(path):  # unlike `Path.exists`, never an error
         raise DataError(
             f"--data {shown(data)!r} is neither a name ({', '.join(NAMES)}) nor a path that exists."
@@ -66,9 +68,10 @@ def _open(
         if (path / IMAGES_FILE).exists() or (path / LABELS_FILE).exists():
             _refuse_size(data, image_size)
             return open_idx(find_data(path)), absolute
-        return open_folder(path, image_size, cache, quiet=quiet), absolute
+        dataset = open_folder(path, image_size, cache, create=create, quiet=quiet)
+        return dataset, absolute
     if path.suffix.lower() == ".npz" or special_kind(path) is not None:
-        return open_npz(path, image_size, cache), absolute
+        return open_npz(path, image_size, cache, create=create), absolute
     raise DataError(
         f"--data {shown(data)!r} is a file, but no .npz file; name an .npz file, a folder of image "
         f"files or of IDX files, or {', '.join(NAMES)}."

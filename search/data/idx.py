@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from search.data.classes import CLASS_NAMES, FASHION_MNIST, class_names
+from search.data.classes import FASHION_CLASSES, FASHION_FINGERPRINT, class_names
 from search.data.dataset import Bytes, Dataset, LabeledImages, indices_of
 from search.data.parts import check_classes
 from search.errors import DataError
@@ -51,7 +51,7 @@ def find_data(data_dir: Path | None = None) -> Path:
         (os.environ.get("FASHION_MNIST_DIR"), "FASHION_MNIST_DIR"),
     ):
         if given:
-            folder = Path(given).expanduser()
+            folder = Path(os.path.expanduser(given))
             if missing := _missing(folder):
                 raise DataError(
                     f"{origin} {folder} has no {missing[0]}. "
@@ -111,9 +111,9 @@ def open_idx(directory: Path) -> Dataset:
     packed, of_labels = _checked(directory, LABELS_FILE)
     labels = _unpacked(directory / LABELS_FILE, packed, dimensions=1)
     found = _fingerprint(of_images, of_labels)
-    known = found == FASHION_MNIST
+    known = found == FASHION_FINGERPRINT
     values = np.unique(labels)
-    names = CLASS_NAMES if known else _class_names(directory, values)
+    names = FASHION_CLASSES if known else _class_names(directory, values)
     files = IdxFiles(directory, tuple(values.tolist()))
     part = files.part(images, labels)
     check_classes(part.labels, names, str(directory), fewest=2)
@@ -281,7 +281,11 @@ def _expected_md5(directory: Path, name: str) -> str:
     sums = directory / "MD5SUMS"
     if not sums.is_file():
         return OFFICIAL_MD5[name]
-    for line in sums.read_text().splitlines():
+    try:
+        lines = sums.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(f"cannot read {sums} ({error.strerror}); check its permissions.") from error
+    for line in lines:
         md5, _, listed = line.partition(" ")
         if listed.lstrip(" *") == name:
             return md5.lower()

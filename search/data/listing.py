@@ -15,12 +15,15 @@ from search.errors import DataError
 from search.files import special_kind
 from spaces.errors import shown
 
-# Files of these names are pictures, damaged or not; others are if Pillow can tell their format.
+# Files of these names are images, damaged or not; others are if Pillow can tell their format.
 _SUFFIXES: Final = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif"),
     *(".heic", ".heif"),
 )
-_TRAINING: Final = ("train", "val", "valid", "validation")
+# Names of parts, in any case.
+_TRAIN: Final = ("train", "training")
+_VALIDATION: Final = ("val", "valid", "validation")
+_TEST: Final = ("test", "testing")
 
 
 @dataclass(slots=True)
@@ -72,24 +75,17 @@ def list_folder(root: Path) -> Listing:
             folder cannot be read.
     """
     found, where = Listing(root), shown(root)
-    top = _folders(root, found)
-    if "train" in top and _folders(root / "train", Listing(root)):
-        for part in top:
-            if part == "test":
-                found.test = _classes("test", found) or None  # without classes: for a contest
-                found.ignored += [] if found.test else [part]
-            elif part in _TRAINING:
-                for name, paths in _classes(part, found).items():
-                    found.train.setdefault(name, []).extend(paths)
-            else:
-                found.ignored.append(part)
+    top = [name for name in _folders(root, found) if not _holds_studies(root / name)]
+    if any(name.casefold() in _TRAIN and _has_folders(root / name) for name in top):
+        _list_parts(top, found)
     else:
-        if "test" in top and _folders(root / "test", Listing(root)):
-            raise DataError(
-                f"{where} has a folder test with classes, but no train; name that of the training "
-                "images train."
-            )
-        found.train = _classes("", found)
+        for name in top:
+            if name.casefold() in _TEST and _has_folders(root / name):
+                raise DataError(
+                    f"{where} has a folder {shown(name)} with classes, but no train; name that of "
+                    "the training images train."
+                )
+        found.train = _list_classes("", top, found)
     found.train = dict(sorted(found.train.items()))
     if not found.train:
         raise DataError(
@@ -104,6 +100,40 @@ def list_folder(root: Path) -> Listing:
             "part lacks; remove it, or add training images of it."
         )
     return found
+
+
+def _list_parts(folders: list[str], found: Listing) -> None:
+    """List folders that are parts of a data set."""
+    for folder in folders:
+        part = folder.casefold()
+        if part in (*_TRAIN, *_VALIDATION):
+            classes, of_part = _classes(folder, found), found.train
+        elif part in _TEST and (classes := _classes(folder, found)):
+            of_part = found.test = found.test or {}
+        else:  # a test part without classes is one for a contest
+            found.ignored.append(folder)
+            continue
+        for name, paths in classes.items():
+            of_part.setdefault(name, []).extend(paths)
+
+
+def _holds_studies(folder: Path) -> bool:
+    """Return whether a folder is one of results; the images of its reports are no class."""
+    if (folder / ".data").is_dir():
+        return True
+    try:
+        with os.scandir(folder) as entries:
+            return any(
+                entry.is_dir(follow_symlinks=False)
+                and os.path.exists(os.path.join(entry.path, "study.journal"))
+                for entry in entries
+            )
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _has_folders(folder: Path) -> bool:
+    return bool(_folders(folder, Listing(folder)))
 
 
 def _folders(folder: Path, found: Listing) -> list[str]:
@@ -129,9 +159,14 @@ def _unreadable(error: OSError) -> DataError:
 
 
 def _classes(part: str, found: Listing) -> dict[str, list[str]]:
-    """Return the image files of each class in a part, which have at least one."""
+    """Return the image files of each class in a part."""
+    return _list_classes(part, _folders(found.root / part, found), found)
+
+
+def _list_classes(part: str, folders: list[str], found: Listing) -> dict[str, list[str]]:
+    """Return the image files of folders in a part; those without any are no classes."""
     classes = {}
-    for name in _folders(found.root / part, found):
+    for name in folders:
         if paths := list(_images(os.path.join(part, name), found)):
             classes[name] = paths
         else:
@@ -158,15 +193,15 @@ def _images(folder: str, found: Listing) -> Iterator[str]:
 
 
 def _is_image(path: Path) -> bool:
-    named_so = path.suffix.lower() in _SUFFIXES
+    has_image_suffix = path.suffix.lower() in _SUFFIXES
     try:
-        return special_kind(path) is None and (named_so or shorter_edge(path) is not None)
+        return special_kind(path) is None and (has_image_suffix or shorter_edge(path) is not None)
     except OSError:  # a link that leads nowhere or in a circle, say
-        return named_so
+        return has_image_suffix
 
 
 def shorter_edge(path: Path) -> int | None:
-    """Return the pixels of a picture's shorter edge; None if it cannot be read."""
+    """Return the pixels of an image file's shorter edge; None if it cannot be read."""
     try:
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             return min(image.size)

@@ -1,19 +1,16 @@
 """The data sets of `keras.datasets` that have a name here, downloaded by Keras."""
 
-import contextlib
-import multiprocessing
 import os
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from search.apart import EndedError, run_apart
 from search.data.cache import open_cached
 from search.data.classes import CIFAR_10, CIFAR_100, DIGITS
 from search.data.dataset import Dataset, LabeledImages
@@ -47,13 +44,19 @@ NAMES: Final = (FASHION, *KNOWN)
 
 
 def open_named(
-    name: str, cache: Path | None, *, quiet: bool, load: Callable[[str, Path], None] | None = None
+    name: str,
+    cache: Path | None,
+    *,
+    create: bool = True,
+    quiet: bool,
+    load: Callable[[str, Path], None] | None = None,
 ) -> Dataset:
     """Open a data set of `keras.datasets`; Keras downloads it, unless its own cache has it.
 
     Args:
         name: A key of `KNOWN`.
         cache: As for `open_cached`.
+        create: As there.
         quiet: Do not say that it may be downloaded.
         load: Writes its arrays into a folder, as `load_with_keras` does, which is the default.
 
@@ -61,7 +64,14 @@ def open_named(
         DataError: The download failed.
     """
     read = partial(_read, name, quiet, load or load_with_keras)
-    dataset = open_cached(cache, name=name, where=name, key=name, stamp=name, read=read)
+    dataset = open_cached(
+        cache, name=name, where=name, key=name, stamp=name, read=read, create=create
+    )
+    if dataset.class_names != KNOWN[name].class_names:
+        raise DataError(
+            f"the unpacked images of {name} have other classes than {name}. Remove the folders "
+            f"{name}-* in .data of the folder of the studies, and run the same command again."
+        )
     return replace(dataset, mirror=KNOWN[name].mirror)
 
 
@@ -94,23 +104,11 @@ def load_with_keras(name: str, folder: Path) -> None:
     Raises:
         DataError: Keras could not load it.
     """
-    # Keras imports TensorFlow, which would take a GPU: not in the coordinator.
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_load_and_send, args=(theirs, name, folder), name="loading", daemon=True
-    )
-    process.start()
-    theirs.close()
     try:
-        reason: str | None = ours.recv()
-    except EOFError:
-        process.join()
-        reason = f"its process ended with exit code {process.exitcode}"
-    finally:
-        process.kill()
-        process.join()
-        ours.close()
+        # Keras imports TensorFlow, which would take a GPU: not in the coordinator.
+        reason = run_apart(_load, name, folder, name="loading")
+    except EndedError as error:
+        reason = f"its process ended with exit code {error.code}"
     if reason is not None:
         raise DataError(
             f"Keras could not load {name} ({reason}). Check the network, or put its file into "
@@ -118,8 +116,8 @@ def load_with_keras(name: str, folder: Path) -> None:
         )
 
 
-def _load_and_send(connection: Connection, name: str, folder: Path) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _load(name: str, folder: Path) -> str | None:
+    """Write the arrays; return why that failed."""
     # Keras' progress and TensorFlow's messages; at the level of descriptors, for its C++ part.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -133,15 +131,5 @@ def _load_and_send(connection: Connection, name: str, folder: Path) -> None:
         for array, content in zip(_ARRAYS, arrays, strict=True):
             np.save(folder / f"{array}.npy", content)
     except Exception as error:  # Keras raises a plain Exception without a network
-        connection.send(one_line(error))
-    else:
-        connection.send(None)
-
-
-def _end_with_parent() -> None:
-    # A killed coordinator cannot end this process.
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    with contextlib.suppress(Exception):
-        parent.join()
-    os._exit(1)
+        return one_line(error)
+    return None

@@ -20,12 +20,15 @@ from spaces.errors import one_line, shown
 
 SMALLEST: Final = 16  # pixels a side: smaller images are enlarged to it
 LARGEST: Final = 224
+_DARK: Final = 128  # highest pixel of images that probably have another white
 _TRAIN: Final = ("x_train", "y_train")
 _TEST: Final = ("x_test", "y_test")
 _MOST_BYTES: Final = 2**34  # unpacked: 16 GiB
 
 
-def open_npz(path: Path, image_size: int | None, cache: Path | None) -> Dataset:
+def open_npz(
+    path: Path, image_size: int | None, cache: Path | None, *, create: bool = True
+) -> Dataset:
     """Open an .npz file, unpacking its arrays into the cache.
 
     Images are (n, height, width) or (n, height, width, 1 or 3). Floats from 0 to 1 are multiplied
@@ -38,6 +41,7 @@ def open_npz(path: Path, image_size: int | None, cache: Path | None) -> Dataset:
         image_size: Pixels a side of the images, which are resized; None: as they are, but at least
             16.
         cache: As for `open_cached`.
+        create: As there.
 
     Raises:
         DataError: It cannot be read, or an array is missing or does not fit; the message says what.
@@ -56,6 +60,7 @@ def open_npz(path: Path, image_size: int | None, cache: Path | None) -> Dataset:
         key=f"npz {path.resolve()} {image_size}",
         stamp=str(state),
         read=partial(_read, path, where, image_size),
+        create=create,
     )
 
 
@@ -79,7 +84,8 @@ def _read(path: Path, where: str, image_size: int | None, scratch: Path) -> Part
 def _parts(
     archive: zipfile.ZipFile, path: Path, where: str, image_size: int | None, scratch: Path
 ) -> Parts:
-    found = {name.removesuffix(".npy") for name in archive.namelist()}
+    members = archive.namelist()
+    found = {name.removesuffix(".npy") for name in members if name.endswith(".npy")}
     wanted = _TRAIN + _TEST if found & set(_TEST) else _TRAIN
     if missing := [name for name in wanted if name not in found]:
         raise DataError(
@@ -92,15 +98,15 @@ def _parts(
             f"{where} is {size / 2**30:,.1f} GiB unpacked; at most {_MOST_BYTES / 2**30:.0f} GiB "
             "can be used. Save fewer or smaller images."
         )
-    members = {name: Member(archive, name, where) for name in wanted}
-    side = _check_shapes(members, image_size)
-    labels = {name: _labels(members[name]) for name in wanted if name.startswith("y")}
+    arrays = {name: Member(archive, name, where) for name in wanted}
+    side = _check_shapes(arrays, image_size)
+    labels = {name: _labels(arrays[name]) for name in wanted if name.startswith("y")}
     values = np.unique(labels["y_train"]).tolist()
     check_class_count(len(values), f"y_train in {where}")
-    factors = {_factor(member) for name, member in members.items() if name.startswith("x")}
+    factors = {_factor(array) for name, array in arrays.items() if name.startswith("x")}
     if len(factors - {None}) > 1:
         raise DataError(
-            f"{members['x_train']} and x_test are not scaled alike: one reaches 1, the other more. "
+            f"{arrays['x_train']} and x_test are not scaled alike: one reaches 1, the other more. "
             "Scale both from 0 to 1, or both from 0 to 255."
         )
     factor = max(filter(None, factors), default=1)
@@ -110,13 +116,19 @@ def _parts(
 
     def part(images: str, of_labels: str) -> LabeledImages:
         return LabeledImages(
-            images=_images(members[images], factor, side, scratch / images),
+            images=_images(arrays[images], factor, side, scratch / images),
             labels=indices_of(labels[of_labels], values),
         )
 
-    test = part(*_TEST) if len(wanted) > 2 else None
+    train, test = part(*_TRAIN), part(*_TEST) if len(wanted) > 2 else None
+    highest = int(train.images.max())
+    if 0 < highest < _DARK:
+        notes.append(
+            f"pixels reach only {highest} of 255: if {highest} is white, multiply them by "
+            f"255 / {highest}, else predictions for image files fail"
+        )
     return Parts(
-        train=part(*_TRAIN),
+        train=train,
         test=test,
         class_names=class_names(path.parent / "classes.txt", [shown(value) for value in values]),
         notes=tuple(notes),
@@ -170,7 +182,7 @@ def _check_image_shape(member: Member) -> None:
 
 def _labels(member: Member) -> Array:
     """Read labels: (n,) of integers or text, from (n,), (n, 1) or one-hot (n, k)."""
-    labels = np.concatenate(list(member.blocks()))
+    labels = member.whole()
     if labels.ndim == 2 and labels.shape[1] > 1:
         if labels.dtype.kind not in "biuf" or not _is_one_hot(labels):
             raise DataError(

@@ -155,7 +155,7 @@ def _once(keys: list[bytes], labels: Bytes) -> tuple[Indices, list[str]]:
     if repeated := len(keys) - len(first):
         notes.append(f"left out images that repeat another one: {repeated:,}")
     if contradicting:
-        notes.append(f"left out pictures that are in several classes: {len(contradicting):,}")
+        notes.append(f"left out images that are in several classes: {len(contradicting):,}")
     return kept, notes
 
 

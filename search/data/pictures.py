@@ -1,6 +1,8 @@
-"""Pictures in files of any kind: opened with care, and brought to the form of a data set."""
+"""Pictures are image files of any kind and size: opened with care, made images of a data set."""
 
+import threading
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,10 @@ MAX_SIDE: Final = 2**14
 MAX_MEGABYTES: Final = 200
 # Larger pictures are shrunk to this: twice the largest side that networks here are made for.
 _LONGEST: Final = 512
+# Pixels of a picture that may take more than 0.07 GB while it is decoded; the largest take 1.1 GB.
+_LARGE: Final = 2**22
+_LARGE_JPEG: Final = 2**24
+_alone: Final = threading.Lock()  # one large picture at a time, however many threads decode
 
 
 class ImageError(DataError):
@@ -62,8 +68,11 @@ def open_picture(path: Path) -> Image.Image:
                     f"{MAX_PIXELS:,} in all and {MAX_SIDE:,} a side); shrink it."
                 )
             image.draft(None, (2 * _LONGEST, 2 * _LONGEST))  # JPEG is decoded at a smaller size
-            image.load()
-            return _opaque(ImageOps.exif_transpose(_shrunk(image)))
+            large = _LARGE_JPEG if image.format == "JPEG" else _LARGE
+            with _alone if width * height > large else nullcontext():
+                image.load()
+                shrunk = _shrunk(image)
+            return _opaque(ImageOps.exif_transpose(shrunk))
     except ImageError:
         raise
     except FileNotFoundError:

@@ -119,9 +119,10 @@ def default_val_size(dataset: Dataset) -> int:
 def load_split(dataset: Dataset, sizes: SplitSizes) -> Split:
     """Read the training part and split it, always in the same way.
 
-    The split is stratified: each part holds every class in proportion, to within one image. A
-    smaller training part is contained in a larger one. Images that occur more than once stay out
-    of validation, so no validation image has a duplicate in training.
+    The split is stratified: each part holds every class in proportion, and at least one image of
+    it. A smaller training part is contained in a larger one. Images that occur more than once stay
+    out of validation, so no validation image has a duplicate in training; a class that has no other
+    images is not validated.
 
     Args:
         dataset: The data set.
@@ -177,12 +178,26 @@ def check_sizes(dataset: Dataset, sizes: SplitSizes) -> int:
 
 
 def _interleave(order: npt.NDArray[np.int64], labels: Bytes) -> npt.NDArray[np.int64]:
-    """Reorder indices so that every prefix holds each class in proportion."""
+    """Reorder indices so that every prefix holds each class in proportion.
+
+    The first indices, as many as there are classes, are one of each, however rare it is; so are the
+    last, of classes with more than one.
+    """
     position = np.empty(len(order))
     for label in np.unique(labels[order]):
         members = np.flatnonzero(labels[order] == label)
         position[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return order[np.argsort(position, kind="stable")]
+    order = order[np.argsort(position, kind="stable")]
+    # With classes of similar size, they come first and last already: this moves nothing.
+    first = np.unique(labels[order], return_index=True)[1]
+    others = np.delete(np.arange(len(order)), first)
+    from_end = np.unique(labels[order[others]][::-1], return_index=True)[1]
+    last = others[len(others) - 1 - from_end]
+    middle = np.setdiff1d(others, last)
+    interleaved: npt.NDArray[np.int64] = order[
+        np.concatenate([np.sort(first), middle, np.sort(last)])
+    ]
+    return interleaved
 
 
 def _check_size(flag: str, size: int, lowest: int, highest: int) -> None:

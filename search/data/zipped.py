@@ -1,6 +1,7 @@
 """Arrays of an .npz file, of which the headers are checked before anything is unpacked."""
 
 import lzma
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from search.errors import DataError
 
 _BLOCK: Final = 2**24  # bytes that are read at once
+_MOST_ROW: Final = 2**28  # bytes: 256 MiB
+_MOST_AT_ONCE: Final = 2**30  # bytes of an array that can only be read whole: 1 GiB
 # What zipfile and NumPy raise for a damaged, encrypted or unsupported archive.
 DAMAGED: Final = (
     *(OSError, EOFError, ValueError, RuntimeError),
@@ -36,7 +39,7 @@ class Member:
     file: str
     shape: tuple[int, ...] = field(init=False)
     dtype: np.dtype[Any] = field(init=False)
-    in_columns: bool = field(init=False)
+    in_columns: bool = field(init=False)  # its rows are scattered over the file
 
     def __post_init__(self) -> None:
         with self.archive.open(f"{self.name}.npy") as file:
@@ -50,19 +53,48 @@ class Member:
         size = self.archive.getinfo(f"{self.name}.npy").file_size - start
         if size != dtype.itemsize * int(np.prod(shape, dtype=object)):
             raise DataError(f"{self} has {size} bytes of data for its shape {shape}; save it anew.")
+        row = size // max(1, math.prod(shape[:1]))
+        if row > _MOST_ROW:
+            raise DataError(
+                f"{self} has rows of {row / 2**20:,.0f} MiB; at most {_MOST_ROW / 2**20:,.0f} MiB "
+                "can be used. Save smaller images, as uint8."
+            )
         for name, value in (("shape", shape), ("dtype", dtype), ("in_columns", in_columns)):
             object.__setattr__(self, name, value)
 
     def __str__(self) -> str:
         return f"{self.name} in {self.file}"
 
-    def blocks(self) -> Iterator[Array]:
-        """Read the array a few rows at a time."""
+    def whole(self) -> Array:
+        """Read the array at once.
+
+        Raises:
+            DataError: It is larger than 1 GiB.
+        """
+        size = self.dtype.itemsize * int(np.prod(self.shape, dtype=object))
+        if size > _MOST_AT_ONCE:
+            how = "is stored column by column and " if self.in_columns else ""
+            raise DataError(
+                f"{self} {how}takes {size / 2**30:,.1f} GiB, which must be read at once; at most "
+                f"{_MOST_AT_ONCE / 2**30:,.0f} GiB can. Save images as numpy.ascontiguousarray("
+                "images), and labels as integers."
+            )
         with self.archive.open(f"{self.name}.npy") as file:
             _header(file)
-            if self.in_columns:  # its rows are scattered over the file
-                yield np.frombuffer(file.read(), self.dtype).reshape(self.shape, order="F")
-                return
+            values = np.frombuffer(file.read(), self.dtype)
+        return values.reshape(self.shape, order="F" if self.in_columns else "C")
+
+    def blocks(self) -> Iterator[Array]:
+        """Read the array a few rows at a time.
+
+        Raises:
+            DataError: Its rows are scattered over more than 1 GiB.
+        """
+        if self.in_columns:
+            yield self.whole()
+            return
+        with self.archive.open(f"{self.name}.npy") as file:
+            _header(file)
             row = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
             step = max(1, _BLOCK // max(1, row))
             for start in range(0, self.shape[0], step):

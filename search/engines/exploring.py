@@ -1,19 +1,14 @@
 """The hyperparameters of a space, found before any trial, as KerasTuner's oracles need them."""
 
-import multiprocessing
-import os
 import tempfile
-import threading
 import traceback
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from search.apart import EndedError, run_apart
 from search.errors import SearchError
 from search.training.hardware import start_tensorflow
 from search.workers.limits import exit_words
-from search.workers.local import signals_blocked
 from search.workers.process import redirect_output
 from spaces import DataShape, SpaceError
 from spaces.errors import one_line
@@ -48,62 +43,36 @@ def explore(space: str, data: DataShape, log: Path) -> list[dict[str, Any]]:
         UnexploredError: `build` fails with the space's defaults, or its process ends.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    # Building may crash, and TensorFlow would take a GPU: not in the coordinator.
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_explore_and_send, args=(theirs, space, data, log), name="exploring", daemon=True
-    )
-    # Otherwise the process would start it, and it would unblock the signals.
-    resource_tracker.ensure_running()
-    with signals_blocked():
-        process.start()
-    theirs.close()
     try:
-        found: list[dict[str, Any]] | Exception = ours.recv()
-    except EOFError as error:
-        process.join()
-        reason = f"its process ended with {exit_words(process.exitcode)}"
+        # Building may crash, and TensorFlow would take a GPU: not in the coordinator.
+        found = run_apart(_explore_or_fail, space, data, log, name="exploring")
+    except EndedError as error:
+        reason = f"its process ended with {exit_words(error.code)}"
         raise UnexploredError(
             f"space {space!r} could not be explored before the first trial: {reason}. The same "
             f"command continues; if it ends so again, see {log}.",
             reason,
         ) from error
-    finally:
-        process.kill()
-        process.join()
-        ours.close()
     if isinstance(found, Exception):
         raise found
     return found
 
 
-def _explore_and_send(connection: Connection, space: str, data: DataShape, log: Path) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _explore_or_fail(space: str, data: DataShape, log: Path) -> list[dict[str, Any]] | Exception:
     redirect_output(log)
     try:
-        connection.send(_explore(space, data))
+        return _explore(space, data)
     except SpaceError as error:
-        connection.send(SpaceError(str(error)))
+        return SpaceError(str(error))
     except (Exception, SystemExit) as error:  # user code: any exception is possible
         traceback.print_exc()
         reason = one_line(error, typed=True)
-        connection.send(
-            UnexploredError(
-                f"space {space!r}: build(hp) failed while its hyperparameters were collected, "
-                f"{reason} (more in {log}). KerasTuner's tuners need them before the first trial; "
-                "correct build(hp), or use --engine optuna, which does not.",
-                reason,
-            )
+        return UnexploredError(
+            f"space {space!r}: build(hp) failed while its hyperparameters were collected, "
+            f"{reason} (more in {log}). KerasTuner's tuners need them before the first trial; "
+            "correct build(hp), or use --engine optuna, which does not.",
+            reason,
         )
-
-
-def _end_with_parent() -> None:
-    # A killed coordinator cannot end this process, and building may take for ever.
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _explore(name: str, data: DataShape) -> list[dict[str, Any]]:

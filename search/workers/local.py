@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +13,7 @@ from typing import Final
 
 import joblib
 
-from search.command_line import STOP_SIGNALS
+from search.apart import signals_blocked
 from search.errors import SearchError, StorageError
 from search.training.hardware import gpu_count, training_variables
 from search.workers.limits import exit_words, require_descriptors
@@ -152,16 +151,3 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-@contextmanager
-def signals_blocked() -> Iterator[None]:
-    """Block the signals that stop a search, in processes that are started meanwhile.
-
-    They inherit the mask: only the coordinator reacts to a signal to the whole group.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

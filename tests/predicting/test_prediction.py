@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from predicting import Prediction, predict
-from search.data.classes import CLASS_NAMES
+from search.data.classes import FASHION_CLASSES
 from tests.reporting.band_model import band_images, save_model
 
 
@@ -16,13 +16,13 @@ def test_logits_and_probabilities_predict_the_same(tmp_path: Path, end: str | No
     model = save_model(tmp_path / "m.keras", end=end)
     images = band_images(range(10))
     predictions = predict(images, model)
-    assert [one.class_name for one in predictions] == list(CLASS_NAMES)
+    assert [one.class_name for one in predictions] == list(FASHION_CLASSES)
     for one in predictions:
         # The band of its class gives the logit 4, all others 0.
         assert one.probability == pytest.approx(np.exp(4) / (np.exp(4) + 9), rel=1e-4)
         assert one.top3[0] == (one.class_name, one.probability)
     # Classes of equal probability keep the order of their labels.
-    assert [name for name, _ in predictions[0].top3] == list(CLASS_NAMES[:3])
+    assert [name for name, _ in predictions[0].top3] == list(FASHION_CLASSES[:3])
     assert predict(list(images), str(model)) == predictions
     assert predict(images[..., 0], str(model)) == predictions
 

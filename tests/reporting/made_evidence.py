@@ -29,7 +29,7 @@ from reporting.retraining import Retrained
 from reporting.scoring import Scores
 from reporting.settings import ReportSettings
 from reporting.study_tables import read_study
-from search.data.classes import CLASS_NAMES, FASHION_MNIST
+from search.data.classes import FASHION_CLASSES, FASHION_FINGERPRINT
 from search.data.dataset import Dataset, LabeledImages
 from search.data.idx import IdxFiles
 from search.data.split import Split, SplitSizes
@@ -145,7 +145,7 @@ def _trial(
 
 def made_dataset(
     image_shape: tuple[int, int, int] = CLOTHING.image_shape,
-    class_names: Sequence[str] = CLASS_NAMES,
+    class_names: Sequence[str] = FASHION_CLASSES,
     *,
     name: str = "fashion_mnist",
     mirror: bool | None = True,
@@ -156,7 +156,7 @@ def made_dataset(
         image_shape=image_shape,
         class_names=tuple(class_names),
         mirror=mirror,
-        fingerprint=FASHION_MNIST if name == "fashion_mnist" else "1" * 32,
+        fingerprint=FASHION_FINGERPRINT if name == "fashion_mnist" else "1" * 32,
         files=IdxFiles(Path("nowhere"), ()),
     )
 

@@ -3,13 +3,13 @@
 import numpy as np
 
 from reporting.evidence import Evidence
-from search.data.classes import CLASS_NAMES
+from search.data.classes import FASHION_CLASSES
 
 
 def test_predictions_are_of_the_first_seed(evidence: Evidence) -> None:
     written = evidence.predictions()
     assert written["image"].tolist() == list(range(1000))
-    names = np.array(CLASS_NAMES)
+    names = np.array(FASHION_CLASSES)
     for row in evidence.scored:
         first = row.probabilities[0]
         assert written[f"{row.name}: class"].tolist() == list(names[first.argmax(axis=1)])

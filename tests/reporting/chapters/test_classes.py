@@ -9,7 +9,7 @@ from reporting.chapters import (
     classes,
 )
 from reporting.evidence import Evidence
-from search.data.classes import CLASS_NAMES
+from search.data.classes import FASHION_CLASSES
 from tests.reporting.made_evidence import planted, true_labels
 from tests.reporting.written import drawn, pictures, tables, words
 
@@ -19,7 +19,7 @@ def test_scores_of_each_class(evidence: Evidence) -> None:
     assert row is not None
     values = tables(classes.blocks(evidence))["classes-scores"].values
     given = row.probabilities.argmax(axis=2)
-    for label, name in enumerate(CLASS_NAMES):
+    for label, name in enumerate(FASHION_CLASSES):
         line = values.set_index("class").loc[name]
         of_class = row.labels == label
         recall = np.mean([(seed[of_class] == label).mean() for seed in given])

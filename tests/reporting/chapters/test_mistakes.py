@@ -6,7 +6,7 @@ import pytest
 from reporting.chapters import classes, mistakes
 from reporting.chapters.mistakes import calibration_error
 from reporting.evidence import Evidence
-from search.data.classes import CLASS_NAMES
+from search.data.classes import FASHION_CLASSES
 from tests.reporting.made_evidence import planted, true_labels
 from tests.reporting.written import drawn, pictures, words
 
@@ -34,7 +34,7 @@ def test_mistakes_are_counted(evidence: Evidence) -> None:
         f"On average over 3 seeds {each.mean():.4g} of 1,000 test images are wrong; "
     )
     assert "its probability, mean over n = 3 models" in confident.caption
-    assert CLASS_NAMES[row.labels[surest]] in confident.finding
+    assert FASHION_CLASSES[row.labels[surest]] in confident.finding
     assert f"no. {surest}: " in drawn(confident).axes[0].texts[0].get_text()
     always = (row.probabilities.argmax(axis=2) != row.labels).all(axis=0)
     finding = pictures(section)["mistakes-always"].finding

@@ -2,11 +2,13 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from search.data import formats, named
 from search.data.formats import open_dataset
 from search.errors import DataError
+from tests.search.data.pictures import noise, write_pictures
 
 
 def refuse(data: str, message: str, **settings: object) -> None:
@@ -41,6 +43,7 @@ def test_the_path_of_the_source_is_absolute(small_data, monkeypatch):
         ),
         ("fashion-mnist", "Did you mean 'fashion_mnist'"),
         ("x" * 5000, "neither a name"),
+        ("~nosuchuser/x", "--data '~nosuchuser/x' is neither"),
         ("a\nb", r"--data 'a\\\\nb' is neither"),
     ],
 )
@@ -63,6 +66,15 @@ def test_other_files_are_refused(tmp_path):
 def test_images_of_a_fixed_size_are_not_resized(small_data):
     refuse(str(small_data), "--image-size is 32, but the images of .* have a fixed", image_size=32)
     refuse("mnist", "--image-size is 32, but the images of mnist have a fixed size", image_size=32)
+
+
+def test_a_cache_that_may_not_be_created_is_not(tmp_path):
+    for number, name in enumerate(("cat", "dog")):
+        write_pictures(tmp_path / "photos" / name, 10, seed=number)
+    np.savez(tmp_path / "some.npz", x_train=noise(20, 16, 16), y_train=np.arange(20) % 2)
+    for data in ("photos", "some.npz"):
+        open_dataset(str(tmp_path / data), cache=tmp_path / "cache", create=False, quiet=True)
+        assert not (tmp_path / "cache").exists()
 
 
 def test_every_name_has_a_module_of_keras():

@@ -1,5 +1,6 @@
 """IDX files: found in the right folder, checked, and read whatever their sizes and labels are."""
 
+import dataclasses
 import gzip
 import hashlib
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from search.data.classes import FASHION_FINGERPRINT
 from search.data.idx import find_data, open_idx
 from search.errors import DataError
 from tests.conftest import write_idx_data
@@ -39,6 +41,25 @@ def replace(directory: Path, name: str, content: bytes) -> None:
         for file in (IMAGES, LABELS)
     ]
     (directory / "MD5SUMS").write_text("".join(sums))
+
+
+def test_other_data_than_the_official_files_is_not_fashion_mnist(small_data):
+    dataset = open_idx(small_data)
+    assert not dataset.is_fashion_mnist
+    assert dataclasses.replace(dataset, fingerprint=FASHION_FINGERPRINT).is_fashion_mnist
+
+
+def test_sums_may_name_other_files_in_any_encoding(copy, monkeypatch):
+    sums = (copy / "MD5SUMS").read_bytes()
+    (copy / "MD5SUMS").write_bytes(b"0 caf\xe9.gz\n" + sums)
+    assert len(open_idx(copy).training()) == 600
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    with pytest.raises(DataError, match=r"cannot read .*MD5SUMS \(Permission denied\); check its"):
+        open_idx(copy)
 
 
 def test_a_given_folder_takes_precedence_over_the_environment(small_data, monkeypatch):

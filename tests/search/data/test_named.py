@@ -48,6 +48,14 @@ def test_it_is_loaded_once_and_says_so(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_cache_with_other_classes_is_refused(tmp_path):
+    open_named("mnist", tmp_path, quiet=True, load=load)
+    facts = next(tmp_path.glob("*/facts.json"))
+    facts.write_text(facts.read_text().replace('"7"', '"seven"'))
+    with pytest.raises(DataError, match=r"of mnist have other classes than mnist. Remove .*mnist-"):
+        open_named("mnist", tmp_path, quiet=True, load=load)
+
+
 def test_keras_loads_it_in_another_process(small_data_with_test, tmp_path, monkeypatch):
     shutil.copytree(small_data_with_test, tmp_path / "datasets/fashion-mnist")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
@@ -72,7 +80,7 @@ def end(*args: object) -> None:
 
 
 def test_a_process_that_ends_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(named, "_load_and_send", end)
+    monkeypatch.setattr(named, "_load", end)
     with pytest.raises(DataError, match=r"load mnist \(its process ended with exit code 3\)"):
         load_with_keras("mnist", tmp_path)
 

@@ -57,6 +57,26 @@ def test_a_smaller_training_part_lies_within_a_larger_one(dataset):
     assert np.array_equal(smaller.val_images, larger.val_images)
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        SplitSizes(val=2002),
+        SplitSizes(val=4, train=300),
+        SplitSizes(val=4, train=4),
+        SplitSizes(val=12_011),
+    ],
+)
+def test_rare_classes_are_in_both_parts_whatever_their_sizes(tmp_path, sizes):
+    labels = np.repeat(np.arange(4, dtype=np.uint8), [6000, 6000, 3, 12])
+    images = np.zeros((len(labels), 16, 16), np.uint8)
+    images[:, 0, :2] = np.arange(len(labels), dtype=np.uint16)[:, None].view(np.uint8)
+    write_idx_data(tmp_path, images, labels)
+    split = load_split(open_idx(tmp_path), sizes)
+    assert len(split.val_labels) == sizes.val
+    assert len(split.train_labels) == (sizes.train or len(labels) - sizes.val)
+    assert set(split.val_labels) == set(split.train_labels) == {0, 1, 2, 3}
+
+
 def test_no_validation_image_has_a_duplicate(tmp_path):
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (300, 28, 28), dtype=np.uint8)

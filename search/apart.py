@@ -1,0 +1,92 @@
+"""Run a function in a process of its own, whose crash or libraries do not touch this one."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from search.command_line import STOP_SIGNALS
+
+Result = TypeVar("Result")
+
+
+class EndedError(Exception):
+    """The process ended before its function returned.
+
+    Args:
+        code: Its exit code; negative: the signal.
+    """
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
+def run_apart(function: Callable[..., Result], *args: object, name: str) -> Result:
+    """Call a function in a spawned process; wait for it, and end that process however this ends.
+
+    The signals that stop a search are blocked there, and it ends when this process is killed.
+
+    Args:
+        function: Of a module, so that it can be pickled; returns what can be pickled. The process
+            ends if it raises, so it returns its errors.
+        args: Its arguments, which can be pickled.
+        name: Of the process.
+
+    Raises:
+        EndedError: The process ended before the function returned.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_call_and_send, args=(theirs, function, args), name=name, daemon=True
+    )
+    # Otherwise the process would start it, and it would unblock the signals.
+    resource_tracker.ensure_running()
+    with signals_blocked():
+        process.start()
+    theirs.close()
+    try:
+        result: Result = ours.recv()
+    except EOFError as error:
+        process.join()
+        raise EndedError(process.exitcode) from error
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+    return result
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Block the signals that stop a search, in processes that are started meanwhile.
+
+    They inherit the mask: only the coordinator reacts to a signal to the whole group.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _call_and_send(
+    connection: Connection, function: Callable[..., Any], args: tuple[object, ...]
+) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    connection.send(function(*args))
+
+
+def _end_with_parent() -> None:
+    # A killed coordinator cannot end this process, and the function may take for ever.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    with suppress(Exception):
+        parent.join()
+    os._exit(1)

@@ -1,0 +1,37 @@
+"""A function in a process of its own."""
+
+import os
+import signal
+
+import pytest
+
+from search.apart import EndedError, run_apart
+from search.command_line import STOP_SIGNALS
+
+
+def blocked(seen: str) -> tuple[str, bool]:
+    """Return the argument with the process, and whether it blocks the stop signals."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return f"{seen} {os.getpid()}", set(STOP_SIGNALS) <= mask
+
+
+def fail(how: str) -> None:
+    if how == "raise":
+        raise ValueError("wrong")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_it_runs_elsewhere_where_stop_signals_are_blocked():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    process, are_blocked = run_apart(blocked, "process", name="test")
+    assert process.startswith("process ")
+    assert process != f"process {os.getpid()}"
+    assert are_blocked
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+@pytest.mark.parametrize(("how", "code"), [("raise", 1), ("kill", -9)])
+def test_a_process_that_ends_says_how(how, code):
+    with pytest.raises(EndedError) as caught:
+        run_apart(fail, how, name="test")
+    assert caught.value.code == code
