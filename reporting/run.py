@@ -2,11 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 from rich.progress import Progress
@@ -129,7 +130,7 @@ def _refuse_to_lose_results(target: Path, evidence: Evidence) -> None:
 
 def _same_data(settings: ReportSettings, record: Record) -> Dataset:
     """Open the data set of the search, where and as the search has opened it."""
-    source = record.facts.get("dataset", {}).get("source", {})
+    source = _source(record)
     data = settings.data or source.get("data")
     dataset = open_dataset(
         data,
@@ -145,6 +146,13 @@ def _same_data(settings: ReportSettings, record: Record) -> Dataset:
             f"({wanted}). Give that of the search with --data."
         )
     return dataset
+
+
+def _source(record: Record) -> Mapping[str, Any]:
+    """Return how the last search of the study has opened its data, which may have moved since."""
+    runs = record.facts.get("runs", [])
+    found = (facts.get("dataset", {}).get("source") for facts in (*reversed(runs), record.facts))
+    return next(filter(None, found), {})
 
 
 @contextmanager

@@ -191,6 +191,26 @@ def test_the_data_is_opened_as_the_search_has_opened_it(
         _same_data(evidence.settings, other)
 
 
+def test_data_that_moved_is_opened_where_the_last_search_found_it(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def open_dataset(data: str | None, **given: Any) -> Dataset:
+        opened.append(data)
+        return made_dataset((64, 64, 3), ("moss", "sand"), name="soil")
+
+    monkeypatch.setattr("reporting.run.open_dataset", open_dataset)
+    first, moved = (
+        {"dataset": {"source": {"data": data, "image_size": None, "mirror": None}}}
+        for data in ("/old/photos", "/new/photos")
+    )
+    for runs in ([first, moved], [first, moved, {"seed": 0}], [first]):
+        facts = dict(evidence.record.facts) | first | {"data": "1" * 32, "runs": runs}
+        _same_data(evidence.settings, dataclasses.replace(evidence.record, facts=facts))
+    assert opened == ["/new/photos", "/new/photos", "/old/photos"]
+
+
 def test_a_class_without_test_images_counts_as_a_small_one(tmp_path: Path) -> None:
     dataset = made_dataset((20, 20, 1), ("moss", "sand", "bark"), name="soil")
     evidence = made_evidence(tmp_path, dataset=dataset, counts=(30, 30, 0), baselines=False)
