@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from predicting.archive import ModelError
-from search.data.classes import CLASS_NAMES, FASHION_MNIST
+from search.data.classes import CLASS_NAMES
 from search.data.dataset import MOST_CLASSES, Dataset
 from search.files import special_kind
 from spaces.errors import one_line, shown
@@ -57,7 +57,7 @@ DEFAULT: Final = ModelConfig(
 
 def dataset_facts(dataset: Dataset) -> dict[str, Any]:
     """Return the part of `best_config.json` that `read_config` reads."""
-    preprocessing: Preprocessing = "frame" if dataset.fingerprint == FASHION_MNIST else "resize"
+    preprocessing: Preprocessing = "frame" if dataset.is_fashion_mnist else "resize"
     facts = {
         "name": dataset.name,
         "image_shape": list(dataset.image_shape),

@@ -16,7 +16,6 @@ from reporting.scoring import Probabilities, Scores
 from reporting.settings import ReportSettings
 from reporting.statistics import Booleans, Difference, Interval, compare, interval
 from reporting.study_tables import Record
-from search.data.classes import FASHION_MNIST
 from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
 
@@ -185,11 +184,6 @@ class Evidence:
     def has_baselines(self) -> bool:
         """Whether the report compares with published baselines, with results or without."""
         return any(row.kind == "baseline" for row in self.rows)
-
-    @property
-    def is_fashion_mnist(self) -> bool:
-        """Whether the data is that on which the baselines were published."""
-        return self.dataset.fingerprint == FASHION_MNIST
 
     @property
     def imbalanced(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from search.data.classes import FASHION_MNIST
 from search.errors import DataError
 from spaces import DataShape
 
@@ -113,6 +114,11 @@ class Dataset:
     def shape(self) -> DataShape:
         """What a space must know of it."""
         return DataShape(self.image_shape, len(self.class_names), self.mirror)
+
+    @property
+    def is_fashion_mnist(self) -> bool:
+        """Whether the training part is that of Fashion-MNIST."""
+        return self.fingerprint == FASHION_MNIST
 
     @property
     def fact(self) -> dict[str, Any]:
