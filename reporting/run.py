@@ -38,8 +38,10 @@ from reporting.scoring import (
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, read_study
 from search.command_line import stop_by_signal
+from search.data.cache import forget
 from search.data.dataset import Dataset, LabeledImages
 from search.data.formats import open_dataset
+from search.data.named import NAMES
 from search.data.split import load_split
 from search.display import duration
 from search.errors import StopReason
@@ -84,7 +86,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     record = read_study(settings.results_dir, settings.study, settings.storage)
     settings = settings.for_trials_of(record.max_epochs)
     _require_trust(settings, record, arguments)
-    dataset = _same_data(settings, record)
+    dataset = _same_data(settings, record, progress)
     plan = Plan(settings, record, dataset.shape)
     retrainings = record.directory / "retrainings"
     target = record.directory / ("report-preview" if settings.quick else "report")
@@ -128,19 +130,27 @@ def _refuse_to_lose_results(target: Path, evidence: Evidence) -> None:
         )
 
 
-def _same_data(settings: ReportSettings, record: Record) -> Dataset:
+def _same_data(settings: ReportSettings, record: Record, progress: Progress) -> Dataset:
     """Open the data set of the search, where and as the search has opened it."""
     source = _source(record)
     data = settings.data or source.get("data")
+    if settings.data is None and data is not None and data not in NAMES:
+        # The study may be somebody else's, and name any folder of this user.
+        progress.console.print(
+            f"data: {shown(data)}, as the study says", soft_wrap=True, markup=False
+        )
+    cache = settings.results_dir / ".data"
+    before = {folder.name for folder in cache.glob("*")}
     dataset = open_dataset(
         data,
         image_size=source.get("image_size"),
         mirror=source.get("mirror"),
-        cache=settings.results_dir / ".data",
+        cache=cache,
         quiet=settings.quiet,
     )
     found, wanted = dataset.fingerprint, record.facts.get("data")
     if found != wanted:
+        forget(dataset, before)  # else they would travel with the results
         raise ReportError(
             f"{shown(data or dataset.name)} has other data (MD5 {found}) than the search used "
             f"({wanted}). Give that of the search with --data."
