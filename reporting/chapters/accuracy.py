@@ -71,6 +71,8 @@ def _table(evidence: Evidence, columns: Sequence[Column]) -> Table:
         notes.append(
             f"Δ accuracy: tuned minus this network, in percentage points, {_bootstrap(evidence)}."
         )
+        if not evidence.dataset.is_fashion_mnist:
+            notes.append("Baselines: published for another data set.")
     notes.append(
         "Training CPU s: mean of one training in "
         f"{evidence.record.facts.get('precision')}{_ensemble(evidence)}."

@@ -64,7 +64,10 @@ def _of_baselines(evidence: Evidence) -> list[str]:
         "shows what the search adds to the published networks, not how far each could be tuned."
     ]
     if not evidence.dataset.is_fashion_mnist:
-        texts.append("The baselines were published for other data, so they are not at home here.")
+        texts.append(
+            "The baselines were published for another data set; nobody has claimed an accuracy of "
+            "theirs on this one."
+        )
     return texts
 
 
