@@ -278,7 +278,10 @@ def trained_with_flips(params: Mapping[str, Any]) -> bool:
 
 def mirror_averaged(row: Row, scored: list[tuple[Retrained, Scores]]) -> Row:
     """Average each model's predictions for an image and its mirror image, at twice the time."""
-    both = [(scores.probabilities + scores.mirrored) / 2 for _, scores in scored]
+    both = []
+    for _, scores in scored:
+        assert scores.mirrored is not None  # the caller has asked for them
+        both.append((scores.probabilities + scores.mirrored) / 2)
     return replace(
         row,
         name=f"{row.name}, {MIRRORED}",

@@ -21,7 +21,7 @@ from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.folder import replaced, restore, writing
 from reporting.page.render import write_document
-from reporting.plan import Entry, Plan
+from reporting.plan import TUNED, Entry, Plan
 from reporting.retraining import (
     MODEL_FILE,
     Results,
@@ -30,16 +30,12 @@ from reporting.retraining import (
     Retrainings,
     load_kept,
 )
-from reporting.scoring import (
-    SCORES_FILE,
-    load_test_split,
-    score,
-)
+from reporting.scoring import SCORES_FILE, Scorer, load_test_split
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, read_study
 from search.command_line import stop_by_signal
 from search.data.cache import forget
-from search.data.dataset import Dataset, LabeledImages
+from search.data.dataset import Dataset
 from search.data.formats import open_dataset
 from search.data.named import NAMES
 from search.data.split import load_split
@@ -264,9 +260,9 @@ def _gather(
         test = load_test_split(dataset)
         start_tensorflow()
         load_space(record.space, dataset.shape)  # registers its custom layers
-        winners = plan.winners(chosen)
+        winners, scorer = plan.winners(chosen), Scorer(test, dataset.shape)
         for entry in (*winners, *plan.baselines):
-            rows += _rows(settings, dataset, entry, entry in winners, results, test)
+            rows += _rows(settings, dataset, entry, entry in winners, results, scorer)
     return Evidence(
         settings=settings,
         record=record,
@@ -301,15 +297,19 @@ def _rows(
     entry: Entry,
     won: bool,
     results: Results,
-    test: LabeledImages,
+    scorer: Scorer,
 ) -> list[Row]:
     """Score an entry and return its row; for the winner also its variants."""
+    kind: evidences.Kind = "baseline"
+    if won:
+        kind = "tuned" if entry.name == TUNED else "variant"
+    mirror = kind == "tuned" and evidences.mirror_helps(dataset.mirror, entry.params)
     scored, missing = [], []
     for retraining in entry.retrainings:
         match results.get(retraining.key):
             case Retrained() as kept:
                 try:
-                    scored.append((kept, score(kept, test, dataset.shape)))
+                    scored.append((kept, scorer.score(kept, mirror=mirror)))
                     continue
                 except ModelError as error:
                     why = f"cannot be scored: {error}"
@@ -318,13 +318,10 @@ def _rows(
             case _:
                 why = "not trained yet"
         missing.append(f"seed {retraining.seed} {why}")
-    kind: evidences.Kind = "baseline"
-    if won:
-        kind = "tuned" if entry.name == "tuned" else "variant"
-    row = evidences.make_row(entry, kind, scored, test.labels, "; ".join(missing))
+    row = evidences.make_row(entry, kind, scored, scorer.test.labels, "; ".join(missing))
     rows = [row]
     if kind == "tuned" and scored:
-        if evidences.mirror_helps(dataset.mirror, entry.params):
+        if mirror:
             rows.append(evidences.mirror_averaged(row, scored))
         if settings.ensemble and len(scored) > 1:
             rows.append(evidences.ensemble(row))
