@@ -314,5 +314,5 @@ def test_the_configuration_beside_the_model_describes_its_data(
         assert found.dataset == made.dataset.name
         assert found.image_shape == made.dataset.image_shape
         assert found.class_names == made.dataset.class_names
-        assert found.mirror == made.dataset.mirror
+        assert stored["dataset"]["mirror"] == made.dataset.mirror
         assert found.preprocessing == preprocessing
