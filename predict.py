@@ -25,7 +25,7 @@ from spaces.errors import shown
 
 if TYPE_CHECKING:
     from predicting.config import ModelConfig
-    from search.data.dataset import Bytes
+    from search.data.dataset import Bytes, Dataset
 
 DEMO_IMAGES: Final = 25
 
@@ -39,7 +39,7 @@ class PredictSettings:
             flag.
     """
 
-    demo: bool = flag("--demo", False, f"classify the first {DEMO_IMAGES} test images; draw a grid")
+    demo: bool = flag("--demo", False, f"classify {DEMO_IMAGES} test images; draw a grid")
     json: bool = flag("--json", False, "print one JSON list with an object per image")
     model: Path | None = flag(
         "--model",
@@ -217,7 +217,7 @@ def _files(paths: Sequence[Path], refuse: Callable[[str | Path, object], None]) 
 def _demo(
     settings: PredictSettings, config: "ModelConfig"
 ) -> "tuple[list[dict[str, Any]], list[Bytes]]":
-    """Return the first test images, as `_read_images`, with their true classes."""
+    """Return some test images, as `_read_images`, with their true classes."""
     from reporting.scoring import load_test_split
     from search.data.formats import open_dataset
     from search.data.named import NAMES
@@ -241,12 +241,24 @@ def _demo(
             f"{_in_words(config.image_shape, config.class_names)}. Name the data set that it was "
             "trained on."
         )
-    test = load_test_split(dataset)[:DEMO_IMAGES]
+    test = load_test_split(dataset)
+    chosen = _demo_indices(len(test), dataset)
     records = [
-        {"path": f"test[{index}]", "true_class": dataset.class_names[label]}
-        for index, label in enumerate(test.labels)
+        {"path": f"test[{index}]", "true_class": dataset.class_names[test.labels[index]]}
+        for index in chosen
     ]
-    return records, list(test.images)
+    return records, [test.images[index] for index in chosen]
+
+
+def _demo_indices(count: int, dataset: "Dataset") -> list[int]:
+    """Return which test images the demo shows: the same ones each time, in their order."""
+    import numpy as np
+
+    if dataset.is_fashion_mnist:
+        return list(range(min(count, DEMO_IMAGES)))
+    # Other data may be sorted by class: the first images would all be of one.
+    drawn = np.random.RandomState(0).permutation(count)[:DEMO_IMAGES]
+    return sorted(drawn.tolist())
 
 
 def _in_words(image_shape: tuple[int, int, int], class_names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from predicting.archive import ModelError
-from search.data.classes import FASHION_CLASSES, FASHION_FINGERPRINT
+from search.data.classes import FASHION_CLASSES
 from search.data.dataset import MOST_CLASSES, Dataset
 from search.files import special_kind
 from spaces.errors import one_line, shown
@@ -31,7 +31,6 @@ class ModelConfig:
         image_shape: Height, width and channels (1 or 3) of an image.
         class_names: Names of the classes, in the order of the model's outputs. They may hold any
             letters: escape them on a terminal.
-        mirror: As for `search.data.dataset.Dataset`.
         preprocessing: How a picture becomes such an image.
         image_size: What `--image-size` was, to open the data set again; None: it was not given.
     """
@@ -39,7 +38,6 @@ class ModelConfig:
     dataset: str
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
-    mirror: bool | None
     preprocessing: Preprocessing
     image_size: int | None = None
 
@@ -50,16 +48,13 @@ DEFAULT: Final = ModelConfig(
     dataset="fashion_mnist",
     image_shape=(28, 28, 1),
     class_names=FASHION_CLASSES,
-    mirror=True,
     preprocessing="frame",
 )
 
 
 def dataset_facts(dataset: Dataset) -> dict[str, Any]:
-    """Return the part of `best_config.json` that `read_config` reads."""
-    preprocessing: Preprocessing = (
-        "frame" if dataset.fingerprint == FASHION_FINGERPRINT else "resize"
-    )
+    """Return the part of `best_config.json` that `read_config` reads; `mirror` is for people."""
+    preprocessing: Preprocessing = "frame" if dataset.is_fashion_mnist else "resize"
     facts = {
         "name": dataset.name,
         "image_shape": list(dataset.image_shape),
@@ -101,7 +96,6 @@ def read_config(model: Path) -> ModelConfig:
             _are_names,
             f"2 to {MOST_CLASSES} different texts of 1 to {MAX_LETTERS} letters",
         ),
-        ("mirror", facts.get("mirror"), _is_choice, "true, false or null"),
         (
             "image_size",
             facts.get("image_size"),
@@ -119,7 +113,6 @@ def read_config(model: Path) -> ModelConfig:
         dataset=facts["name"],
         image_shape=(height, width, channels),
         class_names=tuple(facts["class_names"]),
-        mirror=facts["mirror"],
         preprocessing="frame" if preprocessing == "frame" else "resize",
         image_size=facts.get("image_size"),
     )
@@ -189,10 +182,6 @@ def _are_names(value: Any) -> bool:
         and all(map(_is_text, value))
         and len(set(value)) == len(value)
     )
-
-
-def _is_choice(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
 
 
 def _is_preprocessing(value: Any) -> bool:

@@ -16,7 +16,6 @@ from reporting.scoring import Probabilities, Scores
 from reporting.settings import ReportSettings
 from reporting.statistics import Booleans, Difference, Interval, compare, interval
 from reporting.study_tables import Record
-from search.data.classes import FASHION_FINGERPRINT
 from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
 
@@ -187,11 +186,6 @@ class Evidence:
         return any(row.kind == "baseline" for row in self.rows)
 
     @property
-    def is_fashion_mnist(self) -> bool:
-        """Whether the data is that on which the baselines were published."""
-        return self.dataset.fingerprint == FASHION_FINGERPRINT
-
-    @property
     def imbalanced(self) -> bool:
         """Whether the classes of the test part differ much in size; False while it is closed."""
         if self.test is None:
@@ -284,7 +278,10 @@ def trained_with_flips(params: Mapping[str, Any]) -> bool:
 
 def mirror_averaged(row: Row, scored: list[tuple[Retrained, Scores]]) -> Row:
     """Average each model's predictions for an image and its mirror image, at twice the time."""
-    both = [(scores.probabilities + scores.mirrored) / 2 for _, scores in scored]
+    both = []
+    for _, scores in scored:
+        assert scores.mirrored is not None  # the caller has asked for them
+        both.append((scores.probabilities + scores.mirrored) / 2)
     return replace(
         row,
         name=f"{row.name}, {MIRRORED}",

@@ -58,7 +58,8 @@ class Plan:
     Args:
         settings: Settings of the report.
         record: The search.
-        data: What its data set looks like; baselines are only for such data.
+        data: What its data set looks like. Baselines are rows wherever images have the shape of
+            Fashion-MNIST's; their published numbers are shown for Fashion-MNIST only.
     """
 
     def __init__(self, settings: ReportSettings, record: Record, data: DataShape) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 from rich.progress import Progress
@@ -20,7 +21,7 @@ from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.folder import replaced, restore, writing
 from reporting.page.render import write_document
-from reporting.plan import Entry, Plan
+from reporting.plan import TUNED, Entry, Plan
 from reporting.retraining import (
     MODEL_FILE,
     Results,
@@ -29,16 +30,14 @@ from reporting.retraining import (
     Retrainings,
     load_kept,
 )
-from reporting.scoring import (
-    SCORES_FILE,
-    load_test_split,
-    score,
-)
+from reporting.scoring import SCORES_FILE, Scorer, load_test_split
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, read_study
 from search.command_line import stop_by_signal
-from search.data.dataset import Dataset, LabeledImages
+from search.data.cache import forget
+from search.data.dataset import Dataset
 from search.data.formats import open_dataset
+from search.data.named import NAMES
 from search.data.split import load_split
 from search.display import duration
 from search.errors import StopReason
@@ -83,7 +82,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     record = read_study(settings.results_dir, settings.study, settings.storage)
     settings = settings.for_trials_of(record.max_epochs)
     _require_trust(settings, record, arguments)
-    dataset = _same_data(settings, record)
+    dataset = _same_data(settings, record, progress)
     plan = Plan(settings, record, dataset.shape)
     retrainings = record.directory / "retrainings"
     target = record.directory / ("report-preview" if settings.quick else "report")
@@ -127,24 +126,39 @@ def _refuse_to_lose_results(target: Path, evidence: Evidence) -> None:
         )
 
 
-def _same_data(settings: ReportSettings, record: Record) -> Dataset:
+def _same_data(settings: ReportSettings, record: Record, progress: Progress) -> Dataset:
     """Open the data set of the search, where and as the search has opened it."""
-    source = record.facts.get("dataset", {}).get("source", {})
+    source = _source(record)
     data = settings.data or source.get("data")
+    if settings.data is None and data is not None and data not in NAMES:
+        # The study may be somebody else's, and name any folder of this user.
+        progress.console.print(
+            f"data: {shown(data)}, as the study says", soft_wrap=True, markup=False
+        )
+    cache = settings.results_dir / ".data"
+    before = {folder.name for folder in cache.glob("*")}
     dataset = open_dataset(
         data,
         image_size=source.get("image_size"),
         mirror=source.get("mirror"),
-        cache=settings.results_dir / ".data",
+        cache=cache,
         quiet=settings.quiet,
     )
     found, wanted = dataset.fingerprint, record.facts.get("data")
     if found != wanted:
+        forget(dataset, before)  # else they would travel with the results
         raise ReportError(
             f"{shown(data or dataset.name)} has other data (MD5 {found}) than the search used "
             f"({wanted}). Give that of the search with --data."
         )
     return dataset
+
+
+def _source(record: Record) -> Mapping[str, Any]:
+    """Return how the last search of the study has opened its data, which may have moved since."""
+    runs = record.facts.get("runs", [])
+    found = (facts.get("dataset", {}).get("source") for facts in (*reversed(runs), record.facts))
+    return next(filter(None, found), {})
 
 
 @contextmanager
@@ -246,9 +260,9 @@ def _gather(
         test = load_test_split(dataset)
         start_tensorflow()
         load_space(record.space, dataset.shape)  # registers its custom layers
-        winners = plan.winners(chosen)
+        winners, scorer = plan.winners(chosen), Scorer(test, dataset.shape)
         for entry in (*winners, *plan.baselines):
-            rows += _rows(settings, dataset, entry, entry in winners, results, test)
+            rows += _rows(settings, dataset, entry, entry in winners, results, scorer)
     return Evidence(
         settings=settings,
         record=record,
@@ -283,15 +297,19 @@ def _rows(
     entry: Entry,
     won: bool,
     results: Results,
-    test: LabeledImages,
+    scorer: Scorer,
 ) -> list[Row]:
     """Score an entry and return its row; for the winner also its variants."""
+    kind: evidences.Kind = "baseline"
+    if won:
+        kind = "tuned" if entry.name == TUNED else "variant"
+    mirror = kind == "tuned" and evidences.mirror_helps(dataset.mirror, entry.params)
     scored, missing = [], []
     for retraining in entry.retrainings:
         match results.get(retraining.key):
             case Retrained() as kept:
                 try:
-                    scored.append((kept, score(kept, test, dataset.shape)))
+                    scored.append((kept, scorer.score(kept, mirror=mirror)))
                     continue
                 except ModelError as error:
                     why = f"cannot be scored: {error}"
@@ -300,13 +318,10 @@ def _rows(
             case _:
                 why = "not trained yet"
         missing.append(f"seed {retraining.seed} {why}")
-    kind: evidences.Kind = "baseline"
-    if won:
-        kind = "tuned" if entry.name == "tuned" else "variant"
-    row = evidences.make_row(entry, kind, scored, test.labels, "; ".join(missing))
+    row = evidences.make_row(entry, kind, scored, scorer.test.labels, "; ".join(missing))
     rows = [row]
     if kind == "tuned" and scored:
-        if evidences.mirror_helps(dataset.mirror, entry.params):
+        if mirror:
             rows.append(evidences.mirror_averaged(row, scored))
         if settings.ensemble and len(scored) > 1:
             rows.append(evidences.ensemble(row))

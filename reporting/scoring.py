@@ -5,7 +5,7 @@ import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +29,13 @@ class Scores:
 
     Args:
         probabilities: (n, classes).
-        mirrored: (n, classes), for the images mirrored left-right.
+        mirrored: (n, classes), for the images mirrored left-right; None: no row needs them.
         milliseconds_per_image: Wall time of prediction in batches of at most 500, on all cores.
         machine: Where that time was measured.
     """
 
     probabilities: Probabilities
-    mirrored: Probabilities
+    mirrored: Probabilities | None
     milliseconds_per_image: float
     machine: str = ""
 
@@ -55,75 +55,89 @@ def load_test_split(dataset: Dataset) -> LabeledImages:
     return test
 
 
-def score(kept: Retrained, test: LabeledImages, data: DataShape) -> Scores:
-    """Predict the test images, or return the predictions stored beside the model.
+class Scorer:
+    """Scores models on one test split.
 
     Args:
-        kept: A retraining.
         test: The test split.
-        data: What the images and the outputs of its model look like.
-
-    Raises:
-        ModelError: The model cannot be loaded, or predicts values that are not finite.
-        ReportError: The predictions cannot be stored.
+        data: What the images and the outputs of the models look like.
     """
-    file = kept.folder / SCORES_FILE
-    if (known := _load(file, test, data.classes)) is not None:
-        return known
-    model = load_model(kept.folder / MODEL_FILE, data)
-    model.probabilities(test.images[:BATCH_SIZE])  # compiles
-    began = time.perf_counter()
-    probabilities = model.probabilities(test.images)
-    milliseconds = 1000 * (time.perf_counter() - began) / len(test.images)
-    scores = Scores(
-        probabilities=probabilities,
-        mirrored=model.probabilities(test.images[:, :, ::-1]),
-        milliseconds_per_image=milliseconds,
-        machine=machine(),
-    )
-    with writing(kept.folder):
-        _save(file, scores, test)
-    return scores
 
+    def __init__(self, test: LabeledImages, data: DataShape) -> None:
+        self.test = test
+        self._data = data
+        self._digest = _digest(test)
 
-def _load(file: Path, test: LabeledImages, classes: int) -> Scores | None:
-    """Return the stored predictions; None if there are none of this test split, or damaged ones."""
-    try:
-        with np.load(file, allow_pickle=False) as known:
-            if str(known["test"]) != _digest(test):
-                return None
-            scores = Scores(
-                probabilities=known["probabilities"],
-                mirrored=known["mirrored"],
-                milliseconds_per_image=float(known["milliseconds_per_image"]),
-                machine=str(known["machine"]),
-            )
-    # A file that somebody else wrote may hold anything, NumPy raises errors of many types.
-    except Exception:
-        return None
-    shape = (len(test.labels), classes)
-    parts = (scores.probabilities, scores.mirrored)
-    sound = all(
-        part.shape == shape
-        and part.dtype == np.float64
-        and np.all(part >= 0)
-        and np.allclose(part.sum(axis=1), 1)
-        for part in parts
-    )
-    return scores if sound and 0 <= scores.milliseconds_per_image < np.inf else None
+    def score(self, kept: Retrained, *, mirror: bool) -> Scores:
+        """Predict the test images, or return the predictions stored beside the model.
 
+        Args:
+            kept: A retraining.
+            mirror: Whether the predictions for mirrored images are needed too.
 
-def _save(file: Path, scores: Scores, test: LabeledImages) -> None:
-    content = io.BytesIO()
-    np.savez(
-        content,
-        probabilities=scores.probabilities,
-        mirrored=scores.mirrored,
-        milliseconds_per_image=scores.milliseconds_per_image,
-        machine=scores.machine,
-        test=_digest(test),
-    )
-    write_atomically(file, content.getvalue())
+        Raises:
+            ModelError: The model cannot be loaded, or predicts values that are not finite.
+            ReportError: The predictions cannot be stored.
+        """
+        known = self._load(kept.folder / SCORES_FILE)
+        if known is not None and not (mirror and known.mirrored is None):
+            return known
+        images = self.test.images
+        model = load_model(kept.folder / MODEL_FILE, self._data)
+        model.probabilities(images[:BATCH_SIZE])  # compiles
+        began = time.perf_counter()
+        probabilities = model.probabilities(images)
+        milliseconds = 1000 * (time.perf_counter() - began) / len(images)
+        scores = Scores(
+            probabilities=probabilities,
+            mirrored=model.probabilities(images[:, :, ::-1]) if mirror else None,
+            milliseconds_per_image=milliseconds,
+            machine=machine(),
+        )
+        with writing(kept.folder):
+            self._save(kept.folder / SCORES_FILE, scores)
+        return scores
+
+    def _load(self, file: Path) -> Scores | None:
+        """Return stored predictions; None if they are damaged, or not of this test split."""
+        try:
+            with np.load(file, allow_pickle=False) as known:
+                if str(known["test"]) != self._digest:
+                    return None
+                scores = Scores(
+                    probabilities=known["probabilities"],
+                    mirrored=known.get("mirrored"),
+                    milliseconds_per_image=float(known["milliseconds_per_image"]),
+                    machine=str(known["machine"]),
+                )
+        # A file that somebody else wrote may hold anything, NumPy raises errors of many types.
+        except Exception:
+            return None
+        shape = (len(self.test), self._data.classes)
+        parts = [scores.probabilities]
+        if scores.mirrored is not None:
+            parts.append(scores.mirrored)
+        sound = all(
+            part.shape == shape
+            and part.dtype == np.float64
+            and np.all(part >= 0)
+            and np.allclose(part.sum(axis=1), 1)
+            for part in parts
+        )
+        return scores if sound and 0 <= scores.milliseconds_per_image < np.inf else None
+
+    def _save(self, file: Path, scores: Scores) -> None:
+        arrays: dict[str, Any] = {
+            "probabilities": scores.probabilities,
+            "milliseconds_per_image": scores.milliseconds_per_image,
+            "machine": scores.machine,
+            "test": self._digest,
+        }
+        if scores.mirrored is not None:
+            arrays["mirrored"] = scores.mirrored
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        write_atomically(file, content.getvalue())
 
 
 def _digest(test: LabeledImages) -> str:

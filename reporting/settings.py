@@ -78,7 +78,7 @@ class ReportSettings:
         "--epochs",
         None,
         "epochs of the winner; its learning-rate schedule is stretched",
-        shown_default=f"{_EPOCHS}, or twice those of a trial if that is more",
+        shown_default=f"{_EPOCHS}, or those of a trial if that is more",
         metavar="N",
         at_least=1,
     )
@@ -130,4 +130,4 @@ class ReportSettings:
             return replace(
                 self, top=1, candidate_seeds=1, seeds=1, epochs=epochs, baseline_epochs=2
             )
-        return replace(self, epochs=self.epochs or max(_EPOCHS, 2 * max_epochs))
+        return replace(self, epochs=self.epochs or max(_EPOCHS, max_epochs))

@@ -185,7 +185,7 @@ def test_a_folder_is_read_in_order_and_printed_as_lines(
 def test_the_demo_draws_a_grid(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    labels = (np.arange(30) % 10).astype(np.uint8)
+    labels = (np.arange(25) % 10).astype(np.uint8)
     images = band_images(labels)
     images[3] = band_images([5])[0]
     write_test_files(tmp_path / "data", labels, images)
@@ -360,6 +360,31 @@ def test_the_grid_is_drawn_in_colour(
         "predict: --demo needs --data: the model is of the data set 'soil'; name its path.\n"
     )
     assert opened == [("photos", None)]
+
+
+def test_the_demo_shows_images_of_all_classes_though_they_are_sorted(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.repeat(np.arange(10, dtype=np.uint8), 40)
+    write_test_files(tmp_path / "data", labels, band_images(labels))
+    (tmp_path / "data" / "classes.txt").write_text("\n".join(FASHION_CLASSES))
+    flags = ["--demo", "--data", "data", "--model", str(model), "--json"]
+    shown = []
+    for fashion_mnist in (False, False, True):
+        monkeypatch.setattr(Dataset, "is_fashion_mnist", fashion_mnist)
+        assert predict.main(flags) == 0
+        shown.append(json.loads(capsys.readouterr().out))
+    spread, again, first = shown
+    assert spread == again
+    assert len(spread) == len({record["path"] for record in spread}) == predict.DEMO_IMAGES
+    assert len({record["true_class"] for record in spread}) > 5
+    assert all(record["class"] == record["true_class"] for record in spread)
+    indices = [int(record["path"][len("test[") : -1]) for record in spread]
+    assert [record["true_class"] for record in spread] == [
+        FASHION_CLASSES[labels[index]] for index in indices
+    ]
+    # The test files of Fashion-MNIST are mixed.
+    assert [record["path"] for record in first] == [f"test[{index}]" for index in range(25)]
 
 
 def test_test_images_of_another_data_set_are_refused(

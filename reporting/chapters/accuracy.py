@@ -71,6 +71,8 @@ def _table(evidence: Evidence, columns: Sequence[Column]) -> Table:
         notes.append(
             f"Δ accuracy: tuned minus this network, in percentage points, {_bootstrap(evidence)}."
         )
+        if not evidence.dataset.is_fashion_mnist:
+            notes.append("Baselines: published for another data set.")
     notes.append(
         "Training CPU s: mean of one training in "
         f"{evidence.record.facts.get('precision')}{_ensemble(evidence)}."
@@ -200,7 +202,11 @@ def _columns(evidence: Evidence) -> list[Column]:
         Column("train_seconds", "training s", lambda row: row.train_seconds, ",.0f"),
         Column("train_cpu_seconds", "training CPU s", lambda row: row.train_cpu_seconds, ",.0f"),
         Column("milliseconds_per_image", "ms/image", lambda row: row.milliseconds_per_image, ".3f"),
-        *([Column("published_accuracy", None, published)] if evidence.is_fashion_mnist else []),
+        *(
+            [Column("published_accuracy", None, published)]
+            if evidence.dataset.is_fashion_mnist
+            else []
+        ),
         *(
             Column(f"seed {seed + 1}", None, _scored(partial(_seed, seed=seed)))
             for seed in range(evidence.settings.seeds)
@@ -270,7 +276,7 @@ def published(row: Row) -> float | None:
 
 
 def _published(evidence: Evidence) -> list[Block]:
-    if not evidence.is_fashion_mnist:
+    if not evidence.dataset.is_fashion_mnist:
         return []
     found = [
         _BASELINES[row.name]
@@ -300,7 +306,7 @@ def _published(evidence: Evidence) -> list[Block]:
 
 
 def _seeds(evidence: Evidence, rows: Sequence[Row]) -> Picture:
-    claims = evidence.is_fashion_mnist and any(published(row) is not None for row in rows)
+    claims = evidence.dataset.is_fashion_mnist and any(published(row) is not None for row in rows)
     alone = " Published numbers are often from a single training." if claims else ""
     return Picture(
         name="seeds-points",

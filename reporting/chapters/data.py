@@ -1,6 +1,5 @@
 """The data: examples, images by class, and duplicates."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.statistics import Booleans, interval
 from search.data.dataset import Bytes, LabeledImages
+from search.data.parts import digests
 from search.data.split import Split
 
 _EXAMPLES: Final = 10
@@ -104,8 +104,7 @@ def _distribution(split: Split, test: LabeledImages | None, names: Sequence[str]
 
 def _images(images: Bytes, labels: Bytes) -> pd.DataFrame:
     """Return for each image a key that only pixel-identical images share, and the label."""
-    keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
-    return pd.DataFrame({"key": keys, "label": labels})
+    return pd.DataFrame({"key": digests(images), "label": labels})
 
 
 def _duplicates(

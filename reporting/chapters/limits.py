@@ -37,7 +37,7 @@ def blocks(evidence: Evidence) -> list[Block]:
         else "One data set, one split, one machine. Accuracies hold for images like these.",
         f"{over_seeds} {_COMPARING}" if evidence.has_baselines else over_seeds,
         *(_of_baselines(evidence) if evidence.has_baselines else ()),
-        *((_OFTEN_USED,) if evidence.is_fashion_mnist else ()),
+        *((_OFTEN_USED,) if evidence.dataset.is_fashion_mnist else ()),
         "The search chose its best trials on one fixed validation split, so several searches on "
         "it share its luck.",
         "Training repeats bit for bit only on the same processor type, with the same versions and "
@@ -63,15 +63,18 @@ def _of_baselines(evidence: Evidence) -> list[str]:
         f"baselines were not tuned and trained for {settings.baseline_epochs}. The comparison "
         "shows what the search adds to the published networks, not how far each could be tuned."
     ]
-    if not evidence.is_fashion_mnist:
-        texts.append("The baselines were published for other data, so they are not at home here.")
+    if not evidence.dataset.is_fashion_mnist:
+        texts.append(
+            "The baselines were published for another data set; nobody has claimed an accuracy of "
+            "theirs on this one."
+        )
     return texts
 
 
 def _few_images(evidence: Evidence) -> str | None:
     """Say that the study has left training images out; None if it has not."""
     images = len(evidence.split.train_labels) + len(evidence.split.val_labels)
-    if evidence.is_fashion_mnist and images < _OFFICIAL_IMAGES:
+    if evidence.dataset.is_fashion_mnist and images < _OFFICIAL_IMAGES:
         baselines = (
             " The baselines too saw fewer images than in their publications."
             if evidence.has_baselines

@@ -101,7 +101,7 @@ def _picture(ended: pd.DataFrame, levels: dict[str, float], measure: str) -> Pic
     values = pd.to_numeric(ended.loc[ended["state"] != "FAIL", "value"], errors="coerce")
     return Picture(
         name="progress",
-        finding=_finding(ended),
+        finding=_finding(ended, measure),
         caption=f"Line: best {measure} of a complete trial so far; points: trials, one "
         "training each; dashed: what the search began with."
         + below_words(int((values < low).sum())),
@@ -109,14 +109,15 @@ def _picture(ended: pd.DataFrame, levels: dict[str, float], measure: str) -> Pic
     )
 
 
-def _finding(ended: pd.DataFrame) -> str:
-    """Say how far the accuracy rose, and how soon most of it was reached."""
+def _finding(ended: pd.DataFrame, measure: str) -> str:
+    """Say how far the measure rose, and how soon most of it was reached."""
     steps = ended[ended["better"]]
     total = int(ended["count"].iloc[-1])
     first, last = float(steps["best"].iloc[0]), float(steps["best"].iloc[-1])
     if len(steps) == 1:
         return f"No later trial beat trial {steps.index[0]}, with {percent(last)}"
-    words = f"The best accuracy rose from {percent(first)} to {percent(last)}"
+    value = measure.removeprefix("validation ")
+    words = f"The best {value} rose from {percent(first)} to {percent(last)}"
     early = steps[steps["best"] >= first + _MOST_OF_IT * (last - first)].iloc[0]
     share = (float(early["best"]) - first) / (last - first)
     how_much = "all of it" if share == 1.0 else f"{100 * share:.0f} % of the rise"

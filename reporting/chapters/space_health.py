@@ -358,7 +358,7 @@ def _next(record: Record, finished: int) -> list[Block]:
     return [
         Paragraph(
             f"To continue in the same space, up to {2 * finished} finished trials in total (a "
-            "changed space needs a new study, --study NAME):"
+            f"changed space needs a new study: add --study {record.name}-2 --from {record.name}):"
         ),
         Code(text, "console"),
     ]

@@ -85,8 +85,11 @@ def _against_best(evidence: Evidence, tuned: Row, rival: Row) -> str:
     else:
         verb = "beats" if difference.mean > 0 else "is worse than"
         words = f"Tuned {verb} {rival.name}, the best baseline, by {_size(difference)} ({details})."
+    published = (
+        "as published" if evidence.dataset.is_fashion_mnist else "published for another data set"
+    )
     return (
-        f"{words} Tuned was trained for {tuned.epochs} epochs; {rival.name}, as published and "
+        f"{words} Tuned was trained for {tuned.epochs} epochs; {rival.name}, {published} and "
         f"not tuned, for {rival.epochs}."
     )
 

@@ -15,7 +15,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +130,18 @@ def fingerprint(part: LabeledImages, class_names: tuple[str, ...]) -> str:
     for array in (part.labels, part.images):
         found.update(np.ascontiguousarray(array).reshape(-1).data)
     return found.hexdigest()
+
+
+def forget(dataset: Dataset, kept: Collection[str]) -> None:
+    """Remove the unpacked images of a data set.
+
+    Args:
+        dataset: From `open_cached`; of another one nothing is removed.
+        kept: Names of folders of the cache that stay.
+    """
+    files = dataset.files
+    if isinstance(files, CachedFiles) and files.directory.name not in kept:
+        shutil.rmtree(files.directory, ignore_errors=True)
 
 
 def open_cached(

@@ -178,7 +178,7 @@ def _is_source(value: Any) -> bool:
     size = value["image_size"]
     return (
         isinstance(value["data"], str)
-        and (size is None or is_whole(size, 1))
+        and (size is None or (is_whole(size, 16) and size <= 224))  # as --image-size
         and value["mirror"] in (True, False, None)
     )
 

@@ -36,7 +36,6 @@ def test_a_sound_file_is_obeyed(tmp_path: Path) -> None:
     assert found.dataset == "soil"
     assert found.image_shape == (20, 30, 3)
     assert found.class_names == tuple(SOUND["dataset"]["class_names"])
-    assert found.mirror is None
     assert found.image_size == 64
     assert found.preprocessing == "resize"
 
@@ -65,7 +64,6 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "long": ({"class_names": ["a" * 300, "b"]}, r"class_names is \['aaa.*\.\.\..*a', 'b'\]"),
     "codes": ({"class_names": "\x1b[31m\n"}, r"class_names is '\\x1b\[31m\\n'"),
     "size": ({"image_size": 0}, r"image_size is 0; it must be null, or a whole number from 1"),
-    "mirror": ({"mirror": 1}, r"mirror is 1; it must be true, false or null"),
     "list": ([1], r"dataset is \[1\]; it must be an object"),  # type: ignore[dict-item]
 }
 

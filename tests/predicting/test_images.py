@@ -227,7 +227,6 @@ PHOTOGRAPHS = ModelConfig(
     dataset="soil",
     image_shape=(20, 30, 3),
     class_names=("moss", "sand"),
-    mirror=None,
     preprocessing="resize",
 )
 

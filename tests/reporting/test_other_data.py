@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import recall_score
 
 from predicting.config import read_config
@@ -18,12 +19,15 @@ from reporting.drawing.style import spread
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, trained_with_flips
 from reporting.page.render import write_document
+from reporting.retraining import make_progress
 from reporting.run import Outcome, _same_data, _write_winner
 from search.data.dataset import Dataset
+from search.data.formats import open_dataset
 from tests.reporting.made_evidence import made_dataset, made_evidence, planted
 from tests.reporting.written import draw_all, drawn, pictures, tables, words
 
 OF_CLOTHING = re.compile(r"fashion|clothing|cloth|shirt|garment|shoe|dress\b", re.IGNORECASE)
+PROGRESS = make_progress(quiet=True)
 MANY = [f"class {number}" for number in range(40)]
 
 
@@ -67,6 +71,7 @@ def test_a_report_on_fashion_mnist_compares_with_its_baselines(
     evidence: Evidence, tmp_path: Path
 ) -> None:
     text = files(evidence, tmp_path)
+    assert "another data set" not in text
     for expected in ("Fashion-MNIST", "T-shirt/top", "vgg-cnn", "92.54 %", "published", "McNemar"):
         assert expected in text
 
@@ -88,8 +93,11 @@ def test_baselines_on_other_data_are_compared_without_their_published_numbers(
     assert "published_accuracy" not in tables(section)["accuracy"].values
     points = drawn(pictures(section)["seeds-points"]).axes[0].lines
     assert not np.isclose(np.concatenate([line.get_xdata() for line in points]), 92.54).any()
-    assert "published for other data" in words(limits.blocks(evidence))
-    assert "beats" in words(verdict.blocks(evidence))
+    for said in (words(limits.blocks(evidence)), tables(section)["accuracy"].note):
+        assert "published for another data set" in said
+    said = words(verdict.blocks(evidence))
+    assert "beats" in said
+    assert ", published for another data set and not tuned, for " in said
     assert not OF_CLOTHING.findall(files(evidence, tmp_path / "report"))
 
 
@@ -181,14 +189,71 @@ def test_the_data_is_opened_as_the_search_has_opened_it(
     source = {"data": "/home/me/photos", "image_size": 64, "mirror": False}
     facts = dict(evidence.record.facts) | {"data": "1" * 32, "dataset": {"source": source}}
     record = dataclasses.replace(evidence.record, facts=facts)
-    _same_data(evidence.settings, record)
-    _same_data(dataclasses.replace(evidence.settings, data="elsewhere"), record)
+    _same_data(evidence.settings, record, PROGRESS)
+    _same_data(dataclasses.replace(evidence.settings, data="elsewhere"), record, PROGRESS)
     assert opened == [("/home/me/photos", 64, False), ("elsewhere", 64, False)]
-    _same_data(evidence.settings, dataclasses.replace(record, facts={"data": "1" * 32}))
+    _same_data(evidence.settings, dataclasses.replace(record, facts={"data": "1" * 32}), PROGRESS)
     assert opened[-1] == (None, None, None)  # a study of an earlier version
     other = dataclasses.replace(record, facts=facts | {"data": "2" * 32})
     with pytest.raises(ReportError, match=r"^/home/me/photos has other data \(MD5 1+\) than the"):
-        _same_data(evidence.settings, other)
+        _same_data(evidence.settings, other, PROGRESS)
+
+
+def test_data_that_moved_is_opened_where_the_last_search_found_it(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def open_dataset(data: str | None, **given: Any) -> Dataset:
+        opened.append(data)
+        return made_dataset((64, 64, 3), ("moss", "sand"), name="soil")
+
+    monkeypatch.setattr("reporting.run.open_dataset", open_dataset)
+    first, moved = (
+        {"dataset": {"source": {"data": data, "image_size": None, "mirror": None}}}
+        for data in ("/old/photos", "/new/photos")
+    )
+    for runs in ([first, moved], [first, moved, {"seed": 0}], [first]):
+        facts = dict(evidence.record.facts) | first | {"data": "1" * 32, "runs": runs}
+        _same_data(evidence.settings, dataclasses.replace(evidence.record, facts=facts), PROGRESS)
+    assert opened == ["/new/photos", "/new/photos", "/old/photos"]
+
+
+def write_pictures(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("moss", "sand"):
+        (folder / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_a_study_that_names_a_folder_of_this_user_leaves_no_copy_of_other_pictures(
+    evidence: Evidence, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = write_pictures(tmp_path / "private\x1b")
+    source = {"data": str(photos), "image_size": None, "mirror": None}
+    facts = dict(evidence.record.facts) | {"dataset": {"source": source}, "runs": []}
+    record = dataclasses.replace(evidence.record, facts=facts)
+    settings = dataclasses.replace(evidence.settings, results_dir=tmp_path / "results")
+    with pytest.raises(ReportError, match="has other data"):
+        _same_data(settings, record, make_progress(quiet=False))
+    said = rf"data: {tmp_path}/private\x1b, as the study says"
+    assert capsys.readouterr().err.splitlines()[0] == said
+    assert list((tmp_path / "results" / ".data").iterdir()) == []
+    # Those of an earlier search stay.
+    opened = open_dataset(str(photos), cache=tmp_path / "results" / ".data", quiet=True)
+    with pytest.raises(ReportError, match="has other data"):
+        _same_data(settings, record, PROGRESS)
+    assert len(opened.training())
+    # Data that the user names is no surprise.
+    _same_data(
+        dataclasses.replace(settings, data=str(photos)),
+        dataclasses.replace(record, facts=facts | {"data": opened.fingerprint}),
+        make_progress(quiet=False),
+    )
+    assert capsys.readouterr().err == ""
 
 
 def test_a_class_without_test_images_counts_as_a_small_one(tmp_path: Path) -> None:
@@ -249,5 +314,5 @@ def test_the_configuration_beside_the_model_describes_its_data(
         assert found.dataset == made.dataset.name
         assert found.image_shape == made.dataset.image_shape
         assert found.class_names == made.dataset.class_names
-        assert found.mirror == made.dataset.mirror
+        assert stored["dataset"]["mirror"] == made.dataset.mirror
         assert found.preprocessing == preprocessing

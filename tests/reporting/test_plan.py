@@ -7,6 +7,7 @@ import pytest
 from reporting.evidence import Evidence
 from reporting.plan import Plan
 from reporting.retraining import Retrained
+from reporting.settings import ReportSettings
 from search.workers.messages import Failed
 
 
@@ -45,3 +46,12 @@ def test_the_candidate_of_the_best_mean_is_chosen_once_all_are_trained(
     plan = Plan(evidence.settings, evidence.record, evidence.dataset.shape)
     found = plan.choose(results(plan, tmp_path, values))  # type: ignore[arg-type]
     assert found is (None if chosen is None else plan.candidates[chosen])
+
+
+@pytest.mark.parametrize(
+    ("given", "of_a_trial", "epochs"), [(None, 8, 30), (None, 31, 31), (5, 31, 5)]
+)
+def test_the_winner_trains_for_at_least_the_epochs_of_a_trial(
+    given: int | None, of_a_trial: int, epochs: int
+) -> None:
+    assert ReportSettings(epochs=given).for_trials_of(of_a_trial).final_epochs == epochs

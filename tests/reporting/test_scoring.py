@@ -12,7 +12,8 @@ import pytest
 from reporting import scoring
 from reporting.errors import ReportError
 from reporting.retraining import Retrained
-from reporting.scoring import load_test_split, score
+from reporting.scoring import Scorer, Scores, load_test_split
+from search.data.dataset import LabeledImages
 from search.data.idx import open_idx
 from search.errors import DataError
 from spaces import DataShape
@@ -36,6 +37,12 @@ def test_test_images_of_another_shape_are_refused(tmp_path: Path) -> None:
 
 
 DATA = DataShape((28, 28, 1), 10)
+
+
+def score(
+    kept: Retrained, test: LabeledImages, data: DataShape = DATA, *, mirror: bool = True
+) -> Scores:
+    return Scorer(test, data).score(kept, mirror=mirror)
 
 
 class SureModel:
@@ -73,13 +80,47 @@ def test_a_model_predicts_the_test_images_once(
     small_data_with_test: Path, tmp_path: Path, model: SureModel
 ) -> None:
     test = load_test_split(open_idx(small_data_with_test))
-    scores = score(kept(tmp_path), test, DATA)
+    scores = score(kept(tmp_path), test)
     predicted = model.predicted
-    again = score(kept(tmp_path), test, DATA)
+    again = score(kept(tmp_path), test)
     assert model.predicted == predicted > 0
     assert np.array_equal(scores.probabilities, again.probabilities)
+    assert scores.mirrored is not None
+    assert again.mirrored is not None
     assert np.array_equal(scores.mirrored, again.mirrored)
     assert again.milliseconds_per_image == scores.milliseconds_per_image
+
+
+def test_mirrored_images_are_predicted_only_where_a_row_needs_them(
+    small_data_with_test: Path, tmp_path: Path, model: SureModel
+) -> None:
+    test = load_test_split(open_idx(small_data_with_test))
+    assert score(kept(tmp_path), test, mirror=False).mirrored is None
+    once = model.predicted
+    assert score(kept(tmp_path), test, mirror=False).mirrored is None
+    assert model.predicted == once
+    both = score(kept(tmp_path), test, mirror=True)
+    assert model.predicted == 2 * once + len(test)
+    # Kept ones of earlier versions always have both.
+    known = score(kept(tmp_path), test, mirror=False)
+    assert np.array_equal(known.probabilities, both.probabilities)
+    assert model.predicted == 2 * once + len(test)
+
+
+def test_the_test_split_is_read_once_to_identify_it(
+    small_data_with_test: Path,
+    tmp_path: Path,
+    model: SureModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digested = []
+    digest = scoring._digest
+    monkeypatch.setattr(scoring, "_digest", lambda test: digested.append(1) or digest(test))
+    scorer = Scorer(load_test_split(open_idx(small_data_with_test)), DATA)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        scorer.score(kept(tmp_path / name), mirror=True)
+    assert len(digested) == 1
 
 
 def test_a_full_disk_is_one_line_that_names_the_folder(
@@ -91,7 +132,7 @@ def test_a_full_disk_is_one_line_that_names_the_folder(
     monkeypatch.setattr(os, "fsync", full)
     said = rf"{tmp_path} cannot be written \(No space left.*finished trainings.*are kept"
     with pytest.raises(ReportError, match=said):
-        score(kept(tmp_path), load_test_split(open_idx(small_data_with_test)), DATA)
+        score(kept(tmp_path), load_test_split(open_idx(small_data_with_test)))
     assert not list(tmp_path.iterdir())
 
 
@@ -112,13 +153,13 @@ def test_damaged_scores_are_measured_again(
     small_data_with_test: Path, tmp_path: Path, model: SureModel, case: str
 ) -> None:
     test = load_test_split(open_idx(small_data_with_test))
-    score(kept(tmp_path), test, DATA)
+    score(kept(tmp_path), test)
     file = tmp_path / "test_scores.npz"
     with np.load(file) as known:
         stored = dict(known)
     np.savez(file, **(stored | DAMAGED[case]))
     predicted = model.predicted
-    assert score(kept(tmp_path), test, DATA).probabilities.shape == (200, 10)
+    assert score(kept(tmp_path), test).probabilities.shape == (200, 10)
     assert model.predicted > predicted
 
 
@@ -126,7 +167,7 @@ def test_scores_of_another_number_of_classes_are_measured_again(
     small_data_with_test: Path, tmp_path: Path, model: SureModel
 ) -> None:
     test = load_test_split(open_idx(small_data_with_test))
-    score(kept(tmp_path), test, DATA)
+    score(kept(tmp_path), test)
     predicted = model.predicted
     score(kept(tmp_path), test, DataShape((28, 28, 1), 7))
     assert model.predicted > predicted

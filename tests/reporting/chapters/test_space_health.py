@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from reporting.chapters import space_health
 from reporting.page.document import Code
 from tests.reporting.made_studies import FILTERS, LEARNING_RATE, random_trials, trial
-from tests.reporting.written import pictures, tables
+from tests.reporting.written import pictures, tables, words
 
 
 def test_a_range_is_widened_where_the_best_trials_are_at_its_end(searched: Any) -> None:
@@ -92,3 +92,4 @@ def test_the_next_command_asks_for_twice_the_finished_trials(
     section = space_health.blocks(searched(made, command=command))
     codes = [block.text for block in section if isinstance(block, Code)]
     assert codes == [following]
+    assert "a changed space needs a new study: add --study own-2 --from own)" in words(section)

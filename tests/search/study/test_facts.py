@@ -59,7 +59,16 @@ DATASET: dict[str, Any] = {
 SOURCE: dict[str, Any] = {"data": "/photos", "image_size": 32, "mirror": None}
 
 
-@pytest.mark.parametrize("source", [SOURCE, SOURCE | {"image_size": None, "mirror": True}, {}])
+@pytest.mark.parametrize(
+    "source",
+    [
+        SOURCE,
+        SOURCE | {"image_size": None, "mirror": True},
+        SOURCE | {"image_size": 16},
+        SOURCE | {"image_size": 224},
+        {},
+    ],
+)
 def test_a_study_may_store_where_its_data_set_is(source: dict[str, Any]) -> None:
     check_study(study(dataset=DATASET | {"source": source}))
     check_study(study(dataset=DATASET))
@@ -78,6 +87,9 @@ def test_a_study_may_store_where_its_data_set_is(source: dict[str, Any]) -> None
         {"source": {"data": "photos"}},
         {"source": SOURCE | {"data": 5}},
         {"source": SOURCE | {"image_size": "32"}},
+        {"source": SOURCE | {"image_size": 15}},
+        {"source": SOURCE | {"image_size": 225}},
+        {"source": SOURCE | {"image_size": 10**9}},
         {"source": SOURCE | {"mirror": "yes"}},
     ],
 )
