@@ -233,7 +233,7 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
             study.set_user_attr(key, value)
     this_run = {key: value for key, value in facts.items() if key not in COMPARABLE}
     runs = stored.get("runs", [])
-    if this_run not in runs:
+    if this_run != (runs or [None])[-1]:
         study.set_user_attr("runs", [*runs, this_run])
     return study
 
