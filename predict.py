@@ -93,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read_flags(PredictSettings, parsed)
         if settings.demo == bool(parsed.images):
-            raise SettingsError("name image files or folders, or use --demo, but not both.")
+            both = ", but not both" if settings.demo else ""
+            raise SettingsError(f"name image files or folders, or use --demo{both}.")
         return _predict(settings, parsed.images)
     except KeyboardInterrupt:
         return 130

@@ -23,6 +23,8 @@ REGIONS: Final = {
 
 def main() -> None:
     """Write FOLDER/CLASS/*.jpg, pieces of 40 to 100 pixels a side."""
+    if len(sys.argv) != 2 or Path(sys.argv[1]).exists():
+        sys.exit("name a new folder: python -m docs.photos photos")
     folder = Path(sys.argv[1])
     photographs = load_sample_images().images
     rng = np.random.RandomState(0)

@@ -186,10 +186,12 @@ class Evidence:
         return any(row.kind == "baseline" for row in self.rows)
 
     @property
-    def imbalanced(self) -> bool:
-        """Whether the classes of the test part differ much in size; False while it is closed."""
+    def shows_balanced(self) -> bool:
+        """Whether balanced accuracy matters: the search's objective, or classes differ in size."""
         if self.test is None:
             return False
+        if self.record.objective == "balanced_accuracy":
+            return True
         sizes = np.bincount(self.test.labels, minlength=len(self.dataset.class_names))
         return bool(sizes.max() > _IMBALANCED * sizes.min())
 

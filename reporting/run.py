@@ -149,7 +149,8 @@ def _same_data(settings: ReportSettings, record: Record, progress: Progress) -> 
         forget(dataset, before)  # else they would travel with the results
         raise ReportError(
             f"{shown(data or dataset.name)} has other data (MD5 {found}) than the search used "
-            f"({wanted}). Give that of the search with --data."
+            f"({wanted}). If its files have changed, put the old ones back; else give that of the "
+            "search with --data."
         )
     return dataset
 

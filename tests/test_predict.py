@@ -213,7 +213,7 @@ def test_the_demo_draws_a_grid(
 
 
 MISTAKES = {
-    "nothing": ([], "name image files or folders, or use --demo, but not both."),
+    "nothing": ([], "name image files or folders, or use --demo."),
     "model": (["a.png", "--results-dir", "r"], "no model found as r/*/report/best_model.keras."),
     "file": (["MODEL", "no.png"], "image no.png does not exist; check the path."),
     "text": (["MODEL", "text.png"], "text.png is not a readable image; use PNG, JPEG,"),

@@ -62,7 +62,7 @@ _CHOICE: Final = (
 def _table(evidence: Evidence, columns: Sequence[Column]) -> Table:
     shown = ("network", "parameters", _ACCURACY, _BALANCED, _DIFFERENCE, "training CPU s")
     notes = ["Test accuracy: mean over seeds and its 95 % t interval."]
-    if evidence.imbalanced:
+    if evidence.shows_balanced:
         notes.append(
             "Balanced accuracy: mean recall of the classes, mean over seeds; the classes of the "
             "test part differ in size."
@@ -173,7 +173,7 @@ def _columns(evidence: Evidence) -> list[Column]:
         Column("network", "network", lambda row: row.name),
         Column("gap", None, lambda row: row.gap or None),
         Column(None, _ACCURACY, _scored(lambda row: row.accuracy), _with_interval),
-        *([balanced] if evidence.imbalanced else []),
+        *([balanced] if evidence.shows_balanced else []),
         *([shown_difference] if evidence.has_baselines else []),
         Column("parameters", "parameters", lambda row: row.parameters, ","),
         Column("test_accuracy", None, _scored(lambda row: row.accuracy.mean)),

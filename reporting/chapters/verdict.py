@@ -58,7 +58,7 @@ def _tuned(evidence: Evidence, number: int, row: Row) -> str:
     words = (
         f"The tuned network (trial {number}) reaches a test accuracy of {spread(accuracy)} {over}"
     )
-    if not evidence.imbalanced:
+    if not evidence.shows_balanced:
         return f"{words}."
     return (
         f"{words} and a balanced accuracy, the mean recall of the classes, of "

@@ -269,10 +269,14 @@ def _checked(directory: Path, name: str) -> tuple[bytes, str]:
         raise DataError(f"cannot read {path} ({error.strerror}). Download it again.") from error
     found, expected = hashlib.md5(content).hexdigest(), _expected_md5(directory, name)
     if found != expected:
+        if (directory / "MD5SUMS").is_file():
+            origin, other = "that in MD5SUMS", "if you have changed it, write MD5SUMS anew"
+        else:
+            origin = "that of Fashion-MNIST"
+            other = "if it is another data set in MNIST format, put an MD5SUMS file beside it"
         raise DataError(
-            f"{path} has MD5 {found}; expected {expected}. If it is damaged, delete it and "
-            "download it again; if it is another data set in MNIST format, put an MD5SUMS file "
-            "beside it."
+            f"{path} has MD5 {found}; expected {expected}, {origin}. If it is damaged, delete it "
+            f"and download it again; {other} (md5sum *.gz > MD5SUMS)."
         )
     return content, found
 

@@ -121,7 +121,8 @@ def _parts(
         )
 
     train, test = part(*_TRAIN), part(*_TEST) if len(wanted) > 2 else None
-    highest = int(train.images.max())
+    # Before images are enlarged, which overshoots.
+    highest = round(_range(arrays["x_train"])[1] * factor)
     if 0 < highest < _DARK:
         notes.append(
             f"pixels reach only {highest} of 255: if {highest} is white, multiply them by "

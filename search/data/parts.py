@@ -127,7 +127,7 @@ def check_classes(labels: Bytes, class_names: Sequence[str], where: str, fewest:
         raise DataError(
             f"{where} has {counts[smallest]} usable training images of class "
             f"{class_names[smallest]!r}; every class needs at least {fewest}. Add images of it, or "
-            "remove the class."
+            "remove the class. (Images that the test part or two classes have are left out.)"
         )
 
 

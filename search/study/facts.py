@@ -27,7 +27,7 @@ from search.study.objective import OBJECTIVES
 # Facts that make trials comparable, with the flags that set them; a study never mixes two values.
 COMPARABLE: Final = {
     "space": "--space",
-    "data": "--data",
+    "data": "--data and --image-size (have its files changed?)",
     "split": "--train-size and --val-size",
     "epochs": "--epochs",
     "precision": "--precision",

@@ -34,6 +34,11 @@ from search.study.storage import (
 )
 from spaces.errors import one_line
 
+_MIRROR_FLAGS: Final = {
+    True: "with --mirror",
+    False: "with --no-mirror",
+    None: "without --mirror and --no-mirror",
+}
 FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 ENDED: Final = (*FINISHED, TrialState.FAIL)
 # Versions that let several coordinators share a study left this attribute on failed trials that
@@ -227,7 +232,7 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
         optuna.delete_study(study_name=name, storage=storage)
         return create_or_continue(storage, name, facts)
     for key in differing:
-        _refuse(name, key, stored, facts.get(key))
+        _refuse(name, key, stored, facts)
     for key, value in facts.items():
         if key not in stored:
             study.set_user_attr(key, value)
@@ -248,19 +253,37 @@ def _differs(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
     return bool(stored[key] != wanted[key])
 
 
-def _refuse(name: str, key: str, stored: Mapping[str, Any], wanted: Any) -> NoReturn:
-    has, flags = stored.get(key), COMPARABLE[key]
-    if key == "objective":
-        has = objective_of(stored)
-    if key == "split":
-        has, wanted = (split_words(split_sizes(fact)) for fact in (has, wanted))
+def _refuse(name: str, key: str, stored: Mapping[str, Any], facts: Mapping[str, Any]) -> NoReturn:
+    has, wanted = (repr(_fact_words(key, each)) for each in (stored, facts))
+    advice = f"with its own {COMPARABLE[key]}"
     if key in ("epochs", "split") and "minutes" in stored:
-        flags = f"--minutes {stored['minutes']:g}"
+        advice = f"with its own --minutes {stored['minutes']:g}"
+    elif key == "mirror":
+        advice = _MIRROR_FLAGS[stored[key]]
     raise StudyError(
-        f"study {name!r} has trials with {key} {has!r}; this run asks for {wanted!r}, and the "
-        f"two cannot be compared. Continue it with its own {flags}, or start another with --study "
-        "NAME."
+        f"study {name!r} has trials with {key} {has}; this run asks for {wanted}, and the two "
+        f"cannot be compared. Continue it {advice}, or start another with --study NAME."
     )
+
+
+def _fact_words(key: str, facts: Mapping[str, Any]) -> Any:
+    """Return a fact as a message shows it."""
+    match key:
+        case "objective":
+            return objective_of(facts)
+        case "split":
+            return split_words(split_sizes(facts[key]))
+        case "mirror":
+            return {True: "yes", False: "no"}.get(facts[key], "unknown")
+        case "data" if "dataset" in facts:
+            known = facts["dataset"]
+            shape = "x".join(map(str, known["image_shape"]))
+            return (
+                f"{known['name']}: {len(known['class_names'])} classes, images of {shape}, MD5 "
+                f"{facts[key]}"
+            )
+        case _:
+            return facts[key]
 
 
 def _requeue_abandoned(study: optuna.Study) -> int:

@@ -259,7 +259,7 @@ def test_a_study_that_names_a_folder_of_this_user_leaves_no_copy_of_other_pictur
 def test_a_class_without_test_images_counts_as_a_small_one(tmp_path: Path) -> None:
     dataset = made_dataset((20, 20, 1), ("moss", "sand", "bark"), name="soil")
     evidence = made_evidence(tmp_path, dataset=dataset, counts=(30, 30, 0), baselines=False)
-    assert evidence.imbalanced
+    assert evidence.shows_balanced
     for section in document_of(evidence).sections:
         draw_all(section.blocks)
 
