@@ -91,7 +91,9 @@ def _say(outcome: "Outcome") -> None:
     for row in evidence.scored:
         interval = "" if row.accuracy.n == 1 else f", 95 % interval {bounds(row.accuracy)}"
         balanced = (
-            f", balanced accuracy {spread(row.balanced_accuracy)}" if evidence.shows_balanced else ""
+            f", balanced accuracy {spread(row.balanced_accuracy)}"
+            if evidence.shows_balanced
+            else ""
         )
         print(
             f"{row.name:26} test accuracy {spread(row.accuracy)} "

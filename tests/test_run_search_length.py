@@ -22,12 +22,12 @@ def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path
     assert ran.returncode == 0, ran.stderr
     assert re.match(
         MEASURING
-        + r"1 worker trains about [\d,]+ images/s: 2 trials in 20 min allow 30 epochs of all 500 ",
+        + r"1 worker trains about [\d,]+ images/s: 2 trials in 20 min allow 100 epochs of all 500 ",
         ran.stderr,
     )
     begun = study(tmp_path, "mlp").user_attrs
     assert begun["minutes"] == 20
-    assert begun["epochs"] == 30
+    assert begun["epochs"] == 100
     assert begun["split"] == {"train": None, "val": 100}
     assert begun["speed"]["workers"] == 1
 
@@ -36,14 +36,14 @@ def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path
     assert "for 1 more trial" in again.stderr.splitlines()[0]
     continued = study(tmp_path, "mlp")
     assert continued.user_attrs["speed"] == begun["speed"]
-    assert [trial.user_attrs["epochs"] for trial in continued.trials] == [30] * 3
+    assert [trial.user_attrs["epochs"] for trial in continued.trials] == [100] * 3
 
     other = run(tmp_path, small_data, *SMALL, "--minutes", "10")
     assert other.returncode == 2
-    assert "study 'mlp' was begun with --minutes 20 and has trials of 30 epochs" in other.stderr
+    assert "study 'mlp' was begun with --minutes 20 and has trials of 100 epochs" in other.stderr
     changed = run(tmp_path, small_data, *flags, "--epochs", "7", "--trials", "4")
     assert changed.returncode == 2
-    assert "has trials with epochs 30; this run asks for 7" in changed.stderr
+    assert "has trials with epochs 100; this run asks for 7" in changed.stderr
     assert "Continue it with its own --minutes 20, or" in changed.stderr
 
 

@@ -28,7 +28,10 @@ def test_trials_parameters_and_curves_are_those_of_the_study(tmp_path: Path) -> 
     assert record.complete.index[0] == study.best_trial.number
     assert record.trials.loc[0, "name"] == "bn-cnn"
     assert "schedule" not in study.trials[0].params  # constant, which no search samples
-    assert record.trial_params(0) == CnnSpace().baselines["bn-cnn"].params()
+    assert (
+        record.trial_params(0)
+        == CnnSpace(image_shape=(28, 28, 1), classes=10).baselines["bn-cnn"].params()
+    )
     assert record.max_epochs == 8
 
 

@@ -28,6 +28,7 @@ from search.workers.messages import (
     Unusable,
 )
 from search.workers.process import KerasTrainer, Link, WorkerSettings, serve
+from spaces import DataShape
 from spaces.mlp import MlpConfig
 
 
@@ -181,7 +182,7 @@ def saved(trained: Trained | Failed, folder: Path) -> Model:
     assert isinstance(trained, Trained) and trained.model is not None, trained
     (folder / "model.keras").write_bytes(trained.model)
     set_precision("float32")  # as in a process that predicts
-    return load_model(folder / "model.keras")
+    return load_model(folder / "model.keras", DataShape((28, 28, 1), 10))
 
 
 def test_a_kept_model_predicts_as_it_was_validated(
