@@ -264,7 +264,7 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         on_epoch: OnEpoch,
         *,
         val_images: int | None,
-        objective: str,
+        objective: str = "accuracy",
         initial_epoch: int,
         last_epoch: int | None,
     ) -> None:

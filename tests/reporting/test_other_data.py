@@ -302,12 +302,11 @@ def test_the_configuration_beside_the_model_describes_its_data(
     for made, name, preprocessing in ((colour, "a", "resize"), (evidence, "b", "frame")):
         assert made.tuned is not None
         model = made.tuned.runs[0].folder / "model.keras"
-        model.parent.mkdir(parents=True)
+        model.parent.mkdir(parents=True, exist_ok=True)  # other tests share the evidence
         model.write_text("a model")
         (tmp_path / name).mkdir()
         _write_winner(made, tmp_path / name)
         model.unlink()
-        model.parent.rmdir()
         stored = json.loads((tmp_path / name / "best_config.json").read_text())
         assert stored["dataset"]["class_names"] == list(made.dataset.class_names)
         found = read_config(tmp_path / name / "best_model.keras")
