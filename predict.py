@@ -56,7 +56,7 @@ class PredictSettings:
         None,
         "with --demo: data set of the test images",
         metavar="NAME|PATH",
-        shown_default="that of the model, if it has a name of its own",
+        shown_default="that of the model, if it is one of the named data sets",
     )
     output: Path | None = flag(
         "--output",

@@ -12,15 +12,15 @@ from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError
 from predicting.config import DEFAULT, ModelConfig
 from predicting.framing import frame_object
 from search.data.dataset import Bytes
-from search.data.pictures import FORMATS, open_picture, resized
+from search.data.pictures import FORMATS, SUFFIXES, open_picture, resized
 from search.data.pictures import ImageError as ImageError
 from search.files import special_kind
 from spaces.errors import shown
 
 # Names by which files in a folder are images; the others are images if their content is.
 _SUFFIXES: Final = (
-    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif"),
-    *(".heic", ".heif", ".jp2", ".jxl", ".svg", ".eps", ".psd", ".ico", ".tga", ".dng", ".raw"),
+    *SUFFIXES,
+    *(".jp2", ".jxl", ".svg", ".eps", ".psd", ".ico", ".tga", ".dng", ".raw"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Run a function in a process of its own, whose crash or libraries do not touch this one."""
+"""Run a function in a separate process: its crash and its libraries stay out of this one."""
 
 import multiprocessing
 import os

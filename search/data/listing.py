@@ -10,16 +10,11 @@ from typing import Final
 from PIL import Image
 
 from search.data.parts import check_class_count
-from search.data.pictures import FORMATS
+from search.data.pictures import FORMATS, SUFFIXES
 from search.errors import DataError
 from search.files import special_kind
 from spaces.errors import shown
 
-# Files of these names are images, damaged or not; others are if Pillow can tell their format.
-_SUFFIXES: Final = (
-    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif"),
-    *(".heic", ".heif"),
-)
 # Names of parts, in any case.
 _TRAIN: Final = ("train", "training")
 _VALIDATION: Final = ("val", "valid", "validation")
@@ -193,7 +188,7 @@ def _images(folder: str, found: Listing) -> Iterator[str]:
 
 
 def _is_image(path: Path) -> bool:
-    has_image_suffix = path.suffix.lower() in _SUFFIXES
+    has_image_suffix = path.suffix.lower() in SUFFIXES
     try:
         return special_kind(path) is None and (has_image_suffix or shorter_edge(path) is not None)
     except OSError:  # a link that leads nowhere or in a circle, say

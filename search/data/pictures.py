@@ -16,6 +16,11 @@ from spaces.errors import one_line, shown
 
 # Pillow opens many more: some are parsed by other programs (EPS by Ghostscript).
 FORMATS: Final = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "AVIF")
+# Files of these names are images, damaged or not; others are if Pillow can tell their format.
+SUFFIXES: Final = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif"),
+    *(".heic", ".heif"),
+)
 MAX_PIXELS: Final = 2**26
 MAX_SIDE: Final = 2**14
 MAX_MEGABYTES: Final = 200

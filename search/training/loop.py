@@ -314,6 +314,7 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         self.val_seconds.append(now - trained)
         numbers = {str(name): _number(value) for name, value in (logs or {}).items()}
         entry = {name: value for name, value in numbers.items() if value is not None}
+        needed = f"val_{self._objective}"
         if self._val_images is not None:
             if "val_accuracy" not in entry:
                 raise SearchError(_without_accuracy(logs or {}))
@@ -321,9 +322,8 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
             entry["val_accuracy"] = round(entry["val_accuracy"], _digits(self._val_images))
             if "val_balanced_accuracy" in entry:
                 entry["val_balanced_accuracy"] = round(entry["val_balanced_accuracy"], 6)
-            if f"val_{self._objective}" not in entry:
+            if needed not in entry:
                 raise SearchError(_without_objective(self._objective))
-        needed = f"val_{self._objective}"
         if not all(math.isfinite(entry.get(name, 0.0)) for name in (*_MUST_BE_FINITE, needed)):
             self._end(Ending.NON_FINITE_LOSS)
         for name in ("val_accuracy", needed):

@@ -1,4 +1,4 @@
-"""A function in a process of its own."""
+"""A function in a separate process."""
 
 import os
 import signal

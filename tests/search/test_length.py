@@ -125,7 +125,6 @@ def test_a_validation_image_costs_what_it_did_in_the_recorded_search(
     assert pytest.approx(images[0] / 10_000 / (images[1] / 50_000), abs=0.01) == VALIDATION_COST
 
 
-@pytest.mark.skipif(not REPLAY.exists(), reason="benchmarks/replay.csv is not recorded")
 def test_what_epochs_cost_is_what_was_recorded() -> None:
     with REPLAY.open(newline="") as file:
         file.readline()  # what describes the rows
