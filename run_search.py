@@ -137,6 +137,10 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
             "best": outcome.best,
             "seconds": round(outcome.seconds, 3),
             "stopped_by": _why(outcome.stopped_by, settings),
+            "findings": [
+                {"check": one.check.name, "found": one.words, "advice": one.check.advice}
+                for one in outcome.findings
+            ],
             "next": following,
         }
         print(json.dumps(line), flush=True)
@@ -162,6 +166,8 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
                 print(f"  {one_line(parameter):24} {one_line(str(shown))}")
     elif outcome.pruned:
         print(f"no trial has run all its {outcome.max_epochs} epochs yet: more --trials let some")
+    for finding in outcome.findings:
+        print(f"check: {one_line(str(finding))}")
     directory = os.path.relpath(outcome.directory)
     if is_server(settings.storage):
         print(f"the trials are in {outcome.storage}, all else in {directory}")

@@ -105,14 +105,20 @@ class Attempt:
                 its messages waited for the storage.
         """
         in_training = trained.train_seconds + trained.val_seconds
-        seconds = min(trained.seconds, max(in_training, elapsed_seconds))
+        spent = min(trained.seconds, max(in_training, elapsed_seconds))
         self.attrs |= {
             "epochs": trained.epochs,
-            "seconds": round(seconds, 3),
+            "seconds": round(spent, 3),
             "train_seconds": round(trained.train_seconds, 3),
             "val_seconds": round(trained.val_seconds, 3),
             "images_per_second": round(trained.images_per_second, 1),
         }
+        if "accuracy" in self.history[-1]:
+            self.attrs["train_accuracy"] = round(self.history[-1]["accuracy"], 6)
+        # TensorFlow compiles in the first epoch.
+        seconds = [entry["seconds"] for entry in self.history[1:] if "seconds" in entry]
+        if len(seconds) > 1:
+            self.attrs["slowest_epoch"] = round(max(seconds) / max(min(seconds), 1e-3), 3)
 
     def ending(self, *, at_budget: bool) -> str:
         """Return in words how the training ended; `at_budget`: at the end of an early budget."""

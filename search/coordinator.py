@@ -20,6 +20,7 @@ from search.errors import SearchError, StopReason, StorageError
 from search.length import Plan, TimeLeft
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
+from search.study.health import Trials, findings
 from search.study.study import (
     FINISHED,
     best_trial,
@@ -42,6 +43,7 @@ from search.workers.messages import (
 from search.workers.pool import ATTEMPTS, POLL_SECONDS, Worker, WorkerPool
 from spaces.errors import one_line
 
+_CHECKED_EVERY: Final = 10  # finished trials
 _REJECTIONS_IN_A_ROW: Final = 100  # a limit that one model in 50 meets does not end a search
 
 
@@ -93,6 +95,7 @@ class Coordinator:
         self._last_failure = ""
         self._unusable = ""  # why a report could not use the models; said once
         self._exhausted = False
+        self._said: set[str] = set()  # names of checks that have found something
         self.progress = Progress(
             target=settings.trials,
             max_epochs=settings.max_epochs,
@@ -327,6 +330,15 @@ class Coordinator:
             f"{attempt.attrs['seconds']:.0f} s"
         )
         self._checkpoints.keep_only(self._engine.promotable())
+        if self.progress.finished % _CHECKED_EVERY == 0:
+            self._check_health()
+
+    def _check_health(self) -> None:
+        trials = self._study.get_trials(deepcopy=False)
+        for finding in findings(Trials(trials, prunes=self._settings.prunes)):
+            if finding.check.name not in self._said:
+                self._said.add(finding.check.name)
+                self._display.log(f"check: {finding}")
 
     def _fail(self, attempt: Attempt, reason: str, traceback: str = "") -> None:
         attempt.attrs["reason"] = reason

@@ -34,6 +34,7 @@ from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
 from search.study.facts import split_fact
+from search.study.health import Finding, Trials, findings
 from search.study.provenance import command_line, commit
 from search.study.storage import storage_errors
 from search.study.study import (
@@ -70,6 +71,7 @@ class Outcome:
         ran: Number of trials that this run finished.
         used_up: Whether every configuration of a finite space has been tried.
         max_epochs: Maximum epochs of a trial.
+        findings: What the checks of the search have found.
     """
 
     study: str
@@ -84,6 +86,7 @@ class Outcome:
     ran: int
     used_up: bool
     max_epochs: int
+    findings: Sequence[Finding]
 
     @property
     def finished(self) -> int:
@@ -352,6 +355,7 @@ def _outcome(
         ran=complete + pruned - before,
         used_up=is_used_up(study),
         max_epochs=settings.max_epochs,
+        findings=findings(Trials(study.get_trials(deepcopy=False), prunes=settings.prunes)),
     )
 
 

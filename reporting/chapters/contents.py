@@ -45,6 +45,7 @@ CHAPTERS: Final = (
     Chapter("winner", "Winner"),
     Chapter("classes", "Per-class results"),
     Chapter("mistakes", "Mistakes and calibration"),
+    Chapter("checks", "Checks"),
     Chapter("progress", "Search progress"),
     Chapter("trials", "Trials and time"),
     Chapter("pruning", "Pruning", complete=10),

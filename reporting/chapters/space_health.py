@@ -27,11 +27,10 @@ from reporting.drawing.style import (
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record
+from search.study.health import EDGE, narrow_ends
 
 _SHARE: Final = 0.1
 _LEAST: Final = 5
-# Share of a range, on its own scale, that counts as its end.
-_EDGE: Final = 0.05
 _CHANCE: Final = 0.05
 _MOST_ROWS: Final = 20
 _MOST_DRAWN: Final = 300
@@ -68,18 +67,18 @@ class RangeUse:
     def widen(self) -> str:
         """The ends that look too narrow, as in `above 0.1`; empty if none does.
 
-        A few integers cannot be widened in a meaningful way, and counts and rates end at 0 or 1.
+        A few integers cannot be widened in a meaningful way.
         """
         if self.dimension.few_integers:
             return ""
-        low, high, whole = self.dimension.low, self.dimension.high, self.dimension.whole
-        # A single trial at an end says nothing.
-        needed = max(2, math.ceil(self.best / 2))
-        ends = []
-        if self.best_low >= needed and low != 0 and not (whole and low == 1):
-            ends.append(f"below {low:g}")
-        if self.best_high >= needed and (whole or high != 1):
-            ends.append(f"above {high:g}")
+        ends = narrow_ends(
+            self.dimension.low,
+            self.dimension.high,
+            whole=self.dimension.whole,
+            best=self.best,
+            at_low=self.best_low,
+            at_high=self.best_high,
+        )
         return " and ".join(ends)
 
 
@@ -163,11 +162,11 @@ def _range_use(
     return RangeUse(
         dimension=dimension,
         best=len(of_best),
-        best_low=int((of_best <= _EDGE).sum()),
-        best_high=int((of_best >= 1 - _EDGE).sum()),
+        best_low=int((of_best <= EDGE).sum()),
+        best_high=int((of_best >= 1 - EDGE).sum()),
         tried=len(tried),
-        tried_low=int((tried <= _EDGE).sum()),
-        tried_high=int((tried >= 1 - _EDGE).sum()),
+        tried_low=int((tried <= EDGE).sum()),
+        tried_high=int((tried >= 1 - EDGE).sum()),
     )
 
 
@@ -195,7 +194,7 @@ def _picture(record: Record, ranges: list[RangeUse], best: pd.Index, finished: p
     narrow = [use.dimension.name for use in ranges if use.widen]
     shown = sorted(ranges, key=lambda use: not use.widen)[:_MOST_ROWS]
     caption = (
-        f"Shaded: the outer {percent(_EDGE, 0)} of each range; at the right: the range; small "
+        f"Shaded: the outer {percent(EDGE, 0)} of each range; at the right: the range; small "
         "numbers: how many of the best trials share a place."
     )
     if len(finished) > _MOST_DRAWN:
@@ -217,8 +216,8 @@ def _draw(
 ) -> Figure:
     narrow = is_narrow(width)
     figure, axes = new_figure(width, 1.1 + (0.3 if narrow else 0.27) * len(shown))
-    axes.axvspan(-0.03, _EDGE, color=ORANGE, alpha=0.18, linewidth=0)
-    axes.axvspan(1 - _EDGE, 1.03, color=ORANGE, alpha=0.18, linewidth=0)
+    axes.axvspan(-0.03, EDGE, color=ORANGE, alpha=0.18, linewidth=0)
+    axes.axvspan(1 - EDGE, 1.03, color=ORANGE, alpha=0.18, linewidth=0)
     for height, use in enumerate(reversed(shown)):
         places = use.dimension.positions(record.params[use.dimension.name])
         _strip(axes, height, use.dimension, places.loc[finished], places.loc[best])
@@ -268,7 +267,7 @@ def _ranges_table(ranges: list[RangeUse]) -> Table:
     counts = ("best", "best_low", "best_high", "tried", "tried_low", "tried_high")
     return Table(
         name="space-bounds",
-        caption=f"Trials within {percent(_EDGE, 0)} of an end of the range",
+        caption=f"Trials within {percent(EDGE, 0)} of an end of the range",
         note="Widen: where half of the best trials are, and at least two; never a few integers, "
         "nor beyond the 0 or 1 of counts and rates.",
         columns=[

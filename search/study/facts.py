@@ -262,6 +262,8 @@ _TRIAL_ATTRS: Final[dict[str, _Rule]] = {
     "train_seconds": _AMOUNT,
     "val_seconds": _AMOUNT,
     "images_per_second": _AMOUNT,
+    "train_accuracy": _NUMBER,
+    "slowest_epoch": _AMOUNT,
     "seed": _COUNT,
     "ended": _TEXT,
     "reason": _TEXT,

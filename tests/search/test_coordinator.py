@@ -62,6 +62,27 @@ def test_a_finite_space_that_always_fails_ends_in_an_error(tmp_path: Path) -> No
         search(tmp_path, space="finite failing", trials=30, max_failures=99)
 
 
+def test_what_looks_wrong_is_said_once_while_the_search_runs(tmp_path: Path) -> None:
+    best = {"layers": 2, "width_0": 4, "width_1": 4, "rate": 10**-2.5, "kind": "a"}
+    display = RecordingDisplay()
+    search(
+        tmp_path,
+        space="conditional",
+        trials=40,
+        workers=1,
+        algorithm="random",
+        pruner="none",
+        first={"mine": best},
+        display=display,
+    )
+    said = [line for line in display.lines if line.startswith("check: no progress")]
+    assert said == [
+        "check: no progress: trial 0 is the best, and none of the last 10 trials was better. More "
+        "trials of this kind will bring little: retrain the best, or give trials more epochs or "
+        "the space other ranges."
+    ]
+
+
 def test_a_failed_baseline_is_tried_again_in_the_next_run(tmp_path: Path) -> None:
     first = {"mine": {"x": 0.5}}
     with pytest.raises(SearchError):

@@ -1,0 +1,95 @@
+"""What looks wrong with the search, and what to do: the checks that the search makes too."""
+
+import statistics
+from dataclasses import dataclass
+from operator import attrgetter
+
+from reporting.drawing.style import counted, points
+from reporting.evidence import Evidence, Remeasured
+from reporting.page.document import Block, Column, Paragraph, Table
+from search.study.health import CHECKS, Trials
+
+_LEAD = (
+    "Two candidates or more were retrained with two seeds or more each, and the mean of the chosen "
+    "one is ahead of the next by less than the standard deviation over seeds, pooled over the "
+    "candidates. Our choice: about one standard error of the difference for two seeds."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looked:
+    """A check and what it found; empty words if nothing."""
+
+    name: str
+    rule: str
+    found: str
+    advice: str
+
+
+def blocks(evidence: Evidence) -> list[Block]:
+    """One line of what was found, and the table of all checks."""
+    record = evidence.record
+    pruner = record.facts.get("settings", {}).get("pruner", "none")
+    trials = Trials(record.frozen, prunes=pruner != "none")
+    looked = [
+        _Looked(name=check.name, rule=check.rule, found=check.look(trials), advice=check.advice)
+        for check in CHECKS
+    ]
+    looked.append(
+        _Looked(
+            name="seeds differ more than candidates",
+            rule=_LEAD,
+            found=_within_noise(evidence.remeasured, evidence.winner),
+            advice="The candidates are equal as far as this shows: take the cheaper one, or raise "
+            "--candidate-seeds.",
+        )
+    )
+    found = [one for one in looked if one.found]
+    written: list[Block] = [
+        Paragraph(
+            f"{counted(len(looked), 'check')}, {len(found) or 'none'} of them found something. A "
+            "finding is a hint, not an error."
+        )
+    ]
+    written += [Paragraph(f"{one.name}: {one.found}. {one.advice}") for one in found]
+    return [*written, _table(looked)]
+
+
+def _within_noise(remeasured: list[Remeasured], winner: Remeasured | None) -> str:
+    """Compare the lead of the winner with the spread between seeds; empty if it is larger."""
+    known = [
+        [run.val_accuracy for run in part.runs if run.val_accuracy is not None]
+        for part in remeasured
+    ]
+    known = [values for values in known if len(values) > 1]
+    others = [
+        part.accuracy.mean
+        for part in remeasured
+        if part is not winner and part.accuracy is not None
+    ]
+    if winner is None or winner.accuracy is None or len(known) < 2 or not others:
+        return ""
+    variances = [statistics.variance(values) for values in known]
+    deviation = (sum(variances) / len(variances)) ** 0.5
+    lead = winner.accuracy.mean - max(others)
+    if lead >= deviation:
+        return ""
+    return (
+        f"trial {winner.candidate.number} leads by {points(lead)} points; seeds of one "
+        f"configuration have a standard deviation of {100 * deviation:.2f} points"
+    )
+
+
+def _table(looked: list[_Looked]) -> Table:
+    return Table(
+        name="checks",
+        caption="All checks",
+        columns=[
+            Column("check", "check", attrgetter("name")),
+            Column("found", "found", lambda one: one.found or None),
+            Column("rule", "rule", attrgetter("rule")),
+            Column("advice", "what to do", attrgetter("advice")),
+        ],
+        items=looked,
+        fold=True,
+    )

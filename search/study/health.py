@@ -1,0 +1,380 @@
+"""Checks of a search, while it runs and at its end: what looks wrong, and what to do about it."""
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+
+from search.study.study import FINISHED, SURPLUS, ended_at_budget
+
+# Share of a range, on its own scale, that counts as its end.
+EDGE: Final = 0.05
+_BEST_SHARE: Final = 0.1
+_LEAST_BEST: Final = 5
+_FEW_INTEGERS: Final = 6
+_LEAST_FOR_BOUNDS: Final = 20
+_LEAST_FOR_STALLING: Final = 30
+_LEAST_FOR_PRUNING: Final = 20
+_LEAST_FAILURES: Final = 3
+_CHANCE: Final = 0.05
+_SAVED: Final = 0.05
+_GAP: Final = 0.05
+_SLOW: Final = 1.5
+_LEAST_FOR_SLOWNESS: Final = 6
+_LOST: Final = 0.05
+_LEAST_SECONDS: Final = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One check.
+
+    Args:
+        name: What it finds.
+        rule: When it finds something, with its thresholds and where they come from.
+        advice: What to do then.
+        look: Returns what it found, in words with numbers; empty if nothing.
+    """
+
+    name: str
+    rule: str
+    advice: str
+    look: Callable[["Trials"], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a check found.
+
+    Args:
+        check: The check.
+        words: What it found, with numbers.
+    """
+
+    check: Check
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.check.name}: {self.words}. {self.check.advice}"
+
+
+class Trials:
+    """The trials of a study as the checks read them.
+
+    Args:
+        trials: All trials of the study.
+        prunes: Whether a pruner may stop trials.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial], *, prunes: bool) -> None:
+        self.prunes = prunes
+        known = [trial for trial in trials if SURPLUS not in trial.user_attrs]
+        self.finished = [trial for trial in known if trial.state in FINISHED]
+        complete = [trial for trial in known if trial.state == TrialState.COMPLETE]
+        self.complete = sorted(complete, key=lambda trial: (-_value(trial), trial.number))
+        self.pruned = [
+            trial
+            for trial in known
+            if trial.state == TrialState.PRUNED and not ended_at_budget(trial)
+        ]
+        self.failed = [
+            trial
+            for trial in known
+            if trial.state == TrialState.FAIL and "duplicate_of" not in trial.user_attrs
+        ]
+
+    @property
+    def best(self) -> list[FrozenTrial]:
+        """The best tenth of the complete trials, five or more of them, best first."""
+        return self.complete[: max(_LEAST_BEST, math.ceil(_BEST_SHARE * len(self.complete)))]
+
+
+def findings(trials: Trials) -> list[Finding]:
+    """Return what the checks find, in their order."""
+    found = [Finding(check=check, words=check.look(trials)) for check in CHECKS]
+    return [finding for finding in found if finding.words]
+
+
+def narrow_ends(
+    low: float, high: float, *, whole: bool, best: int, at_low: int, at_high: int
+) -> list[str]:
+    """Return the ends of a range that look too narrow, as in `above 0.1`.
+
+    An end does if half of the best trials are there, and at least two: a single one says nothing.
+    Counts and rates end at 0 or 1 and cannot be widened there.
+
+    Args:
+        low: Smallest value.
+        high: Largest value.
+        whole: Whether the range is of integers.
+        best: Number of best trials.
+        at_low: Number of these within `EDGE` of the low end.
+        at_high: Number of these within `EDGE` of the high end.
+    """
+    needed = max(2, math.ceil(best / 2))
+    ends = []
+    if at_low >= needed and low != 0 and not (whole and low == 1):
+        ends.append(f"below {low:g}")
+    if at_high >= needed and (whole or high != 1):
+        ends.append(f"above {high:g}")
+    return ends
+
+
+def _on_a_bound(trials: Trials) -> str:
+    if len(trials.complete) < _LEAST_FOR_BOUNDS:
+        return ""
+    found = []
+    for name, places in sorted(_places(trials.best).items()):
+        low, high, whole = _range(trials.best, name)
+        ends = narrow_ends(
+            low,
+            high,
+            whole=whole,
+            best=len(places),
+            at_low=sum(place <= EDGE for place in places),
+            at_high=sum(place >= 1 - EDGE for place in places),
+        )
+        found += [f"{name} {end}" for end in ends]
+    if not found:
+        return ""
+    return f"half or more of the best {len(trials.best)} trials ask for {_listed(found)}"
+
+
+def _places(trials: Sequence[FrozenTrial]) -> dict[str, list[float]]:
+    """Return where the values of each range lie, from 0, its low end, to 1."""
+    places: dict[str, list[float]] = {}
+    for trial in trials:
+        for name, distribution in trial.distributions.items():
+            if _is_wide(distribution):
+                places.setdefault(name, []).append(_place(distribution, trial.params[name]))
+    return places
+
+
+def _is_wide(distribution: BaseDistribution) -> bool:
+    if isinstance(distribution, IntDistribution):
+        return distribution.high - distribution.low >= _FEW_INTEGERS
+    return isinstance(distribution, FloatDistribution) and distribution.low < distribution.high
+
+
+def _place(distribution: Any, value: float) -> float:
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    return float((value - low) / (high - low))
+
+
+def _range(trials: Sequence[FrozenTrial], name: str) -> tuple[float, float, bool]:
+    known: list[Any] = [
+        trial.distributions[name] for trial in trials if name in trial.distributions
+    ]
+    return (
+        min(distribution.low for distribution in known),
+        max(distribution.high for distribution in known),
+        isinstance(known[0], IntDistribution),
+    )
+
+
+def _stalled(trials: Trials) -> str:
+    if len(trials.finished) < _LEAST_FOR_STALLING or not trials.complete:
+        return ""
+    by_end = sorted(trials.finished, key=lambda trial: (trial.datetime_complete, trial.number))
+    last = by_end[-(len(by_end) // 3) :]
+    best = trials.complete[0]
+    if best in last:
+        return ""
+    return f"trial {best.number} is the best, and none of the last {len(last)} trials was better"
+
+
+def _saved_nothing(trials: Trials) -> str:
+    if not trials.prunes or len(trials.finished) < _LEAST_FOR_PRUNING or not trials.complete:
+        return ""
+    longest = max(_epochs(trial) for trial in trials.complete)
+    trained = sum(_epochs(trial) for trial in trials.finished)
+    saved = 1 - trained / max(1, longest * len(trials.finished))
+    if saved >= _SAVED:
+        return ""
+    return (
+        f"{len(trials.pruned)} of {len(trials.finished)} trials were pruned, which saved "
+        f"{max(0.0, saved):.0%} of the epochs"
+    )
+
+
+def _pruned_while_ahead(trials: Trials) -> str:
+    if not trials.complete:
+        return ""
+    curve = trials.complete[0].intermediate_values
+    ahead = [
+        str(trial.number)
+        for trial in trials.pruned
+        if trial.intermediate_values
+        and (epoch := max(trial.intermediate_values)) in curve
+        and trial.intermediate_values[epoch] > curve[epoch]
+    ]
+    if not ahead:
+        return ""
+    return (
+        f"{_counted(ahead, 'trial')} ({_listed(ahead)}) had a higher value when pruned than the "
+        f"best trial, {trials.complete[0].number}, after the same epoch"
+    )
+
+
+def _failures_cluster(trials: Trials) -> str:
+    if len(trials.failed) < _LEAST_FAILURES:
+        return ""
+    from scipy.stats import hypergeom  # not at every start
+
+    ended = [*trials.finished, *trials.failed]
+    values = sorted(
+        {pair for trial in ended for pair in _choices(trial)}, key=lambda pair: (pair[0], str(pair))
+    )
+    found = []
+    for name, value in values:
+        asked = [trial for trial in ended if name in trial.params]
+        having = [trial for trial in asked if trial.params[name] == value]
+        failed = [trial for trial in asked if trial.state == TrialState.FAIL]
+        both = sum(trial.state == TrialState.FAIL for trial in having)
+        if both < _LEAST_FAILURES or len(having) == len(asked):
+            continue
+        chance = hypergeom.sf(both - 1, len(asked), len(having), len(failed)) * len(values)
+        if chance < _CHANCE:
+            found.append(f"{both} of {len(having)} trials with {name} {value} failed")
+    return _listed(found)
+
+
+def _choices(trial: FrozenTrial) -> Iterator[tuple[str, Hashable]]:
+    """Yield each value of a trial that is one of a few."""
+    for name, distribution in trial.distributions.items():
+        if isinstance(distribution, CategoricalDistribution) or (
+            isinstance(distribution, IntDistribution) and not _is_wide(distribution)
+        ):
+            yield name, trial.params[name]
+
+
+def _over_fitted(trials: Trials) -> str:
+    if not trials.complete:
+        return ""
+    best = trials.complete[0]
+    accuracy = best.user_attrs.get("train_accuracy")
+    if accuracy is None or accuracy - _value(best) <= _GAP:
+        return ""
+    return (
+        f"the best trial, {best.number}, has {accuracy:.2%} on training images and "
+        f"{_value(best):.2%} in validation"
+    )
+
+
+def _slowed_down(trials: Trials) -> str:
+    ratios = [
+        trial.user_attrs["slowest_epoch"]
+        for trial in trials.finished
+        if "slowest_epoch" in trial.user_attrs
+    ]
+    last = sorted(ratios[-max(_LEAST_FOR_SLOWNESS, len(ratios) // 3) :])
+    if len(last) < _LEAST_FOR_SLOWNESS or (middle := last[len(last) // 2]) <= _SLOW:
+        return ""
+    return (
+        f"in half of the last {len(last)} trials the slowest epoch took {middle:.1f} times as long "
+        "as the fastest, or longer"
+    )
+
+
+def _lost_time(trials: Trials) -> str:
+    timed = [trial.user_attrs for trial in trials.finished if "seconds" in trial.user_attrs]
+    total = sum(attrs["seconds"] for attrs in timed)
+    training = sum(attrs.get("train_seconds", 0) + attrs.get("val_seconds", 0) for attrs in timed)
+    if total < _LEAST_SECONDS or training >= (1 - _LOST) * total:
+        return ""
+    return f"{1 - training / total:.0%} of the workers' time was neither training nor validation"
+
+
+# To add a check: a function above, and its entry here.
+CHECKS: Final = (
+    Check(
+        name="best at an end of a range",
+        rule=f"From {_LEAST_FOR_BOUNDS} complete trials: half of the best tenth, and at least two, "
+        f"are within {EDGE:.0%} of an end of a range of {_FEW_INTEGERS} integers or more, or of "
+        "numbers. Our choice; 0 and 1 of counts and rates do not count.",
+        advice="Widen the range in a new study, and start it with --from this one.",
+        look=_on_a_bound,
+    ),
+    Check(
+        name="no progress",
+        rule=f"From {_LEAST_FOR_STALLING} finished trials: none of the last third was better than "
+        "the best before. Random search does this in two of three searches (the best of n equal "
+        "draws is in the last third with probability 1/3).",
+        advice="More trials of this kind will bring little: retrain the best, or give trials more "
+        "epochs or the space other ranges.",
+        look=_stalled,
+    ),
+    Check(
+        name="pruning saves nothing",
+        rule=f"From {_LEAST_FOR_PRUNING} finished trials: a pruner saved less than {_SAVED:.0%} of "
+        "the epochs. Our choice.",
+        advice="Give trials more epochs, so that there is something to save, or use --pruner none.",
+        look=_saved_nothing,
+    ),
+    Check(
+        name="pruned while ahead",
+        rule="A pruned trial had a higher value than the best trial after the same epoch.",
+        advice="It might have won: search again with another --pruner, or look at its curve.",
+        look=_pruned_while_ahead,
+    ),
+    Check(
+        name="failures at one value",
+        rule=f"{_LEAST_FAILURES} failures or more have a choice in common, with a probability "
+        f"below {_CHANCE:.0%} that this is chance (hypergeometric, multiplied by the number of "
+        "choices).",
+        advice="Look at the reasons of these trials, and take the value out of the space.",
+        look=_failures_cluster,
+    ),
+    Check(
+        name="over-fitting",
+        rule=f"The accuracy of the best trial in its last epoch is {100 * _GAP:g} points higher on "
+        "training images, with their augmentation and dropout, than in validation. Our choice.",
+        advice="Add augmentation, dropout or weight decay to the space, or use more images.",
+        look=_over_fitted,
+    ),
+    Check(
+        name="the machine slowed down",
+        rule=f"In half of the last third of the trials, {_LEAST_FOR_SLOWNESS} or more, the slowest "
+        f"epoch but the first took over {_SLOW:g} times as long as the fastest. Our choice: epochs "
+        "of one trial do the same work.",
+        advice="Look for other work, heat or swapping (top, vmstat); try fewer --workers.",
+        look=_slowed_down,
+    ),
+    Check(
+        name="time outside training",
+        rule=f"From {_LEAST_SECONDS // 60} minutes of worker time: over {_LOST:.0%} of it was "
+        "neither training nor validation. Our choice.",
+        advice="Trials are short, or the storage is slow: use more images or epochs for each, or a "
+        "faster disk for --results-dir.",
+        look=_lost_time,
+    ),
+)
+
+
+def _value(trial: FrozenTrial) -> float:
+    return trial.value or 0.0
+
+
+def _epochs(trial: FrozenTrial) -> int:
+    return max(trial.intermediate_values, default=0)
+
+
+def _counted(items: Sequence[object], noun: str) -> str:
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    if not items:
+        return ""
+    *others, last = items
+    return f"{', '.join(others)} and {last}" if others else last
