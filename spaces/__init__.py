@@ -8,7 +8,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Final, Protocol, cast
@@ -18,6 +18,7 @@ from spaces.errors import SpaceError, did_you_mean, one_line
 __all__ = [
     "SPACES",
     "DataShape",
+    "PixelStatistics",
     "Space",
     "SpaceError",
     "check_space",
@@ -31,6 +32,19 @@ SPACES: Final = {"cnn": "spaces.cnn:CnnSpace", "mlp": "spaces.mlp:MlpSpace"}
 
 
 @dataclass(frozen=True, slots=True)
+class PixelStatistics:
+    """Mean and standard deviation of the pixels of the training part, in [0, 1].
+
+    Args:
+        mean: One number for each channel.
+        deviation: Likewise.
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DataShape:
     """What a space must know of the data.
 
@@ -39,11 +53,13 @@ class DataShape:
         classes: Number of classes; 2 or more.
         mirror: Whether an image that is mirrored left-right still belongs to its class; None: not
             known, so that a search tries both.
+        pixels: By what a network normalizes its images; None: it takes them as they are.
     """
 
     image_shape: tuple[int, int, int]
     classes: int
     mirror: bool | None = None
+    pixels: PixelStatistics | None = None
 
 
 class Space(Protocol):
@@ -70,8 +86,8 @@ def load_space(name: str, data: DataShape) -> Space:
     Args:
         name: A key of `SPACES`; or `package.module:NAME` of a class, of an instance, or of a
             function `build(hp)`. Modules in the current directory are found too.
-        data: What it is for. A class gets it as `image_shape`, `classes` and `mirror`, if it has
-            parameters of these names, and no other arguments.
+        data: What it is for. A class gets it as `image_shape`, `classes`, `mirror` and `pixels`,
+            if it has parameters of these names, and no other arguments.
 
     Raises:
         SpaceError: The space does not exist, cannot be imported or created, or is not for such
@@ -108,7 +124,7 @@ def _target(name: str) -> tuple[str, str]:
 
 
 def _arguments(space: type[Any], data: DataShape) -> dict[str, Any]:
-    known = asdict(data)
+    known = {part.name: getattr(data, part.name) for part in fields(data)}
     try:
         asked = inspect.signature(space).parameters
     except (TypeError, ValueError):  # a class of C code may hide its own

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from spaces import DataShape, SpaceError
+from spaces import DataShape, PixelStatistics, SpaceError
 from spaces.configuration import Configuration, HyperParameters, numbered
 from spaces.training import TrainingConfig
 
@@ -178,6 +178,7 @@ class CnnSpace:
         image_shape: Height and width, 16 to 224 pixels each, and channels, 1 or 3, of an image.
         classes: Number of classes.
         mirror: Whether a mirrored image still belongs to its class; None: not known.
+        pixels: By what the network normalizes its images; None: it takes them as they are.
 
     Attributes:
         baselines: The published systems, by name; empty for images of another shape than theirs.
@@ -191,7 +192,12 @@ class CnnSpace:
     portfolio: dict[str, CnnConfig]
 
     def __init__(
-        self, *, image_shape: tuple[int, int, int], classes: int, mirror: bool | None = None
+        self,
+        *,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        mirror: bool | None = None,
+        pixels: PixelStatistics | None = None,
     ) -> None:
         *sides, channels = image_shape
         if min(sides) < _SMALLEST or max(sides) > _LARGEST or channels not in (1, 3):
@@ -200,7 +206,7 @@ class CnnSpace:
                 f"width and of 1 or 3 channels; these have (height, width, channels) = "
                 f"{image_shape}. Resize them, or use --space mlp or your own."
             )
-        self._data = DataShape(image_shape, classes, mirror)
+        self._data = DataShape(image_shape, classes, mirror, pixels)
         # They are CnnConfigs, so they import this module.
         from spaces.baselines import BASELINES, PUBLISHED_FOR
         from spaces.portfolio import portfolio
@@ -219,8 +225,9 @@ class CnnSpace:
         # The coordinator only asks the questions, and runs without TensorFlow.
         from spaces.cnn_model import build_model
 
-        config = CnnConfig.sample(hp, self._data)
-        return build_model(config, self._data.image_shape, self._data.classes)
+        data = self._data
+        config = CnnConfig.sample(hp, data)
+        return build_model(config, data.image_shape, data.classes, data.pixels)
 
     def training(self, hp: HyperParameters) -> TrainingConfig:
         """Return how to train the network that `hp` describes."""

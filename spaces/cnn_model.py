@@ -4,24 +4,31 @@ from typing import Any
 
 import keras
 
+from spaces import PixelStatistics
 from spaces.cnn import CnnConfig, ConvBlock
-from spaces.layers import classifier, normalized_activation
+from spaces.layers import classifier, normalized, normalized_activation
 
 
-def build_model(config: CnnConfig, image_shape: tuple[int, int, int], classes: int) -> keras.Model:
+def build_model(
+    config: CnnConfig,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    pixels: PixelStatistics | None = None,
+) -> keras.Model:
     """Build the network, not compiled.
 
     Args:
         config: Its layers.
         image_shape: Height, width and channels of an image.
         classes: Number of classes.
+        pixels: By what images are normalized in the network; None: not at all.
 
     Returns:
         Functional model from images `(batch, height, width, channels)` float32 in [0, 1] to logits
         `(batch, classes)` float32.
     """
     images = keras.Input(image_shape, name="images")
-    maps = images
+    maps = normalized(images, pixels)
     for index, block in enumerate(config.blocks, start=1):
         maps = _conv_block(maps, index, block, config)
     logits = classifier(

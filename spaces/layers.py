@@ -4,9 +4,27 @@ from typing import Any
 
 import keras
 
+from spaces import PixelStatistics
+
 # With Keras' default, 0.99, the moving averages still depend on their initial values after an epoch
 # of large batches. Pruning uses the validation accuracy of the first epochs, which would suffer.
 BATCH_NORM_MOMENTUM = 0.9
+
+
+def normalized(images: Any, pixels: PixelStatistics | None) -> Any:
+    """Subtract the mean of the training part, and divide by its deviation.
+
+    Args:
+        images: Keras tensor `(batch, height, width, channels)` in [0, 1].
+        pixels: None: return the images as they are.
+    """
+    if pixels is None:
+        return images
+    return keras.layers.Normalization(
+        mean=list(pixels.mean),
+        variance=[deviation**2 for deviation in pixels.deviation],
+        name="normalization",
+    )(images)
 
 
 def normalized_activation(maps: Any, activation: str, batch_norm: str, suffix: str) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from spaces import DataShape
+from spaces import DataShape, PixelStatistics
 from spaces.baselines import PUBLISHED_FOR
 from spaces.cnn import ACTIVATIONS, PLACEMENTS
 from spaces.configuration import Configuration, HyperParameters, numbered
@@ -64,6 +64,7 @@ class MlpSpace:
         image_shape: Height, width and channels of an image.
         classes: Number of classes.
         mirror: Whether a mirrored image still belongs to its class; None: not known.
+        pixels: By what the network normalizes its images; None: it takes them as they are.
 
     Attributes:
         baselines: The published network of this kind, by name; empty for images of another shape.
@@ -74,9 +75,14 @@ class MlpSpace:
     portfolio: dict[str, MlpConfig]
 
     def __init__(
-        self, *, image_shape: tuple[int, int, int], classes: int, mirror: bool | None = None
+        self,
+        *,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        mirror: bool | None = None,
+        pixels: PixelStatistics | None = None,
     ) -> None:
-        self._data = DataShape(image_shape, classes, mirror)
+        self._data = DataShape(image_shape, classes, mirror, pixels)
         published = image_shape == PUBLISHED_FOR.image_shape
         self.baselines = {"mlp": MlpConfig(dense=(128,))} if published else {}
         self.portfolio = {"default": self.default}
@@ -91,8 +97,9 @@ class MlpSpace:
         # The coordinator only asks the questions, and runs without TensorFlow.
         from spaces.mlp_model import build_model
 
-        config = MlpConfig.sample(hp, self._data)
-        return build_model(config, self._data.image_shape, self._data.classes)
+        data = self._data
+        config = MlpConfig.sample(hp, data)
+        return build_model(config, data.image_shape, data.classes, data.pixels)
 
     def training(self, hp: HyperParameters) -> TrainingConfig:
         """Return how to train the network that `hp` describes."""

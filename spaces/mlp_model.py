@@ -2,17 +2,24 @@
 
 import keras
 
-from spaces.layers import classifier
+from spaces import PixelStatistics
+from spaces.layers import classifier, normalized
 from spaces.mlp import MlpConfig
 
 
-def build_model(config: MlpConfig, image_shape: tuple[int, int, int], classes: int) -> keras.Model:
+def build_model(
+    config: MlpConfig,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    pixels: PixelStatistics | None = None,
+) -> keras.Model:
     """Build the network, not compiled.
 
     Args:
         config: Its layers.
         image_shape: Height, width and channels of an image.
         classes: Number of classes.
+        pixels: By what images are normalized in the network; None: not at all.
 
     Returns:
         Functional model from images `(batch, height, width, channels)` float32 in [0, 1] to logits
@@ -20,7 +27,7 @@ def build_model(config: MlpConfig, image_shape: tuple[int, int, int], classes: i
     """
     images = keras.Input(image_shape, name="images")
     logits = classifier(
-        keras.layers.Flatten(name="flatten")(images),
+        keras.layers.Flatten(name="flatten")(normalized(images, pixels)),
         classes=classes,
         widths=config.dense,
         activation=config.activation,

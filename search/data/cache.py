@@ -17,19 +17,26 @@ import tempfile
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 import numpy as np
 
-from search.data.dataset import MOST_CLASSES, Bytes, Dataset, LabeledImages
+from search.data.dataset import (
+    MOST_CLASSES,
+    Bytes,
+    Dataset,
+    LabeledImages,
+    pixel_statistics,
+)
 from search.data.parts import Indices, Parts, choose
 from search.errors import DataError
+from spaces import PixelStatistics
 from spaces.errors import one_line, shown
 
-_VERSION: Final = 1  # of how files become arrays; another one makes the cache anew
+_VERSION: Final = 2  # of how files become arrays; another one makes the cache anew
 _BUILDING: Final = ".building-"
 _TEMPORARY: Final = "unpacked-images-"
 _DAY: Final = 86_400.0  # seconds after which a partial folder is that of a killed process
@@ -271,8 +278,24 @@ def _dataset(name: str, directory: Path, facts: dict[str, Any]) -> Dataset:
         mirror=None,
         fingerprint=facts["fingerprint"],
         files=files,
+        pixels=_pixels(facts["pixels"], channels),
         notes=tuple(facts["notes"]),
     )
+
+
+def _pixels(known: dict[str, Any], channels: int) -> PixelStatistics:
+    """Return the statistics in the facts of a folder.
+
+    Raises:
+        ValueError: They are no numbers in [0, 1] for each channel.
+    """
+    mean, deviation = (tuple(map(float, known[name])) for name in ("mean", "deviation"))
+    if not (
+        len(mean) == len(deviation) == channels
+        and all(0 <= value <= 1 for value in (*mean, *deviation))
+    ):
+        raise ValueError("its pixel statistics are not in [0, 1]")
+    return PixelStatistics(mean, deviation)
 
 
 def _begin(cache: Path | None) -> tuple[Path, Path, list[str]]:
@@ -351,6 +374,7 @@ def _write(directory: Path, parts: Parts, train: Indices, test: Indices) -> dict
         "class_names": list(parts.class_names),
         "fingerprint": files.training()[1],
         "test_fingerprint": fingerprint(files.part("test"), parts.class_names),
+        "pixels": asdict(pixel_statistics(files.part("train").images)),
     }
 
 

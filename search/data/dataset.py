@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from search.data.classes import FASHION_FINGERPRINT
 from search.errors import DataError
-from spaces import DataShape
+from spaces import DataShape, PixelStatistics
 
 Bytes = npt.NDArray[np.uint8]
 MOST_CLASSES = 256  # labels are bytes
+_ROWS: Final = 512  # images that are counted at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,6 +80,8 @@ class Dataset:
         mirror: Whether an image that is mirrored left-right still belongs to its class; None: not
             known.
         fingerprint: Identifies the training part by content.
+        pixels: By what networks normalize the images; None: they take them as they are, as the
+            published systems do with Fashion-MNIST.
         files: Where its images are read from.
         source: How to open it again, as JSON values: `data`, a name or an absolute path, and the
             settings `image_size` and `mirror`, None where they were not given.
@@ -91,6 +94,7 @@ class Dataset:
     mirror: bool | None
     fingerprint: str
     files: Files
+    pixels: PixelStatistics | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -118,7 +122,7 @@ class Dataset:
     @property
     def shape(self) -> DataShape:
         """What a space must know of it."""
-        return DataShape(self.image_shape, len(self.class_names), self.mirror)
+        return DataShape(self.image_shape, len(self.class_names), self.mirror, self.pixels)
 
     @property
     def fact(self) -> dict[str, Any]:
@@ -130,6 +134,25 @@ class Dataset:
             "mirror": self.mirror,
             "source": dict(self.source),
         }
+
+
+def pixel_statistics(images: Bytes) -> PixelStatistics:
+    """Return mean and deviation of the pixels of each channel.
+
+    Args:
+        images: (n, height, width, channels) uint8, n >= 1.
+    """
+    channels = images.shape[3]
+    counts = np.zeros((channels, 256))
+    for start in range(0, len(images), _ROWS):  # a mapped file may be larger than the memory
+        part = images[start : start + _ROWS]
+        for channel in range(channels):
+            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    levels = np.arange(256) / 255
+    mean = shares @ levels
+    deviation = np.sqrt(np.maximum(shares @ levels**2 - mean**2, 0.0))
+    return PixelStatistics(tuple(mean.round(6).tolist()), tuple(deviation.round(6).tolist()))
 
 
 def indices_of(labels: npt.NDArray[Any], values: Sequence[Any]) -> Bytes:

@@ -15,7 +15,13 @@ from typing import Final
 import numpy as np
 
 from search.data.classes import FASHION_CLASSES, FASHION_FINGERPRINT, class_names
-from search.data.dataset import Bytes, Dataset, LabeledImages, indices_of
+from search.data.dataset import (
+    Bytes,
+    Dataset,
+    LabeledImages,
+    indices_of,
+    pixel_statistics,
+)
 from search.data.parts import check_classes
 from search.errors import DataError
 from search.files import write_atomically
@@ -124,6 +130,7 @@ def open_idx(directory: Path) -> Dataset:
         mirror=True if known else None,
         fingerprint=found,
         files=files,
+        pixels=None if known else pixel_statistics(part.images),
     )
 
 

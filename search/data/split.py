@@ -10,7 +10,7 @@ import numpy.typing as npt
 from search.data.dataset import Bytes, Dataset
 from search.data.parts import digests
 from search.errors import DataError
-from spaces import DataShape
+from spaces import DataShape, PixelStatistics
 
 # The same for every search, so that scores of two searches are comparable.
 _SPLIT_SEED: Final = 20_170_825
@@ -43,6 +43,7 @@ class Split:
         val_labels: (m,) uint8.
         classes: Number of classes; above all labels.
         mirror: Whether a mirrored image still belongs to its class; None: not known.
+        pixels: By what networks normalize the images; None: they take them as they are.
 
     Raises:
         DataError: An array has another type or shape, or images and labels differ in number.
@@ -54,6 +55,7 @@ class Split:
     val_labels: Bytes
     classes: int
     mirror: bool | None = None
+    pixels: PixelStatistics | None = None
 
     def __post_init__(self) -> None:
         for part, images, labels in (
@@ -79,7 +81,7 @@ class Split:
     def shape(self) -> DataShape:
         """What a space must know of the images."""
         height, width, channels = self.train_images.shape[1:]
-        return DataShape((height, width, channels), self.classes, self.mirror)
+        return DataShape((height, width, channels), self.classes, self.mirror, self.pixels)
 
     def merged(self) -> "Split":
         """Return a split whose training part holds all images; validation is unchanged."""
@@ -154,6 +156,7 @@ def load_split(dataset: Dataset, sizes: SplitSizes) -> Split:
         val_labels=labels[val],
         classes=classes,
         mirror=dataset.mirror,
+        pixels=dataset.pixels,
     )
 
 

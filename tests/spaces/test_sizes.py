@@ -4,12 +4,19 @@ import math
 from dataclasses import asdict
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 
 from search.data.split import Split
 from search.training.loop import Ending, train
-from spaces import DataShape, SpaceError, first_configurations, published_configurations
+from spaces import (
+    DataShape,
+    PixelStatistics,
+    SpaceError,
+    first_configurations,
+    published_configurations,
+)
 from spaces.cnn import CnnConfig, CnnSpace
 from spaces.cnn_model import build_model
 from spaces.mlp import MlpSpace
@@ -173,3 +180,17 @@ def _hyperparameters(space: CnnSpace | MlpSpace) -> object:
     hp = keras_tuner.HyperParameters()
     hp.values = dict(space.default.params())
     return hp
+
+
+@pytest.mark.parametrize("kind", [CnnSpace, MlpSpace])
+def test_networks_normalize_by_the_pixels_of_the_data(kind: type[CnnSpace | MlpSpace]) -> None:
+    pixels = PixelStatistics((0.2, 0.4, 0.0), (0.1, 0.2, 0.0))
+    space = kind(image_shape=(20, 20, 3), classes=5, pixels=pixels)
+    model = space.build(keras_tuner.HyperParameters())
+    plain = kind(image_shape=(20, 20, 3), classes=5).build(keras_tuner.HyperParameters())
+    assert model.count_params() == plain.count_params()
+    images = np.random.default_rng(0).random((4, 20, 20, 3), np.float32)
+    normalized = keras.Model(model.input, model.get_layer("normalization").output)
+    images[..., 2] = 0  # a channel without deviation
+    expected = (images - [0.2, 0.4, 0]) / [0.1, 0.2, 1]
+    np.testing.assert_allclose(normalized(images), expected, atol=1e-5)

@@ -79,6 +79,10 @@ def test_a_damaged_folder_is_made_anew(tmp_path, name, content):
         {"class_names": ["a", "\x1b[31mb"]},
         {"class_names": ["a"]},
         {"class_names": None},
+        {"pixels": None},
+        {"pixels": {"mean": [0.5, 0.5], "deviation": [0.1, 0.1]}},
+        {"pixels": {"mean": [1.5], "deviation": [0.1]}},
+        {"pixels": {"mean": [float("nan")], "deviation": [0.1]}},
         {"notes": ["a\nb"]},
         {"notes": [["a"]]},
         {"notes": "a"},
@@ -94,7 +98,7 @@ def test_made_up_facts_are_not_used(tmp_path, changes):
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     second = opened(tmp_path)
     assert (second.class_names, second.notes) == (first.class_names, first.notes)
-    assert second.fingerprint == first.fingerprint
+    assert (second.fingerprint, second.pixels) == (first.fingerprint, first.pixels)
     assert opened(tmp_path, read=never).fact == first.fact
 
 

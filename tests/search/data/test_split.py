@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.data.dataset import Dataset
+from search.data.dataset import Dataset, pixel_statistics
 from search.data.idx import open_idx
 from search.data.split import Split, SplitSizes, check_sizes, default_val_size, load_split
 from search.errors import DataError
@@ -112,6 +112,7 @@ def test_data_that_was_replaced_since_it_was_opened_is_refused(dataset):
 
 def test_a_split_knows_the_shape_of_its_images_and_the_number_of_classes(dataset):
     assert load_split(dataset, SplitSizes(val=100)).shape == dataset.shape
+    assert dataset.shape.pixels == pixel_statistics(dataset.training().images)
 
 
 def test_a_split_checks_its_arrays():
