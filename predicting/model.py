@@ -19,6 +19,9 @@ BATCH_SIZE: Final = 500
 # Larger images are predicted in smaller batches, and converted in parts: the memory stays the same.
 _BATCH_PIXELS: Final = 2**22
 _PART_PIXELS: Final = 2**26
+# Name of the input of a model that takes [0, 255]. The model itself says so, not a file beside it:
+# under another name, or in another folder, it must predict the same.
+RAW_INPUT: Final = "pixels_0_to_255"
 _REFERENCE: Final = Path(__file__).resolve().parents[1] / "results" / "reference"
 
 
@@ -27,7 +30,8 @@ class Model:
 
     Args:
         path: Its file; error messages name it.
-        keras_model: Maps (batch, height, width, channels) float32 in [0, 1] to (batch, classes).
+        keras_model: Maps (batch, height, width, channels) float32 to (batch, classes). Images
+            are in [0, 255] if its input is called `pixels_0_to_255`, else in [0, 1].
         image_shape: Height, width and channels of its images.
     """
 
@@ -36,6 +40,14 @@ class Model:
         self.keras_model = keras_model
         self._image_shape = image_shape
         self._ends_in_softmax = _ends_in_softmax(keras_model)
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether its outputs are probabilities, not logits."""
+        if self._ends_in_softmax is None:
+            # Images that are always the same: a prediction must not depend on its neighbours.
+            self._ends_in_softmax = _are_probabilities(self._outputs(_probes(self._image_shape)))
+        return self._ends_in_softmax
 
     def probabilities(self, images: Bytes) -> npt.NDArray[np.float64]:
         """Return the probabilities of all classes, computed in batches of at most 500.
@@ -55,10 +67,7 @@ class Model:
                 f"model {shown(self.path)} returns values that are not finite: its training "
                 "diverged. Name another one with --model."
             )
-        if self._ends_in_softmax is None:
-            # Images that are always the same: a prediction must not depend on its neighbours.
-            self._ends_in_softmax = _are_probabilities(self._outputs(_probes(self._image_shape)))
-        if self._ends_in_softmax:
+        if self.gives_probabilities:
             return np.asarray(outputs / outputs.sum(axis=-1, keepdims=True))
         return np.asarray(softmax(outputs, axis=-1), np.float64)
 
@@ -66,11 +75,12 @@ class Model:
         from search.training.batches import model_images  # imports TensorFlow
 
         height, width, channels = self._image_shape
+        convert = _pixels if _takes_pixels(self.keras_model) else model_images
         batch = min(BATCH_SIZE, max(1, _BATCH_PIXELS // (height * width)))
         part = max(batch, _PART_PIXELS // (height * width * channels))
         outputs = [
             self.keras_model.predict(
-                model_images(images[start : start + part]), batch_size=batch, verbose=0
+                convert(images[start : start + part]), batch_size=batch, verbose=0
             )
             for start in range(0, len(images), part)
         ]
@@ -143,6 +153,16 @@ def _check_input(path: Path, model: Any, image_shape: tuple[int, int, int]) -> N
             f"model {shown(path)}: it takes no images of shape {(None, *image_shape)}: its input "
             f"is {known}. Name another one with --model."
         )
+
+
+def _takes_pixels(model: Any) -> bool:
+    """Return whether a model takes images in [0, 255], by the name of its input."""
+    inputs = getattr(model, "inputs", None) or ()  # a subclassed model has none
+    return [getattr(one, "name", None) for one in inputs] == [RAW_INPUT]
+
+
+def _pixels(images: Bytes) -> npt.NDArray[np.float32]:
+    return images.astype(np.float32)
 
 
 def _ends_in_softmax(model: Any) -> bool | None:

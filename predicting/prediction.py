@@ -44,8 +44,9 @@ def predict(
     Args:
         images: (n, height, width, channels) uint8, as from `load_image`; the channel axis may be
             missing for grey images; n may be 0.
-        model_path: A `.keras` file; input (batch, height, width, channels) float32 in [0, 1],
-            output (batch, classes) logits or probabilities. It is loaded in Keras' safe mode.
+        model_path: A `.keras` file; input (batch, height, width, channels) float32, in [0, 255] if
+            it is called `pixels_0_to_255`, else in [0, 1]; output (batch, classes) logits or
+            probabilities. It is loaded in Keras' safe mode.
         config: What the model was trained on; None: as `best_config.json` beside it says.
 
     Returns:

@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from reporting.plan import Candidate, Entry
+from reporting.readout import PLAIN, Readout
 from reporting.retraining import Retrained
 from reporting.scoring import Probabilities, Scores
 from reporting.settings import ReportSettings
@@ -22,7 +23,6 @@ from search.data.split import Split
 Kind = Literal["tuned", "variant", "baseline"]
 # Above this ratio of the largest class to the smallest, accuracy says little of the small ones.
 _IMBALANCED: Final = 1.5
-MIRRORED: Final = "with mirror images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,13 +49,16 @@ class Row:
     """One row of the comparison on the test split.
 
     Args:
-        name: `tuned`, `tuned, with mirror images`, the name of a baseline and so on.
+        name: `tuned`, for what `best_model.keras` predicts; `tuned, without mirror images`, the
+            name of a baseline and so on.
         kind: `tuned`, `baseline`, or `variant`: the tuned configuration, used or trained in
             another way.
         params: Hyperparameter values.
         runs: The finished final trainings, by seed.
         probabilities: (seeds, n, classes) on the test images; an ensemble counts as one seed.
         labels: (n,) of the test images.
+        readout: How outputs of the networks became these probabilities.
+        uncalibrated: `probabilities` at temperature 1; None: they are.
         milliseconds_per_image: Median over the seeds; None if not measured.
         gap: Why trainings are missing; empty if none is.
         models: Number of models behind one prediction: more than 1 for an ensemble.
@@ -67,6 +70,8 @@ class Row:
     runs: list[Retrained]
     probabilities: Probabilities
     labels: npt.NDArray[np.uint8]
+    readout: Readout = PLAIN
+    uncalibrated: Probabilities | None = None
     milliseconds_per_image: float | None = None
     gap: str = ""
     models: int = 1
@@ -136,6 +141,7 @@ class Evidence:
         dataset: Its data set.
         remeasured: The best trials, retrained, in the order of the search.
         winner: The one of them that was chosen on validation; None until all are retrained.
+        readout: How the winner's outputs become probabilities, chosen on validation.
         rows: `tuned`, its variants, then the baselines; a row without a finished training has no
             seeds in `probabilities`.
         differences: `tuned` minus each baseline, by name of the baseline.
@@ -161,6 +167,7 @@ class Evidence:
     command: str
     machine: str
     commit: str
+    readout: Readout = PLAIN
     failures: Mapping[str, str] = field(default_factory=dict)
     scored_earlier: int = 0
 
@@ -245,21 +252,39 @@ def make_row(
     scored: list[tuple[Retrained, Scores]],
     labels: npt.NDArray[np.uint8],
     gap: str,
+    readout: Readout = PLAIN,
 ) -> Row:
-    """Return the row of an entry whose models have been scored."""
-    milliseconds = [scores.milliseconds_per_image for _, scores in scored]
-    return Row(
+    """Return the row of an entry whose models have been scored, with mirror images if need be."""
+    found = [scores for _, scores in scored]
+    milliseconds = [scores.milliseconds_per_image for scores in found]
+    nothing = np.empty((0, len(labels), 0))
+
+    def read(way: Readout) -> Probabilities:
+        return np.stack([way.probabilities(scores) for scores in found]) if found else nothing
+
+    row = Row(
         name=entry.name,
         kind=kind,
         params=entry.params,
         runs=[kept for kept, _ in scored],
-        probabilities=np.stack([scores.probabilities for _, scores in scored])
-        if scored
-        else np.empty((0, len(labels), 0)),
+        probabilities=read(readout),
         labels=labels,
+        readout=readout,
+        uncalibrated=None if readout.temperature == 1 else read(replace(readout, temperature=1.0)),
         milliseconds_per_image=float(np.median(milliseconds)) if milliseconds else None,
         gap=gap,
     )
+    return _times(row, 2) if readout.mirror else row
+
+
+def other_mirroring(
+    row: Row, entry: Entry, scored: list[tuple[Retrained, Scores]], readout: Readout
+) -> Row:
+    """Return the row of the winner with mirror images if they were not chosen, else without."""
+    words = "without" if readout.mirror else "with"
+    way = replace(readout, mirror=not readout.mirror)
+    other = make_row(entry, "variant", scored, row.labels, row.gap, way)
+    return replace(other, name=f"{row.name}, {words} mirror images")
 
 
 def mirror_helps(mirror: bool | None, params: Mapping[str, Any]) -> bool:
@@ -278,36 +303,23 @@ def trained_with_flips(params: Mapping[str, Any]) -> bool:
     return "flip" in str(params.get("augmentation"))
 
 
-def mirror_averaged(row: Row, scored: list[tuple[Retrained, Scores]]) -> Row:
-    """Average each model's predictions for an image and its mirror image, at twice the time."""
-    both = []
-    for _, scores in scored:
-        assert scores.mirrored is not None  # the caller has asked for them
-        both.append((scores.probabilities + scores.mirrored) / 2)
-    return replace(
-        row,
-        name=f"{row.name}, {MIRRORED}",
-        kind="variant",
-        probabilities=np.stack(both),
-        milliseconds_per_image=_times(row.milliseconds_per_image, 2),
-    )
-
-
 def ensemble(row: Row) -> Row:
     """Average the predictions of all seeds of a row."""
     count = len(row.probabilities)
     return replace(
-        row,
+        _times(row, count),
         name=f"{row.name}, ensemble of {count}",
         kind="variant",
         probabilities=row.probabilities.mean(axis=0, keepdims=True),
-        milliseconds_per_image=_times(row.milliseconds_per_image, count),
+        uncalibrated=None,
         models=count,
     )
 
 
-def _times(milliseconds: float | None, factor: int) -> float | None:
-    return None if milliseconds is None else factor * milliseconds
+def _times(row: Row, factor: int) -> Row:
+    """Return a row whose predictions take that many times as long."""
+    one = row.milliseconds_per_image
+    return replace(row, milliseconds_per_image=None if one is None else factor * one)
 
 
 def differences(rows: list[Row]) -> dict[str, Difference]:

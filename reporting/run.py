@@ -1,7 +1,5 @@
 """Make a report: read the study, retrain, choose the winner, open the test split, write files."""
 
-import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,23 +11,18 @@ import optuna
 from rich.progress import Progress
 
 from predicting.archive import ModelError
-from predicting.config import CONFIG_FILE, dataset_facts
+from predicting.config import CONFIG_FILE
 from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
 from reporting.drawing.style import counted
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
+from reporting.final_model import choose_readout, write_winner
 from reporting.folder import replaced, restore, writing
 from reporting.page.render import write_document
 from reporting.plan import TUNED, Entry, Plan
-from reporting.retraining import (
-    MODEL_FILE,
-    Results,
-    Retrained,
-    Retraining,
-    Retrainings,
-    load_kept,
-)
+from reporting.readout import PLAIN, Readout
+from reporting.retraining import Results, Retrained, Retraining, Retrainings, load_kept
 from reporting.scoring import SCORES_FILE, Scorer, load_test_split
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, read_study
@@ -41,7 +34,6 @@ from search.data.named import NAMES
 from search.data.split import load_split
 from search.display import duration
 from search.errors import StopReason
-from search.escape import write_csv
 from search.files import locked
 from search.study.facts import split_sizes
 from search.study.provenance import command_line, commit
@@ -97,7 +89,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         _refuse_to_lose_results(target, evidence)
         with replaced(target) as fresh:
             write_document(document_of(evidence), fresh)
-            _write_winner(evidence, fresh)
+            write_winner(evidence, fresh)
     return Outcome(html=target / "report.html", evidence=evidence)
 
 
@@ -254,16 +246,21 @@ def _gather(
     ]
     chosen = plan.choose(results)
     winner = next((part for part in remeasured if part.candidate is chosen), None)
+    split = load_split(dataset, split_sizes(record.facts["split"]))
+    readout = PLAIN
     rows: list[Row] = []
     test = None
-    if chosen is not None:
-        # The configuration is chosen: the test split may be opened.
-        test = load_test_split(dataset)
+    if chosen is not None and winner is not None:
         start_tensorflow()
         load_space(record.space, dataset.shape)  # registers its custom layers
-        winners, scorer = plan.winners(chosen), Scorer(test, dataset.shape)
+        winners = plan.winners(chosen)
+        mirror = evidences.mirror_helps(dataset.mirror, winners[0].params)
+        readout = choose_readout(winner.runs, split, mirror=mirror)
+        # All is chosen: the test split may be opened.
+        test = load_test_split(dataset)
+        scorer = Scorer(test, dataset.shape)
         for entry in (*winners, *plan.baselines):
-            rows += _rows(settings, dataset, entry, entry in winners, results, scorer)
+            rows += _rows(settings, entry, readout if entry in winners else None, results, scorer)
     return Evidence(
         settings=settings,
         record=record,
@@ -272,11 +269,12 @@ def _gather(
         winner=winner,
         rows=rows,
         differences=evidences.differences(rows),
-        split=load_split(dataset, split_sizes(record.facts["split"])),
+        split=split,
         test=test,
         command=command_line(arguments),
         machine=machine(),
         commit=commit(),
+        readout=readout,
         scored_earlier=_scored_earlier(record, rows),
         failures={
             retraining.label: result.reason
@@ -294,23 +292,30 @@ def _scored_earlier(record: Record, rows: Sequence[Row]) -> int:
 
 def _rows(
     settings: ReportSettings,
-    dataset: Dataset,
     entry: Entry,
-    won: bool,
+    readout: Readout | None,
     results: Results,
     scorer: Scorer,
 ) -> list[Row]:
-    """Score an entry and return its row; for the winner also its variants."""
+    """Score an entry and return its row; for the winner also its variants.
+
+    Args:
+        settings: Settings of the report.
+        entry: The entry.
+        readout: That of the winner, and of its entry with averaged weights; None for a baseline.
+        results: All retrainings.
+        scorer: For the test split.
+    """
     kind: evidences.Kind = "baseline"
-    if won:
+    if readout is not None:
         kind = "tuned" if entry.name == TUNED else "variant"
-    mirror = kind == "tuned" and evidences.mirror_helps(dataset.mirror, entry.params)
+    compared = readout is not None and readout.compared is not None
     scored, missing = [], []
     for retraining in entry.retrainings:
         match results.get(retraining.key):
             case Retrained() as kept:
                 try:
-                    scored.append((kept, scorer.score(kept, mirror=mirror)))
+                    scored.append((kept, scorer.score(kept, mirror=compared)))
                     continue
                 except ModelError as error:
                     why = f"cannot be scored: {error}"
@@ -319,11 +324,12 @@ def _rows(
             case _:
                 why = "not trained yet"
         missing.append(f"seed {retraining.seed} {why}")
-    row = evidences.make_row(entry, kind, scored, scorer.test.labels, "; ".join(missing))
+    gap, labels = "; ".join(missing), scorer.part.labels
+    row = evidences.make_row(entry, kind, scored, labels, gap, readout or PLAIN)
     rows = [row]
     if kind == "tuned" and scored:
-        if mirror:
-            rows.append(evidences.mirror_averaged(row, scored))
+        if readout is not None and compared:
+            rows.append(evidences.other_mirroring(row, entry, scored, readout))
         if settings.ensemble and len(scored) > 1:
             rows.append(evidences.ensemble(row))
     return rows
@@ -332,24 +338,3 @@ def _rows(
 def _finished(retrainings: Sequence[Retraining], results: Results) -> list[Retrained]:
     found = [results.get(retraining.key) for retraining in retrainings]
     return [kept for kept in found if isinstance(kept, Retrained)]
-
-
-def _write_winner(evidence: Evidence, directory: Path) -> None:
-    """Write `best_config.json`, `best_model.keras` and `predictions.csv`."""
-    tuned = evidence.tuned
-    if evidence.winner is None or tuned is None:
-        return
-    config = {
-        "space": evidence.record.space,
-        "trial": evidence.winner.candidate.number,
-        "params": dict(tuned.params),
-        "epochs": len(tuned.runs[0].history),
-        "seeds": [run.seed for run in tuned.runs],
-        "test_accuracy": [float(value) for value in tuned.correct.mean(axis=1)],
-        **dataset_facts(evidence.dataset),
-        "model": {"file": "best_model.keras", "seed": tuned.runs[0].seed},
-    }
-    (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-    # Of the first seed, not the best one: a choice by test accuracy would bias that accuracy.
-    shutil.copyfile(tuned.runs[0].folder / MODEL_FILE, directory / "best_model.keras")
-    write_csv(evidence.predictions(), directory / "predictions.csv")

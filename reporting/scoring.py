@@ -1,4 +1,4 @@
-"""Score retrained models on the test split: the only module that opens it."""
+"""Predict images with retrained models; the only module that opens the test split."""
 
 import hashlib
 import io
@@ -20,12 +20,13 @@ from search.training.hardware import machine
 from spaces import DataShape
 
 SCORES_FILE: Final = "test_scores.npz"
+VALIDATION_SCORES_FILE: Final = "val_scores.npz"
 Probabilities = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scores:
-    """Predictions of one model for the test images.
+    """Predictions of one model for the images of one part of the data.
 
     Args:
         probabilities: (n, classes).
@@ -56,20 +57,22 @@ def load_test_split(dataset: Dataset) -> LabeledImages:
 
 
 class Scorer:
-    """Scores models on one test split.
+    """Scores models on one part of the data.
 
     Args:
-        test: The test split.
+        part: The test split, or the validation part.
         data: What the images and the outputs of the models look like.
+        file: Name of the file beside a model that keeps its predictions for this part.
     """
 
-    def __init__(self, test: LabeledImages, data: DataShape) -> None:
-        self.test = test
+    def __init__(self, part: LabeledImages, data: DataShape, file: str = SCORES_FILE) -> None:
+        self.part = part
         self._data = data
-        self._digest = _digest(test)
+        self._file = file
+        self._digest = _digest(part)
 
     def score(self, kept: Retrained, *, mirror: bool) -> Scores:
-        """Predict the test images, or return the predictions stored beside the model.
+        """Predict the images, or return the predictions stored beside the model.
 
         Args:
             kept: A retraining.
@@ -79,10 +82,10 @@ class Scorer:
             ModelError: The model cannot be loaded, or predicts values that are not finite.
             ReportError: The predictions cannot be stored.
         """
-        known = self._load(kept.folder / SCORES_FILE)
+        known = self._load(kept.folder / self._file)
         if known is not None and not (mirror and known.mirrored is None):
             return known
-        images = self.test.images
+        images = self.part.images
         model = load_model(kept.folder / MODEL_FILE, self._data)
         model.probabilities(images[:BATCH_SIZE])  # compiles
         began = time.perf_counter()
@@ -95,14 +98,14 @@ class Scorer:
             machine=machine(),
         )
         with writing(kept.folder):
-            self._save(kept.folder / SCORES_FILE, scores)
+            self._save(kept.folder / self._file, scores)
         return scores
 
     def _load(self, file: Path) -> Scores | None:
-        """Return stored predictions; None if they are damaged, or not of this test split."""
+        """Return stored predictions; None if they are damaged, or not of these images."""
         try:
             with np.load(file, allow_pickle=False) as known:
-                if str(known["test"]) != self._digest:
+                if str(known["test"]) != self._digest:  # the first version knew no other part
                     return None
                 scores = Scores(
                     probabilities=known["probabilities"],
@@ -113,7 +116,7 @@ class Scorer:
         # A file that somebody else wrote may hold anything, NumPy raises errors of many types.
         except Exception:
             return None
-        shape = (len(self.test), self._data.classes)
+        shape = (len(self.part), self._data.classes)
         parts = [scores.probabilities]
         if scores.mirrored is not None:
             parts.append(scores.mirrored)
@@ -140,8 +143,8 @@ class Scorer:
         write_atomically(file, content.getvalue())
 
 
-def _digest(test: LabeledImages) -> str:
+def _digest(part: LabeledImages) -> str:
     """Identify images and labels by content."""
-    digest = hashlib.md5(np.ascontiguousarray(test.images).data)
-    digest.update(np.ascontiguousarray(test.labels).data)
+    digest = hashlib.md5(np.ascontiguousarray(part.images).data)
+    digest.update(np.ascontiguousarray(part.labels).data)
     return digest.hexdigest()

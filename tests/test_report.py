@@ -17,7 +17,9 @@ import pandas as pd
 import psutil
 import pytest
 from optuna.trial import TrialState, create_trial
+from scipy.special import softmax
 
+from predicting.prediction import predict
 from report import _say, main
 from reporting.errors import Interrupted
 from reporting.run import Outcome
@@ -76,9 +78,11 @@ def test_the_main_table_agrees_with_the_predictions(
 ) -> None:
     table = pd.read_csv(reported / "tables" / "accuracy.csv").set_index("network")
     predictions = pd.read_csv(reported / "predictions.csv")
-    params = json.loads((reported / "best_config.json").read_text())["params"]
+    config = json.loads((reported / "best_config.json").read_text())
+    other = "without" if config["model"]["mirror_averaged"] else "with"
     # Whether mirroring makes sense for this data is not known, so the winner's augmentation tells.
-    mirrored = {"tuned, with mirror images"} if "flip" in params["augmentation"] else set()
+    flipped = "flip" in config["params"]["augmentation"]
+    mirrored = {f"tuned, {other} mirror images"} if flipped else set()
     assert set(table.index) == {"tuned", "tuned, ensemble of 2", "mlp"} | mirrored
     for name in table.index:
         seeds = 1 if "ensemble" in name else 2
@@ -89,31 +93,56 @@ def test_the_main_table_agrees_with_the_predictions(
     assert len(predictions) == len(labels)
 
 
-def test_the_model_loads_with_stock_keras_alone_and_predicts_the_same(
+def test_the_model_loads_with_stock_keras_alone_and_predicts_what_the_report_says(
     reported: Path, small_data_with_test: Path, tmp_path: Path
 ) -> None:
-    images = load_test_split(open_idx(small_data_with_test)).images.astype(np.float32) / 255
-    np.save(tmp_path / "images.npy", images)
+    images = load_test_split(open_idx(small_data_with_test)).images
+    np.save(tmp_path / "images.npy", images.astype(np.float32))  # raw, in [0, 255]
     program = (
         "import keras, numpy, sys\n"
         f"model = keras.saving.load_model({str(reported / 'best_model.keras')!r})\n"
+        f"logits = keras.saving.load_model({str(reported / 'best_logits.keras')!r})\n"
         f"images = numpy.load({str(tmp_path / 'images.npy')!r})\n"
-        f"numpy.save({str(tmp_path / 'logits.npy')!r}, model.predict(images, verbose=0))\n"
+        f"numpy.save({str(tmp_path / 'found.npy')!r}, model.predict(images, verbose=0))\n"
+        f"numpy.save({str(tmp_path / 'logits.npy')!r}, logits.predict(images / 255, verbose=0))\n"
         "assert not any(name.split('.')[0] in ('search', 'spaces') for name in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
+    found = np.load(tmp_path / "found.npy")
+    predictions = pd.read_csv(reported / "predictions.csv", dtype={"tuned: class": str})
     config = json.loads((reported / "best_config.json").read_text())
-    folders = [
-        file.parent
+    names = np.array(config["dataset"]["class_names"])
+    assert (names[found.argmax(axis=1)] == predictions["tuned: class"]).all()
+    np.testing.assert_allclose(found.max(axis=1), predictions["tuned: probability"], atol=1e-4)
+    given = predict(images, reported / "best_model.keras")
+    assert [one.class_name for one in given] == predictions["tuned: class"].tolist()
+    np.testing.assert_allclose(
+        [one.probability for one in given], predictions["tuned: probability"], atol=1e-4
+    )
+    # The network alone is that of the first final seed, in its own file.
+    alone = {
+        file.parent / "test_scores.npz"
         for file in (reported.parent / "retrainings").glob("*/record.json")
         if json.loads(file.read_text())["seed"] == config["model"]["seed"]
         and (file.parent / "model.keras").read_bytes()
-        == (reported / "best_model.keras").read_bytes()
-    ]
-    scores = np.load(folders[0] / "test_scores.npz")
+        == (reported / "best_logits.keras").read_bytes()
+    }
+    scores = np.load(alone.pop())
     logits = np.load(tmp_path / "logits.npy").astype(np.float64)
-    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(softmax, scores["probabilities"], atol=1e-4)
+    np.testing.assert_allclose(softmax(logits, axis=1), scores["probabilities"], atol=1e-4)
+    model = config["model"]
+    views = [scores["probabilities"]]
+    if model["mirror_averaged"]:
+        views.append(scores["mirrored"])
+    each = [softmax(np.log(view) / model["temperature"], axis=1) for view in views]
+    np.testing.assert_allclose(np.mean(each, axis=0), found, atol=1e-4)
+
+
+def test_the_calibration_is_shown_before_and_after(reported: Path) -> None:
+    text = (reported / "report.md").read_text()
+    assert re.search(r"Logits are divided by the temperature [\d.]+\. It minimizes the", text)
+    assert "of 100 validation images, predicted by 1 training of the winner without these" in text
+    assert re.search(r"points for tuned .*, [\d.]+ points for tuned at temperature 1 ", text)
 
 
 def test_the_same_command_trains_nothing_and_more_seeds_only_the_new_ones(

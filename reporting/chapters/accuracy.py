@@ -22,7 +22,7 @@ from reporting.drawing.style import (
     spread,
     wrapped,
 )
-from reporting.evidence import MIRRORED, Evidence, Remeasured, Row, trained_with_flips
+from reporting.evidence import Evidence, Remeasured, Row, trained_with_flips
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.statistics import IMAGES_ONLY, Difference, Interval
 from spaces.baselines import BASELINES
@@ -91,19 +91,32 @@ def _ensemble(evidence: Evidence) -> str:
 
 
 def _of_mirror_images(evidence: Evidence) -> list[str]:
-    """Say what the row with mirror images is, where there is one."""
+    """Say what mirror images are for, and why they were chosen or not, where they make sense."""
     tuned = next(row for row in evidence.rows if row.kind == "tuned")
-    if not any(row.name.endswith(MIRRORED) for row in evidence.rows):
+    readout = evidence.readout
+    if readout.compared is None:
         return []
     trained = (
         "the winner was trained on mirrored images too"
         if trained_with_flips(tuned.params)
         else "the winner was not trained on mirrored images, so this need not help"
     )
-    return [
-        "With mirror images: each model's mean prediction for an image and its mirror image; "
-        f"{trained}."
+    alone, both = map(percent, readout.compared)
+    chosen = (
+        f"chosen, as validation accuracy does not fall by it ({alone} without, {both} with)"
+        if readout.mirror
+        else f"not chosen, as best_model.keras is the network alone ({alone} on validation "
+        f"without, {both} with)"
+        if readout.plain
+        else f"not chosen, as validation accuracy falls by it ({alone} without, {both} with)"
+    )
+    notes = [
+        "Mirror images: each model's mean prediction for an image and its mirror image; "
+        f"{trained}. For tuned they were {chosen}."
     ]
+    if readout.mirror and evidence.has_baselines:
+        notes.append("Tuned is compared with them, the baselines without, as published.")
+    return notes
 
 
 def _details(evidence: Evidence, columns: Sequence[Column]) -> Table:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,8 @@ from reporting.drawing.style import (
     GREY,
     GROUND,
     ORANGE,
+    VERMILION,
+    counted,
     is_narrow,
     listed,
     new_figure,
@@ -51,6 +54,7 @@ def blocks(evidence: Evidence) -> list[Block]:
         _confident(tuned, test, evidence.dataset.class_names),
         _always_wrong(tuned, test, evidence.dataset.class_names),
         *_calibration(tuned, evidence.best_baseline),
+        *_temperature(tuned),
     ]
 
 
@@ -188,8 +192,16 @@ def _row_error(row: Row) -> float:
     return float(np.mean([calibration_error(*pair) for pair in pairs]))
 
 
+def _uncalibrated(tuned: Row) -> Row | None:
+    """Return the row at temperature 1; None if it is at that temperature."""
+    if tuned.uncalibrated is None:
+        return None
+    name = f"{tuned.name} at temperature 1"
+    return replace(tuned, name=name, probabilities=tuned.uncalibrated, uncalibrated=None)
+
+
 def _calibration(tuned: Row, baseline: Row | None) -> list[Block]:
-    rows = [tuned] if baseline is None else [tuned, baseline]
+    rows = [row for row in (tuned, _uncalibrated(tuned), baseline) if row is not None]
     errors = [
         f"{100 * _row_error(row):.2f} points for {row.name} (n = {len(row.probabilities)})"
         for row in rows
@@ -212,6 +224,30 @@ def _calibration(tuned: Row, baseline: Row | None) -> list[Block]:
     ]
 
 
+def _temperature(tuned: Row) -> list[Block]:
+    """Say what the temperature is, what it was fitted on, and what it changed."""
+    readout, before = tuned.readout, _uncalibrated(tuned)
+    if readout.plain:
+        return [
+            Paragraph(
+                "These probabilities are not calibrated: best_model.keras is the network alone "
+                f"({readout.plain})."
+            )
+        ]
+    if before is None:
+        return []
+    surplus = float(before.probabilities.max(axis=2).mean()) - before.accuracy.mean
+    return [
+        Paragraph(
+            f"Logits are divided by the temperature {readout.temperature:.3g}. It minimizes the "
+            f"negative log-likelihood of {readout.images:,} validation images, predicted by "
+            f"{counted(readout.runs, 'training')} of the winner without these images; test images "
+            f"played no part. At temperature 1 {tuned.name} was {_in_words(surplus)} on the test "
+            "images."
+        )
+    ]
+
+
 def _in_words(surplus: float) -> str:
     if abs(surplus) < 0.0005:
         return "well calibrated on average"
@@ -224,8 +260,11 @@ def _draw_reliability(width: float, rows: Sequence[Row]) -> Figure:
     )
     upper.plot((0, 1), (0, 1), color=GREY, linestyle=":", label="perfectly calibrated")
     edges = np.linspace(0, 1, _BINS + 1)
-    styles = ((BLUE, "o", "-"), (ORANGE, "s", "--"))
-    for row, (color, marker, line) in zip(rows, styles, strict=False):
+    for index, row in enumerate(rows):
+        if row.kind == "baseline":
+            color, marker, line = ORANGE, "s", "--"
+        else:  # the second one is that at temperature 1
+            color, marker, line = (VERMILION, "^", "-.") if index else (BLUE, "o", "-")
         confidence, correct = row.probabilities.max(axis=2).ravel(), row.correct.ravel()
         right, sure = calibration_curve(correct, confidence, n_bins=_BINS, strategy="uniform")
         counts = np.bincount(_bins(confidence), minlength=_BINS)

@@ -88,9 +88,15 @@ def _against_best(evidence: Evidence, tuned: Row, rival: Row) -> str:
     published = (
         "as published" if evidence.dataset.is_fashion_mnist else "published for another data set"
     )
+    mirrored = (
+        " Tuned averages each image and its mirror image, as chosen on validation; baselines do "
+        "not."
+        if tuned.readout.mirror
+        else ""
+    )
     return (
         f"{words} Tuned was trained for {tuned.epochs} epochs; {rival.name}, {published} and "
-        f"not tuned, for {rival.epochs}."
+        f"not tuned, for {rival.epochs}.{mirrored}"
     )
 
 

@@ -41,6 +41,7 @@ def blocks(evidence: Evidence) -> list[Block]:
     return [
         *_configuration(evidence, winner),
         *_architecture(evidence),
+        *_models(evidence),
         _learning_curves(winner.runs, evidence.tuned),
     ]
 
@@ -116,6 +117,28 @@ def _architecture(evidence: Evidence) -> list[Block]:
             "the training settings."
         ),
         Code(keras_code(model), "python"),
+    ]
+
+
+def _models(evidence: Evidence) -> list[Block]:
+    """Say what the models beside the page take and give."""
+    readout = evidence.readout
+    if evidence.tuned is None:
+        return []
+    if readout.plain:
+        return [
+            Paragraph(
+                "best_model.keras is the network alone, for images in [0, 1], without mirror "
+                f"images and temperature: it cannot be put into one graph ({readout.plain})."
+            )
+        ]
+    mean = ", as means over an image and its mirror image" if readout.mirror else ""
+    return [
+        Paragraph(
+            "best_model.keras, row tuned of this report, maps images in [0, 255] to calibrated "
+            f"probabilities (temperature {readout.temperature:.3g}){mean}. best_logits.keras "
+            "maps images in [0, 1] to the logits of the network alone."
+        )
     ]
 
 

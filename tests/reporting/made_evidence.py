@@ -16,15 +16,17 @@ from optuna.trial import TrialState
 
 from reporting.evidence import (
     Evidence,
+    Kind,
     Remeasured,
     Row,
     differences,
     ensemble,
     make_row,
-    mirror_averaged,
     mirror_helps,
+    other_mirroring,
 )
 from reporting.plan import Plan
+from reporting.readout import PLAIN, Readout
 from reporting.retraining import Retrained
 from reporting.scoring import Scores
 from reporting.settings import ReportSettings
@@ -171,6 +173,7 @@ def made_evidence(
     images: int = 1000,
     retrained: bool = True,
     gaps: Sequence[str] = (),
+    readout: Readout | None = None,
     **settings: Any,
 ) -> Evidence:
     """A study in `results_dir`, and evidence on it.
@@ -184,6 +187,7 @@ def made_evidence(
         images: Test images, if there are no counts.
         retrained: Whether anything was retrained.
         gaps: Names of rows without a finished training.
+        readout: How the winner's outputs become probabilities; None: as is usual.
         **settings: Fields of `ReportSettings`.
     """
     chosen = ReportSettings(results_dir=results_dir, study="cnn", ensemble=True, **settings)
@@ -222,6 +226,15 @@ def made_evidence(
     ]
     rows: list[Row] = []
     entries = [*plan.winners(plan.candidates[0]), *plan.baselines] if retrained else []
+    if readout is None and entries:
+        compared = (0.93, 0.94) if mirror_helps(dataset.mirror, entries[0].params) else None
+        readout = Readout(
+            mirror=compared is not None,
+            temperature=0.8,
+            images=500,
+            runs=chosen.candidate_seeds,
+            compared=compared,
+        )
     for index, entry in enumerate(entries):
         scored = [
             (
@@ -233,11 +246,13 @@ def made_evidence(
             for seed in range(0 if entry.name in gaps else len(entry.retrainings))
         ]
         gap = "failed: out of memory" if entry.name in gaps else ""
-        row = make_row(entry, "tuned" if index == 0 else "baseline", scored, labels, gap)
+        kind: Kind = "tuned" if index == 0 else "baseline"
+        way = readout if index == 0 and readout is not None else PLAIN
+        row = make_row(entry, kind, scored, labels, gap, way)
         rows.append(row)
         if index == 0 and scored:
-            if mirror_helps(dataset.mirror, entry.params):
-                rows.append(mirror_averaged(row, scored))
+            if way.compared is not None:
+                rows.append(other_mirroring(row, entry, scored, way))
             rows.append(ensemble(row))
     return Evidence(
         settings=chosen,
@@ -252,6 +267,7 @@ def made_evidence(
         command="python report.py",
         machine="a test, 2 cores",
         commit="0123456789ab",
+        readout=readout or PLAIN,
     )
 
 

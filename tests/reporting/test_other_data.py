@@ -18,11 +18,13 @@ from reporting.chapters.contents import document_of
 from reporting.drawing.style import spread
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, trained_with_flips
+from reporting.final_model import write_winner
 from reporting.page.render import write_document
 from reporting.retraining import make_progress
-from reporting.run import Outcome, _same_data, _write_winner
+from reporting.run import Outcome, _same_data
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
+from tests.reporting.band_model import save_model
 from tests.reporting.made_evidence import made_dataset, made_evidence, planted
 from tests.reporting.written import draw_all, drawn, pictures, tables, words
 
@@ -303,9 +305,10 @@ def test_the_configuration_beside_the_model_describes_its_data(
         assert made.tuned is not None
         model = made.tuned.runs[0].folder / "model.keras"
         model.parent.mkdir(parents=True, exist_ok=True)  # other tests share the evidence
-        model.write_text("a model")
+        shape, classes = made.dataset.image_shape, len(made.dataset.class_names)
+        save_model(model, input_shape=shape, classes=classes)
         (tmp_path / name).mkdir()
-        _write_winner(made, tmp_path / name)
+        write_winner(made, tmp_path / name)
         model.unlink()
         stored = json.loads((tmp_path / name / "best_config.json").read_text())
         assert stored["dataset"]["class_names"] == list(made.dataset.class_names)

@@ -86,7 +86,7 @@ def test_the_details_have_what_the_main_table_leaves_out(evidence: Evidence) -> 
 def test_an_ensemble_costs_what_all_its_models_cost(evidence: Evidence) -> None:
     main = tables(accuracy.blocks(evidence))["accuracy"]
     costs = main.values.set_index("network")
-    one, flipped, three = ("tuned", "tuned, with mirror images", "tuned, ensemble of 3")
+    one, flipped, three = ("tuned", "tuned, without mirror images", "tuned, ensemble of 3")
     assert [row.models for row in evidence.rows[:3]] == [1, 1, 3]
     for name, cost in (("parameters", 123_456), ("train_seconds", 200), ("train_cpu_seconds", 190)):
         assert costs.loc[[one, flipped, three], name].tolist() == [cost, cost, 3 * cost]

@@ -44,7 +44,8 @@ def test_the_verdict_says_how_long_both_were_trained(evidence: Evidence) -> None
     rival = made.best_baseline
     assert rival is not None
     assert strong[-1].endswith(
-        f"Tuned was trained for 10 epochs; {rival.name}, as published and not tuned, for 7."
+        f"Tuned was trained for 10 epochs; {rival.name}, as published and not tuned, for 7. "
+        "Tuned averages each image and its mirror image, as chosen on validation; baselines do not."
     )
 
 

@@ -39,7 +39,7 @@ def test_a_space_that_cannot_be_loaded(evidence: Evidence) -> None:
 def test_the_winners_layers(evidence: Evidence) -> None:
     assert evidence.tuned is not None
     folder = evidence.tuned.runs[0].folder
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)  # other tests share the evidence
     path = folder / MODEL_FILE
     path.write_text("damaged")
     assert "is not a .keras file" in words(winner.blocks(evidence))

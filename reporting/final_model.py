@@ -1,0 +1,171 @@
+"""`best_model.keras`: one stock-Keras graph from raw images to calibrated probabilities."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+
+from predicting.archive import ModelError
+from predicting.config import CONFIG_FILE, dataset_facts
+from predicting.model import BATCH_SIZE, RAW_INPUT, Model, load_model
+from reporting.evidence import Evidence
+from reporting.readout import SMALLEST, Readout, choose
+from reporting.retraining import MODEL_FILE, Retrained
+from reporting.scoring import VALIDATION_SCORES_FILE, Probabilities, Scorer
+from search.data.dataset import LabeledImages
+from search.data.split import Split
+from search.escape import write_csv
+from spaces import DataShape
+from spaces.errors import one_line
+
+BEST_MODEL_FILE: Final = "best_model.keras"
+LOGITS_FILE: Final = "best_logits.keras"
+# Between float32 in the graph, and float64 in `Readout.probabilities`.
+_TOLERANCE: Final = 1e-3
+
+
+def graph_of(network: Model, readout: Readout, data: DataShape) -> Any:
+    """Return a Keras model from (batch, height, width, channels) in [0, 255] to probabilities.
+
+    Args:
+        network: From [0, 1] to logits or probabilities, (batch, classes).
+        readout: What follows it.
+        data: What the images look like.
+    """
+    import keras
+
+    pixels = keras.Input(data.image_shape, dtype="float32", name=RAW_INPUT)
+    images = keras.layers.Rescaling(1 / 255, dtype="float32", name="from_0_to_1")(pixels)
+    views = [images, keras.ops.flip(images, axis=2)] if readout.mirror else [images]
+    divide = keras.layers.Rescaling(1 / readout.temperature, dtype="float32", name="temperature")
+    softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
+    shares = [softmax(divide(_logits(network, view))) for view in views]
+    # A mean of one is none: the layer takes two or more.
+    mean = keras.layers.Average(dtype="float32", name="mean")(shares) if shares[1:] else shares[0]
+    return keras.Model(pixels, mean, name="best_model")
+
+
+def choose_readout(runs: Sequence[Retrained], split: Split, *, mirror: bool) -> Readout:
+    """Choose how the winner's outputs become probabilities, on validation images.
+
+    Args:
+        runs: Retrainings of the winner on the training part.
+        split: Training and validation images.
+        mirror: Whether averaging mirror images makes sense.
+
+    Returns:
+        That of the network alone, with the reason, if no network can predict or be saved inside
+        another model.
+    """
+    validation = LabeledImages(images=split.val_images, labels=split.val_labels)
+    scorer = Scorer(validation, split.shape, VALIDATION_SCORES_FILE)
+    scored, why = [], ""
+    for run in runs:
+        try:
+            scored.append((run.folder / MODEL_FILE, scorer.score(run, mirror=mirror)))
+        except ModelError as error:
+            why = one_line(error)
+    if not scored:
+        return Readout(plain=why)
+    readout = choose([scores for _, scores in scored], split.val_labels, mirror=mirror)
+    file, scores = scored[0]
+    why = _refusal(file, readout, split, readout.probabilities(scores))
+    return replace(readout, mirror=False, temperature=1.0, plain=why) if why else readout
+
+
+def _refusal(file: Path, readout: Readout, split: Split, expected: Probabilities) -> str:
+    """Return why a network cannot be saved as one graph, in one line; empty if it can.
+
+    Keras may save a network of the user's inside another model, and load other weights.
+
+    Args:
+        file: The network, as a `.keras` file.
+        readout: What follows it.
+        split: The graph predicts its first validation images.
+        expected: (n, classes), what it must give for them, but for rounding.
+    """
+    from search.training.saving import save_model
+
+    images, data = split.val_images[:BATCH_SIZE], split.shape
+    try:
+        with TemporaryDirectory() as folder:
+            saved = Path(folder) / BEST_MODEL_FILE
+            graph = graph_of(load_model(file, data), readout, data)
+            saved.write_bytes(save_model(graph, data))
+            found = load_model(saved, data).probabilities(images)
+    except Exception as error:  # code of the user
+        return one_line(error)
+    worst = float(np.abs(found - expected[: len(images)]).max())
+    return f"its probabilities change by {worst:.2g}" if worst > _TOLERANCE else ""
+
+
+def write_winner(evidence: Evidence, directory: Path) -> None:
+    """Write the models of the winner, `best_config.json` and `predictions.csv`."""
+    tuned = evidence.tuned
+    if evidence.winner is None or tuned is None:
+        return
+    config = {
+        "space": evidence.record.space,
+        "trial": evidence.winner.candidate.number,
+        "params": dict(tuned.params),
+        "epochs": len(tuned.runs[0].history),
+        "seeds": [run.seed for run in tuned.runs],
+        "test_accuracy": [float(value) for value in tuned.correct.mean(axis=1)],
+        **dataset_facts(evidence.dataset),
+        **_write_models(evidence, tuned.runs[0].folder / MODEL_FILE, directory),
+    }
+    # Of the first seed, not the best one: a choice by test accuracy would bias that accuracy.
+    config["model"] |= {"seed": tuned.runs[0].seed, "row": tuned.name}
+    (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+    write_csv(evidence.predictions(), directory / "predictions.csv")
+
+
+def _write_models(evidence: Evidence, file: Path, directory: Path) -> dict[str, dict[str, Any]]:
+    """Write the models and return what each takes and gives, for other programs."""
+    from search.training.saving import save_model
+
+    readout, data = evidence.readout, evidence.dataset.shape
+    network = load_model(file, data)
+    if readout.plain:
+        shutil.copyfile(file, directory / BEST_MODEL_FILE)
+        gives = "probabilities" if network.gives_probabilities else "logits"
+        return {"model": {"file": BEST_MODEL_FILE, "input": [0, 1], "output": gives}}
+    graph = save_model(graph_of(network, readout, data), data)
+    (directory / BEST_MODEL_FILE).write_bytes(graph)
+    if network.gives_probabilities:
+        (directory / LOGITS_FILE).write_bytes(save_model(_logits_model(network, data), data))
+    else:
+        shutil.copyfile(file, directory / LOGITS_FILE)
+    return {
+        "model": {
+            "file": BEST_MODEL_FILE,
+            "input": [0, 255],
+            "output": "probabilities",
+            "temperature": readout.temperature,
+            "mirror_averaged": readout.mirror,
+        },
+        "logits_model": {"file": LOGITS_FILE, "input": [0, 1], "output": "logits"},
+    }
+
+
+def _logits_model(network: Model, data: DataShape) -> Any:
+    import keras
+
+    images = keras.Input(data.image_shape, dtype="float32", name="images")
+    return keras.Model(images, _logits(network, images), name="logits")
+
+
+def _logits(network: Model, images: Any) -> Any:
+    """Return logits: the logarithms of the outputs of a network that ends in a softmax."""
+    import keras
+
+    outputs = network.keras_model(images)
+    if not network.gives_probabilities:
+        return outputs
+    shares = keras.ops.cast(outputs, "float32")  # half precision cannot hold the smallest
+    return keras.ops.log(keras.ops.maximum(shares, SMALLEST))

@@ -1,0 +1,89 @@
+"""Mirror images and temperature, chosen on validation images."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.metrics import log_loss
+
+from reporting.readout import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, PLAIN, Readout, choose
+from reporting.scoring import Scores
+
+CLASSES = 5
+LABELS = (np.arange(2000) % CLASSES).astype(np.uint8)
+
+
+def logits(seed: int, *, strength: float = 2.0) -> np.ndarray:
+    """Logits that are calibrated: labels are as probable as their softmax says."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.normal(size=(len(LABELS), CLASSES))
+    drawn[np.arange(len(LABELS)), LABELS] += strength  # of two normal densities, the ratio
+    return strength * drawn
+
+
+def scores(given: np.ndarray, mirrored: np.ndarray | None = None) -> Scores:
+    return Scores(
+        probabilities=softmax(given, axis=1),
+        mirrored=None if mirrored is None else softmax(mirrored, axis=1),
+        milliseconds_per_image=1.0,
+    )
+
+
+@pytest.mark.parametrize("planted", [0.5, 1.0, 3.0])
+def test_the_temperature_that_was_planted_is_found(planted: float) -> None:
+    scored = [scores(planted * logits(seed)) for seed in range(2)]
+    found = choose(scored, LABELS, mirror=False)
+    assert found.temperature == pytest.approx(planted, rel=0.1)
+    assert (found.mirror, found.images, found.runs, found.compared) == (False, 2000, 2, None)
+    calibrated = found.probabilities(scored[0])
+    np.testing.assert_allclose(
+        calibrated, softmax(planted * logits(0) / found.temperature, axis=1), atol=1e-9
+    )
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1, rtol=1e-12)
+
+
+def test_the_temperature_is_that_of_the_mean_over_mirror_images() -> None:
+    scored = [scores(0.5 * logits(0), 0.5 * logits(1))]
+    found = choose(scored, LABELS, mirror=True)
+    assert found.mirror
+    assert found.temperature < 0.5  # the mean of two is less sure than each
+
+    def loss(temperature: float) -> float:
+        way = Readout(mirror=True, temperature=temperature)
+        return float(log_loss(LABELS, way.probabilities(scored[0])))
+
+    best = loss(found.temperature)
+    assert best < min(loss(1.0), loss(1.05 * found.temperature), loss(found.temperature / 1.05))
+    mean = sum(softmax(0.5 * logits(seed) / found.temperature, axis=1) for seed in (0, 1)) / 2
+    np.testing.assert_allclose(found.probabilities(scored[0]), mean, atol=1e-9)
+
+
+def test_mirror_images_are_chosen_if_mean_accuracy_does_not_fall() -> None:
+    good, bad = logits(0), logits(1, strength=0.1)
+    same = choose([scores(good, good)], LABELS, mirror=True)
+    assert same.mirror
+    assert same.compared is not None
+    assert same.compared[0] == same.compared[1]
+    worse = choose([scores(good, 20 * bad)], LABELS, mirror=True)
+    assert not worse.mirror
+    assert worse.compared is not None
+    assert worse.compared[1] < worse.compared[0]
+    # It is the mean that counts: one network may lose by it.
+    mixed = choose([scores(good, 20 * bad), *[scores(20 * bad, good)] * 3], LABELS, mirror=True)
+    assert mixed.mirror
+    assert not choose([scores(good, good)], LABELS, mirror=False).mirror
+
+
+def test_the_temperature_stays_in_its_range() -> None:
+    right = 2 * np.eye(CLASSES)[LABELS]
+    assert choose([scores(right)], LABELS, mirror=False).temperature == pytest.approx(
+        LOWEST_TEMPERATURE, rel=0.05
+    )
+    wrong = np.roll(right, 1, axis=1)
+    found = choose([scores(wrong)], LABELS, mirror=False)
+    assert found.temperature == pytest.approx(HIGHEST_TEMPERATURE, rel=0.05)
+    assert np.isfinite(found.probabilities(scores(wrong))).all()
+
+
+def test_a_network_alone_keeps_its_probabilities() -> None:
+    given = scores(logits(0), logits(1))
+    assert PLAIN.probabilities(given) is given.probabilities
