@@ -1,5 +1,6 @@
 """A saved model: find it, load it with stock Keras, read its outputs as probabilities."""
 
+import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -128,6 +129,7 @@ def load_model(path: Path, data: DataShape) -> Model:
     check_model_file(path)
     # TensorFlow takes seconds to start, so it starts after the checks.
     start_tensorflow()
+    logging.getLogger("tensorflow").addFilter(_is_not_of_tracing)
     from search.training.saving import count_weights, load_saved
 
     try:
@@ -153,6 +155,11 @@ def _check_input(path: Path, model: Any, image_shape: tuple[int, int, int]) -> N
             f"model {shown(path)}: it takes no images of shape {(None, *image_shape)}: its input "
             f"is {known}. Name another one with --model."
         )
+
+
+def _is_not_of_tracing(record: logging.LogRecord) -> bool:
+    """Leave out a warning: TensorFlow takes models that are loaded in turn for the same one."""
+    return "triggered tf.function retracing" not in str(record.msg)
 
 
 def _takes_pixels(model: Any) -> bool:

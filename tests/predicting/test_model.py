@@ -1,5 +1,6 @@
 """Saved models: found, checked, loaded; their outputs as probabilities."""
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -235,3 +236,13 @@ def test_many_large_images_are_predicted_in_parts(
     monkeypatch.setattr(predicting.model, "_BATCH_PIXELS", 2 * 28 * 28)
     monkeypatch.setattr(predicting.model, "_PART_PIXELS", 4 * 28 * 28)
     np.testing.assert_allclose(model.probabilities(images), whole, rtol=1e-5)
+
+
+def test_models_that_are_loaded_in_turn_bring_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = save_model(tmp_path / "m.keras")
+    with caplog.at_level(logging.WARNING, "tensorflow"):
+        for _ in range(8):
+            load_model(path, CLOTHING).probabilities(band_images([0]))
+    assert caplog.text == ""
