@@ -36,6 +36,6 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-.venv/dev: requirements.txt requirements-distributed.txt requirements-dev.txt | $(BIN)/python
+.venv/dev: requirements.txt requirements-distributed.txt requirements-export.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@

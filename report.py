@@ -30,8 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the flags, make the report, and print its results.
 
     Returns:
-        0 after a report; 1 after one without all its results, unless it was asked not to retrain;
-        130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP; 2 after an error.
+        0 after a report; 1 after one without all its results, unless it was asked not to retrain,
+        or without a file of `--export`; 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP; 2 after
+        an error.
     """
     prepare_process()
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -66,6 +67,8 @@ def _run(settings: ReportSettings, command: list[str]) -> int:
         return EXIT_CODES[stop.reason]
     _say(outcome)
     evidence = outcome.evidence
+    if outcome.unexported:
+        return 1
     whole = evidence.tuned is not None and not evidence.gaps and not evidence.failures
     return 0 if whole or not settings.retrain else 1
 
@@ -111,6 +114,8 @@ def _say(outcome: "Outcome") -> None:
             print(f"--averaging adds no row: {why}")
     if evidence.failures:
         print(f"failed trainings: {len(evidence.failures)}; the report says which, and why")
+    for line in outcome.unexported:
+        print(line)
     print(f"report: {os.path.relpath(outcome.html)}")
 
 

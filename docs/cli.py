@@ -17,7 +17,8 @@ _EXIT_CODES: Final = """\
 | exit code | meaning |
 |-|-|
 | 0 | finished as asked |
-| 1 | `report.py`: the report lacks results (it says which, and why), unless `--no-retrain` |
+| 1 | `report.py`: the report lacks results (it says which, and why), unless `--no-retrain`; \
+or a file of `--export` could not be written |
 | 2 | an error; one line says what to do. `predict.py`: an image could not be read |
 | 129, 130, 143 | stopped by SIGHUP, Ctrl-C or SIGTERM; the same command continues |
 """

@@ -17,7 +17,8 @@ from reporting.chapters.contents import document_of
 from reporting.drawing.style import counted
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
-from reporting.final_model import choose_readout, write_winner
+from reporting.export import export
+from reporting.final_model import BEST_MODEL_FILE, choose_readout, write_winner
 from reporting.folder import replaced, restore, writing
 from reporting.page.render import write_document
 from reporting.plan import TUNED, Entry, Plan
@@ -52,10 +53,12 @@ class Outcome:
     Args:
         html: The page.
         evidence: What it was written from.
+        unexported: Which files of `--export` could not be written, and why.
     """
 
     html: Path
     evidence: Evidence
+    unexported: Sequence[str] = ()
 
 
 def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence[str]) -> Outcome:
@@ -90,7 +93,9 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         with replaced(target) as fresh:
             write_document(document_of(evidence), fresh)
             write_winner(evidence, fresh)
-    return Outcome(html=target / "report.html", evidence=evidence)
+            formats = settings.export if evidence.tuned is not None else ()
+            unexported = export(fresh / BEST_MODEL_FILE, formats, dataset.shape)
+    return Outcome(html=target / "report.html", evidence=evidence, unexported=unexported)
 
 
 def _require_trust(settings: ReportSettings, record: Record, arguments: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from reporting.export import FORMATS, check_formats
 from search.command_line import (
     STORAGE_VARIABLE,
     called,
@@ -106,10 +107,21 @@ class ReportSettings:
         "train nothing: report what earlier runs with the same flags trained, and mark gaps",
     )
     quick: bool = flag("--quick", False, "write a small preview to results/STUDY/report-preview/")
-    quiet: bool = flag("--quiet", False, "show no progress", group="output")
+    export: tuple[str, ...] = flag(
+        "--export",
+        (),
+        "also write best_model.keras in other formats, with commas between: "
+        + "; ".join(f"{name} {format.help}" for name, format in FORMATS.items()),
+        shown_default="none",
+        metavar="FORMATS",
+        group="output",
+        read=lambda text: tuple(text.split(",")),
+    )
+    quiet: bool = flag("--quiet", False, "show no progress")
 
     def __post_init__(self) -> None:
         check_flags(self)
+        check_formats(self.export)
         if self.study is not None:
             check_study_name(self.study)
 

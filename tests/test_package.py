@@ -60,8 +60,12 @@ def test_the_wheel_requires_what_the_requirements_files_name(installed: Path) ->
     [information] = installed.glob("*.dist-info")
     requires = PathDistribution(information).requires or []
     required = [re.sub(r"[\s()\"']", "", line) for line in requires]
-    distributed = [f"{line};extra==distributed" for line in named("requirements-distributed.txt")]
-    assert sorted(required) == sorted([*named("requirements.txt"), *distributed])
+    extras = [
+        f"{line};extra=={extra}"
+        for extra in ("distributed", "export")
+        for line in named(f"requirements-{extra}.txt")
+    ]
+    assert sorted(required) == sorted([*named("requirements.txt"), *extras])
 
 
 def test_every_script_has_a_command() -> None:

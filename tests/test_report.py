@@ -52,7 +52,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Pat
 @pytest.fixture(scope="module")
 def reported(searched: Path, small_data_with_test: Path) -> Path:
     """The same folder with its report, of one fresh seed and two final ones."""
-    flags = (*SMALL, "--candidate-seeds", "1", "--seeds", "2", "--ensemble")
+    flags = (*SMALL, "--candidate-seeds", "1", "--seeds", "2", "--ensemble", "--export", "litert")
     ended = report(searched, small_data_with_test, *flags)
     assert ended.returncode == 0, ended.stderr
     assert re.search(r"^tuned +test accuracy \d+\.\d\d % ± .*\(n = 2, 95 % interval", ended.stdout)
@@ -70,6 +70,10 @@ def test_all_its_files_are_there(reported: Path) -> None:
         assert len(pd.read_csv(reported / "tables" / name)) > 0
     assert html.count('class="wide"') == markdown.count("](figures/") >= 10
     assert "Unfinished" not in html
+    models = {"best_model.keras", "best_logits.keras", "best_model.tflite"}
+    assert {file.name for file in reported.iterdir()} == models | {
+        *("report.html", "report.md", "tables", "figures", "best_config.json", "predictions.csv")
+    }
     assert not re.search(r"(src|href)=\"(?!data:|#)", html)
 
 
@@ -356,6 +360,20 @@ def test_averaging_that_changes_nothing_is_said(
     _say(Outcome(html=tmp_path / "report.html", evidence=replace(evidence, rows=rows)))
     said = capsys.readouterr().out
     assert (line in said) if line else ("--averaging" not in said)
+
+
+def test_a_file_that_could_not_be_exported_is_said_and_gives_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "best_model.onnx cannot be written, ValueError: no such operation"
+    outcome = Outcome(
+        html=tmp_path / "report.html",
+        evidence=made_evidence(tmp_path / "results", trials=8),
+        unexported=[line],
+    )
+    monkeypatch.setattr("reporting.run.run_report", lambda *arguments: outcome)
+    assert main(["--quiet"]) == 1
+    assert line in capsys.readouterr().out.splitlines()
 
 
 def test_the_code_of_somebody_elses_study_is_not_run(
