@@ -1,6 +1,7 @@
 """The chapter on accuracy."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from reporting.chapters import accuracy, limits, verdict
 from reporting.drawing.style import percent
 from reporting.evidence import Evidence
+from reporting.readout import Readout
+from tests.reporting.made_evidence import made_evidence
 from tests.reporting.written import drawn, pictures, tables, words
 
 
@@ -138,3 +141,40 @@ def test_published_numbers(name: str, number: float | None, evidence: Evidence) 
     row = dataclasses.replace(evidence.rows[-1], name=name)
     assert accuracy.published(row) == (None if number is None else pytest.approx(number))
     assert accuracy.published(dataclasses.replace(row, kind="tuned")) is None
+
+
+@pytest.mark.parametrize(
+    ("readout", "row", "said"),
+    [
+        (
+            Readout(mirror=True, compared=(0.9, 0.9)),
+            "tuned, without mirror images",
+            "chosen, as validation accuracy does not fall by it (90.00 % without, 90.00 % with). "
+            "Tuned is compared with them, the baselines without, as published.",
+        ),
+        (
+            Readout(compared=(0.9, 0.8)),
+            "tuned, with mirror images",
+            "not chosen, as validation accuracy falls by it (90.00 % without, 80.00 % with).",
+        ),
+        (
+            Readout(compared=(0.8, 0.9), plain="no graph"),
+            "tuned, with mirror images",
+            "not chosen, as best_model.keras is the network alone (80.00 % on validation without, "
+            "90.00 % with).",
+        ),
+    ],
+)
+def test_why_mirror_images_were_chosen_or_not_is_said(
+    tmp_path: Path, readout: Readout, row: str, said: str
+) -> None:
+    made = made_evidence(tmp_path, trials=8, readout=readout)
+    main = tables(accuracy.blocks(made))["accuracy"]
+    assert main.note is not None
+    assert main.note.endswith(f"For tuned they were {said}")
+    assert main.shown["network"][1] == row
+    of_both = {one.name: one for one in made.rows}
+    slower, faster = ("tuned", row) if readout.mirror else (row, "tuned")
+    one, two = of_both[faster].milliseconds_per_image, of_both[slower].milliseconds_per_image
+    assert one is not None
+    assert two == pytest.approx(2 * one)

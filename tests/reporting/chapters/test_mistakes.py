@@ -82,3 +82,23 @@ def test_calibration_names_both_rows(evidence: Evidence) -> None:
             for part in row.probabilities
         ]
         assert f"{100 * np.mean(each):.2f} points for {row.name} (n = 3)" in said
+
+
+def test_calibration_is_shown_at_temperature_1_too(evidence: Evidence) -> None:
+    tuned = evidence.tuned
+    assert tuned is not None and tuned.uncalibrated is not None
+    assert tuned.readout.temperature == 0.8
+    each = [
+        calibration_error(part.max(axis=1), part.argmax(axis=1) == tuned.labels)
+        for part in tuned.uncalibrated
+    ]
+    section = mistakes.blocks(evidence)
+    said = words(section)
+    assert f"{100 * np.mean(each):.2f} points for tuned at temperature 1 (n = 3)" in said
+    assert "Logits are divided by the temperature 0.8." in said
+    assert "500 validation images, predicted by 2 trainings of the winner without these" in said
+    legend = drawn(pictures(section)["mistakes-reliability"]).axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()][1:3] == [
+        "tuned",
+        "tuned at temperature 1",
+    ]
