@@ -30,7 +30,7 @@ class Remeasured:
     """One of the best trials, retrained with fresh seeds on the training part.
 
     Args:
-        candidate: The trial and its validation accuracy in the search.
+        candidate: The trial, its validation accuracy in the search, and its augmentation.
         runs: Its finished retrainings, with their validation accuracy.
     """
 
@@ -139,7 +139,8 @@ class Evidence:
         settings: Settings of the report.
         record: The search.
         dataset: Its data set.
-        remeasured: The best trials, retrained, in the order of the search.
+        remeasured: The best trials, retrained, in the order of the search; some twice, as they
+            were and with another augmentation.
         winner: The one of them that was chosen on validation; None until all are retrained.
         readout: How the winner's outputs become probabilities, chosen on validation.
         rows: `tuned`, its variants, then the baselines; a row without a finished training has no
@@ -170,6 +171,11 @@ class Evidence:
     readout: Readout = PLAIN
     failures: Mapping[str, str] = field(default_factory=dict)
     scored_earlier: int = 0
+
+    @property
+    def retrained_trials(self) -> int:
+        """Number of the trials in `remeasured`."""
+        return len({one.candidate.number for one in self.remeasured})
 
     @property
     def scored(self) -> list[Row]:

@@ -1,10 +1,15 @@
-"""The retrainings of a report: the best trials, then the winner and the baselines."""
+"""The retrainings of a report: the best trials, then the winner and the baselines.
 
-from collections.abc import Sequence
+The best trials are compared at the length of the final trainings, each also with shifts: which
+augmentation pays depends on the length, and that of a search is shorter.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
+from optuna.distributions import CategoricalDistribution
 
 from reporting.retraining import Results, Retrained, Retraining
 from reporting.settings import ReportSettings
@@ -13,6 +18,7 @@ from search.study.facts import split_sizes
 from search.study.study import trial_params, trial_seed
 from search.workers.messages import Images
 from spaces import DataShape, published_configurations
+from spaces.training import SHIFTED
 
 TUNED: Final = "tuned"
 AVERAGED: Final = "tuned, averaged weights"
@@ -20,21 +26,31 @@ AVERAGED: Final = "tuned, averaged weights"
 # apart from each other, so that no seed that helped to choose the winner takes part in its score.
 _CANDIDATE_SEED: Final = 500_000
 _FINAL_SEED: Final = 600_000
+_AUGMENTATION: Final = "augmentation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One of the best trials, to retrain on the training part with fresh seeds.
+    """One of the best trials, with its own augmentation or another one, to retrain and compare.
 
     Args:
         number: Number of the trial.
-        value: Validation accuracy in the search.
-        retrainings: One for each seed.
+        value: Validation accuracy of the trial in the search.
+        params: Hyperparameter values, which the final trainings have too.
+        augmentation: The augmentation in place of the trial's; None: its own.
+        retrainings: One for each seed, on the training part, as long as the final trainings.
     """
 
     number: int
     value: float
+    params: dict[str, Any]
+    augmentation: str | None
     retrainings: list[Retraining]
+
+    @property
+    def name(self) -> str:
+        """The trial, and how it was changed."""
+        return _name(self.number, self.augmentation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,21 +84,7 @@ class Plan:
         self._sizes = split_sizes(record.facts["split"])
         self._epoch_seconds = seconds_taken(record) / epochs_trained(record)
         self._images_per_second = pd.to_numeric(record.trials["images_per_second"], errors="coerce")
-        self.candidates = [
-            Candidate(
-                number=int(number),
-                value=float(row["value"]),
-                retrainings=self._retrainings(
-                    f"trial {number}",
-                    record.trial_params(int(number)),
-                    Images.TRAINING,
-                    epochs=record.max_epochs,
-                    first_seed=_CANDIDATE_SEED,
-                    seeds=settings.candidate_seeds,
-                ),
-            )
-            for number, row in record.complete.head(settings.top).iterrows()
-        ]
+        self.candidates = self._candidates()
         self.baselines = [
             self._entry(name, params, settings.baseline_epochs)
             for name, params in published_configurations(record.space, data).items()
@@ -103,6 +105,9 @@ class Plan:
     def choose(self, results: Results) -> Candidate | None:
         """Return the candidate with the highest mean validation accuracy over fresh seeds.
 
+        Of equals it is the better one in the search. A smaller lead counts: to ask for one above
+        the noise would leave the choice to the search, whose trainings are shorter.
+
         Returns:
             None while one of their retrainings is missing. Failed ones are left out of a mean; a
             candidate whose retrainings all failed is not chosen.
@@ -121,17 +126,55 @@ class Plan:
                 means[index] = sum(values) / len(values)
         if not means:
             return None
-        # max() keeps the first of equals: the better one in the search.
+        # max() keeps the first of equals.
         return self.candidates[max(means, key=lambda index: means[index])]
 
     def winners(self, chosen: Candidate) -> list[Entry]:
         """Return the winner's row, and the one with averaged weights if that was asked for."""
-        params = self._record.trial_params(chosen.number)
+        params = chosen.params
         entries = [self._entry(TUNED, params, self._settings.final_epochs)]
         if self._settings.averaging and params.get("weight_averaging") is False:
             averaged = params | {"weight_averaging": True}
             entries.append(self._entry(AVERAGED, averaged, self._settings.final_epochs))
         return entries
+
+    def _candidates(self) -> list[Candidate]:
+        """Return the best trials, each as it was and, if that is new, with shifts."""
+        best = self._record.complete.head(self._settings.top)
+        given = [self._record.trial_params(int(number)) for number in best.index]
+        found = []
+        for (label, row), params in zip(best.iterrows(), given, strict=True):
+            number = int(label)
+            versions: list[tuple[str | None, dict[str, Any]]] = [(None, params)]
+            shifted = self._shifted(number)
+            if shifted is not None and params | {_AUGMENTATION: shifted} not in given:
+                versions.append((shifted, params | {_AUGMENTATION: shifted}))
+            found += [
+                Candidate(
+                    number=number,
+                    value=float(row["value"]),
+                    params=values,
+                    augmentation=changed,
+                    retrainings=self._retrainings(
+                        _name(number, changed),
+                        values,
+                        Images.TRAINING,
+                        epochs=self._settings.final_epochs,
+                        first_seed=_CANDIDATE_SEED,
+                        seeds=self._settings.candidate_seeds,
+                    ),
+                )
+                for changed, values in versions
+            ]
+        return found
+
+    def _shifted(self, number: int) -> str | None:
+        """Return a trial's augmentation with shifts; None if it has them, or the space has none."""
+        offered = self._record.frozen[number].distributions.get(_AUGMENTATION)
+        if not isinstance(offered, CategoricalDistribution):
+            return None
+        own = self._record.trial_params(number)[_AUGMENTATION]
+        return next((one for one in SHIFTED.get(own, ()) if one in offered.choices), None)
 
     def _entry(self, name: str, params: dict[str, Any], epochs: int) -> Entry:
         retrainings = self._retrainings(
@@ -179,7 +222,12 @@ class Plan:
     def _estimate_epoch_seconds(self, params: dict[str, Any], images: Images) -> float:
         """Estimate the time of an epoch from trials of this configuration, else from all."""
         seconds, speed = self._epoch_seconds, self._images_per_second
-        same = [trial.number for trial in self._record.frozen if trial_params(trial) == params]
+        wanted = _without_augmentation(params)
+        same = [
+            trial.number
+            for trial in self._record.frozen
+            if _without_augmentation(trial_params(trial)) == wanted
+        ]
         known = seconds.index[seconds.between(0, float("inf"), inclusive="neither")]
         rows = known.intersection(same) if len(known.intersection(same)) else known
         if rows.empty:
@@ -188,6 +236,15 @@ class Plan:
         if images is Images.ALL and speed[rows].mean() > 0:
             estimate += self._sizes.val / float(speed[rows].mean())
         return estimate
+
+
+def _name(number: int, augmentation: str | None) -> str:
+    return f"trial {number}" if augmentation is None else f"trial {number} with {augmentation}"
+
+
+def _without_augmentation(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides how long an epoch takes."""
+    return {name: value for name, value in params.items() if name != _AUGMENTATION}
 
 
 def _interleaved(entries: Sequence[Entry]) -> list[Retraining]:

@@ -14,7 +14,7 @@ from predicting.archive import ModelError
 from predicting.config import CONFIG_FILE
 from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
-from reporting.drawing.style import counted
+from reporting.drawing.style import counted, listed
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.export import export
@@ -227,9 +227,9 @@ def _announce(
     progress.console.print(
         f"study {record.name!r}: {len(missing)} of {len(due)} trainings to do, about "
         f"{duration(seconds)} with {counted(workers, 'worker')}\n"
-        f"  to choose the winner: {counted(len(plan.candidates), 'trial')}, "
+        f"  to choose the winner: {listed([one.name for one in plan.candidates])}; "
         f"{counted(settings.candidate_seeds, 'fresh seed')} each, "
-        f"{counted(record.max_epochs, 'epoch')}\n"
+        f"{counted(settings.final_epochs, 'epoch')}\n"
         f"  to score on the test split: {counted(settings.seeds, 'seed')} each of the winner, "
         f"{counted(settings.final_epochs, 'epoch')}{baselines}",
         soft_wrap=True,

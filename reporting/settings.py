@@ -63,14 +63,15 @@ class ReportSettings:
 
     top: int = flag(
         "--top",
-        3,
-        "number of best trials to retrain and choose from",
+        2,
+        "number of best trials to retrain and choose from, each as it was and with shifted images; "
+        "each costs two trainings as long as the winner's",
         metavar="N",
         group="training",
         at_least=1,
     )
     candidate_seeds: int = flag(
-        "--candidate-seeds", 2, "new seeds for each of them", metavar="N", at_least=1
+        "--candidate-seeds", 1, "new seeds for each of these trainings", metavar="N", at_least=1
     )
     seeds: int = flag(
         "--seeds", 3, "seeds of the winner and of every baseline", metavar="N", at_least=1
@@ -78,7 +79,7 @@ class ReportSettings:
     epochs: int | None = flag(
         "--epochs",
         None,
-        "epochs of the winner; its learning-rate schedule is stretched",
+        "epochs of the best trials and of the winner; learning-rate schedules are stretched",
         shown_default=f"{_EPOCHS}, or those of a trial if that is more",
         metavar="N",
         at_least=1,

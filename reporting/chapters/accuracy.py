@@ -53,9 +53,11 @@ def blocks(evidence: Evidence) -> list[Block]:
 
 
 _CHOICE: Final = (
-    "The winner is the trial with the highest mean {measure} over fresh seeds. Most "
-    "trials score lower when retrained, because the best score of many is partly luck. The test "
-    "split played no part in the choice."
+    "The winner has the highest mean {measure} over fresh seeds; of equals it is the better one "
+    "in the search. Candidates are trained for {epochs} epochs, as the winner's final trainings, "
+    "because the augmentation that pays depends on the length. Change: from the trial's score "
+    "after {searched} epochs in the search, which is partly luck, as the best of many scores is. "
+    "The test split played no part in the choice."
 )
 
 
@@ -390,26 +392,31 @@ def _candidates(evidence: Evidence) -> Table:
     def again(get: Callable[[Interval], Any]) -> Callable[[Remeasured], Any]:
         return lambda one: None if one.accuracy is None else get(one.accuracy)
 
+    def searched(one: Remeasured) -> float | None:
+        return one.candidate.value if one.candidate.augmentation is None else None
+
+    def change(one: Remeasured) -> float | None:
+        before = searched(one)
+        return None if before is None else again(lambda found: found.mean - before)(one)
+
     return Table(
         name="candidates",
         caption=f"{evidence.record.measure.capitalize()} of the best trials, retrained with "
         "fresh seeds",
-        note=_CHOICE.format(measure=evidence.record.measure),
+        note=_CHOICE.format(
+            measure=evidence.record.measure,
+            epochs=evidence.settings.final_epochs,
+            searched=evidence.record.max_epochs,
+        ),
         columns=[
             Column("trial", "trial", lambda one: one.candidate.number),
-            Column(
-                "val_accuracy_search", "in the search", lambda one: one.candidate.value, percent
-            ),
+            Column("augmentation", "augmentation", lambda one: one.candidate.augmentation or "own"),
+            Column("val_accuracy_search", "in the search", searched, percent),
             Column("val_accuracy_again", None, again(lambda accuracy: accuracy.mean)),
             Column("val_accuracy_again_sd", None, again(lambda accuracy: accuracy.sd)),
             Column(None, "retrained", lambda one: one.accuracy, spread),
             Column("n", "seeds", lambda one: len(one.runs)),
-            Column(
-                "change",
-                "change (pp)",
-                lambda one: again(lambda found: found.mean - one.candidate.value)(one),
-                points,
-            ),
+            Column("change", "change (pp)", change, points),
             Column("chosen", "chosen", lambda one: evidence.winner is one, _yes),
         ],
         items=evidence.remeasured,

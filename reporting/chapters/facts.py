@@ -45,8 +45,9 @@ def _facts(evidence: Evidence) -> Table:
         "Data": _data(evidence.dataset),
         "Training precision": facts.get("precision"),
         "Test precision": "float32",
-        "Retrained trials": f"the best {len(evidence.remeasured)}, "
-        f"{counted(settings.candidate_seeds, 'new seed')} each",
+        "Retrained trials": f"the best {evidence.retrained_trials}, as they were and with shifts: "
+        f"{counted(len(evidence.remeasured), 'configuration')}, "
+        f"{counted(settings.candidate_seeds, 'new seed')} each, {settings.final_epochs} epochs",
         "Final trainings": f"{counted(settings.seeds, 'seed')} each; {settings.final_epochs} "
         f"epochs for the winner{_baselines(evidence)}",
         "Machine of the search": facts.get("machine"),

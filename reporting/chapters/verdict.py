@@ -3,6 +3,7 @@
 from reporting.drawing.style import bounds, listed, percent, points, spread
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph
+from reporting.plan import Candidate
 from reporting.statistics import Difference
 
 
@@ -19,8 +20,9 @@ def blocks(evidence: Evidence) -> list[Block]:
             Paragraph("No test results yet: the winner has not been retrained.", strong=True),
             Paragraph(searched),
         ]
-    number = winner.candidate.number
-    written: list[Block] = [Paragraph(_tuned(evidence, number, tuned), strong=True)]
+    candidate = winner.candidate
+    number = candidate.number
+    written: list[Block] = [Paragraph(_tuned(evidence, candidate, tuned), strong=True)]
     known = evidence.record.trials.loc[number, "name"]
     if isinstance(known, str):
         written.append(
@@ -38,10 +40,10 @@ def blocks(evidence: Evidence) -> list[Block]:
             written.append(Paragraph(others))
     if winner.accuracy is not None:
         searched += (
-            f" Retrained with fresh seeds, trial {number} reached {spread(winner.accuracy)} on "
-            f"validation (n = {winner.accuracy.n}), "
-            f"{points(winner.accuracy.mean - winner.candidate.value)} points from its score in the "
-            "search."
+            f" Retrained with fresh seeds for {evidence.settings.final_epochs} epochs, "
+            f"{candidate.name} reached {spread(winner.accuracy)} on validation "
+            f"(n = {winner.accuracy.n}), {points(winner.accuracy.mean - candidate.value)} points "
+            f"from the trial's score after {evidence.record.max_epochs} epochs in the search."
         )
     written.append(Paragraph(searched))
     if gaps := [row.name for row in evidence.rows if row.gap]:
@@ -49,14 +51,15 @@ def blocks(evidence: Evidence) -> list[Block]:
     return written
 
 
-def _tuned(evidence: Evidence, number: int, row: Row) -> str:
+def _tuned(evidence: Evidence, candidate: Candidate, row: Row) -> str:
     accuracy = row.accuracy
     if accuracy.n == 1:
         over = "with one seed"
     else:
         over = f"over {accuracy.n} seeds (95 % interval of the mean: {bounds(accuracy)})"
     words = (
-        f"The tuned network (trial {number}) reaches a test accuracy of {spread(accuracy)} {over}"
+        f"The tuned network ({candidate.name}{_changed(candidate)}) reaches a test accuracy of "
+        f"{spread(accuracy)} {over}"
     )
     if not evidence.shows_balanced:
         return f"{words}."
@@ -64,6 +67,10 @@ def _tuned(evidence: Evidence, number: int, row: Row) -> str:
         f"{words} and a balanced accuracy, the mean recall of the classes, of "
         f"{spread(row.balanced_accuracy)}."
     )
+
+
+def _changed(candidate: Candidate) -> str:
+    return "" if candidate.augmentation is None else ", chosen at the final length"
 
 
 def _against_best(evidence: Evidence, tuned: Row, rival: Row) -> str:

@@ -47,23 +47,35 @@ def blocks(evidence: Evidence) -> list[Block]:
 
 
 def _configuration(evidence: Evidence, winner: Remeasured) -> list[Block]:
-    number = winner.candidate.number
-    params = evidence.record.trial_params(number)
+    candidate = winner.candidate
+    params, number = candidate.params, candidate.number
+    changed = candidate.augmentation
     measured = winner.accuracy
     written: list[Block] = [
         Paragraph(
-            f"Trial {number} has the highest mean {evidence.record.measure} of "
-            f"{counted(len(evidence.remeasured), 'retrained trial')}: {spread(measured)} over "
-            f"{counted(0 if measured is None else measured.n, 'fresh seed')}."
+            f"The winner is {candidate.name}: of "
+            f"{counted(len(evidence.remeasured), 'configuration')} from "
+            f"{counted(evidence.retrained_trials, 'retrained trial')} it has the highest mean "
+            f"{evidence.record.measure}, {spread(measured)} over "
+            f"{counted(0 if measured is None else measured.n, 'fresh seed')}, after "
+            f"{counted(evidence.settings.final_epochs, 'epoch')}."
         )
     ]
+    if changed is not None:
+        written.append(
+            Paragraph(
+                f"The augmentation {changed} was chosen at that length; in the search the trial "
+                f"had {evidence.record.trial_params(number)['augmentation']}. All else is as in "
+                "the search."
+            )
+        )
     words = _described(str(evidence.record.facts["space"]), evidence.dataset.shape, params)
     if words is not None:
         written.append(Paragraph(words, strong=True))
     written.append(
         Table(
             name="winner-hyperparameters",
-            caption=f"The {len(params)} hyperparameters of trial {number}",
+            caption=f"The {len(params)} hyperparameters of {candidate.name}",
             columns=[
                 Column("hyperparameter", "hyperparameter", lambda item: item[0]),
                 Column("value", "value", lambda item: item[1], _as_text),

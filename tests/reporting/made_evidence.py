@@ -216,7 +216,13 @@ def made_evidence(
         Remeasured(
             candidate=candidate,
             runs=[
-                _retrained(record.directory, index, 8, candidate.value - 0.002, validated=True)
+                _retrained(
+                    record.directory,
+                    index,
+                    chosen.final_epochs,
+                    candidate.value - 0.002,
+                    validated=True,
+                )
                 for index in range(len(candidate.retrainings))
             ]
             if retrained

@@ -27,4 +27,4 @@ def test_a_search_for_balanced_accuracy_is_not_reported_as_one_for_accuracy(
         candidates = tables(accuracy.blocks(made))["candidates"]
         assert candidates.caption.startswith(f"{measure.capitalize()} of the best trials")
         assert measure in candidates.note
-        assert f"has the highest mean {measure} of " in words(winner.blocks(made))
+        assert f"it has the highest mean {measure}, " in words(winner.blocks(made))

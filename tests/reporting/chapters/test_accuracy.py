@@ -110,11 +110,15 @@ def test_a_gap_is_a_row_of_dashes_and_one_sentence(gapped: Evidence) -> None:
 
 def test_the_candidates_show_what_retraining_changes(evidence: Evidence) -> None:
     shown = tables(accuracy.blocks(evidence))["candidates"].shown
-    best = evidence.record.complete.head(3)
-    assert shown["trial"].tolist() == [str(number) for number in best.index]
-    assert shown["chosen"].tolist() == ["yes", "", ""]
-    assert shown["seeds"].tolist() == ["2", "2", "2"]
-    assert shown["change (pp)"].iloc[0].startswith("-")
+    best = evidence.record.complete.head(2)
+    assert shown["trial"].unique().tolist() == [str(number) for number in best.index]
+    assert shown["chosen"].tolist() == ["yes", *[""] * (len(shown) - 1)]
+    assert set(shown["seeds"]) == {"1"}
+    for _, line in shown.iterrows():
+        own = line["augmentation"] == "own"
+        assert (line["change (pp)"] != "-") == own  # the other was not in the search
+        assert (line["in the search"] != "-") == own
+    assert not shown["augmentation"].eq("own").all()
 
 
 def test_every_seed_is_a_point(evidence: Evidence) -> None:

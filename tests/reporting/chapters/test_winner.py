@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from reporting.chapters import winner
+from reporting.chapters import verdict, winner
 from reporting.evidence import Evidence
 from reporting.keras_code import keras_code
 from reporting.page.document import Code
@@ -17,15 +17,51 @@ from tests.reporting.written import drawn, pictures, tables, words
 def test_the_winner_in_words(evidence: Evidence) -> None:
     section = winner.blocks(evidence)
     best = int(evidence.record.complete.index[0])
-    assert f"Trial {best} has the highest mean validation accuracy of 3 retrained trials" in words(
-        section
-    )
+    count = len(evidence.remeasured)
+    assert count > 2
+    assert (
+        f"The winner is trial {best}: of {count} configurations from 2 retrained trials it has the "
+        "highest mean validation accuracy"
+    ) in words(section)
     assert ", activation " in words(section)  # CnnSpace.describe
     shown = tables(section)["winner-hyperparameters"]
     params = dict(zip(shown.values["hyperparameter"], shown.values["value"], strict=True))
     assert params == evidence.record.trial_params(best)
     assert "Layers are not listed: model" in words(section)
     assert "does not exist" in words(section)
+
+
+def test_an_augmentation_that_was_chosen_at_the_final_length_is_said(evidence: Evidence) -> None:
+    made = with_shifts(evidence)
+    number = made.winner.candidate.number  # type: ignore[union-attr]
+    own = evidence.record.trial_params(number)["augmentation"]
+    section = winner.blocks(made)
+    said = words(section)
+    assert f"The winner is trial {number} with flip_shift: of" in said
+    assert (
+        "The augmentation flip_shift was chosen at that length; in the search the trial had "
+        f"{own}. All else is as in the search."
+    ) in said
+    shown = tables(section)["winner-hyperparameters"]
+    params = dict(zip(shown.values["hyperparameter"], shown.values["value"], strict=True))
+    assert params["augmentation"] == "flip_shift"
+    said = words(verdict.blocks(made))
+    assert f"The tuned network (trial {number} with flip_shift, chosen at the final length)" in said
+    assert f"for 30 epochs, trial {number} with flip_shift reached" in said
+
+
+def with_shifts(evidence: Evidence) -> Evidence:
+    """The evidence with a winner whose augmentation is not its trial's."""
+    assert evidence.winner is not None
+    candidate = evidence.winner.candidate
+    candidate = dataclasses.replace(
+        candidate,
+        augmentation="flip_shift",
+        params=candidate.params | {"augmentation": "flip_shift"},
+    )
+    return dataclasses.replace(
+        evidence, winner=dataclasses.replace(evidence.winner, candidate=candidate)
+    )
 
 
 def test_a_space_that_cannot_be_loaded(evidence: Evidence) -> None:
@@ -76,10 +112,11 @@ def test_learning_curves_are_those_of_the_network_that_is_shipped(evidence: Evid
 def test_learning_curves_before_the_final_trainings(evidence: Evidence) -> None:
     assert evidence.winner is not None
     rows = [row for row in evidence.rows if row.kind == "baseline"]
-    unfinished = dataclasses.replace(evidence, rows=rows)
+    again = dataclasses.replace(evidence.winner, runs=2 * evidence.winner.runs)
+    unfinished = dataclasses.replace(evidence, rows=rows, winner=again)
     picture = pictures(winner.blocks(unfinished))["winner-learning"]
     last = np.mean([run.history[-1]["val_accuracy"] for run in evidence.winner.runs])
-    assert f"Validation accuracy is {100 * last:.2f} % after epoch 8" in picture.finding
+    assert f"Validation accuracy is {100 * last:.2f} % after epoch 30" in picture.finding
     assert "The retrainings by which the winner was chosen." in picture.caption
     assert [len(panel.collections) for panel in drawn(picture).axes] == [2, 2, 1]  # bands
 
