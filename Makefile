@@ -10,8 +10,8 @@ search: ARGS = --trials 50
 search: .venv/runtime
 	$(BIN)/python run_search.py $(ARGS)
 
-# Fits 90 minutes on 2 cores; report.py's own defaults take about twice as long.
-report: ARGS = --candidate-seeds 1 --epochs 20
+# As many epochs as fit; where even those of a trial do not, it says how many minutes would do.
+report: ARGS = --minutes 90
 report: .venv/runtime
 	$(BIN)/python report.py $(ARGS)
 

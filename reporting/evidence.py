@@ -219,11 +219,16 @@ class Evidence:
         reason = f" ({gap})" if gap else ""
         return f"No final training of the winner is finished{reason}."
 
+    def seeds_of(self, row: Row) -> int:
+        """Return the seeds that a row is to have."""
+        settings = self.settings
+        return settings.seeds_of_baselines if row.kind == "baseline" else settings.seeds
+
     @property
     def gaps(self) -> str:
         """Which rows lack trainings, and why, as a sentence; empty where none does."""
         found = [
-            f"{row.name}, {len(row.runs)} of {self.settings.seeds} trainings ({row.gap})"
+            f"{row.name}, {len(row.runs)} of {self.seeds_of(row)} trainings ({row.gap})"
             for row in self.rows
             if row.gap
         ]

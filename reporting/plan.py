@@ -86,7 +86,7 @@ class Plan:
         self._images_per_second = pd.to_numeric(record.trials["images_per_second"], errors="coerce")
         self.candidates = self._candidates()
         self.baselines = [
-            self._entry(name, params, settings.baseline_epochs)
+            self._entry(name, params, settings.baseline_epochs, settings.seeds_of_baselines)
             for name, params in published_configurations(record.space, data).items()
         ]
 
@@ -131,11 +131,11 @@ class Plan:
 
     def winners(self, chosen: Candidate) -> list[Entry]:
         """Return the winner's row, and the one with averaged weights if that was asked for."""
-        params = chosen.params
-        entries = [self._entry(TUNED, params, self._settings.final_epochs)]
-        if self._settings.averaging and params.get("weight_averaging") is False:
+        params, settings = chosen.params, self._settings
+        entries = [self._entry(TUNED, params, settings.final_epochs, settings.seeds)]
+        if settings.averaging and params.get("weight_averaging") is False:
             averaged = params | {"weight_averaging": True}
-            entries.append(self._entry(AVERAGED, averaged, self._settings.final_epochs))
+            entries.append(self._entry(AVERAGED, averaged, settings.final_epochs, settings.seeds))
         return entries
 
     def _candidates(self) -> list[Candidate]:
@@ -176,14 +176,14 @@ class Plan:
         own = self._record.trial_params(number)[_AUGMENTATION]
         return next((one for one in SHIFTED.get(own, ()) if one in offered.choices), None)
 
-    def _entry(self, name: str, params: dict[str, Any], epochs: int) -> Entry:
+    def _entry(self, name: str, params: dict[str, Any], epochs: int, seeds: int) -> Entry:
         retrainings = self._retrainings(
             name,
             params,
             Images.ALL,
             epochs=epochs,
             first_seed=_FINAL_SEED,
-            seeds=self._settings.seeds,
+            seeds=seeds,
         )
         return Entry(name=name, params=params, retrainings=retrainings)
 

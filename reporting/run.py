@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.export import export
 from reporting.final_model import BEST_MODEL_FILE, choose_readout, write_winner
+from reporting.fitting import fit_epochs, wall_seconds
 from reporting.folder import replaced, restore, writing
 from reporting.page.render import write_document
 from reporting.plan import TUNED, Entry, Plan
@@ -39,6 +40,7 @@ from search.files import locked
 from search.study.facts import split_sizes
 from search.study.provenance import command_line, commit
 from search.training.hardware import machine, start_tensorflow
+from search.workers.local import workers_here
 from search.workers.messages import Failed
 from search.workers.pool import make_pool
 from search.workers.process import WorkerSettings
@@ -78,13 +80,15 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     settings = settings.for_trials_of(record.max_epochs)
     _require_trust(settings, record, arguments)
     dataset = _same_data(settings, record, progress)
-    plan = Plan(settings, record, dataset.shape)
     retrainings = record.directory / "retrainings"
     target = record.directory / ("report-preview" if settings.quick else "report")
     with _only_one(record.directory):
         restore(target)
         if settings.retrain:
             dataset.files.require_test()  # now, not after hours of training
+        settings = _fit(settings, record, dataset, retrainings)
+        plan = Plan(settings, record, dataset.shape)
+        if settings.retrain:
             results = _retrain(settings, record, plan, dataset, retrainings, progress)
         else:
             results = load_kept(retrainings, plan.due)
@@ -175,6 +179,24 @@ def _only_one(directory: Path) -> Iterator[None]:
         yield
 
 
+def _fit(
+    settings: ReportSettings, record: Record, dataset: Dataset, directory: Path
+) -> ReportSettings:
+    """Return the settings with the epochs that fit `--minutes`."""
+    if settings.minutes is None:
+        return settings
+    epochs = fit_epochs(
+        lambda epochs: Plan(replace(settings, epochs=epochs), record, dataset.shape),
+        lambda plan: load_kept(directory, plan.due),
+        minutes=settings.minutes,
+        fewest=record.max_epochs,
+        workers=workers_here(settings.workers),
+        directory=directory,
+        train=settings.retrain,
+    )
+    return replace(settings, epochs=epochs)
+
+
 def _retrain(
     settings: ReportSettings,
     record: Record,
@@ -214,23 +236,25 @@ def _announce(
     """Print what will be trained, and how long it will take."""
     due = plan.due(kept)
     if plan.choose(kept) is None:
-        # Any winner will take about as long as the best trial of the search.
         due += [one for entry in plan.winners(plan.candidates[0]) for one in entry.retrainings]
     missing = [one for one in due if one.key not in kept]
-    seconds = sum(one.seconds for one in missing) / workers
     baselines = (
-        f", and of {counted(len(plan.baselines), 'baseline')}, "
+        f"; {counted(settings.seeds_of_baselines, 'seed')} each of "
+        f"{counted(len(plan.baselines), 'baseline')}, "
         f"{counted(settings.baseline_epochs, 'epoch')}"
         if plan.baselines
         else ""
     )
+    fitted = (
+        "" if settings.minutes is None else f", which were fitted to --minutes {settings.minutes:g}"
+    )
     progress.console.print(
         f"study {record.name!r}: {len(missing)} of {len(due)} trainings to do, about "
-        f"{duration(seconds)} with {counted(workers, 'worker')}\n"
+        f"{duration(wall_seconds(plan, kept, workers))} with {counted(workers, 'worker')}\n"
         f"  to choose the winner: {listed([one.name for one in plan.candidates])}; "
         f"{counted(settings.candidate_seeds, 'fresh seed')} each, "
-        f"{counted(settings.final_epochs, 'epoch')}\n"
-        f"  to score on the test split: {counted(settings.seeds, 'seed')} each of the winner, "
+        f"{counted(settings.final_epochs, 'epoch')}{fitted}\n"
+        f"  to score on the test split: {counted(settings.seeds, 'seed')} of the winner, "
         f"{counted(settings.final_epochs, 'epoch')}{baselines}",
         soft_wrap=True,
         markup=False,

@@ -6,6 +6,7 @@ from typing import Final
 
 from reporting.export import FORMATS, check_formats
 from search.command_line import (
+    LARGEST,
     STORAGE_VARIABLE,
     called,
     check_flags,
@@ -13,6 +14,7 @@ from search.command_line import (
     flag,
     worker_count,
 )
+from search.errors import SettingsError
 
 _EPOCHS: Final = 30
 
@@ -73,14 +75,29 @@ class ReportSettings:
     candidate_seeds: int = flag(
         "--candidate-seeds", 1, "new seeds for each of these trainings", metavar="N", at_least=1
     )
-    seeds: int = flag(
-        "--seeds", 3, "seeds of the winner and of every baseline", metavar="N", at_least=1
+    seeds: int = flag("--seeds", 3, "seeds of the winner", metavar="N", at_least=1)
+    baseline_seeds: int | None = flag(
+        "--baseline-seeds",
+        None,
+        "seeds of every baseline",
+        shown_default="as --seeds",
+        metavar="N",
+        at_least=1,
+    )
+    minutes: float | None = flag(
+        "--minutes",
+        None,
+        "planned time of all trainings: --epochs is fitted to it, from the speed that the search "
+        "has measured, and kept when the report is continued. A plan, not a limit",
+        metavar="M",
+        above=0,
+        at_most=LARGEST,
     )
     epochs: int | None = flag(
         "--epochs",
         None,
         "epochs of the best trials and of the winner; learning-rate schedules are stretched",
-        shown_default=f"{_EPOCHS}, or those of a trial if that is more",
+        shown_default=f"{_EPOCHS}, or those of a trial if that is more, or fitted to --minutes",
         metavar="N",
         at_least=1,
     )
@@ -128,19 +145,40 @@ class ReportSettings:
 
     @property
     def final_epochs(self) -> int:
-        """Epochs of the winner; `for_trials_of` has set them."""
+        """Epochs of candidates and winner; `for_trials_of` has set them."""
         assert self.epochs is not None
         return self.epochs
+
+    @property
+    def seeds_of_baselines(self) -> int:
+        """Seeds of every baseline."""
+        return self.seeds if self.baseline_seeds is None else self.baseline_seeds
 
     def for_trials_of(self, max_epochs: int) -> "ReportSettings":
         """Return the settings with what follows from the study and from `--quick`.
 
         Args:
             max_epochs: Maximum epochs of a trial of the study.
+
+        Raises:
+            SettingsError: `--minutes` is given, but there are no epochs to fit to it.
         """
+        for name, given in (("--epochs", self.epochs is not None), ("--quick", self.quick)):
+            # Not checked at once: the fitted settings have both.
+            if self.minutes is not None and given:
+                raise SettingsError(
+                    f"--minutes is {self.minutes:g}, but {name} leaves no epochs to fit to it; "
+                    "leave one of the two out."
+                )
         if self.quick:
             epochs = max(2, max_epochs // 4)
             return replace(
-                self, top=1, candidate_seeds=1, seeds=1, epochs=epochs, baseline_epochs=2
+                self,
+                top=1,
+                candidate_seeds=1,
+                seeds=1,
+                baseline_seeds=1,
+                epochs=epochs,
+                baseline_epochs=2,
             )
         return replace(self, epochs=self.epochs or max(_EPOCHS, max_epochs))

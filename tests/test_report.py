@@ -164,13 +164,27 @@ def test_the_same_command_trains_nothing_and_more_seeds_only_the_new_ones(
         r"  to choose the winner: trial \d.*; 1 fresh seed each, 2 epochs", choosing
     )
     assert scoring == (
-        "  to score on the test split: 2 seeds each of the winner, 2 epochs, and of 1 baseline, "
-        "1 epoch"
+        "  to score on the test split: 2 seeds of the winner, 2 epochs; 2 seeds each of 1 "
+        "baseline, 1 epoch"
     )
     more = report(directory, small_data_with_test, *flags, "--seeds", "3")
     assert more.returncode == 0
     assert more.stderr.count("retrained") == 2
     assert "n = 3" in more.stdout
+
+
+def test_epochs_that_were_fitted_to_a_time_are_found_again(
+    reported: Path, small_data_with_test: Path
+) -> None:
+    (reported.parent / "retrainings" / "fitted.json").write_text('{"7": 2}')
+    flags = ("--top", "2", "--baseline-epochs", "1", "--seeds", "2", "--minutes", "7")
+    again = report(reported.parent.parent.parent, small_data_with_test, *flags, "--no-retrain")
+    assert again.returncode == 0, again.stderr
+    assert "n = 2" in again.stdout
+    facts = pd.read_csv(reported / "tables" / "facts.csv").set_index("fact")["value"]
+    assert facts["Final trainings"] == (
+        "winner: 2 seeds, 2 epochs (fitted to --minutes 7); each baseline: 2 seeds, 1 epoch"
+    )
 
 
 def test_a_report_with_results_is_not_replaced_by_one_without(
@@ -479,6 +493,27 @@ BAD = {
     "unknown study": (("--study", "gone"), "report: there is no study 'gone' in results"),
     "seeds": (("--seeds", "0"), "report: --seeds is 0; it must be 1 or more."),
     "top": (("--top", "-1"), "report: --top is -1; it must be 1 or more."),
+    "baseline seeds": (
+        ("--baseline-seeds", "0"),
+        "report: --baseline-seeds is 0; it must be 1 or more.",
+    ),
+    "minutes": (("--minutes", "0"), "report: --minutes is 0.0; it must be above 0."),
+    "minutes and epochs": (
+        ("--minutes", "9", "--epochs", "5"),
+        "report: --minutes is 9, but --epochs leaves no epochs to fit to it; leave one of the two",
+    ),
+    "minutes of a preview": (
+        ("--minutes", "9", "--quick"),
+        "report: --minutes is 9, but --quick leaves no epochs to fit to it; leave one of the two",
+    ),
+    "too few minutes": (
+        ("--minutes", "0.001"),
+        "report: --minutes is 0.001, but the trainings take about ",
+    ),
+    "minutes that nothing was fitted to": (
+        ("--minutes", "0.002", "--no-retrain"),
+        "report: --minutes is 0.002, but no report of this study was fitted to that time, so there",
+    ),
     "workers": (
         ("--workers", "many"),
         "report: --workers is 'many'; it must be auto or a whole number above 0",

@@ -224,7 +224,7 @@ def _columns(evidence: Evidence) -> list[Column]:
         ),
         *(
             Column(f"seed {seed + 1}", None, _scored(partial(_seed, seed=seed)))
-            for seed in range(evidence.settings.seeds)
+            for seed in range(max(evidence.seeds_of(row) for row in evidence.rows))
         ),
     ]
 

@@ -10,6 +10,7 @@ import pandas as pd
 from reporting.drawing.style import MISSING, counted, listed
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Code, Column, Paragraph, Table
+from reporting.settings import ReportSettings
 from search.data.dataset import Dataset
 from search.display import duration
 
@@ -48,8 +49,8 @@ def _facts(evidence: Evidence) -> Table:
         "Retrained trials": f"the best {evidence.retrained_trials}, as they were and with shifts: "
         f"{counted(len(evidence.remeasured), 'configuration')}, "
         f"{counted(settings.candidate_seeds, 'new seed')} each, {settings.final_epochs} epochs",
-        "Final trainings": f"{counted(settings.seeds, 'seed')} each; {settings.final_epochs} "
-        f"epochs for the winner{_baselines(evidence)}",
+        "Final trainings": f"winner: {counted(settings.seeds, 'seed')}, "
+        f"{counted(settings.final_epochs, 'epoch')}{_fitted(settings)}{_baselines(evidence)}",
         "Machine of the search": facts.get("machine"),
         "Machine of the report": evidence.machine,
         "Versions": _words(facts.get("versions", {})),
@@ -78,7 +79,15 @@ def _data(dataset: Dataset) -> str:
 def _baselines(evidence: Evidence) -> str:
     if not evidence.has_baselines:
         return ""
-    return f", {evidence.settings.baseline_epochs} for the baselines"
+    settings = evidence.settings
+    return (
+        f"; each baseline: {counted(settings.seeds_of_baselines, 'seed')}, "
+        f"{counted(settings.baseline_epochs, 'epoch')}"
+    )
+
+
+def _fitted(settings: ReportSettings) -> str:
+    return "" if settings.minutes is None else f" (fitted to --minutes {settings.minutes:g})"
 
 
 def _from_here(storage: str) -> str:

@@ -24,6 +24,15 @@ from spaces.errors import one_line
 _SHOWN_LINES: Final = 3
 
 
+def workers_here(asked: int | None) -> int:
+    """Return a number of workers on this machine.
+
+    Args:
+        asked: That number; None: one for each GPU, else for each core.
+    """
+    return asked or gpu_count() or int(joblib.cpu_count())
+
+
 class LocalProcess:
     """A spawned process; see `search.workers.pool.WorkerProcess`."""
 
@@ -85,7 +94,7 @@ class LocalBackend:
         self._trainer_class = trainer_class
         self._log_dir = log_dir
         self._gpus = gpu_count()
-        self.count = count or self._gpus or joblib.cpu_count()
+        self.count = workers_here(count)
 
     def spawn(self, slot: int) -> LocalProcess:
         """See `search.workers.pool.Backend`."""

@@ -1,23 +1,17 @@
 """The choice of the winner."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution
-from optuna.trial import TrialState, create_trial
 
 from reporting.evidence import Evidence
 from reporting.plan import Plan
 from reporting.retraining import Retrained
 from reporting.settings import ReportSettings
-from reporting.study_tables import read_study
-from search.study.storage import open_storage
 from search.workers.messages import Failed
-from tests.reporting.made_evidence import CLOTHING, FACTS
+from tests.reporting.made_plan import made_plan
 
 
 def results(plan: Plan, directory: Path, values: list[list[float | None]]) -> dict[str, object]:
@@ -70,45 +64,6 @@ def test_the_winner_trains_for_at_least_the_epochs_of_a_trial(
     assert ReportSettings(epochs=given).for_trials_of(of_a_trial).final_epochs == epochs
 
 
-def plan_of(
-    directory: Path,
-    trials: Sequence[Mapping[str, Any]],
-    offered: Sequence[str],
-    *,
-    space: str = "cnn",
-    **settings: Any,
-) -> Plan:
-    """The plan of a study of these trials, the best first.
-
-    Args:
-        directory: An empty folder.
-        trials: Their hyperparameters, all of which have `filters` and some an `augmentation`.
-        offered: Augmentations that the space offers.
-        space: Its name.
-        **settings: Fields of `ReportSettings`.
-    """
-    (directory / "own").mkdir()
-    storage = open_storage((directory / "own" / "study.journal").resolve(), None)
-    study = optuna.create_study(study_name="own", storage=storage, direction="maximize")
-    for key, value in (FACTS | {"space": space}).items():
-        study.set_user_attr(key, value)
-    asked = {
-        "filters": CategoricalDistribution([16, 32, 64]),
-        "augmentation": CategoricalDistribution(list(offered)),
-    }
-    for index, params in enumerate(trials):
-        trial = create_trial(
-            state=TrialState.COMPLETE,
-            value=0.9 - 0.01 * index,
-            params=dict(params),
-            distributions={name: asked[name] for name in params},
-            user_attrs={"epochs": 8, "seconds": 80.0, "images_per_second": 1000.0},
-        )
-        study.add_trial(trial)
-    chosen = ReportSettings(**settings).for_trials_of(8)
-    return Plan(chosen, read_study(directory, "own", None), CLOTHING)
-
-
 MIRRORED = ("none", "flip", "flip_shift", "flip_shift_erase")
 STRAIGHT = ("none", "shift", "shift_erase")
 
@@ -130,7 +85,7 @@ STRAIGHT = ("none", "shift", "shift_erase")
 def test_a_trial_is_compared_with_shifts_where_it_has_none_and_the_space_offers_them(
     tmp_path: Path, own: str, offered: Sequence[str], versions: list[str]
 ) -> None:
-    plan = plan_of(tmp_path, [{"filters": 16, "augmentation": own}], offered)
+    plan = made_plan(tmp_path, [{"filters": 16, "augmentation": own}], offered)
     assert [one.params["augmentation"] for one in plan.candidates] == versions
     assert [one.augmentation for one in plan.candidates] == [None, *versions[1:]]
     assert all(one.params["filters"] == 16 for one in plan.candidates)
@@ -149,7 +104,7 @@ def test_a_trial_is_compared_with_shifts_where_it_has_none_and_the_space_offers_
 
 
 def test_a_space_without_augmentation_has_one_version(tmp_path: Path) -> None:
-    plan = plan_of(tmp_path, [{"filters": 16}], ["none"], space="mine:Mine")
+    plan = made_plan(tmp_path, [{"filters": 16}], ["none"], space="mine:Mine")
     assert [one.name for one in plan.candidates] == ["trial 0"]
 
 
@@ -160,7 +115,7 @@ def test_no_configuration_is_retrained_twice(tmp_path: Path) -> None:
         {"filters": 16, "augmentation": "flip_shift"},
         {"filters": 64, "augmentation": "flip"},
     ]
-    plan = plan_of(tmp_path, trials, MIRRORED, top=3)
+    plan = made_plan(tmp_path, trials, MIRRORED, top=3)
     assert [one.name for one in plan.candidates] == [
         "trial 0",
         "trial 1",

@@ -1,0 +1,125 @@
+"""How long the trainings of a report take, and how many epochs fit its time."""
+
+import heapq
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from reporting.folder import writing
+from reporting.plan import Plan
+from reporting.retraining import Results, Retraining
+from search.command_line import MOST_EPOCHS
+from search.errors import SettingsError
+from search.files import write_atomically
+from search.study.facts import is_whole
+
+MOST_FITTED: Final = 100
+_FILE: Final = "fitted.json"
+PlanOf = Callable[[int], Plan]  # the plan with so many final epochs
+
+
+def wall_seconds(plan: Plan, kept: Results, workers: int) -> float:
+    """Return the expected wall time of the trainings that are missing.
+
+    The final trainings wait for the last candidate; workers that are free before train baselines.
+    While no winner is chosen, the slowest candidate stands for it.
+
+    Args:
+        plan: What is to be trained.
+        kept: What earlier reports have trained.
+        workers: Number of workers; 1 or more.
+    """
+
+    def missing(retrainings: Iterable[Retraining]) -> list[float]:
+        return [one.seconds for one in retrainings if one.key not in kept]
+
+    chosen = plan.choose(kept) or max(
+        plan.candidates, key=lambda candidate: candidate.retrainings[0].seconds
+    )
+    finals = missing(one for entry in plan.winners(chosen) for one in entry.retrainings)
+    candidates = missing(one for found in plan.candidates for one in found.retrainings)
+    baselines = deque(missing(one for entry in plan.baselines for one in entry.retrainings))
+    free = [0.0] * workers  # when each worker is, a heap
+    for seconds in candidates:
+        heapq.heapreplace(free, free[0] + seconds)
+    chosen_at = max(free)
+    while baselines and free[0] < chosen_at:
+        heapq.heapreplace(free, free[0] + baselines.popleft())
+    free = sorted(max(time, chosen_at) for time in free) if finals else free
+    for seconds in (*finals, *baselines):
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)
+
+
+def fit_epochs(
+    plan_of: PlanOf,
+    kept: Callable[[Plan], Results],
+    *,
+    minutes: float,
+    fewest: int,
+    workers: int,
+    directory: Path,
+    train: bool,
+) -> int:
+    """Return the most epochs of candidates and winner with which all trainings fit a time.
+
+    The number is stored beside the trainings: what is left of them takes less time when the report
+    is continued, and would fit more epochs, with which no finished one could be used.
+
+    Args:
+        plan_of: Makes the plan.
+        kept: Finds what earlier reports have trained of a plan.
+        minutes: Planned wall time of all trainings; above 0.
+        fewest: Epochs of a trial.
+        workers: Number of workers; 1 or more.
+        directory: Contains the retrainings of the study.
+        train: Whether anything is to be trained; if not, only a stored number is of use.
+
+    Raises:
+        SettingsError: Not even the fewest epochs fit; the message says how many minutes would do.
+            Or no number is stored, and nothing is to be trained.
+        ReportError: The number cannot be stored.
+    """
+
+    stored = _stored(directory)
+    before = stored.get(f"{minutes:g}", 0)
+    if is_whole(before, 1) and before <= MOST_EPOCHS:
+        return int(before)
+    if not train:
+        raise SettingsError(
+            f"--minutes is {minutes:g}, but no report of this study was fitted to that time, so "
+            "there is nothing to report with --no-retrain: leave --no-retrain out, or give "
+            "--epochs."
+        )
+
+    def seconds(epochs: int) -> float:
+        plan = plan_of(epochs)
+        return wall_seconds(plan, kept(plan), workers)
+
+    needed = math.ceil(seconds(fewest) / 60)
+    if needed > minutes:
+        raise SettingsError(
+            f"--minutes is {minutes:g}, but the trainings take about {needed} min here with "
+            f"{fewest} epochs, those of a trial; raise it to {needed}, or lower --top, --seeds or "
+            "--baseline-seeds."
+        )
+    low, high = fewest, max(fewest, MOST_FITTED)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if seconds(middle) <= 60 * minutes else (low, middle - 1)
+    with writing(directory):
+        content = json.dumps(stored | {f"{minutes:g}": low}) + "\n"
+        write_atomically(directory / _FILE, content.encode())
+    return low
+
+
+def _stored(directory: Path) -> dict[str, Any]:
+    """Return fitted epochs by minutes; nothing if the file is missing or damaged."""
+    try:
+        stored = json.loads((directory / _FILE).read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return stored if isinstance(stored, dict) else {}

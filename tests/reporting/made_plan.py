@@ -1,0 +1,54 @@
+"""The plan of a report on a study of given trials, made without training."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState, create_trial
+
+from reporting.plan import Plan
+from reporting.settings import ReportSettings
+from reporting.study_tables import read_study
+from search.study.storage import open_storage
+from tests.reporting.made_evidence import CLOTHING, FACTS
+
+
+def made_plan(
+    directory: Path,
+    trials: Sequence[Mapping[str, Any]],
+    offered: Sequence[str],
+    *,
+    space: str = "cnn",
+    **settings: Any,
+) -> Plan:
+    """The plan of a study of these trials, the best first.
+
+    Args:
+        directory: An empty folder.
+        trials: Their hyperparameters, all of which have `filters` and some an `augmentation`.
+        offered: Augmentations that the space offers.
+        space: Its name.
+        **settings: Fields of `ReportSettings`.
+    """
+    (directory / "own").mkdir()
+    storage = open_storage((directory / "own" / "study.journal").resolve(), None)
+    study = optuna.create_study(study_name="own", storage=storage, direction="maximize")
+    for key, value in (FACTS | {"space": space}).items():
+        study.set_user_attr(key, value)
+    asked = {
+        "filters": CategoricalDistribution([16, 32, 64]),
+        "augmentation": CategoricalDistribution(list(offered)),
+    }
+    for index, params in enumerate(trials):
+        trial = create_trial(
+            state=TrialState.COMPLETE,
+            value=0.9 - 0.01 * index,
+            params=dict(params),
+            distributions={name: asked[name] for name in params},
+            user_attrs={"epochs": 8, "seconds": 80.0, "images_per_second": 1000.0},
+        )
+        study.add_trial(trial)
+    chosen = ReportSettings(**settings).for_trials_of(8)
+    return Plan(chosen, read_study(directory, "own", None), CLOTHING)

@@ -1,0 +1,140 @@
+"""The time of a report's trainings, and the epochs that fit a time."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reporting.errors import ReportError
+from reporting.fitting import MOST_FITTED, fit_epochs, wall_seconds
+from reporting.plan import Plan
+from reporting.retraining import Results, Retrained
+from search.errors import SettingsError
+from tests.reporting.made_plan import made_plan
+
+OFFERED = ("flip", "flip_shift")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """One trial in two versions of 30 epochs of 10 s, three final trainings of 30 of 20 s.
+
+    Each of the six baselines would train 10 epochs of 20 s.
+    """
+    return made_plan(tmp_path, [{"filters": 16, "augmentation": "flip"}], OFFERED, baseline_seeds=1)
+
+
+def kept(plan: Plan, *, finals: int = 0) -> Results:
+    """Results of all candidates, and of some final trainings."""
+    due = [one for candidate in plan.candidates for one in candidate.retrainings]
+    due += plan.winners(plan.candidates[0])[0].retrainings[:finals]
+    return {
+        one.key: Retrained(
+            folder=Path("nowhere"),
+            seed=one.seed,
+            parameters=1,
+            history=[{"loss": 1.0}],
+            train_seconds=1,
+            cpu_seconds=1,
+            val_accuracy=0.9,
+            origin={},
+        )
+        for one in due
+    }
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(1, 2400), (2, 1500), (3, 900), (9, 900)])
+def test_final_trainings_wait_for_the_last_candidate(
+    plan: Plan, workers: int, seconds: float
+) -> None:
+    plan.baselines.clear()
+    assert wall_seconds(plan, {}, workers) == seconds
+
+
+def test_free_workers_train_baselines_meanwhile(plan: Plan) -> None:
+    assert wall_seconds(plan, {}, 1) == 2400 + 6 * 200
+    # Two candidates for 300 s; two baselines until 400 s; then three finals, and four baselines.
+    assert wall_seconds(plan, {}, 3) == 1300
+    assert wall_seconds(plan, {}, 100) == 900
+
+
+def test_finished_trainings_take_no_time(plan: Plan) -> None:
+    plan.baselines.clear()
+    assert wall_seconds(plan, kept(plan), 1) == 1800
+    assert wall_seconds(plan, kept(plan, finals=2), 2) == 600
+    assert wall_seconds(plan, kept(plan, finals=3), 2) == 0
+
+
+def fitted(
+    directory: Path, minutes: float, *, baselines: bool = False, train: bool = True, fewest: int = 8
+) -> int:
+    """Fit the plan above for two workers."""
+
+    def plan_of(epochs: int) -> Plan:
+        folder = directory / f"{epochs}-{len(list(directory.iterdir()))}"
+        folder.mkdir()
+        trials = [{"filters": 16, "augmentation": "flip"}]
+        plan = made_plan(folder, trials, OFFERED, epochs=epochs)
+        if not baselines:
+            plan.baselines.clear()
+        return plan
+
+    return fit_epochs(
+        plan_of,
+        lambda plan: {},
+        minutes=minutes,
+        fewest=fewest,
+        workers=2,
+        directory=directory,
+        train=train,
+    )
+
+
+# Two candidates at once, and two rounds of final trainings: 50 s an epoch; 18 baselines of 200 s.
+@pytest.mark.parametrize(
+    ("minutes", "baselines", "epochs"),
+    [(7, False, 8), (25, False, 30), (24.9, False, 29), (1e6, False, MOST_FITTED), (50, True, 28)],
+)
+def test_the_most_epochs_that_fit_are_chosen(
+    tmp_path: Path, minutes: float, baselines: bool, epochs: int
+) -> None:
+    assert fitted(tmp_path, minutes, baselines=baselines) == epochs
+
+
+def test_the_number_stays_the_same_when_the_report_is_continued(tmp_path: Path) -> None:
+    assert fitted(tmp_path, 25) == 30
+    assert fitted(tmp_path, 10.5) == 12
+    # More to train, or less, as of a continued report: the finished trainings are still of use.
+    assert fitted(tmp_path, 25, baselines=True) == 30
+    assert fitted(tmp_path, 25, train=False) == 30
+    assert json.loads((tmp_path / "fitted.json").read_text()) == {"25": 30, "10.5": 12}
+
+
+@pytest.mark.parametrize("content", ["", "[", "[1]", '{"25": "x"}', '{"25": 0}', "[" * 100_000])
+def test_a_damaged_number_is_fitted_again(tmp_path: Path, content: str) -> None:
+    (tmp_path / "fitted.json").write_text(content)
+    assert fitted(tmp_path, 25) == 30
+
+
+def test_a_time_that_is_too_short_is_refused_with_one_that_would_do(tmp_path: Path) -> None:
+    expected = (
+        "--minutes is 6, but the trainings take about 7 min here with 8 epochs, those of a trial; "
+        "raise it to 7, or lower --top, --seeds or --baseline-seeds."
+    )
+    with pytest.raises(SettingsError) as refused:
+        fitted(tmp_path, 6)
+    assert str(refused.value) == expected
+    assert not (tmp_path / "fitted.json").exists()
+    assert fitted(tmp_path, 7) == 8
+
+
+def test_without_retraining_nothing_is_fitted(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no report of this study was fitted to that time"):
+        fitted(tmp_path, 25, train=False)
+    assert not (tmp_path / "fitted.json").exists()
+
+
+def test_a_number_that_cannot_be_stored_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "fitted.json").mkdir()
+    with pytest.raises(ReportError, match="cannot be written"):
+        fitted(tmp_path, 25)
