@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(settings: ReportSettings, command: list[str]) -> int:
     # Heavy imports come after the flags: --help and a wrong flag answer at once.
-    from reporting.retraining import make_progress
+    from reporting.retrainer import make_progress
     from reporting.run import run_report
     from search.study.provenance import command_line
 

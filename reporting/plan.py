@@ -86,7 +86,13 @@ class Plan:
         self._images_per_second = pd.to_numeric(record.trials["images_per_second"], errors="coerce")
         self.candidates = self._candidates()
         self.baselines = [
-            self._entry(name, params, settings.baseline_epochs, settings.seeds_of_baselines)
+            self._entry(
+                name,
+                params,
+                settings.baseline_epochs,
+                settings.seeds_of_baselines,
+                shared=True,
+            )
             for name, params in published_configurations(record.space, data).items()
         ]
 
@@ -176,7 +182,9 @@ class Plan:
         own = self._record.trial_params(number)[_AUGMENTATION]
         return next((one for one in SHIFTED.get(own, ()) if one in offered.choices), None)
 
-    def _entry(self, name: str, params: dict[str, Any], epochs: int, seeds: int) -> Entry:
+    def _entry(
+        self, name: str, params: dict[str, Any], epochs: int, seeds: int, *, shared: bool = False
+    ) -> Entry:
         retrainings = self._retrainings(
             name,
             params,
@@ -184,6 +192,7 @@ class Plan:
             epochs=epochs,
             first_seed=_FINAL_SEED,
             seeds=seeds,
+            shared=shared,
         )
         return Entry(name=name, params=params, retrainings=retrainings)
 
@@ -196,27 +205,28 @@ class Plan:
         epochs: int,
         first_seed: int,
         seeds: int,
+        shared: bool = False,
     ) -> list[Retraining]:
         facts = self._record.facts
+        # A baseline is the same one in every study, whatever the seed of the search.
+        seed = 0 if shared else int(facts.get("seed", 0))
         epoch_seconds = self._estimate_epoch_seconds(params, images)
-        given = [
-            trial_seed(int(facts.get("seed", 0)), first_seed + index) for index in range(seeds)
-        ]
         return [
             Retraining(
                 space=self._record.space,
                 params=params,
-                seed=seed,
+                seed=given,
                 epochs=epochs,
                 images=images,
                 data=facts["data"],
                 sizes=self._sizes,
                 precision=facts["precision"],
                 objective=self._record.objective,
-                label=f"{name}, seed {seed}",
+                label=f"{name}, seed {given}",
                 epoch_seconds=epoch_seconds,
+                shared=shared,
             )
-            for seed in given
+            for given in (trial_seed(seed, first_seed + index) for index in range(seeds))
         ]
 
     def _estimate_epoch_seconds(self, params: dict[str, Any], images: Images) -> float:

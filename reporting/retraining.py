@@ -1,7 +1,8 @@
-"""Train configurations again, on the search's worker pool, and keep each result for good.
+"""Trainings of given configurations, and their results, which are kept for good.
 
 A retraining is an ordinary trial with given hyperparameters. A finished one is kept in
-results/STUDY/retrainings/KEY/ and is never repeated.
+results/STUDY/retrainings/KEY/, or in results/.baselines/KEY/ if it is a baseline, and is never
+repeated.
 """
 
 import hashlib
@@ -10,39 +11,24 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from reporting.errors import Interrupted
-from reporting.folder import writing
+from reporting.shared import shared_key
 from search.data.split import SplitSizes
-from search.display import duration
-from search.errors import StopReason
-from search.escape import escaped
 from search.study.facts import is_number, is_whole
-from search.study.provenance import commit
-from search.training.hardware import Precision, machine, versions
+from search.training.hardware import Precision
 from search.workers.messages import (
-    Answer,
-    Built,
-    Died,
-    Epoch,
     Failed,
     Images,
-    Message,
     Train,
-    Trained,
 )
-from search.workers.pool import ATTEMPTS, POLL_SECONDS, Worker, WorkerPool
 
 MODEL_FILE: Final = "model.keras"
 _RECORD_FILE: Final = "record.json"
-_PARTIAL: Final = ".partial-"
+PARTIAL: Final = ".partial-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +47,8 @@ class Retraining:
         objective: What the search maximized; not part of the key, as a study has one.
         label: Name in messages; not part of the key.
         epoch_seconds: Expected time of one epoch, above 0; not part of the key.
+        shared: Whether the studies of a results folder share the result, as of a baseline, which
+            is trained on all images; not part of the key.
     """
 
     space: str
@@ -74,10 +62,11 @@ class Retraining:
     objective: str = "accuracy"
     label: str = ""
     epoch_seconds: float = 1.0
+    shared: bool = False
 
     @property
     def key(self) -> str:
-        """Name of the folder; equal for two retrainings whose results would be equal."""
+        """Name of the folder in a study; equal for two whose results would be equal."""
         train = "all other" if self.sizes.train is None else f"{self.sizes.train:,}"
         content = {
             "space": self.space,
@@ -93,6 +82,23 @@ class Retraining:
         }
         encoded = json.dumps(content, sort_keys=True).encode()
         return hashlib.sha256(encoded).hexdigest()[:16]
+
+    @property
+    def shared_key(self) -> str:
+        """Name of the folder that studies share."""
+        sizes = self.sizes
+        return shared_key(
+            {
+                "space": self.space,
+                "params": dict(self.params),
+                "seed": self.seed,
+                "epochs": self.epochs,
+                "data": self.data,
+                # All images are the same ones, however many of them a study validates on.
+                "images": None if sizes.train is None else [sizes.train, sizes.val],
+                "precision": self.precision,
+            }
+        )
 
     @property
     def seconds(self) -> float:
@@ -178,7 +184,8 @@ class Retrained:
         Raises:
             OSError: The folder cannot be written.
         """
-        partial_folder = self.folder.with_name(f"{_PARTIAL}{self.folder.name}")
+        partial_folder = self.folder.with_name(f"{PARTIAL}{self.folder.name}-{os.getpid()}")
+        shutil.rmtree(partial_folder, ignore_errors=True)
         partial_folder.mkdir(parents=True)
         try:
             record = {name: value for name, value in asdict(self).items() if name != "folder"}
@@ -196,209 +203,58 @@ class Retrained:
 
 Results = Mapping[str, Retrained | Failed]  # by the key of the retraining
 Due = Callable[[Results], Sequence[Retraining]]
-_NONE: Final[Results] = MappingProxyType({})
+NONE: Final[Results] = MappingProxyType({})
 
 
-def load_kept(directory: Path, due: Due, known: Results = _NONE) -> Results:
-    """Return results with the due retrainings added that earlier reports have kept.
-
-    Args:
-        directory: Contains a folder for each.
-        due: Which to load; asked again after some are found, as the winner's follow from them.
-        known: Results that need not be loaded.
-    """
-    results = dict(known)
-    while found := _newly_kept(directory, due, results):
-        results |= found
-    return results
-
-
-class Retrainings:
-    """Runs retrainings on a worker pool, and keeps each that finishes.
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where finished retrainings are kept, each in a folder of its own.
 
     Args:
-        pool: Closed at the end.
-        directory: Contains a folder for each kept retraining.
-        progress: Shows how far it is.
-        stopped: Returns why to stop; None to go on.
+        study: Those of one study.
+        shared: Those that all studies of a results folder share.
     """
 
-    def __init__(
-        self,
-        pool: WorkerPool,
-        directory: Path,
-        *,
-        progress: Progress,
-        stopped: Callable[[], StopReason | None],
-    ) -> None:
-        self._pool = pool
-        self._directory = directory
-        self._progress = progress
-        self._stopped = stopped
-        self._bar = progress.add_task("retraining", total=0)
-        self._origin = {"commit": commit(), "machine": machine(), **versions()}
-        self._queue: list[Retraining] = []
-        self._running: dict[Worker, _Run] = {}
-        self._attempts: dict[str, int] = {}
-        self._results: dict[str, Retrained | Failed] = {}
+    study: Path
+    shared: Path
 
-    def run(self, due: Due, kept: Results = _NONE) -> Results:
-        """Run retrainings until none is due.
+    def of(self, one: Retraining) -> Path:
+        """Return the folder to keep a retraining in."""
+        return self.shared / one.shared_key if one.shared else self.study / one.key
 
-        Args:
-            due: Returns what to run, most urgent first, finished ones too; asked after each result.
-            kept: From `load_kept`.
-
-        Raises:
-            Interrupted: `stopped` said so; finished retrainings are kept.
-            ReportError: A finished retraining cannot be written.
-            SearchError: The workers cannot start.
-        """
-        for partial_folder in self._directory.glob(f"{_PARTIAL}*"):  # of a killed report
-            shutil.rmtree(partial_folder, ignore_errors=True)
-        self._results |= kept
-        try:
-            self._fill_queue(due)
-            while self._queue or self._running:
-                if (reason := self._stopped()) is not None:
-                    raise Interrupted(reason)
-                self._pool.start(len(self._queue) + len(self._running))
-                for worker in self._pool.idle(self._running):
-                    if self._queue:
-                        self._running[worker] = _Run(self._queue.pop(0))
-                        worker.send(self._running[worker].retraining.order())
-                for worker, message in self._pool.poll(POLL_SECONDS):
-                    if worker in self._running and self._handle(worker, message):
-                        del self._running[worker]
-                        self._fill_queue(due)
-        finally:
-            self._pool.close()
-        return self._results
-
-    def _fill_queue(self, due: Due) -> None:
-        self._results |= load_kept(self._directory, due, self._results)
-        running = [run.retraining.key for run in self._running.values()]
-        missing = {one.key: one for one in due(self._results)}  # without duplicates, in order
-        self._queue = [
-            one for key, one in missing.items() if key not in self._results and key not in running
-        ]
-        left = sum(one.seconds for one in self._queue)
-        left += sum(run.seconds_left for run in self._running.values())
-        self._progress.update(self._bar, total=self._progress.tasks[self._bar].completed + left)
-
-    def _handle(self, worker: Worker, message: Message) -> bool:
-        """Process a message; return whether the worker is free again."""
-        run = self._running[worker]
-        retraining = run.retraining
-        match message:
-            case Built(parameters=parameters):
-                run.parameters = parameters
-                worker.send(Answer(True))
-                return False
-            case Epoch():
-                worker.send(Answer(False))
-                run.history.append(message.metrics)
-                self._show(run)
-                return False
-            case Trained():
-                kept = self._keep(run, message)
-                self._results[retraining.key] = kept
-                self._log(f"{retraining.label}: retrained in {duration(kept.train_seconds)}")
-            case Failed(reason=reason):
-                self._results[retraining.key] = message
-                self._log(f"{retraining.label}: failed, {reason} (more in {worker.process.log})")
-            case Died(reason=reason):
-                attempts = self._attempts[retraining.key] = (
-                    self._attempts.get(retraining.key, 0) + 1
-                )
-                if attempts == ATTEMPTS:
-                    failed = Failed(reason=f"{reason}, {ATTEMPTS} times")
-                    self._results[retraining.key] = failed
-                self._log(f"{retraining.label}: {reason}")
-            case _:
-                return False
-        return True
-
-    def _keep(self, run: "_Run", trained: Trained) -> Retrained:
-        assert trained.model is not None
-        kept = Retrained(
-            folder=self._directory / run.retraining.key,
-            seed=run.retraining.seed,
-            parameters=run.parameters,
-            history=run.history,
-            train_seconds=trained.train_seconds,
-            cpu_seconds=trained.cpu_seconds,
-            val_accuracy=run.history[-1][f"val_{run.retraining.objective}"]
-            if run.retraining.images is Images.TRAINING
-            else None,
-            origin=self._origin,
-        )
-        with writing(self._directory):
-            kept.save(trained.model)
-        return kept
-
-    def _show(self, run: "_Run") -> None:
-        retraining = run.retraining
-        measured = f"val_{retraining.objective}"
-        value = run.history[-1].get(measured)
-        shown = "" if value is None else f", {measured} {value:.4f}"
-        self._progress.advance(self._bar, retraining.epoch_seconds)
-        self._progress.update(
-            self._bar,
-            description=f"{retraining.label}: epoch {len(run.history)}/{retraining.epochs}{shown}",
-        )
-
-    def _log(self, text: str) -> None:
-        self._progress.console.print(escaped(text), soft_wrap=True, markup=False, highlight=False)
-
-
-@dataclass(slots=True)
-class _Run:
-    """A retraining on a worker."""
-
-    retraining: Retraining
-    parameters: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def seconds_left(self) -> float:
-        return (self.retraining.epochs - len(self.history)) * self.retraining.epoch_seconds
-
-
-def make_progress(*, quiet: bool) -> Progress:
-    """Return a progress bar on standard error with the time left; when piped, only log lines.
-
-    Args:
-        quiet: Show nothing.
-    """
-    console = Console(stderr=True, quiet=quiet, highlight=False)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        # Single steps take minutes: the speed of half an hour ago still counts.
-        speed_estimate_period=1800,
-    )
-
-
-def _newly_kept(directory: Path, due: Due, results: Results) -> dict[str, Retrained]:
-    found = {}
-    for one in due(results):
-        if one.key not in results:
-            kept = Retrained.load(directory / one.key)
+    def load(self, one: Retraining) -> Retrained | None:
+        """Return a kept retraining; None if there is none, or another one in its folder."""
+        # Earlier versions kept baselines with the other retrainings of a study.
+        for folder in dict.fromkeys((self.study / one.key, self.of(one))):
+            kept = Retrained.load(folder)
             validated = one.images is Images.TRAINING
             if (
                 kept is not None
                 and kept.seed == one.seed
                 and validated == (kept.val_accuracy is not None)
             ):
-                found[one.key] = kept
-    return found
+                return kept
+        return None
+
+
+def load_kept(folders: Folders, due: Due, known: Results = NONE) -> Results:
+    """Return results with the due retrainings added that earlier reports have kept.
+
+    Args:
+        folders: Where they are kept.
+        due: Which to load; asked again after some are found, as the winner's follow from them.
+        known: Results that need not be loaded.
+    """
+    results = dict(known)
+    while found := _newly_kept(folders, due, results):
+        results |= found
+    return results
+
+
+def _newly_kept(folders: Folders, due: Due, results: Results) -> dict[str, Retrained]:
+    missing = {one.key: one for one in due(results) if one.key not in results}
+    found = {key: folders.load(one) for key, one in missing.items()}
+    return {key: kept for key, kept in found.items() if kept is not None}
 
 
 def _is_entry(entry: object) -> bool:

@@ -24,9 +24,11 @@ from reporting.folder import replaced, restore, writing
 from reporting.page.render import write_document
 from reporting.plan import TUNED, Entry, Plan
 from reporting.readout import PLAIN, Readout
-from reporting.retraining import Results, Retrained, Retraining, Retrainings, load_kept
+from reporting.retrainer import Retrainings
+from reporting.retraining import Folders, Results, Retrained, Retraining, load_kept
 from reporting.scoring import SCORES_FILE, Scorer, load_test_split
 from reporting.settings import ReportSettings
+from reporting.shared import FOLDER
 from reporting.study_tables import Record, read_study
 from search.command_line import stop_by_signal
 from search.data.cache import forget
@@ -36,7 +38,7 @@ from search.data.named import NAMES
 from search.data.split import load_split
 from search.display import duration
 from search.errors import StopReason
-from search.files import locked
+from search.files import locked, refuse_links
 from search.study.facts import split_sizes
 from search.study.provenance import command_line, commit
 from search.training.hardware import machine, start_tensorflow
@@ -80,18 +82,19 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     settings = settings.for_trials_of(record.max_epochs)
     _require_trust(settings, record, arguments)
     dataset = _same_data(settings, record, progress)
-    retrainings = record.directory / "retrainings"
+    folders = Folders(record.directory / "retrainings", settings.results_dir / FOLDER)
     target = record.directory / ("report-preview" if settings.quick else "report")
     with _only_one(record.directory):
         restore(target)
+        refuse_links(folders.shared)
         if settings.retrain:
             dataset.files.require_test()  # now, not after hours of training
-        settings = _fit(settings, record, dataset, retrainings)
+        settings = _fit(settings, record, dataset, folders)
         plan = Plan(settings, record, dataset.shape)
         if settings.retrain:
-            results = _retrain(settings, record, plan, dataset, retrainings, progress)
+            results = _retrain(settings, record, plan, dataset, folders, progress)
         else:
-            results = load_kept(retrainings, plan.due)
+            results = load_kept(folders, plan.due)
         evidence = _gather(settings, record, plan, dataset, results, arguments)
         _refuse_to_lose_results(target, evidence)
         with replaced(target) as fresh:
@@ -180,18 +183,18 @@ def _only_one(directory: Path) -> Iterator[None]:
 
 
 def _fit(
-    settings: ReportSettings, record: Record, dataset: Dataset, directory: Path
+    settings: ReportSettings, record: Record, dataset: Dataset, folders: Folders
 ) -> ReportSettings:
     """Return the settings with the epochs that fit `--minutes`."""
     if settings.minutes is None:
         return settings
     epochs = fit_epochs(
         lambda epochs: Plan(replace(settings, epochs=epochs), record, dataset.shape),
-        lambda plan: load_kept(directory, plan.due),
+        lambda plan: load_kept(folders, plan.due),
         minutes=settings.minutes,
         fewest=record.max_epochs,
         workers=workers_here(settings.workers),
-        directory=directory,
+        directory=folders.study,
         train=settings.retrain,
     )
     return replace(settings, epochs=epochs)
@@ -202,7 +205,7 @@ def _retrain(
     record: Record,
     plan: Plan,
     dataset: Dataset,
-    directory: Path,
+    folders: Folders,
     progress: Progress,
 ) -> Results:
     sizes = split_sizes(record.facts["split"])
@@ -217,10 +220,10 @@ def _retrain(
             count=settings.workers,
             log_dir=record.directory / "logs",
         )
-        kept = load_kept(directory, plan.due)
+        kept = load_kept(folders, plan.due)
         _announce(settings, record, plan, kept, pool.count, progress)
         retrainings = Retrainings(
-            pool, directory, progress=progress, stopped=lambda: stopped[-1] if stopped else None
+            pool, folders, progress=progress, stopped=lambda: stopped[-1] if stopped else None
         )
         return retrainings.run(plan.due, kept)
 

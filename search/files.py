@@ -111,7 +111,7 @@ def refuse_links(folder: Path) -> None:
                 elif not entry.is_file(follow_symlinks=False) and not _is_lock(entry.name):
                     raise StorageError(
                         f"{entry.path} is a symbolic link, a pipe or a device; these are not used "
-                        "inside the folder of a study. Put the file or folder itself there, or "
+                        "inside a folder of results. Put the file or folder itself there, or "
                         "remove it."
                     )
 

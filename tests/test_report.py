@@ -187,6 +187,15 @@ def test_epochs_that_were_fitted_to_a_time_are_found_again(
     )
 
 
+def test_baselines_lie_beside_the_studies(reported: Path) -> None:
+    kept = [
+        json.loads(file.read_text())
+        for file in (reported.parent.parent / ".baselines").glob("*/record.json")
+    ]
+    assert {600000, 600001} <= {record["seed"] for record in kept}
+    assert all(record["origin"]["study"] == "mlp" for record in kept)
+
+
 def test_a_report_with_results_is_not_replaced_by_one_without(
     reported: Path, small_data_with_test: Path
 ) -> None:
@@ -235,7 +244,9 @@ def copy_study(searched: Path, directory: Path) -> Path:
 
 def records(retrainings: Path) -> dict[Path, int]:
     """When each finished training was written, in nanoseconds."""
-    return {file: file.stat().st_mtime_ns for file in retrainings.glob("[!.]*/record.json")}
+    folders = (retrainings, retrainings.parent.parent / ".baselines")
+    files = (file for folder in folders for file in folder.glob("[!.]*/record.json"))
+    return {file: file.stat().st_mtime_ns for file in files}
 
 
 @pytest.mark.parametrize(
@@ -458,6 +469,23 @@ def test_names_and_texts_of_somebody_elses_study_are_escaped_everywhere(
     texts = [html, markdown, *(file.read_text() for file in folder.rglob("*.csv"))]
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", "".join(texts))
     assert not any(re.search(r"(^|,|\")=cmd", text, re.MULTILINE) for text in texts[2:])
+
+
+def test_links_among_the_shared_baselines_are_not_followed(
+    small_data_with_test: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made_study(tmp_path / "results", 5, data=open_idx(small_data_with_test).fingerprint)
+    (tmp_path / "results" / ".baselines").mkdir()
+    (tmp_path / "results" / ".baselines" / "0123").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(small_data_with_test))
+    assert main(["--study", "cnn", "--workers", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("report: results/.baselines/0123 is a symbolic link")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["retrainings", "report.lock", "logs", "study.journal"])

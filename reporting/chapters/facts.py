@@ -11,6 +11,7 @@ from reporting.drawing.style import MISSING, counted, listed
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Code, Column, Paragraph, Table
 from reporting.settings import ReportSettings
+from reporting.shared import FOLDER
 from search.data.dataset import Dataset
 from search.display import duration
 
@@ -46,11 +47,12 @@ def _facts(evidence: Evidence) -> Table:
         "Data": _data(evidence.dataset),
         "Training precision": facts.get("precision"),
         "Test precision": "float32",
-        "Retrained trials": f"the best {evidence.retrained_trials}, as they were and with shifts: "
-        f"{counted(len(evidence.remeasured), 'configuration')}, "
-        f"{counted(settings.candidate_seeds, 'new seed')} each, {settings.final_epochs} epochs",
+        "Retrained trials": f"the best {evidence.retrained_trials}, as they were"
+        f"{_versions(evidence)}, {counted(settings.candidate_seeds, 'new seed')} each, "
+        f"{counted(settings.final_epochs, 'epoch')}",
         "Final trainings": f"winner: {counted(settings.seeds, 'seed')}, "
         f"{counted(settings.final_epochs, 'epoch')}{_fitted(settings)}{_baselines(evidence)}",
+        **_taken(evidence),
         "Machine of the search": facts.get("machine"),
         "Machine of the report": evidence.machine,
         "Versions": _words(facts.get("versions", {})),
@@ -84,6 +86,32 @@ def _baselines(evidence: Evidence) -> str:
         f"; each baseline: {counted(settings.seeds_of_baselines, 'seed')}, "
         f"{counted(settings.baseline_epochs, 'epoch')}"
     )
+
+
+def _taken(evidence: Evidence) -> dict[str, str]:
+    """Say which baselines were trained for other studies, when and where; empty if none was."""
+    runs = [run for row in evidence.rows if row.kind == "baseline" for run in row.runs]
+    study = evidence.record.name
+    origins = [run.origin for run in runs if run.origin.get("study", study) != study]
+    if not origins:
+        return {}
+
+    def named(what: str) -> str:
+        return listed(sorted({origin.get(what, "unknown") for origin in origins}))
+
+    days = sorted({origin.get("trained", "unknown")[:10] for origin in origins})
+    return {
+        "Baselines of other reports": f"{len(origins)} of {counted(len(runs), 'training')}, for "
+        f"study {named('study')}, {' to '.join(dict.fromkeys((days[0], days[-1])))}, on "
+        f"{named('machine')}"
+    }
+
+
+def _versions(evidence: Evidence) -> str:
+    count = len(evidence.remeasured)
+    if count == evidence.retrained_trials:
+        return ""
+    return f" and with shifts ({counted(count, 'configuration')})"
 
 
 def _fitted(settings: ReportSettings) -> str:
@@ -141,7 +169,8 @@ def _warnings(evidence: Evidence) -> list[Block]:
                 strong=True,
             )
         )
-    runs = [run for row in evidence.rows for run in row.runs]
+    # Shared baselines have the same code, versions and machine, also where the commit is another.
+    runs = [run for row in evidence.rows for run in row.runs if run.folder.parent.name != FOLDER]
     for what, name in (("commit", "commits"), ("machine", "machines"), ("keras", "Keras versions")):
         found = sorted({run.origin[what] for run in runs if what in run.origin})
         if len(found) > 1:

@@ -21,6 +21,7 @@ def made_plan(
     offered: Sequence[str],
     *,
     space: str = "cnn",
+    seed: int = 0,
     **settings: Any,
 ) -> Plan:
     """The plan of a study of these trials, the best first.
@@ -30,12 +31,13 @@ def made_plan(
         trials: Their hyperparameters, all of which have `filters` and some an `augmentation`.
         offered: Augmentations that the space offers.
         space: Its name.
+        seed: Seed of the search.
         **settings: Fields of `ReportSettings`.
     """
     (directory / "own").mkdir()
     storage = open_storage((directory / "own" / "study.journal").resolve(), None)
     study = optuna.create_study(study_name="own", storage=storage, direction="maximize")
-    for key, value in (FACTS | {"space": space}).items():
+    for key, value in (FACTS | {"space": space, "seed": seed}).items():
         study.set_user_attr(key, value)
     asked = {
         "filters": CategoricalDistribution([16, 32, 64]),

@@ -1,8 +1,10 @@
 """What the evidence derives from its rows."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from reporting.evidence import Evidence
+from reporting.evidence import Evidence, ensemble
 from search.data.classes import FASHION_CLASSES
 
 
@@ -17,3 +19,16 @@ def test_predictions_are_of_the_first_seed(evidence: Evidence) -> None:
             written[f"{row.name}: probability"], first.max(axis=1), atol=5.1e-5
         )
         assert written[f"{row.name}: seeds right"].tolist() == row.correct.sum(axis=0).tolist()
+
+
+def test_an_ensemble_costs_what_all_its_seeds_cost(evidence: Evidence) -> None:
+    tuned = evidence.tuned
+    assert tuned is not None
+    runs = [
+        replace(run, train_seconds=10.0 + index, cpu_seconds=20.0 + index)
+        for index, run in enumerate(tuned.runs)
+    ]
+    made = ensemble(replace(tuned, runs=runs))
+    assert (len(runs), made.kind) == (3, "variant")
+    assert made.train_seconds == 10 + 11 + 12
+    assert made.train_cpu_seconds == 20 + 21 + 22

@@ -20,7 +20,7 @@ from reporting.errors import ReportError
 from reporting.evidence import Evidence, trained_with_flips
 from reporting.final_model import write_winner
 from reporting.page.render import write_document
-from reporting.retraining import make_progress
+from reporting.retrainer import make_progress
 from reporting.run import Outcome, _same_data
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
@@ -141,7 +141,7 @@ def test_the_facts_describe_the_data(colour: Evidence, many: Evidence) -> None:
     ):
         shown = tables(facts.blocks(evidence))["facts"].shown.set_index("fact")["value"]
         assert shown["Data"].startswith(expected)
-        assert shown["Final trainings"].endswith("30 epochs for the winner")
+        assert shown["Final trainings"] == "winner: 3 seeds, 30 epochs"
 
 
 def test_classes_of_different_sizes_have_a_balanced_accuracy(tmp_path: Path) -> None:

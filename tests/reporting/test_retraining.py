@@ -11,15 +11,8 @@ from typing import Any
 import pytest
 
 from reporting.errors import Interrupted, ReportError
-from reporting.retraining import (
-    Due,
-    Results,
-    Retrained,
-    Retraining,
-    Retrainings,
-    load_kept,
-    make_progress,
-)
+from reporting.retrainer import Retrainings, make_progress
+from reporting.retraining import Due, Folders, Results, Retrained, Retraining, load_kept
 from search.data.split import SplitSizes
 from search.errors import StopReason
 from search.workers.messages import Failed, Images
@@ -44,6 +37,10 @@ def retraining(
     )
 
 
+def folders(directory: Path) -> Folders:
+    return Folders(directory / "retrainings", directory.parent / ".baselines")
+
+
 def retrain(
     directory: Path,
     due: Sequence[Retraining] | Due,
@@ -56,7 +53,7 @@ def retrain(
         settings, count=2, log_dir=directory / "logs", trainer_class=SimulatedRetrainer
     )
     with make_progress(quiet=True) as progress:
-        running = Retrainings(pool, directory / "retrainings", progress=progress, stopped=stopped)
+        running = Retrainings(pool, folders(directory), progress=progress, stopped=stopped)
         return running.run(due if callable(due) else lambda results: due)
 
 
@@ -78,7 +75,7 @@ def test_every_retraining_runs_once_and_is_kept(tmp_path: Path) -> None:
     assert isinstance(on_all, Retrained)
     assert on_all.val_accuracy is None
 
-    assert load_kept(tmp_path / "retrainings", lambda results: due) == results
+    assert load_kept(folders(tmp_path), lambda results: due) == results
     assert retrain(tmp_path, due) == results
     assert len(done(tmp_path)) == 6
 
@@ -101,7 +98,7 @@ def test_retrainings_that_follow_from_results_go_before_those_that_wait(tmp_path
     order = [line.rsplit(" ", 1)[0] for line in done(tmp_path)]
     assert order.index("winner") < 4
     assert len(order) == 8
-    assert winner.key in load_kept(tmp_path / "retrainings", due)
+    assert winner.key in load_kept(folders(tmp_path), due)
 
 
 def test_a_large_model_reaches_its_folder(tmp_path: Path) -> None:
@@ -137,7 +134,7 @@ def test_an_interruption_keeps_what_is_finished(tmp_path: Path) -> None:
 
     with pytest.raises(Interrupted, match="Ctrl-C"):
         retrain(tmp_path, due, stopped=stopped)
-    kept = load_kept(tmp_path / "retrainings", lambda results: due)
+    kept = load_kept(folders(tmp_path), lambda results: due)
     assert 2 <= len(kept) < 6
     before = len(done(tmp_path))
     retrain(tmp_path, due)
@@ -179,11 +176,11 @@ def test_a_record_that_does_not_belong_to_the_retraining_counts_as_missing(
     file = tmp_path / "retrainings" / one.key / "record.json"
     record = json.loads(file.read_text())
     file.write_text(json.dumps(record | {name: WRONG[name]}))
-    assert load_kept(tmp_path / "retrainings", lambda results: [one]) == {}
+    assert load_kept(folders(tmp_path), lambda results: [one]) == {}
     file.write_text("[" * 100_000)
-    assert load_kept(tmp_path / "retrainings", lambda results: [one]) == {}
+    assert load_kept(folders(tmp_path), lambda results: [one]) == {}
     file.write_text(json.dumps(record))
-    assert list(load_kept(tmp_path / "retrainings", lambda results: [one])) == [one.key]
+    assert list(load_kept(folders(tmp_path), lambda results: [one])) == [one.key]
 
 
 def test_a_folder_that_a_killed_report_left_half_written_is_removed(tmp_path: Path) -> None:

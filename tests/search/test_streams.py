@@ -100,7 +100,7 @@ DISPLAYS = {
     "plain": "from search.display import PlainDisplay\n"
     "display = PlainDisplay()\n"
     "def draw(): display.log('a line')\n",
-    "report": "from reporting.retraining import make_progress\n"
+    "report": "from reporting.retrainer import make_progress\n"
     "display = make_progress(quiet=False)\n"
     "task = display.add_task('retraining', total=99)\n"
     "def draw():\n"

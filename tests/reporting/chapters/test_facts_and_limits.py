@@ -35,3 +35,46 @@ def test_the_limits_say_that_fewer_images_weaken_the_baselines_too(evidence: Evi
         classes=10,
     )
     assert fewer not in words(limits.blocks(dataclasses.replace(evidence, split=full)))
+
+
+def rows(evidence: Evidence) -> dict[str, str]:
+    shown = tables(facts.blocks(evidence))["facts"].shown
+    return dict(zip(shown["fact"], shown["value"], strict=True))
+
+
+def test_the_plan_of_the_report_is_a_fact(evidence: Evidence) -> None:
+    found = rows(evidence)
+    assert found["Retrained trials"] == (
+        f"the best 2, as they were and with shifts ({len(evidence.remeasured)} configurations), 1 "
+        "new seed each, 30 epochs"
+    )
+    assert found["Final trainings"] == (
+        "winner: 3 seeds, 30 epochs; each baseline: 3 seeds, 10 epochs"
+    )
+
+
+def test_baselines_of_other_studies_are_a_fact_with_their_time_and_place(
+    evidence: Evidence,
+) -> None:
+    assert "Baselines of other reports" not in rows(evidence)
+    origins = {
+        "mlp": {"study": "older", "trained": "2026-01-03T10:00:00+00:00", "machine": "a test"},
+        "lenet-bn": {"study": "odd", "trained": "2026-01-05T10:00:00+00:00", "machine": "a test"},
+        "bn-cnn": {"study": evidence.record.name, "trained": "2026-02-01T10:00:00+00:00"},
+        "tuned": {"study": "renamed"},
+    }
+    made = dataclasses.replace(
+        evidence,
+        rows=[
+            dataclasses.replace(
+                row,
+                runs=[
+                    dataclasses.replace(run, origin=origins.get(row.name, {})) for run in row.runs
+                ],
+            )
+            for row in evidence.rows
+        ],
+    )
+    assert rows(made)["Baselines of other reports"] == (
+        "6 of 18 trainings, for study odd and older, 2026-01-03 to 2026-01-05, on a test"
+    )

@@ -1,0 +1,53 @@
+"""What decides whether a baseline of another study has the same result: the code and the machine.
+
+Baselines do not depend on the search, so the studies of a results folder share them.
+"""
+
+import ast
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from search.training.hardware import machine, versions
+
+FOLDER: Final = ".baselines"
+# What builds a model, trains it and reads its images.
+_CODE: Final = ("spaces", "search/training", "search/data")
+_ROOT: Final = Path(__file__).parents[1]
+_DOCUMENTED: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def shared_key(content: Mapping[str, Any]) -> str:
+    """Return the name of the folder of a baseline.
+
+    Args:
+        content: What it is trained with; the code that trains it, the versions of the packages and
+            the machine are added. The machine is part of it because the report compares times.
+    """
+    here = {"code": code_digest(), "machine": machine(), "versions": versions()}
+    encoded = json.dumps({**content, **here}, sort_keys=True).encode()
+    return hashlib.sha256(encoded).hexdigest()[:16]
+
+
+@functools.cache
+def code_digest(root: Path = _ROOT) -> str:
+    """Return the digest of the source code that a baseline depends on.
+
+    It is made from the syntax tree of each file, without docstrings, so that neither layout nor
+    words change it.
+
+    Args:
+        root: Folder of this project.
+    """
+    digest = hashlib.sha256()
+    files = [file for folder in _CODE for file in sorted((root / folder).rglob("*.py"))]
+    for file in files:
+        tree = ast.parse(file.read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, _DOCUMENTED) and ast.get_docstring(node) is not None:
+                del node.body[0]
+        digest.update(f"{file.relative_to(root)}\n{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()
