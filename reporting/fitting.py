@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from reporting.drawing.style import counted
 from reporting.folder import writing
 from reporting.plan import Plan
 from reporting.retraining import Results, Retraining
@@ -103,8 +104,8 @@ def fit_epochs(
     if needed > minutes:
         raise SettingsError(
             f"--minutes is {minutes:g}, but the trainings take about {needed} min here with "
-            f"{fewest} epochs, those of a trial; raise it to {needed}, or lower --top, --seeds or "
-            "--baseline-seeds."
+            f"{counted(fewest, 'epoch')}, as many as a trial has; raise it to {needed}, or "
+            "lower --top, --seeds or --baseline-seeds."
         )
     low, high = fewest, max(fewest, MOST_FITTED)
     while low < high:

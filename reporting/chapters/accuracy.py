@@ -13,6 +13,7 @@ from reporting.drawing.style import (
     BLUE,
     ORANGE,
     VERMILION,
+    counted,
     is_narrow,
     legend_above,
     listed,
@@ -54,9 +55,9 @@ def blocks(evidence: Evidence) -> list[Block]:
 
 _CHOICE: Final = (
     "The winner has the highest mean {measure} over fresh seeds; of equals it is the better one "
-    "in the search. Candidates are trained for {epochs} epochs, as the winner's final trainings, "
+    "in the search. Candidates are trained for {epochs}, as the winner's final trainings, "
     "because the augmentation that pays depends on the length. Change: from the trial's score "
-    "after {searched} epochs in the search, which is partly luck, as the best of many scores is. "
+    "after {searched} in the search, which is partly luck, as the best of many scores is. "
     "The test split played no part in the choice."
 )
 
@@ -405,8 +406,8 @@ def _candidates(evidence: Evidence) -> Table:
         "fresh seeds",
         note=_CHOICE.format(
             measure=evidence.record.measure,
-            epochs=evidence.settings.final_epochs,
-            searched=evidence.record.max_epochs,
+            epochs=counted(evidence.settings.final_epochs, "epoch"),
+            searched=counted(evidence.record.max_epochs, "epoch"),
         ),
         columns=[
             Column("trial", "trial", lambda one: one.candidate.number),

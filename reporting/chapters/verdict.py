@@ -1,6 +1,6 @@
 """The answer in a few sentences, for readers who read nothing else."""
 
-from reporting.drawing.style import bounds, listed, percent, points, spread
+from reporting.drawing.style import bounds, counted, listed, percent, points, spread
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph
 from reporting.plan import Candidate
@@ -40,10 +40,12 @@ def blocks(evidence: Evidence) -> list[Block]:
             written.append(Paragraph(others))
     if winner.accuracy is not None:
         searched += (
-            f" Retrained with fresh seeds for {evidence.settings.final_epochs} epochs, "
+            " Retrained with fresh seeds for "
+            f"{counted(evidence.settings.final_epochs, 'epoch')}, "
             f"{candidate.name} reached {spread(winner.accuracy)} on validation "
             f"(n = {winner.accuracy.n}), {points(winner.accuracy.mean - candidate.value)} points "
-            f"from the trial's score after {evidence.record.max_epochs} epochs in the search."
+            f"from the trial's score after "
+            f"{counted(evidence.record.max_epochs, 'epoch')} in the search."
         )
     written.append(Paragraph(searched))
     if gaps := [row.name for row in evidence.rows if row.gap]:

@@ -118,8 +118,8 @@ def test_a_damaged_number_is_fitted_again(tmp_path: Path, content: str) -> None:
 
 def test_a_time_that_is_too_short_is_refused_with_one_that_would_do(tmp_path: Path) -> None:
     expected = (
-        "--minutes is 6, but the trainings take about 7 min here with 8 epochs, those of a trial; "
-        "raise it to 7, or lower --top, --seeds or --baseline-seeds."
+        "--minutes is 6, but the trainings take about 7 min here with 8 epochs, as many as a trial "
+        "has; raise it to 7, or lower --top, --seeds or --baseline-seeds."
     )
     with pytest.raises(SettingsError) as refused:
         fitted(tmp_path, 6)
