@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_flags(SearchSettings, flags)
         if settings.dashboard_only:
             return _serve(settings)
+        if settings.is_request:
+            return _request(settings)
         # Until the coordinator can stop by itself, and so that no process outlives this one.
         let_signals_stop(_stop_early)
         if settings.dry_run:
@@ -99,6 +101,14 @@ def _serve(settings: SearchSettings) -> int:
         writable = "can be edited" if settings.dashboard_writable else "read-only"
         print(f"live view: {address} ({writable}; Ctrl-C ends it)", flush=True)
         stopped.wait()
+    return 0
+
+
+def _request(settings: SearchSettings) -> int:
+    from search.control import send_request
+
+    answer = send_request(settings)
+    print(json.dumps({"study": settings.study_name, "answer": answer}) if settings.json else answer)
     return 0
 
 

@@ -10,6 +10,7 @@ from search.display import RunningTrial
 from search.engines.engine import Budget
 from search.length import Running
 from search.study.artifacts import NOTED_TRIALS, Artifacts, history_csv, trial_note
+from search.study.requests import ENQUEUED
 from search.study.study import known_as
 from search.workers.messages import Built, Epoch, Trained
 
@@ -55,8 +56,8 @@ class Attempt:
 
     @property
     def name(self) -> str | None:
-        """Name, if its configuration is one that the search began with."""
-        return known_as(self.trial)
+        """Name, if its configuration was not proposed: where it comes from."""
+        return known_as(self.trial) or (ENQUEUED if ENQUEUED in self.trial.user_attrs else None)
 
     @property
     def value(self) -> float:

@@ -29,6 +29,7 @@ _REASONS: Final[dict[int, StopReason]] = {
 }
 STOP_SIGNALS: Final = tuple(_REASONS)
 EXIT_CODES: Final = {reason: 128 + number for number, reason in _REASONS.items()}  # as shells do
+EXIT_CODES[StopReason.REQUESTED] = EXIT_CODES[StopReason.CTRL_C]
 # Read without `--storage`: unlike a flag, it is not in the list of processes.
 STORAGE_VARIABLE: Final = "SEARCH_STORAGE"
 # What a study may hold; one with more counts as damaged.

@@ -5,6 +5,7 @@ stop. It loads no TensorFlow unless KerasTuner proposes.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -21,6 +22,7 @@ from search.length import Plan, TimeLeft
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
 from search.study.health import Trials, findings
+from search.study.requests import PAUSE, REQUEST_SECONDS, STOP, put_request, request_of
 from search.study.study import (
     FINISHED,
     best_trial,
@@ -96,6 +98,7 @@ class Coordinator:
         self._unusable = ""  # why a report could not use the models; said once
         self._exhausted = False
         self._said: set[str] = set()  # names of checks that have found something
+        self._asked_at = -math.inf  # when the study was last looked at for a request
         self.progress = Progress(
             target=settings.trials,
             max_epochs=settings.max_epochs,
@@ -145,7 +148,9 @@ class Coordinator:
             while (reason := self._reason_to_stop()) is None:
                 if self.progress.finished >= self._settings.trials:
                     return None
-                self._hand_out()
+                self._take_request()
+                if not self.progress.paused:
+                    self._hand_out()
                 self._say_ready()
                 for worker, message in self._workers.poll(POLL_SECONDS):
                     with self._ends_from_outside(worker):
@@ -183,6 +188,24 @@ class Coordinator:
                 "Fix the cause, then run the same command again."
             )
         return StopReason.EXHAUSTED
+
+    def _take_request(self) -> None:
+        """Follow what another process has written into the study."""
+        now = time.monotonic()
+        if now - self._asked_at < REQUEST_SECONDS:
+            return
+        self._asked_at = now
+        request = request_of(self._study)
+        if request == STOP:
+            put_request(self._study, None)
+            self.stop(StopReason.REQUESTED)
+        elif self.progress.paused != (request == PAUSE):
+            self.progress.paused = request == PAUSE
+            self._display.note(
+                "paused by a request: no new trial begins, running ones finish; --resume goes on"
+                if self.progress.paused
+                else "resumed by a request"
+            )
 
     def _say_ready(self) -> None:
         if self._on_ready and any(worker.ready for worker in self._workers.started):

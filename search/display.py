@@ -37,6 +37,7 @@ class Progress:
         best: Number and value of the best complete trial.
         seconds: Since this run began.
         seconds_left: An estimate; None while there is nothing to estimate from.
+        paused: Whether a request keeps new trials from beginning.
     """
 
     target: int
@@ -49,6 +50,7 @@ class Progress:
     best: tuple[int, float] | None = None
     seconds: float = 0.0
     seconds_left: float | None = None
+    paused: bool = False
 
     @property
     def finished(self) -> int:
@@ -187,8 +189,9 @@ def _summary(progress: Progress) -> str:
     left = (
         "unknown" if progress.seconds_left is None else f"about {duration(progress.seconds_left)}"
     )
+    paused = "paused | " if progress.paused else ""
     return (
-        f"{progress.finished}/{progress.target} trials, {progress.pruned} pruned, "
+        f"{paused}{progress.finished}/{progress.target} trials, {progress.pruned} pruned, "
         f"{progress.failed} failed | best {best} | "
         f"{duration(progress.seconds)} elapsed, {left} left"
     )

@@ -20,6 +20,7 @@ class StopReason(Enum):
     CTRL_C = "Ctrl-C"
     SIGTERM = "SIGTERM"
     SIGHUP = "SIGHUP"
+    REQUESTED = "a request (--stop)"
     TIMEOUT = "--timeout"
     PATIENCE = "--patience-trials"
     EXHAUSTED = "every configuration of the space has been tried"

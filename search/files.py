@@ -79,6 +79,26 @@ def locked(path: Path, refusal: Callable[[str], Exception]) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of `locked` on a folder or a file.
+
+    Raises:
+        OSError: It exists and cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared: two processes that look at once do not see each other.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _holder(inode: int) -> str:
     """Return the process that locked a file, where the system tells."""
     with suppress(OSError):  # Linux only

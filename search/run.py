@@ -36,6 +36,7 @@ from search.study.database import Outages
 from search.study.facts import split_fact
 from search.study.health import Finding, Trials, findings
 from search.study.provenance import command_line, commit
+from search.study.requests import put_request
 from search.study.storage import storage_errors
 from search.study.study import (
     ENDED,
@@ -141,6 +142,8 @@ def _search(
         ExitStack() as opened,
     ):
         stored = stored_study(storage, name)
+        if stored is not None:
+            put_request(stored, None)  # to an earlier run, which was killed before it could take it
         known = known_sizes(given, stored)
         workers = make_workers(
             known or given, inputs, precision, cluster, display, directory / "logs"

@@ -269,6 +269,24 @@ class SearchSettings:
         variable=STORAGE_VARIABLE,
     )
 
+    stop: bool = flag(
+        "--stop",
+        False,
+        "stop the running search of the study, as Ctrl-C there does; the same command continues",
+        group="from another terminal",
+    )
+    pause: bool = flag(
+        "--pause", False, "let its running trials finish and begin no new one, until --resume"
+    )
+    resume: bool = flag("--resume", False, "go on after --pause")
+    enqueue: str | None = flag(
+        "--enqueue",
+        None,
+        "try a configuration next, in a running or stopped search: a JSON object of "
+        "hyperparameters, those left out have their defaults",
+        metavar="JSON",
+    )
+
     dashboard: bool = flag(
         "--dashboard",
         False,
@@ -315,11 +333,30 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         check_flags(self)
+        self._check_one_thing()
         self._check_minutes()
         self._check_engine()
         self._check_first()
         self._check_cluster()
         check_study_name(self.study_name)
+
+    def _check_one_thing(self) -> None:
+        in_place_of_a_search = {
+            "--stop": self.stop,
+            "--pause": self.pause,
+            "--resume": self.resume,
+            "--enqueue": self.enqueue is not None,
+            "--dashboard-only": self.dashboard_only,
+            "--dry-run": self.dry_run,
+        }
+        asked = [name for name, is_asked in in_place_of_a_search.items() if is_asked]
+        if len(asked) > 1:
+            raise SettingsError(f"{' and '.join(asked)} exclude each other; give one of them.")
+
+    @property
+    def is_request(self) -> bool:
+        """Whether it is a request to the search of another process."""
+        return self.stop or self.pause or self.resume or self.enqueue is not None
 
     def _check_minutes(self) -> None:
         if self.minutes is not None and None not in (self.epochs, self.train_size):

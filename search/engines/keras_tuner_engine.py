@@ -4,6 +4,7 @@ The study is the only record: each run makes its oracle anew and replays the stu
 """
 
 from collections.abc import Container
+from functools import partial
 from typing import Any, Final, final
 
 import optuna
@@ -18,6 +19,7 @@ from search.engines.samplers import make_sampler
 from search.engines.trials import Note, StudyTrials
 from search.engines.tuners import TUNERS
 from search.engines.untried import is_complete, question
+from search.study.requests import ENQUEUED
 from search.study.study import ENGINE_FACTS, FINISHED
 from search.training.hyperparameters import to_params
 
@@ -58,8 +60,10 @@ class KerasTunerEngine:
         self._tuner = tuner
         self._seed = seed
         self._max_epochs = max_epochs
-        make_oracle = getattr(oracles, TUNERS[tuner].oracle)
-        self._oracle = make_oracle(seed=seed, space=space, epochs=max_epochs, trials=trials)
+        self._make_oracle = partial(
+            getattr(oracles, TUNERS[tuner].oracle), seed=seed, epochs=max_epochs, trials=trials
+        )
+        self._oracle = self._make_oracle(space=space)
         self._trials = StudyTrials(
             study,
             make_sampler("random", study, seed),
@@ -73,8 +77,7 @@ class KerasTunerEngine:
             ),
         )
         self._save_space()
-        for trial in study.get_trials(deepcopy=False):
-            self._replay(trial)
+        self._replay_all()
 
     def ask(self) -> optuna.Trial | None:
         """See `Engine`."""
@@ -156,12 +159,23 @@ class KerasTunerEngine:
         parent = facts.get("promoted_from")
         params = to_params(values, space) if parent is None else trials[parent].params
         self._study.enqueue_trial(params, user_attrs={ENGINE_FACTS: facts})
-        self._oracle.begin(trial_id, params)
+        if ENQUEUED in self._study.get_trials(deepcopy=False)[len(trials)].user_attrs:
+            # Another process has taken the number, by which the oracle knows its proposal.
+            self._oracle = self._make_oracle(
+                space=self._oracle.hyperparameters.get_config()["space"]
+            )
+            self._replay_all()
+        else:
+            self._oracle.begin(trial_id, params)
         return True
 
     def _end(self, number: int, score: float | None) -> None:
         if str(number) in self._oracle.ongoing_trials:
             self._oracle.end(str(number), score)
+
+    def _replay_all(self) -> None:
+        for trial in self._study.get_trials(deepcopy=False):
+            self._replay(trial)
 
     def _replay(self, trial: FrozenTrial) -> None:
         trial_id = str(trial.number)

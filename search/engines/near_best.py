@@ -16,6 +16,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.study.requests import ENQUEUED
 from search.study.study import FINISHED, known_as
 
 _BEST: Final = 3  # one of these, and of the best third, is the centre; the best is the likeliest
@@ -50,7 +51,7 @@ class NearBestSampler(BaseSampler):
         """Choose how this trial is proposed."""
         rng = self._draws_of("")
         finished = study.get_trials(deepcopy=False, states=FINISHED)
-        sampled = sum(known_as(one) is None for one in finished)
+        sampled = sum(known_as(one) is None and ENQUEUED not in one.user_attrs for one in finished)
         near = _HALF_AFTER / (_HALF_AFTER + sampled) if finished else 0.0
         if rng.random() >= _UNIFORM:
             self._uses_tpe = rng.random() >= near

@@ -22,7 +22,8 @@ from optuna.trial import FrozenTrial, TrialState
 from search.engines.near_best import contains
 from search.engines.pruners import PRUNERS, Rungs
 from search.errors import StudyError
-from search.study.study import FINISHED, GIVEN, VERDICT, requeue, trial_params
+from search.study.requests import ENQUEUED
+from search.study.study import FINISHED, GIVEN, VERDICT, claim, requeue, trial_params
 from spaces.errors import one_line
 
 Note = Callable[[str], None]
@@ -76,9 +77,10 @@ class StudyTrials:
         return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
     def begin(self) -> optuna.Trial:
-        """Start the first waiting trial, or a new one if there is none."""
+        """Start a waiting trial, those enqueued from outside first, or a new one without any."""
         waiting = {trial.number: trial for trial in self.waiting()}
-        trial = self._study.ask()
+        enqueued = [trial for trial in waiting.values() if ENQUEUED in trial.user_attrs]
+        trial = claim(self._study, enqueued[0]) if enqueued else self._study.ask()
         known = waiting.get(trial.number)
         self._reported[trial.number] = set() if known is None else set(known.intermediate_values)
         self._given[trial.number] = {} if known is None else known.user_attrs.get(GIVEN, {})

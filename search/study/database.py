@@ -20,6 +20,7 @@ from tenacity import (
 )
 
 from search.errors import StoppedError, StopReason, StorageError, StudyError
+from search.study.requests import ENQUEUED
 from spaces.errors import one_line
 
 PATIENCE_SECONDS: Final = 600.0
@@ -46,6 +47,14 @@ _SERVER_KEEPALIVE: Final = (
     "SET tcp_keepalives_interval = 5",
     "SET tcp_keepalives_count = 3",
 )
+
+# A key of 64 bits is listed as two numbers of 32.
+_HELD_IN_POSTGRESQL: Final = """
+    SELECT count(*) FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (classid::bigint << 32) | objid::bigint = :key
+"""
 
 T = TypeVar("T")
 
@@ -175,6 +184,22 @@ def held_storage(storage: RDBStorage, study: str, outages: Outages) -> Iterator[
         storage.engine.dispose()
 
 
+def is_held(url: str, study: str) -> bool:
+    """Return whether a process holds a study in a database; its lock is not touched.
+
+    Args:
+        url: The database, on a server.
+        study: Name of the study.
+    """
+    key = _lock_key(url, _lock_name(study))
+    engine = create_engine(url, poolclass=NullPool, **connect_options(url))
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            return bool(connection.execute(text(_HELD_IN_POSTGRESQL), {"key": key}).scalar())
+        held_by = connection.execute(text("SELECT IS_USED_LOCK(:key)"), {"key": str(key)}).scalar()
+        return held_by is not None
+
+
 class _WaitingStorage:
     """Optuna's storage, with each method repeated when the connection is lost.
 
@@ -214,8 +239,12 @@ class _WaitingStorage:
             return self._storage.create_new_trial(study_id, template_trial)
 
         def find_or_create() -> int:
-            # Nobody else creates trials.
-            created = self._storage.get_all_trials(study_id, deepcopy=False)[known:]
+            # Other processes create none but enqueued trials.
+            created = [
+                trial
+                for trial in self._storage.get_all_trials(study_id, deepcopy=False)[known:]
+                if ENQUEUED not in trial.user_attrs
+            ]
             return created[-1]._trial_id if created else create()
 
         return self._outages.wait_out(create, find_or_create)
@@ -240,7 +269,7 @@ class _StudyLock:
     def __init__(self, storage: RDBStorage, study: str) -> None:
         self._is_postgresql = storage.engine.dialect.name == "postgresql"
         self._study = study
-        self._key = _lock_key(storage.url, f"search study {study}")
+        self._key = _lock_key(storage.url, _lock_name(study))
         self._was_held = False
         self._refused_since = 0.0
 
@@ -292,6 +321,10 @@ def _tell_lost_connections(context: ExceptionContext) -> None:
         return  # the pool connects again
     if context.is_disconnect or (context.connection is None and away):
         raise _ServerAwayError(one_line(context.original_exception))
+
+
+def _lock_name(study: str) -> str:
+    return f"search study {study}"
 
 
 def _lock_key(url: str, what: str) -> int:

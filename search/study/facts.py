@@ -23,6 +23,7 @@ from search.command_line import LARGEST, MOST_EPOCHS
 from search.data.split import SplitSizes
 from search.errors import StudyError
 from search.study.objective import OBJECTIVES
+from search.study.requests import ENQUEUED, PAUSE, REQUEST, STOP
 
 # Facts that make trials comparable, with the flags that set them; a study never mixes two values.
 COMPARABLE: Final = {
@@ -251,11 +252,13 @@ _FACTS: Final[dict[str, _Rule]] = {
     "commit": _TEXT,
     "machine": _TEXT,
     "command": _TEXT,
+    REQUEST: _Rule(f"{STOP}, {PAUSE} or null", lambda value: value in (STOP, PAUSE, None)),
 }
 _TRIAL_ATTRS: Final[dict[str, _Rule]] = {
     "known_as": _TEXT,
     "baseline": _TEXT,  # what earlier versions called it
     "given": _TABLE,
+    ENQUEUED: _TABLE,
     "epochs": _COUNT,
     "parameters": _COUNT,
     "seconds": _AMOUNT,

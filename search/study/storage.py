@@ -278,7 +278,7 @@ def repair_journal(journal: Path) -> int:
     """Cut off a last line that a crash or a full disk left unfinished.
 
     The next line would be appended to it, after which the file cannot be read. Call this only
-    while no process writes, and for a file that `open_storage` accepts.
+    while the study is held, and for a file that `open_storage` accepts.
 
     Returns:
         Number of bytes cut off.
@@ -288,7 +288,8 @@ def repair_journal(journal: Path) -> int:
     """
     if not journal.exists():
         return 0
-    with journal.open("r+b") as file:
+    # Other processes may send a request to the study at any time.
+    with _journal_locked(journal), journal.open("r+b") as file:
         size = keep = file.seek(0, os.SEEK_END)
         if not _last_line(file, keep)[1].endswith(b"\n"):
             keep = _last_line(file, keep)[0]
@@ -303,6 +304,16 @@ def repair_journal(journal: Path) -> int:
             raise _damaged_line(journal, file.read(keep or size).count(b"\n") or 1)
         file.truncate(keep)
         return size - keep
+
+
+@contextmanager
+def _journal_locked(journal: Path) -> Iterator[None]:
+    lock = _JournalLock(journal)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _last_line(file: BinaryIO, end: int) -> tuple[int, bytes]:

@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.command_line import check_new_study_name
 from search.errors import StudyError
-from search.files import locked
+from search.files import is_locked, locked
 from search.secrets import masked_url
-from search.study.database import Outages, held_storage
+from search.study.database import Outages, held_storage, is_held
 from search.study.facts import (
     COMPARABLE,
     check_study,
@@ -168,6 +168,23 @@ def study_storage(
         yield storage
 
 
+def is_searched(name: str, url: str | None, directory: Path) -> bool:
+    """Return whether a process holds a study, on any machine if it is in a database on a server.
+
+    Args:
+        name: As for `opened_study`, likewise the others.
+        url: As there.
+        directory: As there.
+
+    Raises:
+        StorageError: The database cannot be read.
+    """
+    if url is not None and is_server(url):
+        with reading(masked_url(url)):
+            return is_held(url, name)
+    return is_locked(directory) or is_locked(_shared_file(directory / "study.journal", name, url))
+
+
 def check_folder(journal: Path, name: str, names: Collection[str]) -> None:
     """Check that a journal is that of the study after which its folder is called.
 
@@ -302,6 +319,18 @@ def requeue(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
     """
     # Optuna has no public way to do this.
     study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+def claim(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
+    """Begin a waiting trial; Optuna's `ask` would begin the one with the lowest number.
+
+    Raises:
+        UpdateFinishedTrialError: It has ended.
+    """
+    # Optuna has no public way to do this; its `ask` does the same.
+    study._thread_local.cached_all_trials = None
+    study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    return optuna.Trial(study, trial._trial_id)
 
 
 def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,0 +1,194 @@
+"""Requests to a study from another terminal or machine: stop, pause, resume, try this next."""
+
+import json
+import reprlib
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.engines.points import PointError, point_of
+from search.engines.samplers import SAMPLERS, Sampler
+from search.engines.trials import is_same
+from search.engines.tuners import TUNERS, Tuner
+from search.errors import SettingsError, StudyError
+from search.settings import SearchSettings
+from search.study.dashboard import find_study as require_study
+from search.study.requests import ENQUEUED, PAUSE, STOP, put_request, request_of
+from search.study.storage import storage_errors
+from search.study.study import (
+    FINISHED,
+    GIVEN,
+    find_study,
+    is_searched,
+    trial_params,
+)
+from spaces import SPACES, DataShape, load_space
+from spaces.baselines import PUBLISHED_FOR
+from spaces.errors import did_you_mean
+
+_ALGORITHMS: Final[dict[str, Sampler | Tuner]] = {**TUNERS, **SAMPLERS}
+
+
+def send_request(settings: SearchSettings) -> str:
+    """Send the request of `--stop`, `--pause`, `--resume` or `--enqueue` to a study.
+
+    Returns:
+        What happens now, in words.
+
+    Raises:
+        SearchError: There is no such study, no search of it runs, or it cannot take the
+            configuration; nothing was changed.
+        SpaceError: The space does not exist.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    name, url, directory = settings.study_name, settings.storage, settings.study_dir
+    require_study(directory, url)
+    study = find_study(name, url, directory)
+    assert study is not None
+    is_running = is_searched(name, url, directory)
+    with storage_errors(f"study {name!r}"):
+        if settings.enqueue is not None:
+            return _enqueue(settings, study, is_running=is_running)
+        if not is_running:
+            raise StudyError(
+                f"no search of study {name!r} is running, so there is nothing to stop, pause or "
+                "resume; nothing was changed."
+            )
+        return _ask(settings, study)
+
+
+def _ask(settings: SearchSettings, study: optuna.Study) -> str:
+    name, before = settings.study_name, request_of(study)
+    if settings.stop:
+        put_request(study, STOP)
+        return (
+            f"the search of study {name!r} will stop within seconds; the same command continues it"
+        )
+    if before == STOP:
+        raise StudyError(f"the search of study {name!r} is being stopped; nothing was changed.")
+    if settings.pause:
+        put_request(study, PAUSE)
+        return (
+            f"the search of study {name!r} begins no new trial, and running ones finish; --resume "
+            "goes on"
+        )
+    if before != PAUSE:
+        raise StudyError(f"the search of study {name!r} is not paused; nothing was changed.")
+    put_request(study, None)
+    return f"the search of study {name!r} goes on within seconds"
+
+
+def _enqueue(settings: SearchSettings, study: optuna.Study, *, is_running: bool) -> str:
+    assert settings.enqueue is not None
+    values = _parsed(settings.enqueue)
+    _check_algorithm(study)
+    params = _point(settings, study, values)
+    trials = study.get_trials(deepcopy=False)
+    twin = next((trial for trial in trials if _has(trial, params)), None)
+    if twin is not None:
+        raise StudyError(
+            f"--enqueue is the configuration of trial {twin.number}, which is "
+            f"{twin.state.name.lower()}; nothing was changed."
+        )
+    put = {
+        "flag": "--enqueue",
+        "values": json.dumps(values, sort_keys=True),
+        "time": datetime.now(UTC).isoformat(timespec="microseconds"),
+    }
+    study.enqueue_trial(params, user_attrs={GIVEN: params, ENQUEUED: put})
+    number = next(
+        trial.number
+        for trial in reversed(study.get_trials(deepcopy=False))
+        if trial.user_attrs.get(ENQUEUED) == put
+    )
+    what = f"trial {number} of study {study.study_name!r} has this configuration"
+    before = sum(
+        trial.state == TrialState.WAITING and ENQUEUED in trial.user_attrs for trial in trials
+    )
+    after = f", after {before} enqueued before it" if before else ""
+    if is_running:
+        return f"{what} and begins next{after}"
+    finished = sum(trial.state in FINISHED for trial in trials)
+    return (
+        f"{what}; no search is running, and the next one, with --trials above {finished}, begins "
+        f"with it{after}"
+    )
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Read the JSON of `--enqueue`."""
+    example = """write it as --enqueue '{"learning_rate": 0.01}'"""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise SettingsError(
+            f"--enqueue is {reprlib.repr(text)}, which is no JSON; {example}."
+        ) from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"--enqueue is {reprlib.repr(text)}; it must be an object: {example}.")
+    for name, value in values.items():
+        if not isinstance(value, str | int | float | bool):
+            raise SettingsError(
+                f"--enqueue has {name!r} of {reprlib.repr(value)}; a hyperparameter is a number, "
+                "text, true or false."
+            )
+    return values
+
+
+def _check_algorithm(study: optuna.Study) -> None:
+    """Refuse a study whose trials have an order of their own."""
+    runs = study.user_attrs.get("runs") or [study.user_attrs]
+    noted = runs[-1].get("settings", {})
+    name = noted.get("sampler", noted.get("tuner"))
+    algorithm = _ALGORITHMS.get(name)
+    if algorithm is not None and not algorithm.takes_first:
+        raise StudyError(
+            f"--enqueue does not work with {name}, by which study {study.study_name!r} was "
+            "searched last: it tries its own list of configurations. Search it with another "
+            "sampler or tuner first."
+        )
+
+
+def _point(settings: SearchSettings, study: optuna.Study, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the given values, completed by defaults, as a point of the study's space."""
+    space, data = study.user_attrs.get("space"), _data(study)
+    if space in SPACES:
+        built_in: Any = load_space(space, data)
+        try:
+            return dict(built_in.default.from_params(values, data).params())
+        except ValueError as error:
+            reason = str(error).removeprefix("params.")
+            unknown = reason.partition(" ")[0] if "is not a hyperparameter" in reason else ""
+            raise SettingsError(
+                f"--enqueue is no point of space {space!r}: {reason}"
+                f"{did_you_mean(unknown, built_in.default.params())}"
+            ) from None
+    if settings.space != space:
+        raise StudyError(
+            f"study {study.study_name!r} is of space {space!r}, whose code checks the values; code "
+            f"that only a study names is not run. If it is yours, add --space {space}."
+        )
+    try:
+        return point_of(space, data, values, settings.study_dir / "logs" / "enqueue.log")
+    except PointError as error:
+        raise SettingsError(f"--enqueue is no point of space {space!r}: {error}") from error
+
+
+def _data(study: optuna.Study) -> DataShape:
+    known = study.user_attrs.get("dataset")
+    if known is None:  # of a version that had no other
+        return PUBLISHED_FOR
+    height, width, channels = known["image_shape"]
+    return DataShape((height, width, channels), len(known["class_names"]), known["mirror"])
+
+
+def _has(trial: FrozenTrial, params: dict[str, Any]) -> bool:
+    """Return whether a trial that has not failed is of this configuration."""
+    own = trial_params(trial)
+    return (
+        trial.state != TrialState.FAIL
+        and own.keys() == params.keys()
+        and all(is_same(own[name], value) for name, value in params.items())
+    )

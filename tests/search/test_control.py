@@ -1,0 +1,295 @@
+"""Requests to a study from another process: what they change, and what they refuse."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.control import send_request
+from search.engines import oracles
+from search.errors import SettingsError, StopReason, StudyError
+from search.settings import SearchSettings
+from search.study.database import Outages
+from search.study.requests import ENQUEUED, PAUSE, REQUEST, STOP, put_request
+from search.study.storage import open_storage
+from search.study.study import (
+    ENGINE_FACTS,
+    FINISHED,
+    GIVEN,
+    create_or_continue,
+    is_searched,
+    opened_study,
+    trial_params,
+)
+from tests.postgres import Postgres
+from tests.search.harness import FACTS, RecordingDisplay, load, search
+
+DATASET = {
+    "name": "tiny",
+    "image_shape": [28, 28, 1],
+    "class_names": ["a", "b"],
+    "mirror": None,
+}
+MLP = FACTS | {"space": "mlp", "dataset": DATASET}
+
+
+def make_study(results: Path, **facts: Any) -> optuna.Study:
+    (results / "mine").mkdir()
+    storage = open_storage(results / "mine" / "study.journal", None)
+    return create_or_continue(storage, "mine", MLP | facts)
+
+
+def send(results: Path, **flags: Any) -> str:
+    return send_request(SearchSettings(**{"study": "mine", "results_dir": results, **flags}))
+
+
+def trials_of(results: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = open_storage(results / "mine" / "study.journal", None)
+    return optuna.load_study(study_name="mine", storage=storage).trials
+
+
+@contextmanager
+def held(results: Path) -> Iterator[optuna.Study]:
+    """The study as a running search holds it."""
+    outages = Outages(print)
+    with opened_study("mine", None, results / "mine", MLP, {}, print, outages) as study:
+        yield study
+
+
+@pytest.mark.parametrize("flag", ["stop", "pause", "resume"])
+def test_without_a_running_search_nothing_is_changed(tmp_path: Path, flag: str) -> None:
+    make_study(tmp_path)
+    before = (tmp_path / "mine" / "study.journal").read_bytes()
+    with pytest.raises(StudyError, match=r"no search of study 'mine' is running, .* was changed"):
+        send(tmp_path, **{flag: True})
+    assert (tmp_path / "mine" / "study.journal").read_bytes() == before
+
+
+@pytest.mark.parametrize("flags", [{"stop": True}, {"enqueue": "{}"}])
+def test_a_study_that_does_not_exist_is_refused(tmp_path: Path, flags: dict[str, Any]) -> None:
+    make_study(tmp_path)
+    with pytest.raises(StudyError, match=r"has no study 'min'; .* Did you mean 'mine'\?"):
+        send(tmp_path, study="min", **flags)
+    assert not (tmp_path / "min").exists()
+
+
+def test_requests_are_written_into_a_running_search_s_study(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    with held(tmp_path) as study:
+        with pytest.raises(StudyError, match="the search of study 'mine' is not paused; nothing"):
+            send(tmp_path, resume=True)
+        assert "begins no new trial" in send(tmp_path, pause=True)
+        assert study.user_attrs[REQUEST] == PAUSE
+        assert "goes on within seconds" in send(tmp_path, resume=True)
+        assert study.user_attrs[REQUEST] is None
+        assert "will stop within seconds" in send(tmp_path, stop=True)
+        assert study.user_attrs[REQUEST] == STOP
+        for flag in ("pause", "resume"):
+            with pytest.raises(StudyError, match="is being stopped; nothing was changed"):
+                send(tmp_path, **{flag: True})
+
+
+def test_one_flag_at_a_time() -> None:
+    with pytest.raises(SettingsError, match=r"^--stop and --pause exclude each other; give one"):
+        SearchSettings(stop=True, pause=True)
+
+
+# Enqueue
+
+
+def test_a_configuration_is_enqueued_with_defaults_and_says_where_it_comes_from(
+    tmp_path: Path,
+) -> None:
+    make_study(tmp_path)
+    said = send(tmp_path, enqueue='{"dense_layers": 1, "dense_1": 99}')
+    assert said == (
+        "trial 0 of study 'mine' has this configuration; no search is running, and the next one, "
+        "with --trials above 0, begins with it"
+    )
+    (trial,) = trials_of(tmp_path)
+    assert trial.state == TrialState.WAITING
+    given = trial.user_attrs[GIVEN]
+    assert (given["dense_layers"], given["dense_1"], given["activation"]) == (1, 99, "relu")
+    assert "dense_2" not in given
+    put = trial.user_attrs[ENQUEUED]
+    assert (put["flag"], json.loads(put["values"])) == (
+        "--enqueue",
+        {"dense_layers": 1, "dense_1": 99},
+    )
+    with held(tmp_path):
+        said = send(tmp_path, enqueue='{"dense_1": 100}')
+    assert said == (
+        "trial 1 of study 'mine' has this configuration and begins next, after 1 enqueued before it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{", r"--enqueue is '\{', which is no JSON; write it as --enqueue '\{\"learning_rate"),
+        ("[1]", r"--enqueue is '\[1\]'; it must be an object"),
+        ('{"dense_1": [1]}', r"--enqueue has 'dense_1' of \[1\]; a hyperparameter is a number, "),
+        ('{"dense_1": 5}', r"of space 'mlp': dense_1 is 5; it must be a whole number in 16..1024"),
+        ('{"dense_1": true}', r"dense_1 is True; it must be a whole number"),
+        ('{"learning_rate": NaN}', r"learning_rate is nan; it must be a number in"),
+        ('{"dens_1": 50}', r"dens_1 is 50, but it is not a .*out\. Did you mean 'dense_1'\?"),
+        ('{"dense_layers": 1, "dense_2": 50}', "has an effect only when dense_layers is 2 or 3"),
+    ],
+)
+def test_what_is_no_point_of_the_space_is_refused(tmp_path: Path, given: str, message: str) -> None:
+    make_study(tmp_path)
+    with pytest.raises(SettingsError, match=message):
+        send(tmp_path, enqueue=given)
+    assert not trials_of(tmp_path)
+
+
+def test_a_configuration_that_was_tried_is_refused_by_its_trial(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    send(tmp_path, enqueue='{"dropout": 0.3}')
+    with pytest.raises(StudyError, match=r"is the configuration of trial 0, which is waiting; not"):
+        send(tmp_path, enqueue='{"dropout": 0.30000000000000004, "dense_layers": 2}')
+    study.tell(study.ask(), state=TrialState.FAIL)
+    assert "trial 1" in send(tmp_path, enqueue='{"dropout": 0.3}')  # its cause may be gone
+
+
+def test_a_sampler_with_an_order_of_its_own_takes_none(tmp_path: Path) -> None:
+    make_study(tmp_path, settings={"sampler": "grid"})
+    with pytest.raises(StudyError, match=r"^--enqueue does not work with grid, by which study 'm"):
+        send(tmp_path, enqueue="{}")
+
+
+def test_code_that_only_a_study_names_is_not_run(tmp_path: Path) -> None:
+    make_study(tmp_path, space=f"{__name__}:Sized")
+    with pytest.raises(StudyError, match=r"If it is yours, add --space tests.*test_control:Sized"):
+        send(tmp_path, enqueue="{}")
+
+
+class Sized:
+    """A user's space; the numbers of its layers are asked for last."""
+
+    def build(self, hp: Any) -> Any:
+        import keras
+
+        units = hp.Int("units", 8, 32, step=8)
+        hp.Float("rate", 1e-4, 1e-1, sampling="reverse_log", default=0.01)
+        hp.Fixed("kind", "dense")
+        if hp.Boolean("second"):
+            hp.Choice("more", [1, 2])
+        inputs = keras.Input((28, 28, 1))
+        hidden = keras.layers.Dense(units)(keras.layers.Flatten()(inputs))
+        return keras.Model(inputs, keras.layers.Dense(2)(hidden))
+
+
+def test_the_build_of_a_user_s_space_checks_and_completes_a_configuration(tmp_path: Path) -> None:
+    space = f"{__name__}:Sized"
+    make_study(tmp_path, space=space)
+    send(tmp_path, space=space, enqueue='{"units": 16, "second": true}')
+    (trial,) = trials_of(tmp_path)
+    assert trial.user_attrs[GIVEN] == {
+        "units": 16,
+        "rate~reversed": pytest.approx(0.0901),
+        "second": True,
+        "more": 1,
+    }
+    for given, message in (
+        ('{"units": 12}', r"units is 12; it must be a whole number from 8 to 32 in steps of 8\."),
+        ('{"more": 2}', r"more is not asked for with these values; leave it out\.$"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            send(tmp_path, space=space, enqueue=given)
+    assert len(trials_of(tmp_path)) == 1
+
+
+# A search
+
+
+def test_a_request_to_stop_ends_a_search_and_is_gone(tmp_path: Path) -> None:
+    def ask(text: str) -> None:
+        put_request(load(tmp_path), STOP)
+
+    study, reason = search(
+        tmp_path, space="slow", trials=500, pruner="none", display=RecordingDisplay(on_log=ask)
+    )
+    assert reason == StopReason.REQUESTED
+    assert study.user_attrs[REQUEST] is None
+    assert not study.get_trials(states=(TrialState.RUNNING, TrialState.FAIL))
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "keras-tuner:random", "keras-tuner:hyperband"])
+def test_an_enqueued_configuration_is_begun_before_those_that_wait(
+    tmp_path: Path, algorithm: str
+) -> None:
+    is_enqueued = False
+
+    def enqueue(text: str) -> None:
+        nonlocal is_enqueued
+        if not is_enqueued:
+            is_enqueued = True
+            params = {"layers": 0, "rate": 0.5, "kind": "b"}
+            load(tmp_path).enqueue_trial(params, user_attrs={GIVEN: params, ENQUEUED: {}})
+
+    first = {str(number): {"layers": 0, "rate": number / 10, "kind": "a"} for number in range(1, 4)}
+    study, _ = search(
+        tmp_path,
+        space="conditional",
+        algorithm=algorithm,
+        first=first,
+        trials=6,
+        workers=1,
+        display=RecordingDisplay(on_log=enqueue),
+    )
+    begun = sorted(study.trials, key=lambda trial: trial.datetime_start)
+    assert [trial.number for trial in begun[:4]] == [0, 3, 1, 2]
+    assert trial_params(begun[1]) == {"layers": 0, "rate": 0.5, "kind": "b"}
+    assert begun[1].state in (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def test_a_number_that_another_process_takes_first_costs_a_tuner_no_proposal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    propose = oracles.Hyperband.populate_space
+    taken: list[str] = []
+
+    def propose_late(oracle: Any, trial_id: str) -> Any:
+        response = propose(oracle, trial_id)
+        if trial_id == "2":
+            params = {"layers": 0, "rate": 0.005, "kind": "b"}
+            load(tmp_path).enqueue_trial(params, user_attrs={GIVEN: params, ENQUEUED: {}})
+            taken.append(trial_id)
+        return response
+
+    monkeypatch.setattr(oracles.Hyperband, "populate_space", propose_late)
+    study, reason = search(
+        tmp_path, space="conditional", algorithm="keras-tuner:hyperband", trials=20, workers=1
+    )
+    assert reason is None
+    assert taken == ["2"]
+    assert len(study.get_trials(states=FINISHED)) == 20
+    assert [ENQUEUED in trial.user_attrs for trial in study.trials[2:4]] == [True, False]
+    assert study.trials[3].user_attrs[ENGINE_FACTS]["tuner"] == "hyperband"
+
+
+def test_who_searches_a_study_in_a_database_is_known_from_every_machine(
+    tmp_path: Path, server: Postgres
+) -> None:
+    url = server.database(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    assert not is_searched("test", url, elsewhere)
+    with opened_study("test", url, tmp_path, FACTS, {}, print, Outages(print)):
+        assert is_searched("test", url, elsewhere)
+        assert not is_searched("other", url, elsewhere)
+    assert not is_searched("test", url, elsewhere)
+
+
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/study.db"])
+def test_who_searches_a_study_in_a_file_is_known(tmp_path: Path, url: str | None) -> None:
+    database = None if url is None else url.format(tmp_path)
+    assert not is_searched("mine", database, tmp_path)
+    with opened_study("mine", database, tmp_path, FACTS, {}, print, Outages(print)):
+        assert is_searched("mine", database, tmp_path)
+    assert not is_searched("mine", database, tmp_path)
