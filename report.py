@@ -16,8 +16,8 @@ from search.command_line import (
     let_signals_stop,
     prepare_process,
     print_error,
-    read_flags,
 )
+from search.config_file import config_text, read_arguments
 from search.errors import SearchError, StopReason
 from spaces import SpaceError
 from spaces.errors import one_line
@@ -36,9 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     prepare_process()
     given = sys.argv[1:] if arguments is None else list(arguments)
-    flags = make_parser().parse_args(given)
     try:
-        return _run(read_flags(ReportSettings, flags), ["report.py", *given])
+        settings = read_arguments(make_parser(), ReportSettings, given)
+        if settings.print_config:
+            print(config_text(settings), end="", flush=True)
+            return 0
+        return _run(settings, ["report.py", *given])
     except KeyboardInterrupt:
         print_error("report.py", "stopped; every finished training is kept.")
         return EXIT_CODES[StopReason.CTRL_C]

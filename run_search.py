@@ -16,9 +16,9 @@ from search.command_line import (
     let_signals_stop,
     prepare_process,
     print_error,
-    read_flags,
     stop_by_signal,
 )
+from search.config_file import config_text, read_arguments
 from search.errors import SearchError, StoppedEarly, StoppedError, StopReason
 from search.settings import SearchSettings
 from search.study.objective import objective_words
@@ -38,9 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     prepare_process()
     given = sys.argv[1:] if arguments is None else list(arguments)
-    flags = make_parser().parse_args(given)
     try:
-        settings = read_flags(SearchSettings, flags)
+        settings = read_arguments(make_parser(), SearchSettings, given)
+        if settings.print_config:
+            print(config_text(settings), end="", flush=True)
+            return 0
         if settings.dashboard_only:
             return _serve(settings)
         if settings.is_request:

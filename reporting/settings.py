@@ -54,6 +54,7 @@ class ReportSettings:
         "takes the name from the study alone",
         shown_default="the study's, if it is built in",
         metavar="NAME",
+        runs_code=lambda name: ":" in name,
     )
     data: str | None = flag(
         "--data",
@@ -125,6 +126,18 @@ class ReportSettings:
         "train nothing: report what earlier runs with the same flags trained, and mark gaps",
     )
     quick: bool = flag("--quick", False, "write a small preview to results/STUDY/report-preview/")
+    config: Path | None = flag(
+        "--config",
+        None,
+        "TOML file of flags, as --print-config writes it; those on the command line win",
+        metavar="FILE",
+        group="configuration",
+        once=True,
+    )
+    print_config: bool = flag(
+        "--print-config", False, "print the flags of this command as TOML, and stop", once=True
+    )
+
     export: tuple[str, ...] = flag(
         "--export",
         (),

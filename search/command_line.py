@@ -61,6 +61,13 @@ class Flag:
     shown_default: str | None
     url: bool
     variable: str | None
+    once: bool
+    runs_code: Callable[[Any], bool] | None
+
+    @property
+    def key(self) -> str:
+        """Its name in a configuration file."""
+        return self.name.removeprefix("--")
 
 
 def flag(
@@ -78,6 +85,8 @@ def flag(
     shown_default: str | None = None,
     url: bool = False,
     variable: str | None = None,
+    once: bool = False,
+    runs_code: Callable[[Any], bool] | None = None,
 ) -> Any:
     """Declare a dataclass field together with its command-line flag.
 
@@ -98,6 +107,9 @@ def flag(
         shown_default: Default in words, where the default is None.
         url: Whether the value may be a URL; other flags refuse one.
         variable: Environment variable that is read without the flag.
+        once: Whether it is about one call only, so that no configuration file holds it.
+        runs_code: Whether a value starts code that it names; a configuration file, which may be
+            somebody else's, cannot do that alone.
     """
     declared = Flag(
         name=name,
@@ -112,6 +124,8 @@ def flag(
         shown_default=shown_default,
         url=url,
         variable=variable,
+        once=once,
+        runs_code=runs_code,
     )
     return field(default=default, metadata={"flag": declared})
 
@@ -129,8 +143,17 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
         if declared.group is not None:
             group = parser.add_argument_group(declared.group)
         if types[part.name] is bool:
-            action = "store_false" if part.default else "store_true"
-            group.add_argument(declared.name, dest=part.name, action=action, help=declared.help)
+            set_it = "store_false" if part.default else "store_true"
+            group.add_argument(declared.name, dest=part.name, action=set_it, help=declared.help)
+            # Only for a command line that differs from its configuration file.
+            unset_it = "store_true" if part.default else "store_false"
+            group.add_argument(
+                _opposite(declared.name),
+                dest=part.name,
+                action=unset_it,
+                default=part.default,
+                help=argparse.SUPPRESS,
+            )
             continue
         if types[part.name] == (bool | None):
             group.add_argument(
@@ -141,20 +164,33 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
                 help=help_text(part, declared).replace("%", "%%"),
             )
             continue
-        read = declared.read or next(
-            kind for kind in (*get_args(types[part.name]), types[part.name]) if kind is not None
-        )
         group.add_argument(
             declared.name,
             dest=part.name,
             default=os.environ.get(declared.variable or "") or part.default,
-            type=_reader(declared, read),
+            type=reader(declared, types[part.name]),
             metavar=declared.metavar,
             help=help_text(part, declared).replace("%", "%%"),
         )
 
 
-def _reader(declared: Flag, read: Callable[[str], Any]) -> Callable[[str], Any]:
+def _opposite(name: str) -> str:
+    bare = name.removeprefix("--")
+    return f"--{bare.removeprefix('no-')}" if bare.startswith("no-") else f"--no-{bare}"
+
+
+def reader(declared: Flag, kind: Any) -> Callable[[str], Any]:
+    """Return what converts the text of a flag's value.
+
+    Args:
+        declared: The flag; it is not a boolean.
+        kind: Type of its field.
+
+    Returns:
+        A function, which raises `argparse.ArgumentTypeError` for text that it cannot convert.
+    """
+    read = declared.read or next(one for one in (*get_args(kind), kind) if one is not None)
+
     def checked(text: str) -> Any:
         # A URL with a password would go on as a name of files and studies.
         if "://" in text and not declared.url:
@@ -210,25 +246,30 @@ def check_flags(settings: Any) -> None:
     """
     for part, declared in flags_of(type(settings)):
         value = getattr(settings, part.name)
-        if value is None:
-            continue
-        if declared.choices and value not in declared.choices:
-            raise SettingsError(
-                f"{declared.name} {value!r} is unknown; use one of {', '.join(declared.choices)}."
-                f"{did_you_mean(str(value), declared.choices)}"
-            )
-        if declared.above is not None and not value > declared.above:
-            raise SettingsError(f"{declared.name} is {value}; it must be above {declared.above:g}.")
-        if declared.at_least is not None and not value >= declared.at_least:
-            raise SettingsError(
-                f"{declared.name} is {value}; it must be {declared.at_least:g} or more."
-            )
-        if isinstance(value, float) and math.isinf(value):
-            raise SettingsError(f"{declared.name} is {value}; it must be a finite number.")
-        if declared.at_most is not None and not value <= declared.at_most:
-            raise SettingsError(
-                f"{declared.name} is {value}; it must be {declared.at_most} or less."
-            )
+        if value is not None:
+            check_flag(declared, value)
+
+
+def check_flag(declared: Flag, value: Any) -> None:
+    """Check a value of a flag against its choices and bounds.
+
+    Raises:
+        SettingsError: It is not allowed; the message names the flag.
+    """
+    name = declared.name
+    if declared.choices and value not in declared.choices:
+        raise SettingsError(
+            f"{name} {value!r} is unknown; use one of {', '.join(declared.choices)}."
+            f"{did_you_mean(str(value), declared.choices)}"
+        )
+    if declared.above is not None and not value > declared.above:
+        raise SettingsError(f"{name} is {value}; it must be above {declared.above:g}.")
+    if declared.at_least is not None and not value >= declared.at_least:
+        raise SettingsError(f"{name} is {value}; it must be {declared.at_least:g} or more.")
+    if isinstance(value, float) and math.isinf(value):
+        raise SettingsError(f"{name} is {value}; it must be a finite number.")
+    if declared.at_most is not None and not value <= declared.at_most:
+        raise SettingsError(f"{name} is {value}; it must be {declared.at_most} or less.")
 
 
 def check_study_name(name: str) -> None:

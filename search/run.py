@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from optuna_dashboard import save_note
 
 from search.command_line import EXIT_CODES, let_signals_stop
+from search.config_file import config_text
 from search.coordinator import Coordinator
 from search.data.dataset import Dataset
 from search.display import Display
@@ -23,7 +24,7 @@ from search.engines.exploring import explore
 from search.engines.samplers import is_used_up
 from search.engines.tuners import TUNERS
 from search.errors import SearchError, SettingsError, StopReason, StorageError, UnusableError
-from search.files import refuse_links
+from search.files import refuse_links, write_atomically
 from search.length import Speed, TimeLeft, expectation, fitted_words, remaining_words
 from search.measuring import Measurement
 from search.preparation import Inputs, connected, find_inputs, make_workers, precision_of
@@ -164,6 +165,7 @@ def _search(
         if inputs.earlier and "from" not in study.user_attrs:
             study.set_user_attr("from", inputs.earlier)
         save_note(study, study_note(facts))
+        write_atomically(directory / "search.toml", _config(settings, given.minutes).encode())
         is_fitted = speed is not None
         speed = speed or stored_speed(study.user_attrs, min(workers.count, settings.trials))
         plan = plan_of(settings, inputs)
@@ -294,6 +296,14 @@ def _facts(
         "command": command_line(arguments),
         **({} if minutes is None else {"minutes": minutes}),
     }
+
+
+def _config(settings: SearchSettings, minutes: float | None) -> str:
+    """Return the configuration file that repeats a search, also on a faster machine."""
+    text = config_text(replace(settings, study=settings.study_name, minutes=None))
+    if minutes is None:
+        return text
+    return f"# --minutes {minutes:g} gave the epochs and the train-size below.\n{text}"
 
 
 def _settings_noted(settings: SearchSettings) -> dict[str, Any]:

@@ -108,6 +108,7 @@ class SearchSettings:
         "or of your function",
         metavar="NAME",
         group="search",
+        runs_code=lambda name: ":" in name,
     )
     portfolio: bool = flag(
         "--no-portfolio", True, "do not start with the space's default and other strong recipes"
@@ -229,6 +230,8 @@ class SearchSettings:
         "(started for this search)",
         metavar="ADDRESS",
         url=True,
+        # Nodes elsewhere send what is unpickled here.
+        runs_code=lambda address: address not in ("auto", "local"),
     )
     cpus_per_trial: float | None = flag(
         "--cpus-per-trial",
@@ -269,22 +272,39 @@ class SearchSettings:
         variable=STORAGE_VARIABLE,
     )
 
+    config: Path | None = flag(
+        "--config",
+        None,
+        "TOML file of flags, as --print-config writes it; those on the command line win",
+        metavar="FILE",
+        group="configuration",
+        once=True,
+    )
+    print_config: bool = flag(
+        "--print-config", False, "print the flags of this command as TOML, and stop", once=True
+    )
+
     stop: bool = flag(
         "--stop",
         False,
         "stop the running search of the study, as Ctrl-C there does; the same command continues",
         group="from another terminal",
+        once=True,
     )
     pause: bool = flag(
-        "--pause", False, "let its running trials finish and begin no new one, until --resume"
+        "--pause",
+        False,
+        "let its running trials finish and begin no new one, until --resume",
+        once=True,
     )
-    resume: bool = flag("--resume", False, "go on after --pause")
+    resume: bool = flag("--resume", False, "go on after --pause", once=True)
     enqueue: str | None = flag(
         "--enqueue",
         None,
         "try a configuration next, in a running or stopped search: a JSON object of "
         "hyperparameters, those left out have their defaults",
         metavar="JSON",
+        once=True,
     )
 
     dashboard: bool = flag(
@@ -297,6 +317,7 @@ class SearchSettings:
         "--dashboard-only",
         False,
         "serve the dashboard of the study until Ctrl-C, without a search",
+        once=True,
     )
     dashboard_port: int | None = flag(
         "--dashboard-port",
@@ -325,6 +346,7 @@ class SearchSettings:
         "--dry-run",
         False,
         "measure the speed, print the plan and the expected time, and stop; creates nothing",
+        once=True,
     )
     quiet: bool = flag("--quiet", False, "show no progress")
     json: bool = flag(

@@ -1,0 +1,24 @@
+"""The configuration file that a search leaves, which repeats it."""
+
+import json
+from pathlib import Path
+
+from tests.command_line import run, study
+
+
+def test_a_search_leaves_the_file_that_repeats_it(tmp_path: Path, small_data: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'space = "mlp"\nepochs = 2\ntrials = 9\nworkers = 1\nprecision = "float32"\nseed = 5\n'
+    )
+    first = run(tmp_path, small_data, "--config", "mine.toml", "--trials", "2", "--no-portfolio")
+    assert first.returncode == 0, first.stderr
+    kept = tmp_path / "results" / "mlp" / "search.toml"
+    assert 'study = "mlp"' in kept.read_text()
+    assert "val-size = 100" in kept.read_text()  # that of the data
+    again = run(tmp_path, small_data, "--config", str(kept), "--study", "again", "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout.splitlines()[-1])["finished"] == 2
+    one, other = study(tmp_path, "mlp"), study(tmp_path, "again")
+    assert [(trial.params, trial.value) for trial in one.trials] == [
+        (trial.params, trial.value) for trial in other.trials
+    ]
