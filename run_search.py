@@ -187,6 +187,8 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
         print(f"everything is in {directory}")
     if "***" in outcome.storage:
         print("in these commands, *** stands for the password:")
+    elif "***" in following:
+        print("in this command, *** stands for a value that may hold a secret:")
     if outcome.interrupted:
         print(f"look at it: {dashboard}")
         print(f"continue: {following}")

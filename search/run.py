@@ -23,10 +23,17 @@ from search.engines.engine import make_engine
 from search.engines.exploring import explore
 from search.engines.samplers import is_used_up
 from search.engines.tuners import TUNERS
-from search.errors import SearchError, SettingsError, StopReason, StorageError, UnusableError
+from search.errors import (
+    SearchError,
+    SettingsError,
+    StopReason,
+    StorageError,
+    UnusableError,
+)
 from search.files import refuse_links, write_atomically
 from search.length import Speed, TimeLeft, expectation, fitted_words, remaining_words
 from search.measuring import Measurement
+from search.on_end import Ending, told
 from search.preparation import Inputs, connected, find_inputs, make_workers, precision_of
 from search.secrets import masked_url
 from search.settings import SearchSettings
@@ -44,6 +51,7 @@ from search.study.study import (
     begin_study,
     best_trial,
     count_states,
+    find_study,
     known_as,
     stored_study,
     study_storage,
@@ -118,8 +126,14 @@ def run_search(settings: SearchSettings, display: Display, arguments: Sequence[s
     settings = inputs.settings
     for line in inputs.notes:
         display.log(line)
-    with connected(settings) as cluster, _removed_if_refused(settings.study_dir):
-        return _search(settings, display, arguments, inputs, cluster, started)
+    read_outcome = partial(_stored_outcome, settings, inputs.dataset.shape, started)
+    with (
+        told(settings, started, read_outcome, display.note) as ending,
+        connected(settings) as cluster,
+        _removed_if_refused(settings.study_dir),
+    ):
+        ending.outcome = _search(settings, display, arguments, inputs, cluster, started, ending)
+        return ending.outcome
 
 
 def _search(
@@ -129,6 +143,7 @@ def _search(
     inputs: Inputs,
     cluster: Cluster | None,
     started: float,
+    ending: Ending,
 ) -> Outcome:
     precision = precision_of(given, cluster)
     server = None
@@ -162,6 +177,7 @@ def _search(
         settings = known
         facts = _facts(settings, inputs.dataset, precision, arguments, given.minutes)
         study = begin_study(storage, name, facts, inputs.first, display.note)
+        ending.has_study = True
         if inputs.earlier and "from" not in study.user_attrs:
             study.set_user_attr("from", inputs.earlier)
         save_note(study, study_note(facts))
@@ -229,6 +245,15 @@ def _search(
                 raise SearchError(str(error)) from error  # what there is, is kept
             raise
         return _outcome(settings, inputs.dataset.shape, study, where, started, stopped_by, before)
+
+
+def _stored_outcome(settings: SearchSettings, data: DataShape, started: float) -> Outcome | None:
+    """Return what a study holds after an error; None if it cannot be read."""
+    with suppress(Exception):  # the error itself may be that of the storage
+        study = find_study(settings.study_name, settings.storage, settings.study_dir)
+        if study is not None:
+            return _outcome(settings, data, study, "", started, None, 0)
+    return None
 
 
 def _has_finished(study: optuna.Study) -> bool:

@@ -21,6 +21,7 @@ from search.engines.samplers import SAMPLERS, Sampler
 from search.engines.tuners import TUNERS, Tuner
 from search.errors import SettingsError
 from search.length import DEFAULT_EPOCHS
+from search.on_end import LIMIT_SECONDS, check_on_end
 from search.study.objective import OBJECTIVES
 
 ENGINES: Final = ("optuna", "keras-tuner")
@@ -352,6 +353,15 @@ class SearchSettings:
     json: bool = flag(
         "--json", False, "print the outcome as one JSON object, the last line of standard output"
     )
+    on_end: str | None = flag(
+        "--on-end",
+        None,
+        "command to run after the search, also when it was stopped or failed, with the outcome as "
+        f"JSON on its standard input; no shell reads it, and it has {LIMIT_SECONDS:g} s",
+        metavar="COMMAND",
+        url=True,
+        runs_code=bool,
+    )
 
     def __post_init__(self) -> None:
         check_flags(self)
@@ -360,6 +370,8 @@ class SearchSettings:
         self._check_engine()
         self._check_first()
         self._check_cluster()
+        if self.on_end is not None:
+            check_on_end(self.on_end)
         check_study_name(self.study_name)
 
     def _check_one_thing(self) -> None:

@@ -1,6 +1,7 @@
 """Where a number comes from: commit and command, as the study stores them."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -62,11 +63,16 @@ def command_line(arguments: Sequence[str]) -> str:
                 storage = url
         elif "://" in word:
             in_flag = equals and flag.startswith("--")
-            shown.append(f"{flag}={masked_url(value)}" if in_flag else masked_url(word))
+            shown.append(f"{flag}={_masked(value)}" if in_flag else _masked(word))
         else:
             shown.append(word)
     before = f"{STORAGE_VARIABLE}={shlex.quote(masked_url(storage))} " if storage else ""
     return before + shlex.join(shown)
+
+
+def _masked(word: str) -> str:
+    """A URL without secrets; of a command with a URL, as `--on-end` has it, nothing is shown."""
+    return masked_url(word) if re.match(r"[\w+.-]+://", word) else "***"
 
 
 def _shown(program: str) -> str:

@@ -113,7 +113,11 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("space", "my_module:Model"), ("cluster", "ray://elsewhere:10001")],
+    [
+        ("space", "my_module:Model"),
+        ("cluster", "ray://elsewhere:10001"),
+        ("on-end", "true"),
+    ],
 )
 def test_a_file_alone_starts_no_code(file: Path, key: str, value: str) -> None:
     file.write_text(f'{key} = "{value}"\n')
@@ -121,7 +125,8 @@ def test_a_file_alone_starts_no_code(file: Path, key: str, value: str) -> None:
         SettingsError, match=f"{key} can start code, .* add --{key} {value} to the command line"
     ):
         read("--config", file)
-    assert getattr(read("--config", file, f"--{key}", value), key) == value
+    given = read("--config", file, f"--{key}", value)
+    assert getattr(given, key.replace("-", "_")) == value
 
 
 def test_a_built_in_space_and_a_cluster_of_this_machine_need_no_flag(file: Path) -> None:

@@ -19,6 +19,7 @@ from search.errors import StoppedError, StopReason, StorageError, StudyError
 from search.study import database
 from search.study import study as study_module
 from search.study.database import Outages, held_storage
+from search.study.requests import ENQUEUED
 from search.study.storage import open_storage
 from search.study.study import FINISHED
 from tests.command_line import wait_until
@@ -199,6 +200,29 @@ def test_a_write_whose_answer_is_lost_is_not_done_twice(
         with pytest.raises(UpdateFinishedTrialError):
             waiting.set_trial_state_values(created, TrialState.COMPLETE, [0.5])
     assert [trial.value for trial in load(tmp_path, server).trials] == [0.5, None]
+
+
+def test_an_enqueued_trial_is_not_taken_for_one_whose_answer_was_lost(
+    server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held(server, tmp_path) as (study, storage, _):
+        elsewhere = load(tmp_path, server)
+        lose_answers(monkeypatch, storage, every=1)
+        dialect = storage.engine.dialect
+        lose = dialect.do_commit
+
+        def lose_and_enqueue(connection: Any) -> None:
+            try:
+                lose(connection)
+            except dialect.loaded_dbapi.OperationalError:
+                elsewhere.enqueue_trial({"x": 0.5}, user_attrs={ENQUEUED: {}})
+                raise
+
+        monkeypatch.setattr(dialect, "do_commit", lose_and_enqueue)
+        created = study._storage.create_new_trial(study._study_id)
+    first, enqueued = load(tmp_path, server).trials
+    assert (first._trial_id, first.state) == (created, TrialState.RUNNING)
+    assert enqueued.state == TrialState.WAITING
 
 
 def test_a_study_is_deleted_also_when_the_answer_is_lost(

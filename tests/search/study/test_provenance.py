@@ -36,6 +36,14 @@ from tests.command_line import ROOT
             "python run_search.py --cluster ray://head:10001",
         ),
         (
+            ["run_search.py", "--on-end", "curl https://host/secret", "--quiet"],
+            "python run_search.py --on-end '***' --quiet",
+        ),
+        (
+            ["run_search.py", "--on-end=curl https://host/secret"],
+            "python run_search.py '--on-end=***'",
+        ),
+        (
             ["run_search.py", "--storage", "sqlite:///study.db"],
             "python run_search.py --storage sqlite:///study.db",
         ),
