@@ -208,12 +208,26 @@ def test_the_build_of_a_user_s_space_checks_and_completes_a_configuration(tmp_pa
 # A search
 
 
-def test_a_request_to_stop_ends_a_search_and_is_gone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["journal", "sqlite", "postgresql"])
+def test_a_request_to_stop_ends_a_search_and_is_gone(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    storage = request.getfixturevalue("server") if kind == "postgresql" else kind
+
+    asked: list[str] = []
+
     def ask(text: str) -> None:
-        put_request(load(tmp_path), STOP)
+        if not asked:
+            asked.append(text)
+            put_request(load(tmp_path, storage), STOP)
 
     study, reason = search(
-        tmp_path, space="slow", trials=500, pruner="none", display=RecordingDisplay(on_log=ask)
+        tmp_path,
+        space="slow",
+        storage=storage,
+        trials=500,
+        pruner="none",
+        display=RecordingDisplay(on_log=ask),
     )
     assert reason == StopReason.REQUESTED
     assert study.user_attrs[REQUEST] is None
