@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from search.command_line import (
@@ -17,6 +18,7 @@ from search.command_line import (
     prepare_process,
     print_error,
     stop_by_signal,
+    stop_early,
 )
 from search.config_file import config_text, read_arguments
 from search.errors import SearchError, StoppedEarly, StoppedError, StopReason
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if settings.is_request:
             return _request(settings)
         # Until the coordinator can stop by itself, and so that no process outlives this one.
-        let_signals_stop(_stop_early)
+        let_signals_stop(stop_early)
         if settings.dry_run:
             return _dry_run(settings)
         # Heavy imports come after the flags: --help and a wrong flag answer at once.
@@ -82,18 +84,15 @@ def make_parser() -> Parser:
     return parser
 
 
-def _stop_early(reason: StopReason) -> None:
-    raise StoppedEarly(reason)
-
-
 def _serve(settings: SearchSettings) -> int:
-    from search.study.dashboard import find_study, listen, serve_dashboard
+    from search.study.dashboard import listen, serve_dashboard
+    from search.study.study import require_study
 
     stopped = threading.Event()
     with stop_by_signal(lambda reason: stopped.set()):
         # Without --study, a database shows all of its studies, also those to come.
         if settings.study is not None or settings.storage is None:
-            find_study(settings.study_dir, settings.storage)
+            require_study(settings.study_name, settings.results_dir, settings.storage)
         address = serve_dashboard(
             settings.study_dir,
             settings.storage,
@@ -140,13 +139,13 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
         following = command_line(_report_arguments(settings))
     if settings.json:
         line = {
-            "study": outcome.study,
+            "study": outcome.name,
             "storage": outcome.storage,
             "finished": outcome.finished,
             "complete": outcome.complete,
             "pruned": outcome.pruned,
             "failed": outcome.failed,
-            "best": outcome.best,
+            "best": None if outcome.best is None else asdict(outcome.best),
             "seconds": round(outcome.seconds, 3),
             "stopped_by": _why(outcome.stopped_by, settings),
             "findings": [
@@ -160,20 +159,20 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
     if outcome.stopped_by is not None:
         print(f"stopped: {_why(outcome.stopped_by, settings)}")
     elif not outcome.ran:
-        print(f"study {outcome.study!r} holds its {outcome.finished} finished trials already")
+        print(f"study {outcome.name!r} holds its {outcome.finished} finished trials already")
     print(
         f"{outcome.finished} of {settings.trials} trials finished: {outcome.complete} complete, "
         f"{outcome.pruned} pruned; {outcome.failed} failed; {duration(outcome.seconds)}"
     )
     if outcome.best is not None:
         best = outcome.best
-        name = f" ({one_line(best['name'])})" if best["name"] else ""
+        name = f" ({one_line(best.name)})" if best.name else ""
         measured = objective_words(settings.objective)
-        print(f"best: trial {best['number']}{name}, {measured} {best['value']:.4f}")
-        if best["description"] is not None:
-            print(f"  {best['description']}")
+        print(f"best: trial {best.number}{name}, {measured} {best.value:.4f}")
+        if best.description is not None:
+            print(f"  {best.description}")
         else:
-            for parameter, value in best["params"].items():
+            for parameter, value in best.params.items():
                 shown = f"{value:.4g}" if isinstance(value, float) else value
                 print(f"  {one_line(parameter):24} {one_line(str(shown))}")
     elif outcome.pruned:

@@ -1,1 +1,24 @@
 """After the search: retrain, measure once on the test split, compare, and write it all down."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from reporting.api import run_report
+    from reporting.run import Outcome
+    from reporting.settings import ReportSettings
+
+__all__ = ["Outcome", "ReportSettings", "run_report"]
+
+_MODULES: Final = {
+    "Outcome": "reporting.run",
+    "ReportSettings": "reporting.settings",
+    "run_report": "reporting.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for, so that `--help` and chapters need not wait for all of the room.
+    if name not in _MODULES:
+        raise AttributeError(f"module 'reporting' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

@@ -29,6 +29,7 @@ from reporting.retraining import Folders, Results, Retrained, Retraining, load_k
 from reporting.scoring import SCORES_FILE, Scorer, load_test_split
 from reporting.settings import ReportSettings
 from reporting.shared import FOLDER
+from reporting.statistics import Interval
 from reporting.study_tables import Record, read_study
 from search.command_line import stop_by_signal
 from search.data.cache import forget
@@ -63,6 +64,28 @@ class Outcome:
     html: Path
     evidence: Evidence
     unexported: Sequence[str] = ()
+
+    @property
+    def directory(self) -> Path:
+        """Folder of the report, with its tables, figures and files."""
+        return self.html.parent
+
+    @property
+    def params(self) -> Mapping[str, Any] | None:
+        """Hyperparameter values of the winner; None without test results."""
+        tuned = self.evidence.tuned
+        return None if tuned is None else tuned.params
+
+    @property
+    def test_accuracy(self) -> Interval | None:
+        """Test accuracy of the winner over its seeds; None without test results."""
+        tuned = self.evidence.tuned
+        return None if tuned is None else tuned.accuracy
+
+    @property
+    def model(self) -> Path | None:
+        """File of the winner's model; None without test results."""
+        return None if self.evidence.tuned is None else self.directory / BEST_MODEL_FILE
 
 
 def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence[str]) -> Outcome:

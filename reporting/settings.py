@@ -151,6 +151,8 @@ class ReportSettings:
     quiet: bool = flag("--quiet", False, "show no progress")
 
     def __post_init__(self) -> None:
+        if isinstance(self.results_dir, str):  # as a program may give it
+            object.__setattr__(self, "results_dir", Path(self.results_dir))
         check_flags(self)
         check_formats(self.export)
         if self.study is not None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from search.command_line import STOP_SIGNALS
+from search.errors import SearchError
 
 Result = TypeVar("Result")
 
@@ -90,3 +92,21 @@ def _end_with_parent() -> None:
     with suppress(Exception):
         parent.join()
     os._exit(1)
+
+
+def require_main_program(function: str) -> None:
+    """Refuse the call of a script that a worker imports: it would start workers again.
+
+    Args:
+        function: Its name, for the message.
+
+    Raises:
+        SearchError: The call is not under `if __name__ == "__main__":`.
+    """
+    # `multiprocessing` imports the script under this name, and then makes it the main module.
+    imported = sys.modules.get("__mp_main__")
+    if imported is not None and imported is not sys.modules["__main__"]:
+        raise SearchError(
+            f"{function} was called while a worker imports the script. Put the call under "
+            '`if __name__ == "__main__":`, so that only the script itself makes it.'
+        )

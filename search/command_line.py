@@ -10,13 +10,14 @@ import re
 import reprlib
 import signal
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar, get_args, get_type_hints
+from typing import Any, Final, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-from search.errors import SettingsError, StopReason
+from search.errors import SettingsError, StoppedEarly, StopReason
 from search.escape import escaped
 from search.secrets import hide_secrets, masked_url
 from search.streams import keep_streams
@@ -41,6 +42,15 @@ COMMANDS: Final = {
     "run_search.py": "keras-search",
     "report.py": "keras-search-report",
     "predict.py": "keras-search-predict",
+}
+# What the value of a field may be, by its type: in words, and as types.
+_KINDS: Final[dict[Any, tuple[str, tuple[type, ...]]]] = {
+    bool: ("True or False", (bool,)),
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+    str: ("text", (str,)),
+    Path: ("a path", (Path,)),
+    tuple[str, ...]: ("a tuple of text", (tuple,)),
 }
 Settings = TypeVar("Settings")
 
@@ -94,7 +104,8 @@ def flag(
 
     Args:
         name: `--name`; the flag of a field that is True by default is `--no-name`. A field of type
-            `bool | None` has both, `--name` and `--no-name`.
+            `bool | None` has both, `--name` and `--no-name`; one of type `tuple[str, ...]` takes
+            one value or more.
         default: Value without the flag.
         help: A phrase: what it sets, its unit. Choices and default are appended.
         metavar: Stands for the value in the help; not for booleans.
@@ -164,6 +175,17 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
                 help=help_text(part, declared).replace("%", "%%"),
             )
             continue
+        if get_origin(types[part.name]) is tuple and declared.read is None:
+            group.add_argument(
+                declared.name,
+                dest=part.name,
+                default=part.default,
+                nargs="+",
+                type=reader(declared, str),
+                metavar=declared.metavar,
+                help=help_text(part, declared).replace("%", "%%"),
+            )
+            continue
         group.add_argument(
             declared.name,
             dest=part.name,
@@ -224,7 +246,7 @@ def help_text(part: Field[Any], declared: Flag) -> str:
     elif declared.choices:
         notes = [", ".join(declared.choices)]
     default = declared.shown_default or part.default
-    if default is not None and not isinstance(default, bool):
+    if default not in (None, ()) and not isinstance(default, bool):
         notes.append(f"default: {default}")
     return f"{declared.help} ({'; '.join(notes)})" if notes else declared.help
 
@@ -235,19 +257,47 @@ def read_flags(settings: type[Settings], parsed: argparse.Namespace) -> Settings
     Raises:
         SettingsError: The settings refuse a value.
     """
-    return settings(**{part.name: getattr(parsed, part.name) for part, _ in flags_of(settings)})
+    given = {part.name: getattr(parsed, part.name) for part, _ in flags_of(settings)}
+    return settings(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in given.items()
+        }
+    )
+
+
+def given_flags(settings: Any) -> list[str]:
+    """Return the flags that give a command these settings; those at their default are left out."""
+    words: list[str] = []
+    for part, declared in flags_of(type(settings)):
+        value = getattr(settings, part.name)
+        if value == part.default:
+            continue
+        if value is False and part.default is None:
+            words.append(f"--no-{declared.name.removeprefix('--')}")
+        elif isinstance(value, bool):
+            words.append(declared.name)
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [declared.name, *map(str, values)]
+    return words
 
 
 def check_flags(settings: Any) -> None:
-    """Check the values of all flags against their choices and bounds; None is not checked.
+    """Check the values of all flags against their types, choices and bounds.
+
+    None is not checked where it stands for the default.
 
     Raises:
         SettingsError: A value is not allowed; the message names the flag.
     """
+    types = get_type_hints(type(settings))
     for part, declared in flags_of(type(settings)):
         value = getattr(settings, part.name)
-        if value is not None:
-            check_flag(declared, value)
+        if value is None and part.default is None:
+            continue
+        _check_type(declared, types[part.name], value)
+        check_flag(declared, value)
 
 
 def check_flag(declared: Flag, value: Any) -> None:
@@ -272,20 +322,36 @@ def check_flag(declared: Flag, value: Any) -> None:
         raise SettingsError(f"{name} is {value}; it must be {declared.at_most} or less.")
 
 
-def check_study_name(name: str) -> None:
+def _check_type(declared: Flag, hint: Any, value: object) -> None:
+    """Check the type of a value: a command line gives the right one, a program may give any."""
+    kind = hint if hint in _KINDS else next(one for one in get_args(hint) if one in _KINDS)
+    words, allowed = _KINDS[kind]
+    # True is an int too.
+    is_right = isinstance(value, allowed) and isinstance(value, bool) == (kind is bool)
+    if isinstance(value, tuple):
+        is_right = is_right and all(isinstance(one, str) for one in value)
+    if not is_right:
+        raise SettingsError(f"{declared.name} is {reprlib.repr(value)}; it must be {words}.")
+
+
+def check_study_name(name: str, flag: str = "--study") -> None:
     """Check the name of a study, which is also that of its folder.
+
+    Args:
+        name: The name.
+        flag: Flag that gives it, for the message.
 
     Raises:
         SettingsError: It is no name of one folder, or too long for it.
     """
     if not name.strip(" .") or not name.isprintable() or set("/\\") & set(name):
         raise SettingsError(
-            f"--study {name!r} cannot name a folder; use letters, digits, '-', '_' and '.'."
+            f"{flag} {name!r} cannot name a folder; use letters, digits, '-', '_' and '.'."
         )
     length = len(name.encode())
     if length > _MAX_NAME_BYTES:
         raise SettingsError(
-            f"--study is {length} bytes long, which is too long for the name of a folder; use "
+            f"{flag} is {length} bytes long, which is too long for the name of a folder; use "
             f"{_MAX_NAME_BYTES} or fewer."
         )
 
@@ -388,7 +454,8 @@ def let_signals_stop(on_stop: Callable[[StopReason], None]) -> dict[int, Any]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into requests to stop, from now on.
 
     An ignored signal stays ignored: under `nohup` a hangup must not stop anything. SIGINT is never
-    ignored after `prepare_process`.
+    ignored after `prepare_process`. Outside of the main thread nothing changes: Python lets no
+    other thread handle signals.
 
     Args:
         on_stop: Receives the signal, a key of `EXIT_CODES`. It runs between any two
@@ -401,5 +468,16 @@ def let_signals_stop(on_stop: Callable[[StopReason], None]) -> dict[int, Any]:
     def handle(number: int, frame: object) -> None:
         on_stop(_REASONS[number])
 
+    if threading.current_thread() is not threading.main_thread():
+        return {}
     answered = [number for number in _REASONS if signal.getsignal(number) != signal.SIG_IGN]
     return {number: signal.signal(number, handle) for number in answered}
+
+
+def stop_early(reason: StopReason) -> None:
+    """Stop what cannot stop by itself yet; for `let_signals_stop`.
+
+    Raises:
+        StoppedEarly: Always.
+    """
+    raise StoppedEarly(reason)

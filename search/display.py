@@ -2,8 +2,9 @@
 
 import sys
 from dataclasses import dataclass, field
+from importlib import import_module
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -71,8 +72,10 @@ class Display(Protocol):
         """Show a line that matters even under `--quiet`."""
 
 
-def make_display(*, quiet: bool) -> "LiveDisplay | PlainDisplay | QuietDisplay":
-    """Return the display that fits standard error; standard output stays free for the outcome.
+def make_display(*, quiet: bool) -> "LiveDisplay | NotebookDisplay | PlainDisplay | QuietDisplay":
+    """Return the display that fits the notebook, or standard error.
+
+    Of a command, standard output stays free for the outcome.
 
     Args:
         quiet: Show no progress.
@@ -80,6 +83,8 @@ def make_display(*, quiet: bool) -> "LiveDisplay | PlainDisplay | QuietDisplay":
     if quiet:
         return QuietDisplay()
     console = Console(stderr=True, highlight=False)
+    if console.is_jupyter:
+        return NotebookDisplay()
     return LiveDisplay(console) if console.is_terminal else PlainDisplay()
 
 
@@ -178,6 +183,36 @@ class LiveDisplay(QuietDisplay):
     def note(self, text: str) -> None:
         """Print the line above the live part, unbroken, so that commands can be copied."""
         self._console.print(Text(escaped(text)), soft_wrap=True)
+
+
+class NotebookDisplay(QuietDisplay):
+    """A `Display` that keeps the totals current in a notebook's cell; other lines follow them."""
+
+    def __init__(self) -> None:
+        # There already, in a notebook; no requirement elsewhere.
+        self._place: Any = import_module("IPython.display").DisplayHandle()
+        self._shown = "starting the workers (about 5 s) ..."
+        self._place.display({"text/plain": self._shown}, raw=True)
+
+    def update(self, progress: Progress) -> None:
+        """Replace the totals."""
+        running = [
+            f"  trial {trial.number}: {trial.epoch}/{progress.max_epochs} epochs"
+            + ("" if trial.value is None else f", {progress.measured} {trial.value:.4f}")
+            for trial in progress.running
+        ]
+        text = "\n".join([_summary(progress), *running])
+        if text != self._shown:
+            self._shown = text
+            self._place.update({"text/plain": text}, raw=True)
+
+    def log(self, text: str) -> None:
+        """Print the line."""
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """Print the line, as output: notebooks show standard error as a fault."""
+        print(escaped(text))  # noqa: T201
 
 
 def _summary(progress: Progress) -> str:

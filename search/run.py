@@ -4,8 +4,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -53,6 +53,7 @@ from search.study.study import (
     count_states,
     find_study,
     known_as,
+    known_study,
     stored_study,
     study_storage,
     trial_params,
@@ -67,36 +68,64 @@ _NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds", "cluster")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """The best complete trial of a search.
+
+    Args:
+        number: Number of the trial.
+        value: Value of the objective on the validation images.
+        params: Hyperparameter values by name.
+        description: The network in words; None for a space that describes none.
+        parameters: Number of weights; None if that is not known.
+        name: Name of the configuration, if the search began with it.
+    """
+
+    number: int
+    value: float
+    params: dict[str, Any]
+    description: str | None
+    parameters: int | None
+    name: str | None
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: `study` is kept
 class Outcome:
     """How a run of a search ended.
 
     Args:
-        study: Name of the study.
+        name: Name of the study.
         storage: Path of the journal file, or the URL without its password.
         directory: Folder of the study.
         complete: Number of complete trials in the study; likewise `pruned` and `failed`.
-        best: Number, value, params and description of the best complete trial; None without one.
+        best: The best complete trial; None without one.
         seconds: Duration of this run.
         stopped_by: Why it ended early; None if the study holds all its trials.
         ran: Number of trials that this run finished.
         used_up: Whether every configuration of a finite space has been tried.
         max_epochs: Maximum epochs of a trial.
         findings: What the checks of the search have found.
+        url: Database of the study; None: the journal file.
     """
 
-    study: str
+    name: str
     storage: str
     directory: Path
     complete: int
     pruned: int
     failed: int
-    best: dict[str, Any] | None
+    best: Best | None
     seconds: float
     stopped_by: StopReason | None
     ran: int
     used_up: bool
     max_epochs: int
     findings: Sequence[Finding]
+    url: str | None = field(default=None, repr=False)  # it may hold a password
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The study, opened when it is first asked for."""
+        return known_study(self.name, self.directory.parent, self.url)
 
     @property
     def finished(self) -> int:
@@ -381,7 +410,7 @@ def _outcome(
     best = best_trial(study)
     complete, pruned = states[TrialState.COMPLETE], states[TrialState.PRUNED]
     return Outcome(
-        study=settings.study_name,
+        name=settings.study_name,
         storage=where,
         directory=settings.study_dir,
         complete=complete,
@@ -394,19 +423,21 @@ def _outcome(
         used_up=is_used_up(study),
         max_epochs=settings.max_epochs,
         findings=findings(Trials(study.get_trials(deepcopy=False), prunes=settings.prunes)),
+        url=settings.storage,
     )
 
 
-def _best(trial: optuna.trial.FrozenTrial, space: str, data: DataShape) -> dict[str, Any]:
-    attrs: Mapping[str, Any] = trial.user_attrs
-    return {
-        "number": trial.number,
-        "value": trial.value,
-        "params": trial_params(trial),
-        "description": _description(trial_params(trial), space, data),
-        "parameters": attrs.get("parameters"),
-        "name": known_as(trial),
-    }
+def _best(trial: optuna.trial.FrozenTrial, space: str, data: DataShape) -> Best:
+    assert trial.value is not None
+    params = trial_params(trial)
+    return Best(
+        number=trial.number,
+        value=trial.value,
+        params=params,
+        description=_description(params, space, data),
+        parameters=trial.user_attrs.get("parameters"),
+        name=known_as(trial),
+    )
 
 
 def _description(params: Mapping[str, Any], space: str, data: DataShape) -> str | None:

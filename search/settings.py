@@ -364,6 +364,8 @@ class SearchSettings:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.results_dir, str):  # as a program may give it
+            object.__setattr__(self, "results_dir", Path(self.results_dir))
         check_flags(self)
         self._check_one_thing()
         self._check_minutes()

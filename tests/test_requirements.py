@@ -35,6 +35,7 @@ IMPORTED_BY = {
     "cmaes": "optuna",
     "psycopg": "sqlalchemy",
     "pymysql": "sqlalchemy",
+    "ipykernel": "jupyter_client",
     "pyarrow": "ray",
     "fsspec": "ray",
     "pydantic": "ray",

@@ -16,17 +16,12 @@ from urllib.parse import urlsplit
 from wsgiref.headers import Headers
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-import optuna
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna_dashboard import wsgi
 
-from search.errors import SettingsError, StudyError
-from search.files import refuse_links
-from search.secrets import masked_url
-from search.study.storage import open_storage, reading
-from search.study.study import listing, studies_in
-from spaces.errors import did_you_mean
+from search.errors import SettingsError
+from search.study.storage import open_storage
 
 _DEFAULT_PORT: Final = 8080
 _DEFAULT_HOST: Final = "127.0.0.1"
@@ -52,34 +47,6 @@ _HIDE: Final = (
     '.MuiCard-root:has(> button [data-testid="UploadFileIcon"]) { display: none !important; }'
 )
 _Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-def find_study(directory: Path, url: str | None) -> None:
-    """Check that there is a study to show.
-
-    Args:
-        directory: Its folder, which has its name.
-        url: Database; None: the journal in the folder.
-
-    Raises:
-        StudyError: There is none; the message names those that there are.
-        StorageError: The storage cannot be opened or read, or the folder contains links.
-    """
-    name, results_dir = directory.name, directory.parent
-    if directory.is_dir():
-        refuse_links(directory)
-    journal = directory / "study.journal"
-    if url is None:
-        where, names = str(results_dir), studies_in(results_dir)
-    else:
-        where = masked_url(url)
-        with reading(where):
-            names = optuna.get_all_study_names(open_storage(journal, url))
-    if name not in names:
-        raise StudyError(
-            f"{where} has no study {name!r}; {listing(names)}. Give --study, --results-dir and "
-            f"--storage as for the search.{did_you_mean(name, names)}"
-        )
 
 
 def serve_dashboard(

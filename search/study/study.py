@@ -12,9 +12,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.command_line import check_new_study_name
+from search.command_line import check_new_study_name, check_study_name
 from search.errors import StudyError
-from search.files import is_locked, locked
+from search.files import is_locked, locked, refuse_links
 from search.secrets import masked_url
 from search.study.database import Outages, held_storage, is_held
 from search.study.facts import (
@@ -32,7 +32,7 @@ from search.study.storage import (
     remove_old_lock,
     repair_journal,
 )
-from spaces.errors import one_line
+from spaces.errors import did_you_mean, one_line
 
 _MIRROR_FLAGS: Final = {
     True: "with --mirror",
@@ -385,6 +385,65 @@ def find_study(name: str, url: str | None, directory: Path) -> optuna.Study | No
         return None
     with reading(str(journal) if url is None else masked_url(url)):
         return stored_study(open_storage(journal, url), name)
+
+
+def require_study(name: str, results_dir: Path, url: str | None) -> None:
+    """Check that there is a study of this name.
+
+    Args:
+        name: Name of the study.
+        results_dir: Folder of the studies.
+        url: Database; None for a journal file in the study's folder.
+
+    Raises:
+        StudyError: There is none; the message names those that there are.
+        StorageError: The storage cannot be opened or read, or the study's folder holds a link.
+    """
+    directory = results_dir.resolve() / name
+    if directory.is_dir():
+        refuse_links(directory)
+    journal = directory / "study.journal"
+    file = file_of(url, journal)
+    if url is None:
+        where, names = str(results_dir.resolve()), studies_in(results_dir)
+    elif file is not None and not file.exists():
+        where, names = masked_url(url), []
+    else:
+        where = masked_url(url)
+        with reading(where):
+            names = optuna.get_all_study_names(open_storage(journal, url))
+    if name not in names:
+        raise StudyError(
+            f"{where} has no study {name!r}; {listing(names)}. Give --study, --results-dir and "
+            f"--storage as for the search.{did_you_mean(name, names)}"
+        )
+
+
+def known_study(name: str, results_dir: Path, url: str | None) -> optuna.Study:
+    """Return a study that must exist, as it is, to be read.
+
+    Args:
+        name: As for `require_study`, likewise the others.
+        results_dir: As there.
+        url: As there.
+
+    Raises:
+        SettingsError: Its name cannot be that of a folder.
+        StudyError: There is no such study, or it is damaged, or its folder was renamed.
+        StorageError: It cannot be opened or read, or its folder holds a link.
+    """
+    check_study_name(name)
+    require_study(name, results_dir, url)
+    directory = results_dir.resolve() / name
+    journal = directory / "study.journal"
+    with reading(str(journal) if url is None else masked_url(url)):
+        storage = open_storage(journal, url)
+        if url is None:
+            check_folder(journal, name, optuna.get_all_study_names(storage))
+        study = stored_study(storage, name)
+    if study is None:
+        raise StudyError(f"{journal} holds no study yet.")
+    return study
 
 
 def studies_in(results_dir: Path) -> list[str]:

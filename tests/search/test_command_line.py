@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from search.command_line import (
     check_flags,
     flag,
     flags_of,
+    given_flags,
     help_text,
     let_signals_stop,
     read_flags,
@@ -167,6 +169,37 @@ def test_flags_follow_from_the_fields_of_settings() -> None:
     assert read() == Settings()
     given = read("--count", "4", "--share", "0.5", "--folder", "a", "--no-paint", "--loud")
     assert given == Settings(count=4, share=0.5, folder=Path("a"), painted=False, loud=True)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(),
+        Settings(count=4, share=0.5, folder=Path("a b"), painted=False, loud=True, round=True),
+        Settings(round=False, shape="box"),
+    ],
+)
+def test_the_flags_of_settings_give_the_same_settings(settings: Settings) -> None:
+    assert read(*given_flags(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"count": "4"}, "--count is '4'; it must be a whole number."),
+        ({"count": True}, "--count is True; it must be a whole number."),
+        ({"count": None}, "--count is None; it must be a whole number."),
+        ({"share": "half"}, "--share is 'half'; it must be a number."),
+        ({"loud": 1}, "--loud is 1; it must be True or False."),
+        ({"color": Path("red")}, r"--color is \w*Path\('red'\); it must be text."),
+        ({"folder": 3}, "--folder is 3; it must be a path."),
+    ],
+)
+def test_a_program_is_told_of_a_value_of_the_wrong_type(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Settings(**given)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from search.errors import StudyError
 from search.study.artifacts import Artifacts
-from search.study.dashboard import _Artifacts, find_study, listen, serve_dashboard
+from search.study.dashboard import _Artifacts, listen, serve_dashboard
 from search.study.storage import open_storage
+from search.study.study import require_study
 from tests.search.harness import load, search
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -228,7 +229,7 @@ def test_a_missing_study_is_one_line(
     study: Path, tmp_path: Path, name: str, url: str | None, message: str
 ) -> None:
     with pytest.raises(StudyError, match=message) as raised:
-        find_study(study.parent / name, url and url.format(tmp_path))
+        require_study(name, study.parent, url and url.format(tmp_path))
     assert "\n" not in str(raised.value)
 
 
