@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 after a report; 1 after one without all its results, unless it was asked not to retrain,
-        or without a file of `--export`; 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP; 2 after
-        an error.
+        without a file of `--export`, and after a comparison that lacks the results of a study; 130,
+        143 or 129 after Ctrl-C, SIGTERM or SIGHUP; 2 after an error.
     """
     prepare_process()
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: ReportSettings, command: list[str]) -> int:
+    if settings.compare:
+        return _compare(settings, command)
     # Heavy imports come after the flags: --help and a wrong flag answer at once.
     from reporting.retrainer import make_progress
     from reporting.run import run_report
@@ -74,6 +76,25 @@ def _run(settings: ReportSettings, command: list[str]) -> int:
         return 1
     whole = evidence.tuned is not None and not evidence.gaps and not evidence.failures
     return 0 if whole or not settings.retrain else 1
+
+
+def _compare(settings: ReportSettings, command: list[str]) -> int:
+    from reporting.comparison.page import run_comparison
+    from reporting.drawing.style import bounds, spread
+
+    comparison = run_comparison(settings, command)
+    for study in comparison.studies:
+        if study.finals is None:
+            print(f"{one_line(study.name):26} {one_line(study.gap)}")
+            continue
+        accuracy = study.finals.row.accuracy
+        interval = "" if accuracy.n == 1 else f", 95 % interval {bounds(accuracy)}"
+        print(
+            f"{one_line(study.name):26} test accuracy {spread(accuracy)} "
+            f"(n = {accuracy.n}{interval})"
+        )
+    print(f"comparison: {os.path.relpath(comparison.html)}")
+    return 0 if all(study.finals for study in comparison.studies) else 1
 
 
 def make_parser() -> Parser:

@@ -61,6 +61,8 @@ def _row(part: Field[Any], declared: Flag) -> str:
     name = declared.name if declared.metavar is None else f"{declared.name} {declared.metavar}"
     if part.type == (bool | None):
         name += f", --no-{declared.name.removeprefix('--')}"
+    if part.default == ():
+        name += " ..."
     name, text = (cell.replace("|", "\\|") for cell in (name, help_text(part, declared)))
     return f"| `{name}` | {text} |"
 

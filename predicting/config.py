@@ -75,7 +75,7 @@ def read_config(model: Path) -> ModelConfig:
         ModelError: The file cannot be read, or a value in it breaks a rule.
     """
     file = model.with_name(CONFIG_FILE)
-    content = _content(file)
+    content = read_content(file)
     if content is None or "dataset" not in content:
         return DEFAULT
     facts = content["dataset"]
@@ -118,8 +118,12 @@ def read_config(model: Path) -> ModelConfig:
     )
 
 
-def _content(file: Path) -> Mapping[str, Any] | None:
-    """Return the object in a file; None if there is no file."""
+def read_content(file: Path) -> Mapping[str, Any] | None:
+    """Return the object in a `best_config.json`, unchecked; None if there is no file.
+
+    Raises:
+        ModelError: The file cannot be read, or holds no object.
+    """
     limit = MAX_MEGABYTES * 10**6
     try:
         if kind := special_kind(file):

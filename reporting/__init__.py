@@ -4,15 +4,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from reporting.api import run_report
+    from reporting.api import compare_studies, run_report
+    from reporting.comparison.page import Comparison
     from reporting.run import Outcome
     from reporting.settings import ReportSettings
 
-__all__ = ["Outcome", "ReportSettings", "run_report"]
+__all__ = ["Comparison", "Outcome", "ReportSettings", "compare_studies", "run_report"]
 
 _MODULES: Final = {
+    "Comparison": "reporting.comparison.page",
     "Outcome": "reporting.run",
     "ReportSettings": "reporting.settings",
+    "compare_studies": "reporting.api",
     "run_report": "reporting.api",
 }
 

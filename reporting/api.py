@@ -1,13 +1,17 @@
-"""What programs and notebooks call: make a report."""
+"""What programs and notebooks call: make a report, compare studies."""
+
+from pathlib import Path
 
 import optuna
 
 from reporting import run
+from reporting.comparison.page import Comparison, run_comparison
 from reporting.retraining import make_progress
 from reporting.run import Outcome
 from reporting.settings import ReportSettings
 from search.apart import require_main_program
 from search.command_line import given_flags
+from search.errors import SettingsError
 
 
 def run_report(settings: ReportSettings | None = None) -> Outcome:
@@ -25,9 +29,32 @@ def run_report(settings: ReportSettings | None = None) -> Outcome:
     """
     settings = settings or ReportSettings()
     require_main_program("run_report")
+    if settings.compare:
+        raise SettingsError("--compare makes no report; call compare_studies instead.")
     verbosity = optuna.logging.get_verbosity()
     try:
         with make_progress(quiet=settings.quiet) as progress:
             return run.run_report(settings, progress, ["report.py", *given_flags(settings)])
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def compare_studies(
+    *names: str, results_dir: Path | str = "results", storage: str | None = None
+) -> Comparison:
+    """Compare finished studies on one page, from what their reports have kept.
+
+    Args:
+        *names: Names of two studies or more; the first with a report sets the protocol.
+        results_dir: Folder of the studies.
+        storage: URL of the database that holds them; None: the journal files in their folders.
+
+    Raises:
+        SearchError: Something that the user can fix; the message says how.
+    """
+    settings = ReportSettings(compare=names, results_dir=Path(results_dir), storage=storage)
+    verbosity = optuna.logging.get_verbosity()
+    try:
+        return run_comparison(settings, ["report.py", *given_flags(settings)])
     finally:
         optuna.logging.set_verbosity(verbosity)

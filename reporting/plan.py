@@ -25,7 +25,7 @@ AVERAGED: Final = "tuned, averaged weights"
 # In place of a trial's number: far above all of them, so that no retraining repeats its trial, and
 # apart from each other, so that no seed that helped to choose the winner takes part in its score.
 _CANDIDATE_SEED: Final = 500_000
-_FINAL_SEED: Final = 600_000
+FINAL_SEED: Final = 600_000
 _AUGMENTATION: Final = "augmentation"
 
 
@@ -190,7 +190,7 @@ class Plan:
             params,
             Images.ALL,
             epochs=epochs,
-            first_seed=_FINAL_SEED,
+            first_seed=FINAL_SEED,
             seeds=seeds,
             shared=shared,
         )

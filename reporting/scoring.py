@@ -33,12 +33,14 @@ class Scores:
         mirrored: (n, classes), for the images mirrored left-right; None: no row needs them.
         milliseconds_per_image: Wall time of prediction in batches of at most 500, on all cores.
         machine: Where that time was measured.
+        test: Digest of the test split.
     """
 
     probabilities: Probabilities
     mirrored: Probabilities | None
     milliseconds_per_image: float
     machine: str = ""
+    test: str = ""
 
 
 def load_test_split(dataset: Dataset) -> LabeledImages:
@@ -82,8 +84,9 @@ class Scorer:
             ModelError: The model cannot be loaded, or predicts values that are not finite.
             ReportError: The predictions cannot be stored.
         """
-        known = self._load(kept.folder / self._file)
-        if known is not None and not (mirror and known.mirrored is None):
+        known = stored_scores(kept.folder / self._file, (len(self.part), self._data.classes))
+        is_of_this = known is not None and known.test == self._digest
+        if known is not None and is_of_this and not (mirror and known.mirrored is None):
             return known
         images = self.part.images
         model = load_model(kept.folder / MODEL_FILE, self._data)
@@ -96,51 +99,60 @@ class Scorer:
             mirrored=model.probabilities(images[:, :, ::-1]) if mirror else None,
             milliseconds_per_image=milliseconds,
             machine=machine(),
+            test=self._digest,
         )
         with writing(kept.folder):
             self._save(kept.folder / self._file, scores)
         return scores
 
-    def _load(self, file: Path) -> Scores | None:
-        """Return stored predictions; None if they are damaged, or not of these images."""
-        try:
-            with np.load(file, allow_pickle=False) as known:
-                if str(known["test"]) != self._digest:  # the first version knew no other part
-                    return None
-                scores = Scores(
-                    probabilities=known["probabilities"],
-                    mirrored=known.get("mirrored"),
-                    milliseconds_per_image=float(known["milliseconds_per_image"]),
-                    machine=str(known["machine"]),
-                )
-        # A file that somebody else wrote may hold anything, NumPy raises errors of many types.
-        except Exception:
-            return None
-        shape = (len(self.part), self._data.classes)
-        parts = [scores.probabilities]
-        if scores.mirrored is not None:
-            parts.append(scores.mirrored)
-        sound = all(
-            part.shape == shape
-            and part.dtype == np.float64
-            and np.all(part >= 0)
-            and np.allclose(part.sum(axis=1), 1)
-            for part in parts
-        )
-        return scores if sound and 0 <= scores.milliseconds_per_image < np.inf else None
-
-    def _save(self, file: Path, scores: Scores) -> None:
+    @staticmethod
+    def _save(file: Path, scores: Scores) -> None:
         arrays: dict[str, Any] = {
             "probabilities": scores.probabilities,
             "milliseconds_per_image": scores.milliseconds_per_image,
             "machine": scores.machine,
-            "test": self._digest,
+            "test": scores.test,
         }
         if scores.mirrored is not None:
             arrays["mirrored"] = scores.mirrored
         content = io.BytesIO()
         np.savez(content, **arrays)
         write_atomically(file, content.getvalue())
+
+
+def stored_scores(file: Path, shape: tuple[int, int]) -> Scores | None:
+    """Return stored predictions, of whatever images.
+
+    Args:
+        file: Written by a `Scorer`.
+        shape: Number of images and of classes.
+
+    Returns:
+        None if the file is missing or damaged, or its predictions have another shape.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as known:
+            scores = Scores(
+                probabilities=known["probabilities"],
+                mirrored=known.get("mirrored"),
+                milliseconds_per_image=float(known["milliseconds_per_image"]),
+                machine=str(known["machine"]),
+                test=str(known["test"]),
+            )
+    # A file that somebody else wrote may hold anything, NumPy raises errors of many types.
+    except Exception:
+        return None
+    parts = [scores.probabilities]
+    if scores.mirrored is not None:
+        parts.append(scores.mirrored)
+    sound = all(
+        part.shape == shape
+        and part.dtype == np.float64
+        and np.all(part >= 0)
+        and np.allclose(part.sum(axis=1), 1)
+        for part in parts
+    )
+    return scores if sound and 0 <= scores.milliseconds_per_image < np.inf else None
 
 
 def _digest(part: LabeledImages) -> str:

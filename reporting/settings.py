@@ -12,11 +12,13 @@ from search.command_line import (
     check_flags,
     check_study_name,
     flag,
+    flags_of,
     worker_count,
 )
 from search.errors import SettingsError
 
 _EPOCHS: Final = 30
+_COMPARING: Final = ("compare", "results_dir", "storage", "quiet")  # flags that go with --compare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,14 @@ class ReportSettings:
         shown_default="the one searched last",
         metavar="NAME",
         group="study",
+    )
+    compare: tuple[str, ...] = flag(
+        "--compare",
+        (),
+        "compare these studies, two or more, in place of a report: the winners that their reports "
+        "have retrained under one protocol, costs, settings that differ; trains nothing, writes "
+        "results/compare/NAME+NAME/",
+        metavar="NAME",
     )
     results_dir: Path = flag(
         "--results-dir", Path("results"), "folder of the studies", metavar="DIR"
@@ -155,8 +165,28 @@ class ReportSettings:
             object.__setattr__(self, "results_dir", Path(self.results_dir))
         check_flags(self)
         check_formats(self.export)
+        if self.compare:
+            self._check_compare()
         if self.study is not None:
             check_study_name(self.study)
+
+    def _check_compare(self) -> None:
+        for name in self.compare:
+            check_study_name(name, "--compare")
+        if len(set(self.compare)) < len(self.compare):
+            raise SettingsError(
+                f"--compare names a study twice: {', '.join(self.compare)}; name each once."
+            )
+        if len(self.compare) < 2:
+            raise SettingsError(
+                f"--compare names {self.compare[0]!r} alone; name two studies or more."
+            )
+        for part, declared in flags_of(ReportSettings):
+            if part.name not in _COMPARING and getattr(self, part.name) != part.default:
+                raise SettingsError(
+                    f"{declared.name} is of no use with --compare, which trains nothing; leave "
+                    "one of them out."
+                )
 
     @property
     def final_epochs(self) -> int:

@@ -30,7 +30,7 @@ from search.study.study import (
 from spaces.errors import did_you_mean, one_line
 
 _ATTRS: Final = (
-    *("epochs", "parameters", "seconds", "train_seconds", "val_seconds"),
+    *("epochs", "parameters", "seconds", "train_seconds", "val_seconds", "cpu_seconds"),
     *("images_per_second", "seed", "ended", "reason", "duplicate_of", SURPLUS),
 )
 
@@ -53,9 +53,10 @@ class Record:
         facts: Attributes of the study: space, data, split, precision, versions, runs and so on.
         trials: One row per trial, by number: `state`, `value` (validation accuracy after the last
             epoch), `started`, `ended_at`, `name` (if the search began with it), the attributes of
-            the trial (`epochs`, `parameters`, `seconds`, `train_seconds`, `images_per_second`,
-            `seed`, `ended`, `reason`, `duplicate_of`, `surplus`), and `continued`: whether a later
-            trial resumed it where it was pruned, as KerasTuner's Hyperband does.
+            the trial (`epochs`, `parameters`, `seconds`, `train_seconds`, `cpu_seconds`,
+            `images_per_second`, `seed`, `ended`, `reason`, `duplicate_of`, `surplus`), and
+            `continued`: whether a later trial resumed it where it was pruned, as KerasTuner's
+            Hyperband does.
         params: Hyperparameter values, by trial number; missing if the trial does not have it.
         curves: Validation accuracy by trial number and epoch (columns); a trial that resumed
             another has the epochs of both.

@@ -112,6 +112,7 @@ class Attempt:
             "seconds": round(spent, 3),
             "train_seconds": round(trained.train_seconds, 3),
             "val_seconds": round(trained.val_seconds, 3),
+            "cpu_seconds": round(trained.cpu_seconds, 3),
             "images_per_second": round(trained.images_per_second, 1),
         }
         if "accuracy" in self.history[-1]:

@@ -65,6 +65,11 @@ def write_csv(values: "pd.DataFrame", path: Path) -> None:
     path.write_text(printable(safe.to_csv(index=False)), encoding="utf-8")
 
 
+def csv_text(text: str) -> str:
+    """Return text as `write_csv` writes it."""
+    return printable(str(_no_formula(text)))
+
+
 def _no_formula(value: Any) -> Any:
     if not isinstance(value, str) or not value.startswith(_FORMULA) or len(value) == 1:
         return value

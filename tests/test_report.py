@@ -149,6 +149,24 @@ def test_the_calibration_is_shown_before_and_after(reported: Path) -> None:
     assert re.search(r"points for tuned .*, [\d.]+ points for tuned at temperature 1 ", text)
 
 
+def test_a_report_can_be_compared_with_that_of_another_study(
+    reported: Path, small_data_with_test: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    for name in ("mlp", "same"):
+        shutil.copytree(reported.parent, results / name)
+    journal = results / "same" / "study.journal"
+    journal.write_text(journal.read_text().replace('"study_name":"mlp"', '"study_name":"same"'))
+    ended = report(tmp_path, small_data_with_test, "--compare", "mlp", "same")
+    assert ended.returncode == 0, ended.stderr
+    board = pd.read_csv(results / "compare" / "mlp+same" / "tables" / "leaderboard.csv")
+    accuracy = pd.read_csv(reported / "tables" / "accuracy.csv").set_index("network")
+    assert list(board["test_accuracy"]) == [accuracy.loc["tuned", "test_accuracy"]] * 2
+    assert list(board["difference"].dropna()) == [0.0]
+    costs = pd.read_csv(results / "compare" / "mlp+same" / "tables" / "costs.csv")
+    assert (costs["cpu_seconds"] > 0).all()
+
+
 def test_the_same_command_trains_nothing_and_more_seeds_only_the_new_ones(
     reported: Path, small_data_with_test: Path
 ) -> None:

@@ -176,19 +176,19 @@ def _columns(evidence: Evidence) -> list[Column]:
         percent,
     )
     shown_difference = Column(
-        None, _DIFFERENCE, difference(lambda found: found), _difference_with_interval
+        None, _DIFFERENCE, difference(lambda found: found), difference_with_interval
     )
     differences = [
         Column("difference", None, difference(lambda found: found.mean)),
         Column("difference_low", None, difference(lambda found: found.low)),
         Column("difference_high", None, difference(lambda found: found.high)),
         Column("p_mcnemar", None, difference(lambda found: found.p_value)),
-        Column("p_holm", "p", difference(lambda found: found.p_holm), _p_value),
+        Column("p_holm", "p", difference(lambda found: found.p_holm), p_value_words),
     ]
     return [
         Column("network", "network", lambda row: row.name),
         Column("gap", None, lambda row: row.gap or None),
-        Column(None, _ACCURACY, _scored(lambda row: row.accuracy), _with_interval),
+        Column(None, _ACCURACY, _scored(lambda row: row.accuracy), with_interval),
         *([balanced] if evidence.shows_balanced else []),
         *([shown_difference] if evidence.has_baselines else []),
         Column("parameters", "parameters", lambda row: row.parameters, ","),
@@ -244,13 +244,15 @@ def _seed(row: Row, seed: int) -> float | None:
     return each[seed] if seed < len(each) else None
 
 
-def _with_interval(accuracy: Interval) -> str:
+def with_interval(accuracy: Interval) -> str:
+    """Return `94.12 % (93.90 to 94.34)`, or the mean alone for one seed."""
     if accuracy.low is None or accuracy.high is None:
         return percent(accuracy.mean)
     return f"{percent(accuracy.mean)} ({100 * accuracy.low:.2f} to {100 * accuracy.high:.2f})"
 
 
-def _difference_with_interval(found: Difference) -> str:
+def difference_with_interval(found: Difference) -> str:
+    """Return `+2.10 (+1.80 to +2.40)`, in percentage points."""
     return f"{points(found.mean)} ({points(found.low)} to {points(found.high)})"
 
 
@@ -262,7 +264,8 @@ def _sd(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def _p_value(value: float) -> str:
+def p_value_words(value: float) -> str:
+    """Return a p-value with four digits."""
     return "<0.0001" if value < 1e-4 else f"{value:.4f}"
 
 

@@ -40,7 +40,7 @@ _LONGEST_NARROW: Final = 12
 def blocks(evidence: Evidence) -> list[Block]:
     """Show how the best accuracy rose, and when it passed what the search began with."""
     record = evidence.record
-    ended, levels = _ended(record), _levels(record)
+    ended, levels = ended_trials(record), _levels(record)
     if not ended["better"].any():
         return [Paragraph(f"No complete trial has a {record.measure}.")]
     return [
@@ -50,7 +50,7 @@ def blocks(evidence: Evidence) -> list[Block]:
     ]
 
 
-def _ended(record: Record) -> pd.DataFrame:
+def ended_trials(record: Record) -> pd.DataFrame:
     """Return ended trials in order of completion, with the finished ones and the best by then."""
     trials = record.trials.assign(time=start_and_end(record)["end"])
     trials = trials[trials["state"].isin(["COMPLETE", "PRUNED", "FAIL"])]

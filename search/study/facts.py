@@ -264,6 +264,7 @@ _TRIAL_ATTRS: Final[dict[str, _Rule]] = {
     "seconds": _AMOUNT,
     "train_seconds": _AMOUNT,
     "val_seconds": _AMOUNT,
+    "cpu_seconds": _AMOUNT,
     "images_per_second": _AMOUNT,
     "train_accuracy": _NUMBER,
     "slowest_epoch": _AMOUNT,

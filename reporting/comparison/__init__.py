@@ -1,0 +1,1 @@
+"""Compare the winners and the searches of several studies on one page; nothing is trained."""
