@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from search.command_line import (
@@ -21,7 +22,7 @@ from search.command_line import (
     stop_early,
 )
 from search.config_file import config_text, read_arguments
-from search.errors import SearchError, StoppedEarly, StoppedError, StopReason
+from search.errors import SearchError, SettingsError, StoppedEarly, StoppedError, StopReason
 from search.settings import SearchSettings
 from search.study.objective import objective_words
 from spaces import SPACES, SpaceError
@@ -86,18 +87,28 @@ def make_parser() -> Parser:
 
 def _serve(settings: SearchSettings) -> int:
     from search.study.dashboard import listen, serve_dashboard
+    from search.study.journals import Journals
     from search.study.study import require_study
 
     stopped = threading.Event()
     with stop_by_signal(lambda reason: stopped.set()):
-        # Without --study, a database shows all of its studies, also those to come.
-        if settings.study is not None or settings.storage is None:
-            require_study(settings.study_name, settings.results_dir, settings.storage)
+        # Without --study, all studies are shown, also those to come.
+        every = None
+        if settings.study is not None:
+            require_study(settings.study, settings.results_dir, settings.storage)
+        elif settings.storage is None:
+            if settings.dashboard_writable:
+                raise SettingsError(
+                    "--dashboard-writable needs --study: all studies together are read-only."
+                )
+            every = Journals(settings.results_dir, partial(print_error, "run_search.py"))
+            every.require_studies()
         address = serve_dashboard(
             settings.study_dir,
             settings.storage,
             listen(settings.dashboard_host, settings.dashboard_port),
             writable=settings.dashboard_writable,
+            storage=every,
         )
         writable = "can be edited" if settings.dashboard_writable else "read-only"
         print(f"live view: {address} ({writable}; Ctrl-C ends it)", flush=True)

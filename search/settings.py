@@ -317,7 +317,8 @@ class SearchSettings:
     dashboard_only: bool = flag(
         "--dashboard-only",
         False,
-        "serve the dashboard of the study until Ctrl-C, without a search",
+        "serve the dashboard until Ctrl-C, without a search: of the study that --study names, else "
+        "of all studies of the results folder or the database",
         once=True,
     )
     dashboard_port: int | None = flag(

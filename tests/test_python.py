@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 import reporting
 import search as search_room
-from reporting import ReportSettings
+from reporting import ReportSettings, run_report
 from search import SearchSettings, load_study, run_search
 from search.errors import SettingsError, StudyError
 from search.study.storage import open_storage
@@ -204,6 +204,11 @@ def test_what_only_the_command_does_is_refused(field: str) -> None:
     flag = field.replace("_", "-")
     with pytest.raises(SettingsError, match=f"{field} is True, .* run_search.py --{flag}"):
         run_search(SearchSettings(**{field: True}))
+
+
+def test_a_comparison_is_no_report() -> None:
+    with pytest.raises(SettingsError, match="--compare makes no report; call compare_studies"):
+        run_report(ReportSettings(compare=("a", "b")))
 
 
 def test_settings_take_a_folder_as_text() -> None:

@@ -18,6 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi
 
 from search.errors import SettingsError
@@ -55,6 +56,7 @@ def serve_dashboard(
     server: "Server",
     *,
     writable: bool = False,
+    storage: BaseStorage | None = None,
 ) -> str:
     """Serve the dashboard from a thread of this process, until it ends.
 
@@ -63,6 +65,7 @@ def serve_dashboard(
         url: Database; None: the journal of the study.
         server: From `listen`.
         writable: Whether it may change and delete studies; it has no authentication.
+        storage: What to show; None: the storage of the study.
 
     Returns:
         The address.
@@ -73,7 +76,7 @@ def serve_dashboard(
     # It logs a traceback for each of the page's requests while a database is away.
     logging.getLogger("optuna_dashboard").setLevel(logging.CRITICAL)
     # Another storage object: its locks must not delay the search.
-    storage = open_storage(directory / "study.journal", url)
+    storage = storage or open_storage(directory / "study.journal", url)
     application = wsgi(storage, artifact_store=_Artifacts(directory))
     names = _LOOPBACK_NAMES | ({server.host.lower()} - {_EVERY_ADDRESS})
     server.set_app(_Guard(application, names, writable=writable))
