@@ -6,7 +6,7 @@ import optuna
 
 from reporting import run
 from reporting.comparison.page import Comparison, run_comparison
-from reporting.retraining import make_progress
+from reporting.retrainer import make_progress
 from reporting.run import Outcome
 from reporting.settings import ReportSettings
 from search.apart import require_main_program

@@ -18,7 +18,8 @@ from search.command_line import (
 from search.errors import SettingsError
 
 _EPOCHS: Final = 30
-_COMPARING: Final = ("compare", "results_dir", "storage", "quiet")  # flags that go with --compare
+# Flags that go with --compare.
+_COMPARING: Final = ("compare", "results_dir", "storage", "config", "print_config", "quiet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class ReportSettings:
         "have retrained under one protocol, costs, settings that differ; trains nothing, writes "
         "results/compare/NAME+NAME/",
         metavar="NAME",
+        once=True,
     )
     results_dir: Path = flag(
         "--results-dir", Path("results"), "folder of the studies", metavar="DIR"

@@ -278,9 +278,13 @@ def given_flags(settings: Any) -> list[str]:
         elif isinstance(value, bool):
             words.append(declared.name)
         else:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [declared.name, *map(str, values)]
+            several = isinstance(value, tuple) and declared.read is None
+            words += [declared.name, *(value if several else [_text_of(value)])]
     return words
+
+
+def _text_of(value: Any) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def check_flags(settings: Any) -> None:

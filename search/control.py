@@ -14,7 +14,6 @@ from search.engines.trials import is_same
 from search.engines.tuners import TUNERS, Tuner
 from search.errors import SettingsError, StudyError
 from search.settings import SearchSettings
-from search.study.dashboard import find_study as require_study
 from search.study.requests import ENQUEUED, PAUSE, STOP, put_request, request_of
 from search.study.storage import storage_errors
 from search.study.study import (
@@ -22,6 +21,7 @@ from search.study.study import (
     GIVEN,
     find_study,
     is_searched,
+    require_study,
     trial_params,
 )
 from spaces import SPACES, DataShape, load_space
@@ -44,7 +44,7 @@ def send_request(settings: SearchSettings) -> str:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     name, url, directory = settings.study_name, settings.storage, settings.study_dir
-    require_study(directory, url)
+    require_study(name, settings.results_dir, url)
     study = find_study(name, url, directory)
     assert study is not None
     is_running = is_searched(name, url, directory)
