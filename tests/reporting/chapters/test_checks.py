@@ -25,10 +25,7 @@ def test_candidates_that_differ_less_than_their_seeds(evidence: Evidence) -> Non
         remeasured = [
             dataclasses.replace(
                 part,
-                runs=[
-                    dataclasses.replace(run, val_accuracy=value)
-                    for run, value in zip(part.runs, values, strict=False)
-                ],
+                runs=[dataclasses.replace(part.runs[0], val_accuracy=value) for value in values],
             )
             for part, values in zip(evidence.remeasured, accuracies, strict=False)
         ]

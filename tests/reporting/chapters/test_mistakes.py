@@ -96,7 +96,7 @@ def test_calibration_is_shown_at_temperature_1_too(evidence: Evidence) -> None:
     said = words(section)
     assert f"{100 * np.mean(each):.2f} points for tuned at temperature 1 (n = 3)" in said
     assert "Logits are divided by the temperature 0.8." in said
-    assert "500 validation images, predicted by 2 trainings of the winner without these" in said
+    assert "500 validation images, predicted by 1 training of the winner without these" in said
     legend = drawn(pictures(section)["mistakes-reliability"]).axes[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()][1:3] == [
         "tuned",
