@@ -67,7 +67,7 @@ def _lines(settings: Any) -> Iterator[str]:
     for part, declared in flags_of(type(settings)):
         group = declared.group or group
         value = getattr(settings, part.name)
-        if value is None or declared.once:
+        if value in (None, ()) or declared.once:
             continue
         if group is not None:
             yield f"\n# {group}"
@@ -76,6 +76,8 @@ def _lines(settings: Any) -> Iterator[str]:
             value = value != _is_negative(part)
         elif isinstance(value, Path):
             value = str(value)
+        elif isinstance(value, tuple):  # as the flag takes it
+            value = ",".join(value)
         if isinstance(value, str) and "://" in value and masked_url(value) != value:
             yield f"# {declared.key} is left out, as it may hold a secret: give {declared.name} too"
         else:
