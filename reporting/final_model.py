@@ -50,13 +50,16 @@ def graph_of(network: Model, readout: Readout, data: DataShape) -> Any:
     return keras.Model(pixels, mean, name="best_model")
 
 
-def choose_readout(runs: Sequence[Retrained], split: Split, *, mirror: bool) -> Readout:
+def choose_readout(
+    runs: Sequence[Retrained], split: Split, *, mirror: bool, objective: str
+) -> Readout:
     """Choose how the winner's outputs become probabilities, on validation images.
 
     Args:
         runs: Retrainings of the winner on the training part.
         split: Training and validation images.
         mirror: Whether averaging mirror images makes sense.
+        objective: What the search maximized.
 
     Returns:
         That of the network alone, with the reason, if no network can predict or be saved inside
@@ -72,7 +75,9 @@ def choose_readout(runs: Sequence[Retrained], split: Split, *, mirror: bool) -> 
             why = one_line(error)
     if not scored:
         return Readout(plain=why)
-    readout = choose([scores for _, scores in scored], split.val_labels, mirror=mirror)
+    readout = choose(
+        [scores for _, scores in scored], split.val_labels, mirror=mirror, objective=objective
+    )
     file, scores = scored[0]
     why = _refusal(file, readout, split, readout.probabilities(scores))
     return replace(readout, mirror=False, temperature=1.0, plain=why) if why else readout

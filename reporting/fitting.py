@@ -100,8 +100,9 @@ def fit_epochs(
         plan = plan_of(epochs)
         return wall_seconds(plan, kept(plan), workers)
 
-    needed = math.ceil(seconds(fewest) / 60)
-    if needed > minutes:
+    least = seconds(fewest)
+    if least > 60 * minutes:
+        needed = math.ceil(least / 60)
         raise SettingsError(
             f"--minutes is {minutes:g}, but the trainings take about {needed} min here with "
             f"{counted(fewest, 'epoch')}, as many as a trial has; raise it to {needed}, or "

@@ -147,14 +147,16 @@ class Plan:
     def _candidates(self) -> list[Candidate]:
         """Return the best trials, each as it was and, if that is new, with shifts."""
         best = self._record.complete.head(self._settings.top)
-        given = [self._record.trial_params(int(number)) for number in best.index]
+        known = [self._record.trial_params(int(number)) for number in best.index]
         found = []
-        for (label, row), params in zip(best.iterrows(), given, strict=True):
+        for (label, row), params in zip(best.iterrows(), list(known), strict=True):
             number = int(label)
             versions: list[tuple[str | None, dict[str, Any]]] = [(None, params)]
-            shifted = self._shifted(number)
-            if shifted is not None and params | {_AUGMENTATION: shifted} not in given:
-                versions.append((shifted, params | {_AUGMENTATION: shifted}))
+            augmentation = self._shifted(number)
+            shifted = params | {_AUGMENTATION: augmentation}
+            if augmentation is not None and shifted not in known:
+                known.append(shifted)
+                versions.append((augmentation, shifted))
             found += [
                 Candidate(
                     number=number,
@@ -221,6 +223,7 @@ class Plan:
                 data=facts["data"],
                 sizes=self._sizes,
                 precision=facts["precision"],
+                pixels=facts.get("pixels"),
                 objective=self._record.objective,
                 label=f"{name}, seed {given}",
                 epoch_seconds=epoch_seconds,

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from reporting.scoring import Probabilities, Scores
 from search.data.dataset import Bytes
@@ -14,6 +15,7 @@ from search.data.dataset import Bytes
 # A temperature outside would say that the network, or its few validation images, are useless.
 LOWEST_TEMPERATURE: Final = 0.1
 HIGHEST_TEMPERATURE: Final = 10.0
+_BOUND: Final = 0.01  # of the logarithm: as near to an end, it is one
 # In place of a probability of 0, whose logarithm is not finite; float32 can hold it.
 SMALLEST: Final = 1e-37
 
@@ -28,7 +30,7 @@ class Readout:
             below 1 it adds some.
         images: Validation images that it was chosen on; 0: it was not chosen.
         runs: Trainings that have predicted these images.
-        compared: Mean validation accuracy without and with mirror images; None: not compared,
+        compared: Mean validation objective without and with mirror images; None: not compared,
             as mirror images make no sense for these data.
         plain: Why it is that of the network alone; empty if it was chosen.
     """
@@ -56,30 +58,30 @@ class Readout:
 PLAIN: Final = Readout()
 
 
-def choose(scored: Sequence[Scores], labels: Bytes, *, mirror: bool) -> Readout:
+def choose(
+    scored: Sequence[Scores], labels: Bytes, *, mirror: bool, objective: str = "accuracy"
+) -> Readout:
     """Choose on images that the networks have not trained on.
 
-    Mirror images are averaged if the mean accuracy over the networks does not fall by it. The
+    Mirror images are averaged if the mean objective over the networks does not fall by it. The
     temperature then minimizes the mean negative log-likelihood of the final probabilities, over
-    all networks together.
+    all networks together; it stays 1 if that has no minimum in the range, as where all images are
+    predicted right.
 
     Args:
         scored: Predictions of one or more networks, with those of mirrored images if `mirror`.
         labels: (n,) of the images.
         mirror: Whether averaging mirror images makes sense.
+        objective: What the search maximized: `accuracy` or `balanced_accuracy`.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2.
     """
+    measure = balanced_accuracy_score if objective == "balanced_accuracy" else accuracy_score
     compared = None
     if mirror:
         alone, both = (
             float(
-                np.mean(
-                    [
-                        np.mean(way.probabilities(scores).argmax(axis=1) == labels)
-                        for scores in scored
-                    ]
-                )
+                np.mean([measure(labels, way.probabilities(one).argmax(axis=1)) for one in scored])
             )
             for way in (PLAIN, Readout(mirror=True))
         )
@@ -95,9 +97,10 @@ def choose(scored: Sequence[Scores], labels: Bytes, *, mirror: bool) -> Readout:
 
     bounds = np.log([LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE])
     best = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    has_minimum = bool(np.abs(bounds - best.x).min() > _BOUND)
     return Readout(
         mirror=averages,
-        temperature=round(float(np.exp(best.x)), 4),
+        temperature=round(float(np.exp(best.x)), 4) if has_minimum else 1.0,
         images=len(labels),
         runs=len(scored),
         compared=compared,

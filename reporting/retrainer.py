@@ -168,7 +168,13 @@ class Retrainings:
             origin=self._origin | {"trained": datetime.now(UTC).isoformat(timespec="seconds")},
         )
         with writing(folder.parent):
-            kept.save(trained.model)
+            try:
+                kept.save(trained.model)
+            except OSError:
+                # Another study's report may have put the same baseline there in the meantime.
+                if (other := self._folders.load(run.retraining)) is None:
+                    raise
+                return other
         return kept
 
     def _show(self, run: "_Run") -> None:

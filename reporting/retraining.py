@@ -44,6 +44,7 @@ class Retraining:
         data: Fingerprint of the training files.
         sizes: Sizes of the training and the validation part.
         precision: Number format in which the model trains.
+        pixels: By what the network normalizes its images, as the study says; None: not at all.
         objective: What the search maximized; not part of the key, as a study has one.
         label: Name in messages; not part of the key.
         epoch_seconds: Expected time of one epoch, above 0; not part of the key.
@@ -59,6 +60,7 @@ class Retraining:
     data: str
     sizes: SplitSizes
     precision: Precision
+    pixels: Mapping[str, Any] | None = None
     objective: str = "accuracy"
     label: str = ""
     epoch_seconds: float = 1.0
@@ -68,7 +70,7 @@ class Retraining:
     def key(self) -> str:
         """Name of the folder in a study; equal for two whose results would be equal."""
         train = "all other" if self.sizes.train is None else f"{self.sizes.train:,}"
-        content = {
+        content: dict[str, Any] = {
             "space": self.space,
             "params": dict(self.params),
             "seed": self.seed,
@@ -80,6 +82,8 @@ class Retraining:
             f"{train} for training",
             "precision": self.precision,
         }
+        if self.pixels is not None:  # the first version knew none
+            content["pixels"] = self.pixels
         encoded = json.dumps(content, sort_keys=True).encode()
         return hashlib.sha256(encoded).hexdigest()[:16]
 

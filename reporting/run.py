@@ -40,7 +40,7 @@ from search.data.split import load_split
 from search.display import duration
 from search.errors import StopReason
 from search.files import locked, refuse_links
-from search.study.facts import split_sizes
+from search.study.facts import pixels_fact, split_sizes
 from search.study.provenance import command_line, commit
 from search.training.hardware import machine, start_tensorflow
 from search.workers.local import workers_here
@@ -123,8 +123,10 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         with replaced(target) as fresh:
             write_document(document_of(evidence), fresh)
             write_winner(evidence, fresh)
-            formats = settings.export if evidence.tuned is not None else ()
-            unexported = export(fresh / BEST_MODEL_FILE, formats, dataset.shape)
+            if evidence.tuned is not None:
+                unexported = export(fresh / BEST_MODEL_FILE, settings.export, dataset.shape)
+            else:
+                unexported = [f"--export {one}: there is no winner yet" for one in settings.export]
     return Outcome(html=target / "report.html", evidence=evidence, unexported=unexported)
 
 
@@ -178,6 +180,11 @@ def _same_data(settings: ReportSettings, record: Record, progress: Progress) -> 
             f"{shown(data or dataset.name)} has other data (MD5 {found}) than the search used "
             f"({wanted}). If its files have changed, put the old ones back; else give that of the "
             "search with --data."
+        )
+    if record.facts.get("pixels") != pixels_fact(dataset.pixels):
+        raise ReportError(
+            f"study {record.name!r} was searched by an earlier version of this project, whose "
+            "networks did not normalize their images. Search again, with another --study."
         )
     return dataset
 
@@ -310,7 +317,7 @@ def _gather(
         load_space(record.space, dataset.shape)  # registers its custom layers
         winners = plan.winners(chosen)
         mirror = evidences.mirror_helps(dataset.mirror, winners[0].params)
-        readout = choose_readout(winner.runs, split, mirror=mirror)
+        readout = choose_readout(winner.runs, split, mirror=mirror, objective=record.objective)
         # All is chosen: the test split may be opened.
         test = load_test_split(dataset)
         scorer = Scorer(test, dataset.shape)

@@ -41,7 +41,7 @@ from search.sizes import fitted_sizes, known_sizes, plan_of, speed_fact, stored_
 from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
-from search.study.facts import split_fact
+from search.study.facts import pixels_fact, split_fact
 from search.study.health import Finding, Trials, findings
 from search.study.provenance import command_line, commit
 from search.study.requests import put_request
@@ -342,6 +342,7 @@ def _facts(
         "engine": settings.engine,
         "objective": settings.objective,
         "mirror": dataset.mirror,
+        "pixels": pixels_fact(dataset.pixels),
         "seed": settings.seed,
         "settings": _settings_noted(settings),
         "versions": versions(),

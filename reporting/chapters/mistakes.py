@@ -235,7 +235,13 @@ def _temperature(tuned: Row) -> list[Block]:
             )
         ]
     if before is None:
-        return []
+        return [
+            Paragraph(
+                f"The temperature stays 1: the likelihood of {readout.images:,} validation images "
+                "has no minimum in the range that is searched, as where nearly all of them are "
+                "predicted right."
+            )
+        ]
     surplus = float(before.probabilities.max(axis=2).mean()) - before.accuracy.mean
     return [
         Paragraph(

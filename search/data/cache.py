@@ -289,13 +289,13 @@ def _pixels(known: dict[str, Any], channels: int) -> PixelStatistics:
     Raises:
         ValueError: They are no numbers in [0, 1] for each channel.
     """
-    mean, deviation = (tuple(map(float, known[name])) for name in ("mean", "deviation"))
-    if not (
-        len(mean) == len(deviation) == channels
-        and all(0 <= value <= 1 for value in (*mean, *deviation))
-    ):
-        raise ValueError("its pixel statistics are not in [0, 1]")
-    return PixelStatistics(mean, deviation)
+    for name in ("mean", "deviation"):
+        values = known[name]
+        if len(values) != channels or not all(
+            isinstance(value, int | float) and 0 <= value <= 1 for value in values
+        ):
+            raise ValueError("its pixel statistics are not in [0, 1]")
+    return PixelStatistics(tuple(known["mean"]), tuple(known["deviation"]))
 
 
 def _begin(cache: Path | None) -> tuple[Path, Path, list[str]]:

@@ -137,7 +137,7 @@ class Dataset:
 
 
 def pixel_statistics(images: Bytes) -> PixelStatistics:
-    """Return mean and deviation of the pixels of each channel.
+    """Return mean and deviation of the pixels of each channel; the latter is 1/255 or more.
 
     Args:
         images: (n, height, width, channels) uint8, n >= 1.
@@ -151,7 +151,8 @@ def pixel_statistics(images: Bytes) -> PixelStatistics:
     shares = counts / counts.sum(axis=1, keepdims=True)
     levels = np.arange(256) / 255
     mean = shares @ levels
-    deviation = np.sqrt(np.maximum(shares @ levels**2 - mean**2, 0.0))
+    # Of one level at least: a channel that is constant here need not be so elsewhere.
+    deviation = np.sqrt(np.maximum(shares @ levels**2 - mean**2, 1 / 255**2))
     return PixelStatistics(tuple(mean.round(6).tolist()), tuple(deviation.round(6).tolist()))
 
 

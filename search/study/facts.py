@@ -24,6 +24,7 @@ from search.data.split import SplitSizes
 from search.errors import StudyError
 from search.study.objective import OBJECTIVES
 from search.study.requests import ENQUEUED, PAUSE, REQUEST, STOP
+from spaces import PixelStatistics
 
 # Facts that make trials comparable, with the flags that set them; a study never mixes two values.
 COMPARABLE: Final = {
@@ -35,8 +36,21 @@ COMPARABLE: Final = {
     "engine": "--engine",
     "objective": "--objective",
     "mirror": "--mirror or --no-mirror",
+    "pixels": "version of this project: earlier ones did not normalize images",
 }
 _MOST_LEVELS: Final = 50  # far below the depth at which Python's own functions give up
+
+
+def pixels_fact(pixels: PixelStatistics | None) -> dict[str, list[float]] | None:
+    """Return by what networks normalize images as a study stores it, under `pixels`."""
+    return (
+        None
+        if pixels is None
+        else {
+            "mean": list(pixels.mean),
+            "deviation": list(pixels.deviation),
+        }
+    )
 
 
 def split_fact(sizes: SplitSizes) -> dict[str, int | None]:
@@ -153,6 +167,16 @@ def _is_speed(value: Any) -> bool:
     )
 
 
+def _are_pixels(value: Any) -> bool:
+    if value is None:
+        return True
+    return (
+        isinstance(value, Mapping)
+        and value.keys() == {"mean", "deviation"}
+        and all(isinstance(one, list) and all(map(is_number, one)) for one in value.values())
+    )
+
+
 def _is_dataset(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return False
@@ -242,6 +266,7 @@ _FACTS: Final[dict[str, _Rule]] = {
     "precision": _Rule("float32 or bfloat16", lambda value: value in ("float32", "bfloat16")),
     "engine": _TEXT,
     "mirror": _Rule("true, false or null", lambda value: value in (True, False, None)),
+    "pixels": _Rule("mean and deviation of pixels, or null", _are_pixels),
     "from": _Rule("configurations by name", _are_configurations),
     "objective": _Rule(" or ".join(OBJECTIVES), lambda value: value in tuple(OBJECTIVES)),
     "seed": _COUNT,

@@ -24,6 +24,7 @@ from reporting.retrainer import make_progress
 from reporting.run import Outcome, _same_data
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
+from search.study.facts import pixels_fact
 from tests.reporting.band_model import save_model
 from tests.reporting.made_evidence import made_dataset, made_evidence, planted
 from tests.reporting.written import draw_all, drawn, pictures, tables, words
@@ -250,12 +251,19 @@ def test_a_study_that_names_a_folder_of_this_user_leaves_no_copy_of_other_pictur
         _same_data(settings, record, PROGRESS)
     assert len(opened.training())
     # Data that the user names is no surprise.
+    known = {"data": opened.fingerprint, "pixels": pixels_fact(opened.pixels)}
     _same_data(
         dataclasses.replace(settings, data=str(photos)),
-        dataclasses.replace(record, facts=facts | {"data": opened.fingerprint}),
+        dataclasses.replace(record, facts=facts | known),
         make_progress(quiet=False),
     )
     assert capsys.readouterr().err == ""
+    with pytest.raises(ReportError, match="whose networks did not normalize their images"):
+        _same_data(
+            dataclasses.replace(settings, data=str(photos)),
+            dataclasses.replace(record, facts=facts | {"data": opened.fingerprint}),
+            PROGRESS,
+        )
 
 
 def test_a_class_without_test_images_counts_as_a_small_one(tmp_path: Path) -> None:

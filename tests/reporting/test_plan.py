@@ -108,6 +108,19 @@ def test_a_space_without_augmentation_has_one_version(tmp_path: Path) -> None:
     assert [one.name for one in plan.candidates] == ["trial 0"]
 
 
+def test_two_trials_that_become_one_with_shifts_are_one_candidate(tmp_path: Path) -> None:
+    trials = [
+        {"filters": 16, "augmentation": "none"},
+        {"filters": 16, "augmentation": "flip"},
+    ]
+    plan = made_plan(tmp_path, trials, MIRRORED, top=2)
+    assert [one.name for one in plan.candidates] == [
+        "trial 0",
+        "trial 0 with flip_shift",
+        "trial 1",
+    ]
+
+
 def test_no_configuration_is_retrained_twice(tmp_path: Path) -> None:
     trials = [
         {"filters": 16, "augmentation": "flip"},

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from reporting.readout import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, PLAIN, Readout, choose
+from reporting.readout import PLAIN, Readout, choose
 from reporting.scoring import Scores
 
 CLASSES = 5
@@ -73,15 +73,26 @@ def test_mirror_images_are_chosen_if_mean_accuracy_does_not_fall() -> None:
     assert not choose([scores(good, good)], LABELS, mirror=False).mirror
 
 
-def test_the_temperature_stays_in_its_range() -> None:
-    right = 2 * np.eye(CLASSES)[LABELS]
-    assert choose([scores(right)], LABELS, mirror=False).temperature == pytest.approx(
-        LOWEST_TEMPERATURE, rel=0.05
+@pytest.mark.parametrize("shift", [0, 1], ids=["all right", "all wrong"])
+def test_without_a_minimum_in_the_range_the_temperature_stays_1(shift: int) -> None:
+    outputs = np.roll(2 * np.eye(CLASSES)[LABELS], shift, axis=1)
+    assert choose([scores(outputs)], LABELS, mirror=False).temperature == 1
+
+
+def test_the_mirror_is_chosen_by_the_objective_of_the_search() -> None:
+    rare = LABELS[0] == LABELS
+    labels = np.where(rare, 0, 1).astype(np.uint8)
+    labels[np.flatnonzero(rare)[5:]] = 1
+    right = 4 * np.eye(CLASSES)[labels]
+    alone = right.copy()
+    alone[labels == 1] = 4 * np.eye(CLASSES)[0] * (np.arange((labels == 1).sum()) < 10)[:, None] + (
+        4 * np.eye(CLASSES)[1] * (np.arange((labels == 1).sum()) >= 10)[:, None]
     )
-    wrong = np.roll(right, 1, axis=1)
-    found = choose([scores(wrong)], LABELS, mirror=False)
-    assert found.temperature == pytest.approx(HIGHEST_TEMPERATURE, rel=0.05)
-    assert np.isfinite(found.probabilities(scores(wrong))).all()
+    # The mirror images mend those ten, and are sure of the wrong class of the rare five.
+    mirrored = 20 * np.eye(CLASSES)[np.ones_like(labels)]
+    given = [scores(alone, mirrored)]
+    assert choose(given, labels, mirror=True).mirror
+    assert not choose(given, labels, mirror=True, objective="balanced_accuracy").mirror
 
 
 def test_a_network_alone_keeps_its_probabilities() -> None:

@@ -232,6 +232,7 @@ GIVEN: dict[str, Any] = {
         {"params": {"x": 1}},
         {"precision": "float32"},
         {"sizes": SplitSizes(val=9_999)},
+        {"pixels": {"mean": [0.1], "deviation": [0.2]}},
         {"sizes": SplitSizes(train=1, val=10_000)},
     ],
 )

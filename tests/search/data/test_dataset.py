@@ -16,5 +16,6 @@ def test_pixel_statistics_are_those_of_each_channel(channels: int) -> None:
     assert found.deviation == pytest.approx(pixels.std(axis=0), abs=1e-6)
 
 
-def test_images_of_one_level_have_no_deviation() -> None:
-    assert pixel_statistics(np.full((3, 4, 4, 1), 255, np.uint8)).deviation == (0.0,)
+def test_images_of_one_level_have_the_deviation_of_one_level() -> None:
+    found = pixel_statistics(np.full((3, 4, 4, 1), 255, np.uint8))
+    assert found.deviation == (round(1 / 255, 6),)
