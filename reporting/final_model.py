@@ -51,7 +51,7 @@ def graph_of(network: Model, readout: Readout, data: DataShape) -> Any:
 
 
 def choose_readout(
-    runs: Sequence[Retrained], split: Split, *, mirror: bool, objective: str
+    runs: Sequence[Retrained], split: Split, *, mirror: bool, objective: str = "accuracy"
 ) -> Readout:
     """Choose how the winner's outputs become probabilities, on validation images.
 
