@@ -21,6 +21,7 @@ from reporting.retraining import (
     Results,
     Retrained,
     Retraining,
+    by_key,
     load_kept,
 )
 from search.display import duration
@@ -109,7 +110,7 @@ class Retrainings:
     def _fill_queue(self, due: Due) -> None:
         self._results |= load_kept(self._folders, due, self._results)
         running = [run.retraining.key for run in self._running.values()]
-        missing = {one.key: one for one in due(self._results)}  # without duplicates, in order
+        missing = by_key(due(self._results))
         self._queue = [
             one for key, one in missing.items() if key not in self._results and key not in running
         ]

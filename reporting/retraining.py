@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -241,6 +241,17 @@ class Folders:
         return None
 
 
+def by_key(retrainings: Iterable[Retraining]) -> dict[str, Retraining]:
+    """Return retrainings by key, in order; the first of those with the same key.
+
+    So a winner that equals a baseline is kept with its study, where the baseline is found too.
+    """
+    found: dict[str, Retraining] = {}
+    for one in retrainings:
+        found.setdefault(one.key, one)
+    return found
+
+
 def load_kept(folders: Folders, due: Due, known: Results = NONE) -> Results:
     """Return results with the due retrainings added that earlier reports have kept.
 
@@ -256,7 +267,7 @@ def load_kept(folders: Folders, due: Due, known: Results = NONE) -> Results:
 
 
 def _newly_kept(folders: Folders, due: Due, results: Results) -> dict[str, Retrained]:
-    missing = {one.key: one for one in due(results) if one.key not in results}
+    missing = by_key(one for one in due(results) if one.key not in results)
     found = {key: folders.load(one) for key, one in missing.items()}
     return {key: kept for key, kept in found.items() if kept is not None}
 

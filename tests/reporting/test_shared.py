@@ -59,6 +59,18 @@ def test_a_baseline_that_an_earlier_version_kept_with_its_study_is_found(
     assert set(load_kept(folders(one), lambda results: [made])) == {made.key}
 
 
+def test_a_winner_that_equals_a_baseline_is_kept_with_its_study(studies: list[Path]) -> None:
+    one, _ = studies
+    made = baseline()
+    winner = replace(made, shared=False)
+    assert winner.key == made.key
+    for due in ([winner, made], [made]):
+        kept = retrain(one, due)[made.key]
+        assert isinstance(kept, Retrained)
+        assert kept.folder == one / "retrainings" / made.key
+    assert done(one) == ["a 0"]
+
+
 @pytest.mark.parametrize("change", [{"seed": 7}, {"val_accuracy": 0.9}, {"origin": 3}, {"x": 1}])
 def test_a_record_that_does_not_belong_there_counts_as_missing(
     studies: list[Path], change: dict[str, Any]
