@@ -13,11 +13,13 @@ import numpy as np
 from predicting.archive import ModelError
 from predicting.config import CONFIG_FILE, dataset_facts
 from predicting.model import BATCH_SIZE, RAW_INPUT, Model, load_model
-from reporting.evidence import Evidence
+from reporting.evidence import Evidence, Row
+from reporting.plan import Candidate
 from reporting.readout import SMALLEST, Readout, choose
 from reporting.retraining import MODEL_FILE, Retrained
 from reporting.scoring import VALIDATION_SCORES_FILE, Probabilities, Scorer
-from search.data.dataset import LabeledImages
+from reporting.study_tables import Record
+from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
 from search.escape import write_csv
 from spaces import DataShape
@@ -114,48 +116,80 @@ def write_winner(evidence: Evidence, directory: Path) -> None:
     tuned = evidence.tuned
     if evidence.winner is None or tuned is None:
         return
-    config = {
-        "space": evidence.record.space,
-        "trial": evidence.winner.candidate.number,
-        "params": dict(tuned.params),
-        "epochs": len(tuned.runs[0].history),
-        "seeds": [run.seed for run in tuned.runs],
-        "test_accuracy": [float(value) for value in tuned.correct.mean(axis=1)],
-        **dataset_facts(evidence.dataset),
-        **_write_models(evidence, tuned.runs[0].folder / MODEL_FILE, directory),
-    }
     # Of the first seed, not the best one: a choice by test accuracy would bias that accuracy.
-    config["model"] |= {"seed": tuned.runs[0].seed, "row": tuned.name}
+    file, data = tuned.runs[0].folder / MODEL_FILE, evidence.dataset.shape
+    network = load_model(file, data)
+    _write_models(network, file, tuned.readout, data, directory)
+    config = config_of(
+        evidence.record,
+        evidence.winner.candidate,
+        tuned,
+        evidence.dataset,
+        gives_probabilities=network.gives_probabilities,
+    )
     (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
     write_csv(evidence.predictions(), directory / "predictions.csv")
 
 
-def _write_models(evidence: Evidence, file: Path, directory: Path) -> dict[str, dict[str, Any]]:
-    """Write the models and return what each takes and gives, for other programs."""
+def config_of(
+    record: Record,
+    candidate: Candidate,
+    tuned: Row,
+    dataset: Dataset,
+    *,
+    gives_probabilities: bool,
+) -> dict[str, Any]:
+    """Return the content of `best_config.json`.
+
+    Args:
+        record: The search.
+        candidate: The winner.
+        tuned: Its row, with a finished training or more.
+        dataset: The data set of the search.
+        gives_probabilities: Whether its networks end in a softmax.
+    """
+    readout = tuned.readout
+    config = {
+        "space": record.space,
+        "trial": candidate.number,
+        "candidate": candidate.name,
+        "params": dict(tuned.params),
+        "epochs": len(tuned.runs[0].history),
+        "seeds": [run.seed for run in tuned.runs],
+        "test_accuracy": [float(value) for value in tuned.correct.mean(axis=1)],
+        **dataset_facts(dataset),
+    }
+    origin = {"seed": tuned.runs[0].seed, "row": tuned.name}
+    if readout.plain:
+        gives = "probabilities" if gives_probabilities else "logits"
+        alone = {"file": BEST_MODEL_FILE, "input": [0, 1], "output": gives}
+        return config | {"model": alone | origin}
+    model: dict[str, Any] = {
+        "file": BEST_MODEL_FILE,
+        "input": [0, 255],
+        "output": "probabilities",
+        "temperature": readout.temperature,
+        "mirror_averaged": readout.mirror,
+    }
+    logits = {"file": LOGITS_FILE, "input": [0, 1], "output": "logits"}
+    return config | {"model": model | origin, "logits_model": logits}
+
+
+def _write_models(
+    network: Model, file: Path, readout: Readout, data: DataShape, directory: Path
+) -> None:
+    """Write the model, and the network alone if it is part of it."""
     from search.training.saving import save_model
 
-    readout, data = evidence.readout, evidence.dataset.shape
-    network = load_model(file, data)
     if readout.plain:
         shutil.copyfile(file, directory / BEST_MODEL_FILE)
-        gives = "probabilities" if network.gives_probabilities else "logits"
-        return {"model": {"file": BEST_MODEL_FILE, "input": [0, 1], "output": gives}}
+        return
     graph = save_model(graph_of(network, readout, data), data)
     (directory / BEST_MODEL_FILE).write_bytes(graph)
     if network.gives_probabilities:
         (directory / LOGITS_FILE).write_bytes(save_model(_logits_model(network, data), data))
     else:
         shutil.copyfile(file, directory / LOGITS_FILE)
-    return {
-        "model": {
-            "file": BEST_MODEL_FILE,
-            "input": [0, 255],
-            "output": "probabilities",
-            "temperature": readout.temperature,
-            "mirror_averaged": readout.mirror,
-        },
-        "logits_model": {"file": LOGITS_FILE, "input": [0, 1], "output": "logits"},
-    }
 
 
 def _logits_model(network: Model, data: DataShape) -> Any:

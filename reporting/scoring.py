@@ -33,14 +33,14 @@ class Scores:
         mirrored: (n, classes), for the images mirrored left-right; None: no row needs them.
         milliseconds_per_image: Wall time of prediction in batches of at most 500, on all cores.
         machine: Where that time was measured.
-        test: Digest of the test split.
+        part: Digest of these images and labels.
     """
 
     probabilities: Probabilities
     mirrored: Probabilities | None
     milliseconds_per_image: float
     machine: str = ""
-    test: str = ""
+    part: str = ""
 
 
 def load_test_split(dataset: Dataset) -> LabeledImages:
@@ -85,7 +85,7 @@ class Scorer:
             ReportError: The predictions cannot be stored.
         """
         known = stored_scores(kept.folder / self._file, (len(self.part), self._data.classes))
-        is_of_this = known is not None and known.test == self._digest
+        is_of_this = known is not None and known.part == self._digest
         if known is not None and is_of_this and not (mirror and known.mirrored is None):
             return known
         images = self.part.images
@@ -99,7 +99,7 @@ class Scorer:
             mirrored=model.probabilities(images[:, :, ::-1]) if mirror else None,
             milliseconds_per_image=milliseconds,
             machine=machine(),
-            test=self._digest,
+            part=self._digest,
         )
         with writing(kept.folder):
             self._save(kept.folder / self._file, scores)
@@ -111,7 +111,7 @@ class Scorer:
             "probabilities": scores.probabilities,
             "milliseconds_per_image": scores.milliseconds_per_image,
             "machine": scores.machine,
-            "test": scores.test,
+            "test": scores.part,  # the name of earlier versions
         }
         if scores.mirrored is not None:
             arrays["mirrored"] = scores.mirrored
@@ -137,7 +137,7 @@ def stored_scores(file: Path, shape: tuple[int, int]) -> Scores | None:
                 mirrored=known.get("mirrored"),
                 milliseconds_per_image=float(known["milliseconds_per_image"]),
                 machine=str(known["machine"]),
-                test=str(known["test"]),
+                part=str(known["test"]),
             )
     # A file that somebody else wrote may hold anything, NumPy raises errors of many types.
     except Exception:

@@ -42,7 +42,7 @@ def _verdict(ranked: Sequence[Compared]) -> str:
     best = ranked[0]
     words = (
         f"{best.name} has the highest mean test accuracy, {percent(_row(best).accuracy.mean)} "
-        f"(trial {_finals(best).trial})."
+        f"({_finals(best).candidate.name})."
     )
     return f"{words} {_against(_base(ranked), ranked)}".strip()
 
@@ -85,7 +85,8 @@ def _table(ranked: Sequence[Compared]) -> Table:
         "exact test between the models of the first seeds, Holm-corrected.",
         columns=[
             Column("study", "study", lambda study: study.name),
-            Column("trial", "trial", lambda study: _finals(study).trial),
+            Column("trial", None, lambda study: _finals(study).candidate.number),
+            Column("winner", "winner", lambda study: _finals(study).candidate.name),
             Column(
                 None,
                 "test accuracy (95 % interval)",

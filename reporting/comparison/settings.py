@@ -83,9 +83,12 @@ def _facts(study: Compared) -> dict[str, str]:
 
 def _winner(study: Compared) -> dict[str, str]:
     """Return the configuration of the winner or, without a report, of the best trial."""
-    best = study.finals.trial if study.finals else int(study.record.complete.index[0])
-    params = study.record.trial_params(best)
-    return {"trial": str(best)} | {name: _words(value) for name, value in params.items()}
+    if study.finals is not None:
+        name, params = study.finals.candidate.name, study.finals.row.params
+    else:
+        best = int(study.record.complete.index[0])
+        name, params = f"trial {best}", study.record.trial_params(best)
+    return {"winner": name} | {key: _words(value) for key, value in params.items()}
 
 
 def _words(value: Any) -> str:

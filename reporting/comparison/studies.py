@@ -78,7 +78,7 @@ def read_studies(results_dir: Path, names: Sequence[str], url: str | None) -> li
     for record in records:
         finals, gap = None, ""
         try:
-            finals = read_finals(record, protocol)
+            finals = read_finals(record, protocol, url)
             protocol = protocol or finals.protocol
         except NoFinalsError as error:
             gap = str(error)

@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from predicting.config import CONFIG_FILE
 from reporting.evidence import make_row
+from reporting.final_model import config_of
 from reporting.plan import Plan
+from reporting.readout import PLAIN, Readout
 from reporting.retraining import Retrained, Retraining
 from reporting.scoring import SCORES_FILE, Scorer
 from reporting.settings import ReportSettings
@@ -20,7 +23,7 @@ from reporting.study_tables import read_study
 from search.data.classes import FASHION_CLASSES
 from search.data.dataset import LabeledImages
 from search.escape import write_csv
-from tests.reporting.made_evidence import CLOTHING, _scores, made_study
+from tests.reporting.made_evidence import CLOTHING, _scores, made_dataset, made_study
 
 LABELS = (np.arange(1000) % 10).astype(np.uint8)
 TEST = LabeledImages(images=np.zeros((1000, 28, 28, 1), np.uint8), labels=LABELS)
@@ -36,6 +39,9 @@ def made_report(
     trials: int = 12,
     test: LabeledImages = TEST,
     class_names: Sequence[str] = FASHION_CLASSES,
+    readout: Readout = PLAIN,
+    shifted: bool = False,
+    failed: int = 0,
     **facts: Any,
 ) -> Path:
     """Write a study and what its report keeps; return the study's folder.
@@ -49,39 +55,38 @@ def made_report(
         trials: Trials of the study.
         test: Test split that they were scored on.
         class_names: Names of the classes.
+        readout: How the winner's outputs become probabilities.
+        shifted: Whether the winner has another augmentation than its trial.
+        failed: Number of the first final trainings that have failed.
         **facts: As for `made_study`.
     """
     made_study(results_dir, trials, name, **facts)
     record = read_study(results_dir, name, None)
     settings = ReportSettings(seeds=seeds, epochs=epochs)
     plan = Plan(settings, record, CLOTHING)
-    winner = plan.candidates[0]
+    winner = next(one for one in plan.candidates if shifted == (one.augmentation is not None))
     [entry] = plan.winners(winner)
     number = sum(map(ord, name))
     scored = []
     for index, training in enumerate(entry.retrainings):
+        if index < failed:
+            continue
         kept = _kept(record.directory, training)
-        scores = _scores(test.labels, len(class_names), accuracy, number, index)
-        Scorer._save(
-            kept.folder / SCORES_FILE, replace(scores, test=Scorer(test, CLOTHING)._digest)
+        alone, mirrored = (
+            _scores(test.labels, len(class_names), accuracy, number + view, index)
+            for view in (0, 1)
         )
+        scores = replace(
+            alone, mirrored=mirrored.probabilities, part=Scorer(test, CLOTHING)._digest
+        )
+        Scorer._save(kept.folder / SCORES_FILE, scores)
         scored.append((kept, scores))
-    row = make_row(entry, "tuned", scored, test.labels, "")
+    row = make_row(entry, "tuned", scored, test.labels, "", readout)
     report = record.directory / "report"
     report.mkdir()
-    config = {
-        "trial": winner.number,
-        "epochs": epochs,
-        "seeds": [training.seed for training in entry.retrainings],
-        "test_accuracy": [float(value) for value in row.correct.mean(axis=1)],
-        "dataset": {
-            "name": "fashion_mnist",
-            "image_shape": [28, 28, 1],
-            "class_names": list(class_names),
-        },
-        "preprocessing": "frame",
-    }
-    (report / "best_config.json").write_text(json.dumps(config))
+    dataset = made_dataset(class_names=class_names)
+    config = config_of(record, winner, row, dataset, gives_probabilities=False)
+    (report / CONFIG_FILE).write_text(json.dumps(config))
     names = np.array(class_names, dtype=object)
     write_csv(pd.DataFrame({"label": names[test.labels]}), report / "predictions.csv")
     return record.directory

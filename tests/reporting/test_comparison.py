@@ -3,25 +3,32 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
 import report
+from predicting.config import CONFIG_FILE
 from reporting import compare_studies
 from reporting.comparison.page import Comparison
 from reporting.errors import ReportError
+from reporting.plan import Plan
+from reporting.readout import Readout
 from reporting.retraining import Retrained
 from reporting.scoring import SCORES_FILE
 from reporting.settings import ReportSettings
 from reporting.statistics import compare
+from reporting.study_tables import read_study
 from search.data.dataset import LabeledImages
 from search.errors import SettingsError, StorageError
 from search.files import locked
-from tests.reporting.made_evidence import made_study
+from search.study.storage import open_storage
+from tests.reporting.made_evidence import CLOTHING, made_study
 from tests.reporting.made_finals import LABELS, TEST, made_report
 
 
@@ -76,7 +83,10 @@ def test_the_leaderboard_ranks_the_winners_and_compares_them_with_the_first(
         ("few", r"trained with 2 seeds, that of bad with 3; run .* --epochs 20 --seeds 3$"),
         ("part", "trained on 6,000 images, that of bad on all images"),
         ("elsewhere", "scored on other test images"),
-        ("unreported", r"no report with test results; run .*report\.py --study unreported "),
+        (
+            "unreported",
+            r"no report with test .*; run .* --study unreported .* --epochs 20 --seeds 3$",
+        ),
     ],
 )
 def test_a_study_without_comparable_results_is_named_with_the_reason(
@@ -102,7 +112,7 @@ def test_costs_settings_and_curves_are_of_all_studies(compared: Comparison) -> N
     assert list(settings.loc["seed", ["good", "near"]]) == ["0", "7"]
     assert "space" not in settings.index
     configurations = table(compared, "configurations", "configuration")
-    assert configurations.loc["trial"].nunique() > 1
+    assert set(configurations.loc["winner"]) == {"trial 4", "trial 21"}
     reached = table(compared, "reached", "study")
     assert (reached["best"] >= reached["best"].min()).all()
     assert (compared.html.parent / "figures" / "best-so-far.png").stat().st_size > 5_000
@@ -139,8 +149,18 @@ def remove_scores(study: Path) -> None:
 
 def change_report(**values: Any) -> Any:
     def change(study: Path) -> None:
-        file = study / "report" / "best_config.json"
+        file = study / "report" / CONFIG_FILE
         file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+    return change
+
+
+def forget(key: str) -> Any:
+    def change(study: Path) -> None:
+        file = study / "report" / CONFIG_FILE
+        content = json.loads(file.read_text())
+        del content[key]
+        file.write_text(json.dumps(content))
 
     return change
 
@@ -154,10 +174,20 @@ def write_predictions(study: Path) -> None:
     [
         (remove_training, r"the final training with seed \d+ is not kept; run "),
         (remove_scores, r"the final training with seed \d+ has no test results; run "),
-        (change_report(test_accuracy=[0.5, 0.5, 0.5]), "its report and its kept test results diff"),
-        (change_report(trial=9), "its report is damaged or of another study; run "),
-        (change_report(epochs="many"), "its report is damaged or of another study; run "),
-        (change_report(test_accuracy=[]), "its report is damaged or of another study; run "),
+        (
+            change_report(test_accuracy=[0.5] * 4),
+            "its report and its kept test results differ; ",
+        ),
+        (change_report(trial=9), "another study: trial is 9; it must be the number of a complete"),
+        (change_report(epochs="many"), "epochs is 'many'; it must be a whole number from 1; run "),
+        (change_report(params=None), "params is None; it must be an object; run "),
+        (change_report(seeds=[1.5]), r"seeds is \[1.5\]; it must be a list of different whole nu"),
+        (
+            change_report(test_accuracy=[]),
+            r"test_accuracy is \[\]; it must be a list of a number f",
+        ),
+        (change_report(model={"temperature": 99}), "model is .*; it must be an object, its temper"),
+        (forget("params"), r"its best_config\.json has no params; run "),
         (change_report(dataset=3), "its report is damaged .*dataset is 3; it must be an object"),
         (write_predictions, "its report is damaged .*has the label 'No such class', which is no "),
     ],
@@ -173,10 +203,69 @@ def test_a_damaged_report_is_a_reason_too(
     assert re.search(reason, page.studies[1].gap), page.studies[1].gap
 
 
+def test_the_command_that_helps_names_the_database(results: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    for name in ("good", "unreported"):
+        journal = open_storage((results / name / "study.journal").resolve(), None)
+        optuna.copy_study(from_study_name=name, from_storage=journal, to_storage=url)
+    shutil.copytree(results / "good", tmp_path / "good")
+    page = compare_studies("good", "unreported", results_dir=tmp_path, storage=url)
+    assert f" --storage {url} --epochs 20 --seeds 3" in page.studies[1].gap
+
+
 def test_the_first_study_with_results_sets_the_protocol(results: Path) -> None:
     page = compare_studies("unreported", "short", "good", results_dir=results)
     assert [study.finals is None for study in page.studies] == [True, False, True]
     assert "that of short for 10" in page.studies[2].gap
+
+
+def test_a_winner_with_another_augmentation_is_shown_as_it_was_trained(
+    results: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(results / "good", tmp_path / "good")
+    made_report(tmp_path, "changed", trials=30, shifted=True)
+    page = compare_studies("good", "changed", results_dir=tmp_path)
+    board = table(page, "leaderboard", "study")
+    own, changed = board.loc["good", "winner"], board.loc["changed", "winner"]
+    assert re.fullmatch(rf"{own} with (flip_)?shift", changed)
+    configurations = table(page, "configurations", "configuration")
+    assert list(configurations.index) == ["winner", "augmentation"]
+    assert configurations.loc["augmentation", "changed"] == changed.rpartition(" ")[2]
+    assert list(configurations.loc["winner"]) == [own, changed]
+
+
+def test_results_are_read_as_the_report_has_read_them(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "good", tmp_path / "good")
+    made_report(tmp_path, "both", 0.9, readout=Readout(mirror=True, temperature=0.7))
+    page = compare_studies("good", "both", results_dir=tmp_path)
+    assert [study.gap for study in page.studies] == ["", ""]
+    board = table(page, "leaderboard", "study")
+    assert board.loc["both", "test_accuracy"] < 1
+    reported = json.loads((tmp_path / "both" / "report" / CONFIG_FILE).read_text())
+    expected = np.mean(reported["test_accuracy"])
+    assert board.loc["both", "test_accuracy"] == pytest.approx(expected)
+
+
+def test_a_failed_first_seed_leaves_the_others_to_compare(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "good", tmp_path / "good")
+    made_report(tmp_path, "gap", seeds=4, failed=1)
+    page = compare_studies("good", "gap", results_dir=tmp_path)
+    assert [study.gap for study in page.studies] == ["", ""]
+
+
+def test_a_winner_that_was_trained_as_a_baseline_is_found(results: Path, tmp_path: Path) -> None:
+    for name in ("good", "near"):
+        shutil.copytree(results / name, tmp_path / name)
+    record = read_study(tmp_path, "good", None)
+    [entry] = Plan(ReportSettings(seeds=1, epochs=20), record, CLOTHING).winners(
+        Plan(ReportSettings(epochs=20), record, CLOTHING).candidates[0]
+    )
+    training = replace(entry.retrainings[0], shared=True)
+    (tmp_path / ".baselines").mkdir()
+    kept = tmp_path / "good" / "retrainings" / training.key
+    kept.rename(tmp_path / ".baselines" / training.shared_key)
+    page = compare_studies("good", "near", results_dir=tmp_path)
+    assert [study.gap for study in page.studies] == ["", ""]
 
 
 def test_class_names_that_a_spreadsheet_would_run_are_read_back(tmp_path: Path) -> None:

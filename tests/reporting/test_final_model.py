@@ -212,6 +212,8 @@ def test_the_logits_model_lies_beside_the_best_model(
         "seed": 7,
         "row": "tuned",
     }
+    assert evidence.winner is not None
+    assert said["candidate"] == evidence.winner.candidate.name
     assert said["logits_model"] == {
         "file": "best_logits.keras",
         "input": [0, 1],
