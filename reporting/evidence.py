@@ -27,7 +27,7 @@ _IMBALANCED: Final = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Remeasured:
-    """One of the best trials, retrained with fresh seeds on the training part.
+    """One of the best trials, retrained with new seeds on the training part.
 
     Args:
         candidate: The trial, its validation accuracy in the search, and its augmentation.
@@ -39,9 +39,14 @@ class Remeasured:
 
     @property
     def accuracy(self) -> Interval | None:
-        """Validation accuracy over the fresh seeds; None without a finished retraining."""
+        """Validation accuracy over the new seeds; None without a finished retraining."""
         values = [run.val_accuracy for run in self.runs if run.val_accuracy is not None]
         return interval(values) if values else None
+
+    @property
+    def searched(self) -> float | None:
+        """Validation accuracy in the search; None if the trial had another augmentation there."""
+        return self.candidate.value if self.candidate.augmentation is None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

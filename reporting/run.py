@@ -285,7 +285,7 @@ def _announce(
         f"study {record.name!r}: {len(missing)} of {len(due)} trainings to do, about "
         f"{duration(wall_seconds(plan, kept, workers))} with {counted(workers, 'worker')}\n"
         f"  to choose the winner: {listed([one.name for one in plan.candidates])}; "
-        f"{counted(settings.candidate_seeds, 'fresh seed')} each, "
+        f"{counted(settings.candidate_seeds, 'new seed')} each, "
         f"{counted(settings.final_epochs, 'epoch')}{fitted}\n"
         f"  to score on the test split: {counted(settings.seeds, 'seed')} of the winner, "
         f"{counted(settings.final_epochs, 'epoch')}{baselines}",

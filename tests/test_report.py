@@ -51,7 +51,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Pat
 
 @pytest.fixture(scope="module")
 def reported(searched: Path, small_data_with_test: Path) -> Path:
-    """The same folder with its report, of one fresh seed and two final ones."""
+    """The same folder with its report, of one new seed and two final ones."""
     flags = (*SMALL, "--candidate-seeds", "1", "--seeds", "2", "--ensemble", "--export", "litert")
     ended = report(searched, small_data_with_test, *flags)
     assert ended.returncode == 0, ended.stderr
@@ -178,9 +178,7 @@ def test_the_same_command_trains_nothing_and_more_seeds_only_the_new_ones(
     first, choosing, scoring = again.stderr.splitlines()
     count = len(pd.read_csv(reported / "tables" / "candidates.csv"))
     assert first == f"study 'mlp': 0 of {count + 4} trainings to do, about 0 s with 1 worker"
-    assert re.fullmatch(
-        r"  to choose the winner: trial \d.*; 1 fresh seed each, 2 epochs", choosing
-    )
+    assert re.fullmatch(r"  to choose the winner: trial \d.*; 1 new seed each, 2 epochs", choosing)
     assert scoring == (
         "  to score on the test split: 2 seeds of the winner, 2 epochs; 2 seeds each of 1 "
         "baseline, 1 epoch"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -54,7 +55,7 @@ def blocks(evidence: Evidence) -> list[Block]:
 
 
 _CHOICE: Final = (
-    "The winner has the highest mean {measure} over fresh seeds; of equals it is the better one "
+    "The winner has the highest mean {measure} over new seeds; of equals it is the better one "
     "in the search. Candidates are trained for {epochs}, as the winner's final trainings, "
     "because the augmentation that pays depends on the length. Change: from the trial's score "
     "after {searched} in the search, which is partly luck, as the best of many scores is. "
@@ -280,9 +281,9 @@ def _bootstrap(evidence: Evidence) -> str:
 
 
 def _searched(evidence: Evidence, row: Row) -> float | None:
-    """Validation accuracy of the row's trial, if that trial is complete."""
+    """Validation accuracy of the row's configuration in the search; None if it has none."""
     if row.kind == "tuned" and evidence.winner is not None:
-        return evidence.winner.candidate.value
+        return evidence.winner.searched
     complete = evidence.record.complete
     found = complete[complete["name"] == row.name]
     return float(found.iloc[0]["value"]) if len(found) else None
@@ -396,17 +397,14 @@ def _candidates(evidence: Evidence) -> Table:
     def again(get: Callable[[Interval], Any]) -> Callable[[Remeasured], Any]:
         return lambda one: None if one.accuracy is None else get(one.accuracy)
 
-    def searched(one: Remeasured) -> float | None:
-        return one.candidate.value if one.candidate.augmentation is None else None
-
     def change(one: Remeasured) -> float | None:
-        before = searched(one)
+        before = one.searched
         return None if before is None else again(lambda found: found.mean - before)(one)
 
     return Table(
         name="candidates",
         caption=f"{evidence.record.measure.capitalize()} of the best trials, retrained with "
-        "fresh seeds",
+        "new seeds",
         note=_CHOICE.format(
             measure=evidence.record.measure,
             epochs=counted(evidence.settings.final_epochs, "epoch"),
@@ -415,7 +413,7 @@ def _candidates(evidence: Evidence) -> Table:
         columns=[
             Column("trial", "trial", lambda one: one.candidate.number),
             Column("augmentation", "augmentation", lambda one: one.candidate.augmentation or "own"),
-            Column("val_accuracy_search", "in the search", searched, percent),
+            Column("val_accuracy_search", "in the search", attrgetter("searched"), percent),
             Column("val_accuracy_again", None, again(lambda accuracy: accuracy.mean)),
             Column("val_accuracy_again_sd", None, again(lambda accuracy: accuracy.sd)),
             Column(None, "retrained", lambda one: one.accuracy, spread),

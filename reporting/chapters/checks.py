@@ -17,7 +17,7 @@ _LEAD = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Looked:
+class _Result:
     """A check and what it found; empty words if nothing."""
 
     name: str
@@ -31,12 +31,12 @@ def blocks(evidence: Evidence) -> list[Block]:
     record = evidence.record
     pruner = record.facts.get("settings", {}).get("pruner", "none")
     trials = Trials(record.frozen, prunes=pruner != "none")
-    looked = [
-        _Looked(name=check.name, rule=check.rule, found=check.look(trials), advice=check.advice)
+    results = [
+        _Result(name=check.name, rule=check.rule, found=check.look(trials), advice=check.advice)
         for check in CHECKS
     ]
-    looked.append(
-        _Looked(
+    results.append(
+        _Result(
             name="seeds differ more than candidates",
             rule=_LEAD,
             found=_within_noise(evidence.remeasured, evidence.winner),
@@ -44,43 +44,39 @@ def blocks(evidence: Evidence) -> list[Block]:
             "--candidate-seeds.",
         )
     )
-    found = [one for one in looked if one.found]
+    found = [one for one in results if one.found]
     written: list[Block] = [
         Paragraph(
-            f"{counted(len(looked), 'check')}, {len(found) or 'none'} of them found something. A "
+            f"{counted(len(results), 'check')}, {len(found) or 'none'} of them found something. A "
             "finding is a hint, not an error."
         )
     ]
     written += [Paragraph(f"{one.name}: {one.found}. {one.advice}") for one in found]
-    return [*written, _table(looked)]
+    return [*written, _table(results)]
 
 
 def _within_noise(remeasured: list[Remeasured], winner: Remeasured | None) -> str:
     """Compare the lead of the winner with the spread between seeds; empty if it is larger."""
     known = [
-        [run.val_accuracy for run in part.runs if run.val_accuracy is not None]
+        (part, part.accuracy.mean, part.accuracy.sd**2)
         for part in remeasured
+        if part.accuracy is not None and part.accuracy.sd is not None
     ]
-    known = [values for values in known if len(values) > 1]
-    others = [
-        part.accuracy.mean
-        for part in remeasured
-        if part is not winner and part.accuracy is not None
-    ]
-    if winner is None or winner.accuracy is None or len(known) < 2 or not others:
+    chosen = [mean for part, mean, _ in known if part is winner]
+    others = [mean for part, mean, _ in known if part is not winner]
+    if winner is None or not chosen or not others:
         return ""
-    variances = [statistics.variance(values) for values in known]
-    deviation = (sum(variances) / len(variances)) ** 0.5
-    lead = winner.accuracy.mean - max(others)
+    deviation = statistics.mean(variance for _, _, variance in known) ** 0.5
+    lead = chosen[0] - max(others)
     if lead >= deviation:
         return ""
     return (
-        f"trial {winner.candidate.number} leads by {points(lead)} points; seeds of one "
+        f"{winner.candidate.name} leads by {points(lead)} points; seeds of one "
         f"configuration have a standard deviation of {100 * deviation:.2f} points"
     )
 
 
-def _table(looked: list[_Looked]) -> Table:
+def _table(results: list[_Result]) -> Table:
     return Table(
         name="checks",
         caption="All checks",
@@ -90,6 +86,6 @@ def _table(looked: list[_Looked]) -> Table:
             Column("rule", "rule", attrgetter("rule")),
             Column("advice", "what to do", attrgetter("advice")),
         ],
-        items=looked,
+        items=results,
         fold=True,
     )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from reporting.drawing.style import listed
+from reporting.drawing.style import counted, listed
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Paragraph
 from reporting.statistics import IMAGES_ONLY
@@ -59,8 +59,9 @@ def blocks(evidence: Evidence) -> list[Block]:
 def _of_baselines(evidence: Evidence) -> list[str]:
     settings = evidence.settings
     texts = [
-        f"The winner was tuned on this data and trained for {settings.final_epochs} epochs; the "
-        f"baselines were not tuned and trained for {settings.baseline_epochs}. The comparison "
+        "The winner was tuned on this data and trained for "
+        f"{counted(settings.final_epochs, 'epoch')}; the baselines were not "
+        f"tuned and trained for {settings.baseline_epochs:,}. The comparison "
         "shows what the search adds to the published networks, not how far each could be tuned."
     ]
     if not evidence.dataset.is_fashion_mnist:

@@ -1,5 +1,8 @@
 """The answer in a few sentences, for readers who read nothing else."""
 
+from collections.abc import Mapping
+
+from reporting.chapters.accuracy import p_value_words
 from reporting.drawing.style import bounds, counted, listed, percent, points, spread
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph
@@ -25,10 +28,15 @@ def blocks(evidence: Evidence) -> list[Block]:
     written: list[Block] = [Paragraph(_tuned(evidence, candidate, tuned), strong=True)]
     known = evidence.record.trials.loc[number, "name"]
     if isinstance(known, str):
+        nothing = (
+            "it found nothing better"
+            if candidate.augmentation is None and number == best.name
+            else "no retrained trial was better"
+        )
         written.append(
             Paragraph(
-                f"Trial {number} is {known}, a configuration that the search starts with: it found "
-                "nothing better."
+                f"Trial {number} is {known}, a configuration that the search starts with: "
+                f"{nothing}."
             )
         )
     rival = evidence.best_baseline
@@ -40,7 +48,7 @@ def blocks(evidence: Evidence) -> list[Block]:
             written.append(Paragraph(others))
     if winner.accuracy is not None:
         searched += (
-            " Retrained with fresh seeds for "
+            " Retrained with new seeds for "
             f"{counted(evidence.settings.final_epochs, 'epoch')}, "
             f"{candidate.name} reached {spread(winner.accuracy)} on validation "
             f"(n = {winner.accuracy.n}), {points(winner.accuracy.mean - candidate.value)} points "
@@ -79,7 +87,7 @@ def _against_best(evidence: Evidence, tuned: Row, rival: Row) -> str:
     difference = evidence.differences[rival.name]
     details = (
         f"95 % interval {points(difference.low)} to {points(difference.high)}, "
-        f"{difference.sampled}; Holm-corrected p {_p_value(difference.p_holm)}"
+        f"{difference.sampled}; Holm-corrected p {p_value_words(difference.p_holm)}"
     )
     if difference.seeds == 1:
         words = (
@@ -104,8 +112,8 @@ def _against_best(evidence: Evidence, tuned: Row, rival: Row) -> str:
         else ""
     )
     return (
-        f"{words} Tuned was trained for {tuned.epochs} epochs; {rival.name}, {published} and "
-        f"not tuned, for {rival.epochs}.{mirrored}"
+        f"{words} Tuned was trained for {counted(tuned.epochs or 0, 'epoch')}; {rival.name}, "
+        f"{published} and not tuned, for {rival.epochs}.{mirrored}"
     )
 
 
@@ -116,20 +124,30 @@ def _against_others(evidence: Evidence, rival: Row) -> str:
         for name, difference in evidence.differences.items()
         if name != rival.name and difference.seeds > 1
     }
-    beaten = [f"{n} by {_size(d)}" for n, d in others.items() if d.shown and d.mean > 0]
-    better = [f"{n} by {_size(d)}" for n, d in others.items() if d.shown and d.mean < 0]
-    same = [f"{n} ({points(d.mean)} points)" for n, d in others.items() if not d.shown]
+    return compared_words("Tuned", others)
+
+
+def compared_words(name: str, differences: Mapping[str, Difference]) -> str:
+    """Say which of the others one network, or study, differs from; empty without others.
+
+    Args:
+        name: Its name.
+        differences: It minus each other one, by name of the other one.
+    """
+    found = differences.items()
+    beaten = [f"{other} by {_size(d)}" for other, d in found if d.shown and d.mean > 0]
+    better = [f"{other} by {_size(d)}" for other, d in found if d.shown and d.mean < 0]
+    unshown = [(other, d) for other, d in found if not d.shown]
+    same = [f"{other} ({points(d.mean)} points)" for other, d in unshown if d.seeds > 1]
+    single = [other for other, d in unshown if d.seeds == 1]
     sentences = [
-        f"Tuned beats {listed(beaten)}." if beaten else "",
-        f"Tuned is worse than {listed(better)}." if better else "",
-        f"No significant difference from {listed(same)}." if same else "",
+        f"{name} beats {listed(beaten)}." if beaten else "",
+        f"{name} is worse than {listed(better)}." if better else "",
+        f"No significant difference between {name} and {listed(same)}." if same else "",
+        f"One seed cannot show a difference between {name} and {listed(single)}." if single else "",
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _size(difference: Difference) -> str:
     return f"{100 * abs(difference.mean):.2f} points"
-
-
-def _p_value(value: float) -> str:
-    return "below 0.0001" if value < 1e-4 else f"{value:.4f}"

@@ -57,7 +57,7 @@ def _configuration(evidence: Evidence, winner: Remeasured) -> list[Block]:
             f"{counted(len(evidence.remeasured), 'configuration')} from "
             f"{counted(evidence.retrained_trials, 'retrained trial')} it has the highest mean "
             f"{evidence.record.measure}, {spread(measured)} over "
-            f"{counted(0 if measured is None else measured.n, 'fresh seed')}, after "
+            f"{counted(0 if measured is None else measured.n, 'new seed')}, after "
             f"{counted(evidence.settings.final_epochs, 'epoch')}."
         )
     ]

@@ -182,3 +182,14 @@ def test_why_mirror_images_were_chosen_or_not_is_said(
     one, two = of_both[faster].milliseconds_per_image, of_both[slower].milliseconds_per_image
     assert one is not None
     assert two == pytest.approx(2 * one)
+
+
+def test_a_winner_with_another_augmentation_has_no_accuracy_in_the_search(
+    evidence: Evidence,
+) -> None:
+    for part in evidence.remeasured:
+        made = dataclasses.replace(evidence, winner=part)
+        values = tables(accuracy.blocks(made))["accuracy"].values.set_index("network")
+        expected = part.candidate.value if part.candidate.augmentation is None else np.nan
+        found = values.loc["tuned", "val_accuracy_search"]
+        assert found == pytest.approx(expected, nan_ok=True)

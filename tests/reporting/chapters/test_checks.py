@@ -38,3 +38,29 @@ def test_candidates_that_differ_less_than_their_seeds(evidence: Evidence) -> Non
     assert "seeds differ more than candidates: trial" not in with_accuracies(
         (0.950, 0.951), (0.930, 0.931), (0.930, 0.931)
     )
+
+
+def test_the_lead_is_over_candidates_of_two_seeds_and_names_the_winner(evidence: Evidence) -> None:
+    names = [part.candidate.name for part in evidence.remeasured]
+    changed = next(name for name in names if " with " in name)
+    assert len(names) > 2
+
+    def said(single: int, alone: float) -> str:
+        """With equal candidates of two seeds, and one of one seed."""
+        remeasured = [
+            dataclasses.replace(
+                part,
+                runs=[
+                    dataclasses.replace(part.runs[0], val_accuracy=value)
+                    for value in ((0.90, 0.92) if index != single else (alone,))
+                ],
+            )
+            for index, part in enumerate(evidence.remeasured)
+        ]
+        made = dataclasses.replace(
+            evidence, remeasured=remeasured, winner=remeasured[names.index(changed)]
+        )
+        return words(checks.blocks(made))
+
+    assert f"seeds differ more than candidates: {changed} leads by +0.00 points" in said(0, 0.95)
+    assert "seeds differ more than candidates: " not in said(names.index(changed), 0.91)

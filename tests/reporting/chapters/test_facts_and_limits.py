@@ -1,13 +1,15 @@
 """The chapters on settings and limitations."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
-from reporting.chapters import facts, limits
+from reporting.chapters import facts, limits, verdict
 from reporting.evidence import Evidence
 from reporting.page.document import Code
 from search.data.split import Split
+from tests.reporting.made_evidence import made_evidence
 from tests.reporting.written import tables, words
 
 
@@ -35,6 +37,20 @@ def test_the_limits_say_that_fewer_images_weaken_the_baselines_too(evidence: Evi
         classes=10,
     )
     assert fewer not in words(limits.blocks(dataclasses.replace(evidence, split=full)))
+
+
+def test_one_epoch_is_written_in_the_singular(tmp_path: Path) -> None:
+    made = made_evidence(tmp_path, epochs=1, baseline_epochs=1)
+    one = [
+        dataclasses.replace(
+            row, runs=[dataclasses.replace(run, history=run.history[:1]) for run in row.runs]
+        )
+        for row in made.rows
+    ]
+    made = dataclasses.replace(made, rows=one)
+    said = words([*limits.blocks(made), *verdict.blocks(made)])
+    assert "trained for 1 epoch; " in said
+    assert "1 epochs" not in said
 
 
 def rows(evidence: Evidence) -> dict[str, str]:
