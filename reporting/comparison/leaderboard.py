@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from reporting.chapters.accuracy import difference_with_interval, p_value_words, with_interval
-from reporting.comparison.finals import Finals
+from reporting.chapters.verdict import compared_words
+from reporting.comparison.finals import Finals, TrainingProtocol
 from reporting.comparison.studies import Compared
-from reporting.drawing.style import counted, listed, percent, points
+from reporting.drawing.style import counted, percent
 from reporting.evidence import Row
 from reporting.page.document import Block, Column, Paragraph, Table
 
@@ -44,45 +45,17 @@ def _verdict(ranked: Sequence[Compared]) -> str:
         f"{best.name} has the highest mean test accuracy, {percent(_row(best).accuracy.mean)} "
         f"({_finals(best).candidate.name})."
     )
-    return f"{words} {_against(_base(ranked), ranked)}".strip()
-
-
-def _against(base: Compared, others: Sequence[Compared]) -> str:
-    """Say which studies the first one differs from."""
-    found = [(study.name, study.difference) for study in others if study.difference is not None]
-    better = [f"{n} by {_points(d.mean)}" for n, d in found if d.shown and d.mean > 0]
-    worse = [f"{n} by {_points(d.mean)}" for n, d in found if d.shown and d.mean < 0]
-    single = [n for n, d in found if not d.shown and d.seeds == 1]
-    same = [f"{n} ({points(d.mean)} points)" for n, d in found if not d.shown and d.seeds > 1]
-    sentences = (
-        f"{base.name} beats {listed(better)}." if better else "",
-        f"{base.name} is worse than {listed(worse)}." if worse else "",
-        f"No significant difference between {base.name} and {listed(same)}." if same else "",
-        f"One seed cannot show a difference between {base.name} and {listed(single)}."
-        if single
-        else "",
-    )
-    return " ".join(sentence for sentence in sentences if sentence)
-
-
-def _points(difference: float) -> str:
-    return f"{100 * abs(difference):.2f} points"
+    found = {study.name: study.difference for study in ranked if study.difference is not None}
+    return f"{words} {compared_words(_base(ranked).name, found)}".strip()
 
 
 def _table(ranked: Sequence[Compared]) -> Table:
-    base = _base(ranked)
-    protocol = _finals(base).protocol
+    protocol = _finals(_base(ranked)).protocol
     balanced = any(study.record.objective == "balanced_accuracy" for study in ranked)
-    images = "all" if protocol.images is None else f"{protocol.images:,}"
     return Table(
         name="leaderboard",
         caption="Winners, retrained under one protocol",
-        note=f"Each winner was trained with {counted(protocol.seeds, 'seed')} for "
-        f"{counted(protocol.epochs, 'epoch')} on {images} training and validation images, and "
-        "scored once on the test images. Test accuracy: mean over "
-        f"seeds and its 95 % t interval. Δ accuracy: {base.name} minus this study, in percentage "
-        "points, with a 95 % bootstrap interval over the same images and over seeds; p: McNemar's "
-        "exact test between the models of the first seeds, Holm-corrected.",
+        note=" ".join([_trained(protocol), *_compared(ranked)]),
         columns=[
             Column("study", "study", lambda study: study.name),
             Column("trial", None, lambda study: _finals(study).candidate.number),
@@ -117,6 +90,8 @@ def _table(ranked: Sequence[Compared]) -> Table:
             Column("difference_high", None, _of_difference("high")),
             Column("p_holm", "p", _of_difference("p_holm"), p_value_words),
             Column("parameters", "parameters", lambda study: _row(study).parameters, ","),
+            Column("precision", "precision", lambda study: study.record.facts["precision"]),
+            Column("mirror_images", "mirror images", lambda one: _yes(_row(one).readout.mirror)),
             Column("epochs", "epochs", lambda study: _row(study).epochs),
             Column("n", "seeds", lambda study: _row(study).accuracy.n),
             Column(
@@ -130,6 +105,31 @@ def _table(ranked: Sequence[Compared]) -> Table:
     )
 
 
+def _trained(protocol: TrainingProtocol) -> str:
+    images = "all" if protocol.images is None else f"{protocol.images:,}"
+    return (
+        f"Each winner was trained with {counted(protocol.seeds, 'seed')} for "
+        f"{counted(protocol.epochs, 'epoch')} on {images} training and validation images. "
+        "Precision and mirror images (predictions are means over an image and its mirror image) "
+        "are not part of the protocol, but those of each study. Test accuracy: "
+        "mean over seeds and its 95 % t interval."
+    )
+
+
+def _compared(ranked: Sequence[Compared]) -> list[str]:
+    """Say what the differences are, and what a choice among several means."""
+    found = [study.difference for study in ranked if study.difference is not None]
+    if not found:
+        return []
+    return [
+        f"Δ accuracy: {_base(ranked).name} minus this study, in percentage points, with a 95 % "
+        f"bootstrap interval {found[0].sampled}.",
+        "p: McNemar's exact test between the models of the first seeds, Holm-corrected.",
+        "The highest of several test accuracies is partly luck: for a study chosen by it, it is an "
+        "optimistic estimate.",
+    ]
+
+
 def _base(ranked: Sequence[Compared]) -> Compared:
     """Return the study that the others are compared with, the only one without a difference."""
     return next(study for study in ranked if study.difference is None)
@@ -137,6 +137,10 @@ def _base(ranked: Sequence[Compared]) -> Compared:
 
 def _of_difference(name: str) -> Callable[[Compared], Any]:
     return lambda study: None if study.difference is None else getattr(study.difference, name)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _costs(studies: Sequence[Compared]) -> Table:
@@ -148,7 +152,8 @@ def _costs(studies: Sequence[Compared]) -> Table:
         caption="Searches and their costs",
         note="Worker hours: time of all trials, one after another. CPU hours of the search: of "
         "complete and pruned trials, where all have it recorded; of the report: of all "
-        "retrainings that it has kept. Hours on different machines cannot be compared.",
+        "retrainings that it has kept, without the baselines that studies share. Hours on "
+        "different machines cannot be compared.",
         columns=[
             Column("study", "study", lambda study: study.name),
             Column("complete", "complete", trials("COMPLETE"), ","),

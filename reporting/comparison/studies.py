@@ -21,8 +21,8 @@ class Compared:
         record: The search.
         finals: The winner's final trainings; None: it has none under the protocol.
         gap: Why it has none; empty if it has.
-        report_cpu_seconds: Processor time of all retrainings that its reports have kept; None
-            without any.
+        report_cpu_seconds: Processor time of all retrainings that its reports have kept in its
+            folder, so without shared baselines; None without any.
         difference: Test accuracy of the first study with finals minus that of this one; None for
             the first, and without finals.
     """

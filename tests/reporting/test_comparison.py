@@ -127,6 +127,17 @@ def test_the_folder_is_named_after_the_studies(results: Path) -> None:
     text = page.html.read_text()
     assert "No significant difference between good and near" in text
     assert 'role="alert"' not in text
+    assert "bootstrap interval over images and seeds" in text
+    assert "The highest of several test accuracies is partly luck" in text
+
+
+def test_with_one_seed_the_interval_is_over_images_only(tmp_path: Path) -> None:
+    for name, accuracy in (("a", 0.9), ("b", 0.8)):
+        made_report(tmp_path, name, accuracy, seeds=1)
+    text = (compare_studies("a", "b", results_dir=tmp_path).html.parent / "report.md").read_text()
+    assert "One seed cannot show a difference between a and b." in text
+    assert "bootstrap interval over images only; variation between seeds unknown" in text
+    assert "over images and seeds" not in text
 
 
 def test_many_long_names_still_make_a_folder(tmp_path: Path) -> None:
@@ -240,7 +251,8 @@ def test_results_are_read_as_the_report_has_read_them(results: Path, tmp_path: P
     page = compare_studies("good", "both", results_dir=tmp_path)
     assert [study.gap for study in page.studies] == ["", ""]
     board = table(page, "leaderboard", "study")
-    assert board.loc["both", "test_accuracy"] < 1
+    assert list(board.loc[["good", "both"], "mirror_images"]) == ["no", "yes"]
+    assert list(board["precision"]) == ["float32", "float32"]
     reported = json.loads((tmp_path / "both" / "report" / CONFIG_FILE).read_text())
     expected = np.mean(reported["test_accuracy"])
     assert board.loc["both", "test_accuracy"] == pytest.approx(expected)
