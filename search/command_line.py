@@ -37,6 +37,7 @@ STORAGE_VARIABLE: Final = "SEARCH_STORAGE"
 LARGEST: Final = 2**63 - 1
 MOST_EPOCHS: Final = 1_000_000
 _MAX_NAME_BYTES: Final = 200  # of the 255 of a file's name; a lock file's name is longer
+COMPARISONS: Final = "compare"  # folder of comparisons, beside those of studies
 # The commands of an installed package, by the script of the checkout that each one runs.
 COMMANDS: Final = {
     "run_search.py": "keras-search",
@@ -364,8 +365,13 @@ def check_new_study_name(name: str) -> None:
     """Check the name of a study that does not exist yet: one that needs no quotes in a shell.
 
     Raises:
-        SettingsError: It has other characters.
+        SettingsError: It has other characters, or is that of the folder of comparisons.
     """
+    if name == COMPARISONS:
+        raise SettingsError(
+            f"--study {name!r} cannot name a new study: report.py --compare writes into the folder "
+            "of that name. Use another name."
+        )
     if not re.fullmatch(r"[\w.][\w.-]*", name):
         raise SettingsError(
             f"--study {name!r} cannot name a new study; use letters, digits, '-', '_' and '.', and "

@@ -178,6 +178,7 @@ REFUSED = {
     "port out of range": ["--dashboard-port", "99999"],
     "database without a name": ["--storage", "sqlite://"],
     "name that a shell changes": ["--study", "''"],
+    "folder of comparisons": ["--study", "compare"],
     "too many workers": ["--workers", "9999"],
     "the same in a database": ["--study", "a b", "--storage", "sqlite:///here.db"],
 }

@@ -16,6 +16,7 @@ from reporting.folder import replaced, writing
 from reporting.page.document import Document, Section
 from reporting.page.render import write_document
 from reporting.settings import ReportSettings
+from search.command_line import COMPARISONS
 from search.files import locked
 from search.study.provenance import command_line
 
@@ -49,7 +50,7 @@ def run_comparison(wanted: ReportSettings, arguments: Sequence[str]) -> Comparis
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     studies = read_studies(wanted.results_dir, wanted.compare, wanted.storage)
-    directory = wanted.results_dir / "compare"
+    directory = wanted.results_dir / COMPARISONS
 
     def busy(holder: str) -> ReportError:
         return ReportError(f"{holder} is comparing studies already. Wait for it or stop it.")

@@ -1,11 +1,14 @@
 """Every flag that is out of range is refused by name."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reporting.settings import ReportSettings
-from search.errors import SettingsError
+from search.errors import DataError, SettingsError
+from search.preparation import find_inputs
 from search.settings import SearchSettings
 
 
@@ -83,6 +86,18 @@ def test_a_name_that_could_harm_a_terminal_or_a_folder_is_refused(
         settings(study=name)
     assert str(refused.value).startswith(f"--study {name!r} cannot name a folder; use letters")
     assert str(refused.value).isprintable()
+
+
+def test_the_folder_of_comparisons_cannot_be_that_of_a_new_study(tmp_path: Path) -> None:
+    message = "--study 'compare' cannot name a new study: report.py --compare writes into the"
+    settings = SearchSettings(study="compare", results_dir=tmp_path)
+    with pytest.raises(SettingsError, match=message):
+        find_inputs(settings)
+    # One of an earlier version goes on.
+    (tmp_path / "compare").mkdir()
+    (tmp_path / "compare" / "study.journal").touch()
+    with pytest.raises(DataError, match="nowhere"):
+        find_inputs(replace(settings, data=str(tmp_path / "nowhere")))
 
 
 @pytest.mark.parametrize(("letter", "most"), [("x", 200), ("ö", 100), ("👟", 50)])
