@@ -1,6 +1,7 @@
 """The studies of a comparison: their searches, costs, and final trainings under one protocol."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pandas as pd
 from reporting.comparison.finals import Finals, NoFinalsError, TrainingProtocol, read_finals
 from reporting.errors import ReportError
 from reporting.retraining import Retrained
+from reporting.shared import FOLDER
 from reporting.statistics import Difference, compare
 from reporting.study_tables import Record, read_study, seconds_taken
+from search.files import refuse_links
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +65,7 @@ def read_studies(results_dir: Path, names: Sequence[str], url: str | None) -> li
     Raises:
         ReportError: There is no such study, it has no complete trial, or their data differ.
         StudyError: One is damaged.
-        StorageError: The storage cannot be opened or read.
+        StorageError: The storage cannot be opened or read, or a folder holds a link.
     """
     records = [read_study(results_dir, name, url) for name in names]
     first = records[0]
@@ -73,13 +76,13 @@ def read_studies(results_dir: Path, names: Sequence[str], url: str | None) -> li
                 f"{_data(first)}: accuracies on different data cannot be compared. Leave one out "
                 "of --compare."
             )
+    refuse_links(results_dir / FOLDER)  # where winners that equal a baseline may be
+    protocol = _protocol(records, url)
     studies: list[Compared] = []
-    protocol: TrainingProtocol | None = None
     for record in records:
         finals, gap = None, ""
         try:
             finals = read_finals(record, protocol, url)
-            protocol = protocol or finals.protocol
         except NoFinalsError as error:
             gap = str(error)
         studies.append(
@@ -91,6 +94,14 @@ def read_studies(results_dir: Path, names: Sequence[str], url: str | None) -> li
             )
         )
     return _with_differences(studies)
+
+
+def _protocol(records: Sequence[Record], url: str | None) -> TrainingProtocol | None:
+    """Return that of the first study with finals; None if no study has any."""
+    for record in records:
+        with suppress(NoFinalsError):
+            return read_finals(record, None, url).protocol
+    return None
 
 
 def _with_differences(studies: Sequence[Compared]) -> list[Compared]:

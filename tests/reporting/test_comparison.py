@@ -228,6 +228,8 @@ def test_the_first_study_with_results_sets_the_protocol(results: Path) -> None:
     page = compare_studies("unreported", "short", "good", results_dir=results)
     assert [study.finals is None for study in page.studies] == [True, False, True]
     assert "that of short for 10" in page.studies[2].gap
+    # The command for an earlier study has the protocol too.
+    assert page.studies[0].gap.endswith(" --epochs 10 --seeds 3")
 
 
 def test_a_winner_with_another_augmentation_is_shown_as_it_was_trained(
@@ -360,10 +362,12 @@ def test_studies_of_different_data_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "compare").exists()
 
 
-def test_a_folder_with_a_link_is_refused(results: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["near/report", ".baselines"])
+def test_a_folder_with_a_link_is_refused(results: Path, tmp_path: Path, folder: str) -> None:
     for name in ("good", "near"):
         shutil.copytree(results / name, tmp_path / name)
-    (tmp_path / "near" / "report" / "more").symlink_to("/etc")
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / "more").symlink_to("/etc")
     with pytest.raises(StorageError, match="is a symbolic link"):
         compare_studies("good", "near", results_dir=tmp_path)
 
