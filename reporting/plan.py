@@ -109,7 +109,7 @@ class Plan:
         ]
 
     def choose(self, results: Results) -> Candidate | None:
-        """Return the candidate with the highest mean validation accuracy over fresh seeds.
+        """Return the candidate with the highest mean validation accuracy over new seeds.
 
         Of equals it is the better one in the search. A smaller lead counts: to ask for one above
         the noise would leave the choice to the search, whose trainings are shorter.

@@ -139,6 +139,7 @@ def _read_training(record: Record, seed: int, reported: Reported) -> tuple[Retra
             data=facts["data"],
             sizes=split_sizes(facts["split"]),
             precision=facts["precision"],
+            pixels=facts.get("pixels"),
             # A winner that equals a baseline may have been trained as one.
             shared=True,
         )
