@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,7 @@ from spaces import SPACES, SpaceError
 from spaces.errors import one_line
 
 if TYPE_CHECKING:
-    from search.run import Outcome
+    from search.outcome import Outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -150,19 +149,9 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
         following = command_line(_report_arguments(settings))
     if settings.json:
         line = {
-            "study": outcome.name,
+            **outcome.as_json(),
             "storage": outcome.storage,
-            "finished": outcome.finished,
-            "complete": outcome.complete,
-            "pruned": outcome.pruned,
-            "failed": outcome.failed,
-            "best": None if outcome.best is None else asdict(outcome.best),
-            "seconds": round(outcome.seconds, 3),
             "stopped_by": _why(outcome.stopped_by, settings),
-            "findings": [
-                {"check": one.check.name, "found": one.words, "advice": one.check.advice}
-                for one in outcome.findings
-            ],
             "next": following,
         }
         print(json.dumps(line), flush=True)

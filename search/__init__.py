@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from search.api import load_study, run_search
     from search.errors import SearchError
-    from search.run import Outcome
+    from search.outcome import Outcome
     from search.settings import SearchSettings
 
 __all__ = ["Outcome", "SearchError", "SearchSettings", "load_study", "run_search"]
 
 _MODULES: Final = {
-    "Outcome": "search.run",
+    "Outcome": "search.outcome",
     "SearchError": "search.errors",
     "SearchSettings": "search.settings",
     "load_study": "search.api",

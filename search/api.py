@@ -10,7 +10,7 @@ from search.apart import require_main_program
 from search.command_line import EXIT_CODES, given_flags, stop_by_signal, stop_early
 from search.display import make_display
 from search.errors import SettingsError, StoppedEarly, StoppedError, StopReason
-from search.run import Outcome
+from search.outcome import Outcome
 from search.settings import SearchSettings
 from search.study.study import known_study
 

@@ -18,11 +18,12 @@ from search.errors import SettingsError, StoppedError, StopReason
 from search.secrets import hide_secrets, masked_url
 from search.workers.limits import exit_words
 
-if TYPE_CHECKING:  # both import this module
-    from search.run import Outcome
+if TYPE_CHECKING:  # the settings import this module
+    from search.outcome import Outcome
     from search.settings import SearchSettings
 
 LIMIT_SECONDS: Final = 60.0
+_OUTCOME: Final = ("finished", "complete", "pruned", "failed", "best", "findings")
 _MOST_OUTPUT: Final = 100_000  # bytes that are shown
 
 
@@ -110,12 +111,8 @@ def _facts(
         "directory": str(settings.study_dir),
         "storage": None if settings.storage is None else masked_url(settings.storage),
         "trials": settings.trials,
-        "finished": None if outcome is None else outcome.finished,
-        "complete": None if outcome is None else outcome.complete,
-        "pruned": None if outcome is None else outcome.pruned,
-        "failed": None if outcome is None else outcome.failed,
         "objective": f"val_{settings.objective}",
-        "best": None if outcome is None else outcome.best,
+        **(dict.fromkeys(_OUTCOME) if outcome is None else outcome.as_json()),
         "seconds": round(time.monotonic() - started, 3),
         "stopped_by": None if reason is None else reason.value,
         "error": hide_secrets(str(error)) if status == "failed" else None,
@@ -136,6 +133,7 @@ def _run(command: str, outcome: Mapping[str, Any], say: Callable[[str], None]) -
     Raises:
         OSError: It cannot be started.
     """
+    told = json.dumps(outcome).encode()
     environment = {name: value for name, value in os.environ.items() if name != STORAGE_VARIABLE}
     # A file: a process that the command leaves behind may keep a pipe open.
     with tempfile.TemporaryFile() as output:
@@ -149,7 +147,7 @@ def _run(command: str, outcome: Mapping[str, Any], say: Callable[[str], None]) -
         )
         trouble = ""
         try:
-            process.communicate(json.dumps(outcome).encode(), timeout=LIMIT_SECONDS)
+            process.communicate(told, timeout=LIMIT_SECONDS)
             if process.returncode:
                 trouble = f"it ended with {exit_words(process.returncode)}"
         except subprocess.TimeoutExpired:

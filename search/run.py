@@ -2,10 +2,10 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -14,14 +14,13 @@ import optuna
 from optuna.trial import TrialState
 from optuna_dashboard import save_note
 
-from search.command_line import EXIT_CODES, let_signals_stop
+from search.command_line import let_signals_stop
 from search.config_file import config_text
 from search.coordinator import Coordinator
 from search.data.dataset import Dataset
 from search.display import Display
 from search.engines.engine import make_engine
 from search.engines.exploring import explore
-from search.engines.samplers import is_used_up
 from search.engines.tuners import TUNERS
 from search.errors import (
     SearchError,
@@ -34,6 +33,7 @@ from search.files import refuse_links, write_atomically
 from search.length import Speed, TimeLeft, expectation, fitted_words, remaining_words
 from search.measuring import Measurement
 from search.on_end import Ending, told
+from search.outcome import Outcome, outcome_of
 from search.preparation import Inputs, connected, find_inputs, make_workers, precision_of
 from search.secrets import masked_url
 from search.settings import SearchSettings
@@ -42,100 +42,24 @@ from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
 from search.study.facts import pixels_fact, split_fact
-from search.study.health import Finding, Trials, findings
 from search.study.provenance import command_line, commit
 from search.study.requests import put_request
 from search.study.storage import storage_errors
 from search.study.study import (
     ENDED,
     begin_study,
-    best_trial,
     count_states,
     find_study,
-    known_as,
-    known_study,
     stored_study,
     study_storage,
-    trial_params,
 )
 from search.training.hardware import Precision, machine, versions
 from search.workers.pool import WorkerPool
 from search.workers.ray.cluster import Cluster
-from spaces import SPACES, DataShape, SpaceError, load_space
+from spaces import DataShape, SpaceError
 
 # Settings that the study's note lists beside the comparable facts.
 _NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds", "cluster")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Best:
-    """The best complete trial of a search.
-
-    Args:
-        number: Number of the trial.
-        value: Value of the objective on the validation images.
-        params: Hyperparameter values by name.
-        description: The network in words; None for a space that describes none.
-        parameters: Number of weights; None if that is not known.
-        name: Name of the configuration, if the search began with it.
-    """
-
-    number: int
-    value: float
-    params: dict[str, Any]
-    description: str | None
-    parameters: int | None
-    name: str | None
-
-
-@dataclass(frozen=True, kw_only=True)  # no slots: `study` is kept
-class Outcome:
-    """How a run of a search ended.
-
-    Args:
-        name: Name of the study.
-        storage: Path of the journal file, or the URL without its password.
-        directory: Folder of the study.
-        complete: Number of complete trials in the study; likewise `pruned` and `failed`.
-        best: The best complete trial; None without one.
-        seconds: Duration of this run.
-        stopped_by: Why it ended early; None if the study holds all its trials.
-        ran: Number of trials that this run finished.
-        used_up: Whether every configuration of a finite space has been tried.
-        max_epochs: Maximum epochs of a trial.
-        findings: What the checks of the search have found.
-        url: Database of the study; None: the journal file.
-    """
-
-    name: str
-    storage: str
-    directory: Path
-    complete: int
-    pruned: int
-    failed: int
-    best: Best | None
-    seconds: float
-    stopped_by: StopReason | None
-    ran: int
-    used_up: bool
-    max_epochs: int
-    findings: Sequence[Finding]
-    url: str | None = field(default=None, repr=False)  # it may hold a password
-
-    @cached_property
-    def study(self) -> optuna.Study:
-        """The study, opened when it is first asked for."""
-        return known_study(self.name, self.directory.parent, self.url)
-
-    @property
-    def finished(self) -> int:
-        """Number of complete and pruned trials, which `--trials` counts."""
-        return self.complete + self.pruned
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the same command would go on."""
-        return self.stopped_by in (*EXIT_CODES, StopReason.TIMEOUT)
 
 
 def run_search(settings: SearchSettings, display: Display, arguments: Sequence[str]) -> Outcome:
@@ -273,7 +197,7 @@ def _search(
             if study.get_trials(deepcopy=False, states=ENDED):
                 raise SearchError(str(error)) from error  # what there is, is kept
             raise
-        return _outcome(settings, inputs.dataset.shape, study, where, started, stopped_by, before)
+        return outcome_of(settings, inputs.dataset.shape, study, where, started, stopped_by, before)
 
 
 def _stored_outcome(settings: SearchSettings, data: DataShape, started: float) -> Outcome | None:
@@ -281,7 +205,7 @@ def _stored_outcome(settings: SearchSettings, data: DataShape, started: float) -
     with suppress(Exception):  # the error itself may be that of the storage
         study = find_study(settings.study_name, settings.storage, settings.study_dir)
         if study is not None:
-            return _outcome(settings, data, study, "", started, None, 0)
+            return outcome_of(settings, data, study, "", started, None, 0)
     return None
 
 
@@ -396,56 +320,3 @@ def _live_view(
         settings.study_dir, settings.storage, server, writable=settings.dashboard_writable
     )
     return partial(display.note, f"live view: {address} while this search runs; later: {later}")
-
-
-def _outcome(
-    settings: SearchSettings,
-    data: DataShape,
-    study: optuna.Study,
-    where: str,
-    started: float,
-    stopped_by: StopReason | None,
-    before: int,
-) -> Outcome:
-    states = count_states(study)
-    best = best_trial(study)
-    complete, pruned = states[TrialState.COMPLETE], states[TrialState.PRUNED]
-    return Outcome(
-        name=settings.study_name,
-        storage=where,
-        directory=settings.study_dir,
-        complete=complete,
-        pruned=pruned,
-        failed=states[TrialState.FAIL],
-        best=None if best is None else _best(best, settings.space, data),
-        seconds=time.monotonic() - started,
-        stopped_by=stopped_by,
-        ran=complete + pruned - before,
-        used_up=is_used_up(study),
-        max_epochs=settings.max_epochs,
-        findings=findings(Trials(study.get_trials(deepcopy=False), prunes=settings.prunes)),
-        url=settings.storage,
-    )
-
-
-def _best(trial: optuna.trial.FrozenTrial, space: str, data: DataShape) -> Best:
-    assert trial.value is not None
-    params = trial_params(trial)
-    return Best(
-        number=trial.number,
-        value=trial.value,
-        params=params,
-        description=_description(params, space, data),
-        parameters=trial.user_attrs.get("parameters"),
-        name=known_as(trial),
-    )
-
-
-def _description(params: Mapping[str, Any], space: str, data: DataShape) -> str | None:
-    if space not in SPACES:
-        return None  # loading a user's space here could import TensorFlow
-    describe = getattr(load_space(space, data), "describe", None)
-    try:
-        return None if describe is None else str(describe(params))
-    except Exception:  # a study of an earlier version may lack values
-        return None

@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,20 @@ import pytest
 from search import on_end
 from search.errors import SearchError, SettingsError, StoppedEarly, StoppedError, StopReason
 from search.on_end import told
-from search.run import Outcome
+from search.outcome import Best, Outcome
 from search.settings import SearchSettings
+from search.study.health import CHECKS, Finding
 from tests.command_line import ROOT
 
-BEST = {"number": 3, "value": 0.9, "params": {"units": 8}, "name": None}
+BEST = Best(
+    number=3, value=0.9, params={"units": 8}, description=None, parameters=7, name="enqueued"
+)
+FINDING = Finding(check=CHECKS[0], words="one")
 
 
 def outcome_of(directory: Path, stopped_by: StopReason | None = None) -> Outcome:
     return Outcome(
-        study="mine",
+        name="mine",
         storage="",
         directory=directory,
         complete=3,
@@ -34,6 +39,7 @@ def outcome_of(directory: Path, stopped_by: StopReason | None = None) -> Outcome
         ran=4,
         used_up=False,
         max_epochs=5,
+        findings=[FINDING],
     )
 
 
@@ -107,7 +113,10 @@ def test_the_command_gets_the_outcome(
         "pruned": 1,
         "failed": 2,
         "objective": "val_accuracy",
-        "best": BEST,
+        "best": asdict(BEST),
+        "findings": [
+            {"check": CHECKS[0].name, "found": "one", "advice": CHECKS[0].advice},
+        ],
         "stopped_by": reason,
         "error": None,
     }
@@ -129,7 +138,7 @@ def test_an_error_is_told_with_what_the_study_holds_and_goes_on(
         end(tmp_path, SAVE, error=error)
     facts = told_facts(tmp_path)
     assert (facts["status"], facts["stopped_by"]) == (status, reason)
-    assert (facts["finished"], facts["best"]) == (4, BEST)
+    assert (facts["finished"], facts["best"]) == (4, asdict(BEST))
     assert facts["error"] is None if line is None else facts["error"].startswith(line)
 
 

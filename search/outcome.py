@@ -1,0 +1,170 @@
+"""How a run of a search ended: for a person, for programs, and for the command of `--on-end`."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from search.command_line import EXIT_CODES
+from search.engines.samplers import is_used_up
+from search.errors import StopReason
+from search.settings import SearchSettings
+from search.study.health import Finding, Trials, findings
+from search.study.study import best_trial, count_states, known_as, known_study, trial_params
+from spaces import SPACES, DataShape, load_space
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """The best complete trial of a search.
+
+    Args:
+        number: Number of the trial.
+        value: Value of the objective on the validation images.
+        params: Hyperparameter values by name.
+        description: The network in words; None for a space that describes none.
+        parameters: Number of weights; None if that is not known.
+        name: Name of the configuration, if the search began with it.
+    """
+
+    number: int
+    value: float
+    params: dict[str, Any]
+    description: str | None
+    parameters: int | None
+    name: str | None
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: `study` is kept
+class Outcome:
+    """How a run of a search ended.
+
+    Args:
+        name: Name of the study.
+        storage: Path of the journal file, or the URL without its password.
+        directory: Folder of the study.
+        complete: Number of complete trials in the study; likewise `pruned` and `failed`.
+        best: The best complete trial; None without one.
+        seconds: Duration of this run.
+        stopped_by: Why it ended early; None if the study holds all its trials.
+        ran: Number of trials that this run finished.
+        used_up: Whether every configuration of a finite space has been tried.
+        max_epochs: Maximum epochs of a trial.
+        findings: What the checks of the search have found.
+        url: Database of the study; None: the journal file.
+    """
+
+    name: str
+    storage: str
+    directory: Path
+    complete: int
+    pruned: int
+    failed: int
+    best: Best | None
+    seconds: float
+    stopped_by: StopReason | None
+    ran: int
+    used_up: bool
+    max_epochs: int
+    findings: Sequence[Finding]
+    url: str | None = field(default=None, repr=False)  # it may hold a password
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The study, opened when it is first asked for."""
+        return known_study(self.name, self.directory.parent, self.url)
+
+    @property
+    def finished(self) -> int:
+        """Number of complete and pruned trials, which `--trials` counts."""
+        return self.complete + self.pruned
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a program is told of it, as `--json` and `--on-end` do."""
+        return {
+            "study": self.name,
+            "finished": self.finished,
+            "complete": self.complete,
+            "pruned": self.pruned,
+            "failed": self.failed,
+            "best": None if self.best is None else asdict(self.best),
+            "seconds": round(self.seconds, 3),
+            "findings": [
+                {"check": one.check.name, "found": one.words, "advice": one.check.advice}
+                for one in self.findings
+            ],
+        }
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the same command would go on."""
+        return self.stopped_by in (*EXIT_CODES, StopReason.TIMEOUT)
+
+
+def outcome_of(
+    settings: SearchSettings,
+    data: DataShape,
+    study: optuna.Study,
+    where: str,
+    started: float,
+    stopped_by: StopReason | None,
+    before: int,
+) -> Outcome:
+    """Return how a run of a search ended, from what its study holds.
+
+    Args:
+        settings: Settings of the search.
+        data: Shape of its images.
+        study: The study.
+        where: Path of the journal file, or the URL without its password.
+        started: `time.monotonic()` at the start of the run.
+        stopped_by: Why it ended early; None if the study holds all its trials.
+        before: Number of finished trials before the run.
+    """
+    states = count_states(study)
+    best = best_trial(study)
+    complete, pruned = states[TrialState.COMPLETE], states[TrialState.PRUNED]
+    return Outcome(
+        name=settings.study_name,
+        storage=where,
+        directory=settings.study_dir,
+        complete=complete,
+        pruned=pruned,
+        failed=states[TrialState.FAIL],
+        best=None if best is None else _best(best, settings.space, data),
+        seconds=time.monotonic() - started,
+        stopped_by=stopped_by,
+        ran=complete + pruned - before,
+        used_up=is_used_up(study),
+        max_epochs=settings.max_epochs,
+        findings=findings(Trials(study.get_trials(deepcopy=False), prunes=settings.prunes)),
+        url=settings.storage,
+    )
+
+
+def _best(trial: optuna.trial.FrozenTrial, space: str, data: DataShape) -> Best:
+    assert trial.value is not None
+    params = trial_params(trial)
+    return Best(
+        number=trial.number,
+        value=trial.value,
+        params=params,
+        description=_description(params, space, data),
+        parameters=trial.user_attrs.get("parameters"),
+        name=known_as(trial),
+    )
+
+
+def _description(params: Mapping[str, Any], space: str, data: DataShape) -> str | None:
+    if space not in SPACES:
+        return None  # loading a user's space here could import TensorFlow
+    describe = getattr(load_space(space, data), "describe", None)
+    try:
+        return None if describe is None else str(describe(params))
+    except Exception:  # a study of an earlier version may lack values
+        return None
