@@ -78,12 +78,12 @@ class StudyTrials:
 
     def begin(self) -> optuna.Trial:
         """Start a waiting trial, those enqueued from outside first, or a new one without any."""
-        waiting = {trial.number: trial for trial in self.waiting()}
-        enqueued = [trial for trial in waiting.values() if ENQUEUED in trial.user_attrs]
+        enqueued = [trial for trial in self.waiting() if ENQUEUED in trial.user_attrs]
         trial = claim(self._study, enqueued[0]) if enqueued else self._study.ask()
-        known = waiting.get(trial.number)
-        self._reported[trial.number] = set() if known is None else set(known.intermediate_values)
-        self._given[trial.number] = {} if known is None else known.user_attrs.get(GIVEN, {})
+        # Read after it began: another process may have enqueued it since.
+        begun = self._study._storage.get_trial(trial._trial_id)
+        self._reported[trial.number] = set(begun.intermediate_values)
+        self._given[trial.number] = begun.user_attrs.get(GIVEN, {})
         return trial
 
     def suggest(

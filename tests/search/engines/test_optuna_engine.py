@@ -13,10 +13,12 @@ from optuna.trial import TrialState
 
 from search.engines.optuna_engine import OptunaEngine
 from search.engines.pruners import PRUNERS, Rungs
+from search.engines.trials import StudyTrials
 from search.errors import StudyError
 from search.study.facts import check_study
+from search.study.requests import ENQUEUED
 from search.study.storage import open_storage
-from search.study.study import enqueue_first, trial_params
+from search.study.study import GIVEN, enqueue_first, trial_params
 
 
 def make(study: optuna.Study, **flags: Any) -> OptunaEngine:
@@ -28,6 +30,17 @@ def ask(engine: OptunaEngine) -> optuna.Trial:
     trial = engine.ask()
     assert trial is not None
     return trial
+
+
+def test_a_configuration_that_is_enqueued_at_the_last_moment_keeps_its_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = optuna.create_study()
+    engine = make(study)
+    # Another process enqueues it between the engine's look and Optuna's.
+    monkeypatch.setattr(StudyTrials, "waiting", lambda trials: [])
+    study.enqueue_trial({"x": 7}, user_attrs={GIVEN: {"x": 7}, ENQUEUED: {}})
+    assert engine.suggest(ask(engine), "x", FloatDistribution(0, 1)) == 7
 
 
 def test_a_trial_draws_the_same_whatever_runs_in_parallel() -> None:
