@@ -4,6 +4,7 @@ import fcntl
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Final
 
 from search.errors import StorageError
 
+_TRIES: Final = 10
+_PAUSE_SECONDS: Final = 0.05
 _KINDS: Final = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -70,13 +73,21 @@ def locked(path: Path, refusal: Callable[[str], Exception]) -> Iterator[None]:
     access = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     descriptor = os.open(path, access, 0o666)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise refusal(_holder(os.fstat(descriptor).st_ino)) from None
+        if not _lock(descriptor):
+            raise refusal(_holder(os.fstat(descriptor).st_ino))
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file; return whether no other process holds it."""
+    for _ in range(_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_PAUSE_SECONDS)  # `is_locked` of another process has it for a moment
+    return False
 
 
 def is_locked(path: Path) -> bool:

@@ -1,14 +1,16 @@
 """Files written whole, and locks."""
 
+import fcntl
 import multiprocessing
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from search.errors import StorageError
-from search.files import locked, refuse_links, write_atomically
+from search.files import is_locked, locked, refuse_links, write_atomically
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -69,6 +71,17 @@ def test_a_killed_holder_releases_its_lock(tmp_path: Path) -> None:
     holder.join()
     with locked(tmp_path / "lock", ValueError):
         pass
+
+
+def test_a_look_at_a_lock_keeps_nobody_from_taking_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)  # as `is_locked` of another process
+    monkeypatch.setattr(time, "sleep", lambda seconds: fcntl.flock(descriptor, fcntl.LOCK_UN))
+    with locked(tmp_path, ValueError):
+        assert is_locked(tmp_path)
+    os.close(descriptor)
 
 
 def _hold(file: Path, connection: object) -> None:
