@@ -149,6 +149,8 @@ class Coordinator:
                 if self.progress.finished >= self._settings.trials:
                     return None
                 self._take_request()
+                if self._stopped_by is not None:
+                    continue
                 if not self.progress.paused:
                     self._hand_out()
                 self._say_ready()
