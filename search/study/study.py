@@ -24,6 +24,7 @@ from search.study.facts import (
     split_words,
 )
 from search.study.objective import objective_of
+from search.study.requests import ENQUEUED
 from search.study.storage import (
     file_of,
     is_server,
@@ -215,7 +216,7 @@ def _shared_file(journal: Path, name: str, url: str | None) -> Path:
 def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> optuna.Study:
     """Create a study, or continue it if its trials are comparable with those to come.
 
-    A study in which no trial has ended yet takes the new facts.
+    A study in which no trial has ended yet, and none was enqueued by a user, takes the new facts.
 
     Args:
         storage: Holds the study.
@@ -244,7 +245,7 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
         )
     check_study(study)
     differing = [key for key in COMPARABLE if _differs(key, stored, facts)]
-    if differing and not study.get_trials(deepcopy=False, states=ENDED):
+    if differing and not any(map(_must_be_kept, study.get_trials(deepcopy=False))):
         # It was refused or stopped at once; its queue may be of another space.
         optuna.delete_study(study_name=name, storage=storage)
         return create_or_continue(storage, name, facts)
@@ -305,6 +306,10 @@ def _fact_words(key: str, facts: Mapping[str, Any]) -> Any:
             )
         case _:
             return facts[key]
+
+
+def _must_be_kept(trial: FrozenTrial) -> bool:
+    return trial.state in ENDED or ENQUEUED in trial.user_attrs
 
 
 def _requeue_abandoned(study: optuna.Study) -> int:

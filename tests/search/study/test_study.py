@@ -14,6 +14,7 @@ from search.data.split import SplitSizes
 from search.errors import SettingsError, StudyError
 from search.study.database import Outages
 from search.study.facts import COMPARABLE, split_fact, split_sizes
+from search.study.requests import ENQUEUED
 from search.study.storage import open_storage
 from search.study.study import (
     ENGINE_FACTS,
@@ -116,6 +117,15 @@ def test_a_study_takes_other_settings_until_a_trial_has_ended(
     study = create_or_continue(storage, "mine", FACTS | {fact: other})
     assert study.user_attrs[fact] == other
     assert study.trials == []
+
+
+def test_enqueued_configurations_are_not_dropped_for_other_settings(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "study.journal", None)
+    study = create_or_continue(storage, "mine", FACTS)
+    study.enqueue_trial({"x": 1}, user_attrs={ENQUEUED: {}})
+    with pytest.raises(StudyError, match=r"has trials with epochs .* start another with --study"):
+        create_or_continue(storage, "mine", FACTS | {"epochs": 5})
+    assert len(study.trials) == 1
 
 
 @pytest.mark.parametrize(
