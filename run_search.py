@@ -118,7 +118,7 @@ def _serve(settings: SearchSettings) -> int:
 def _request(settings: SearchSettings) -> int:
     from search.control import send_request
 
-    answer = send_request(settings)
+    answer = send_request(settings, partial(print_error, "run_search.py"))
     print(json.dumps({"study": settings.study_name, "answer": answer}) if settings.json else answer)
     return 0
 

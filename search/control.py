@@ -2,6 +2,8 @@
 
 import json
 import reprlib
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,25 +16,39 @@ from search.engines.trials import is_same
 from search.engines.tuners import TUNERS, Tuner
 from search.errors import SettingsError, StudyError
 from search.settings import SearchSettings
-from search.study.requests import ENQUEUED, PAUSE, STOP, put_request, request_of
+from search.study.database import Outages
+from search.study.requests import (
+    ENQUEUED,
+    PAUSE,
+    STOP,
+    put_request,
+    request_of,
+    takes_requests,
+)
 from search.study.storage import storage_errors
 from search.study.study import (
     FINISHED,
     GIVEN,
-    find_study,
     is_searched,
-    require_study,
+    known_study,
+    study_storage,
     trial_params,
 )
 from spaces import SPACES, DataShape, load_space
 from spaces.baselines import PUBLISHED_FOR
 from spaces.errors import did_you_mean
 
+_BEGIN_SECONDS: Final = 10.0  # a search measures its speed before it creates a study
+_PAUSE_SECONDS: Final = 0.2
 _ALGORITHMS: Final[dict[str, Sampler | Tuner]] = {**TUNERS, **SAMPLERS}
 
 
-def send_request(settings: SearchSettings) -> str:
+def send_request(settings: SearchSettings, say: Callable[[str], None] = lambda text: None) -> str:
     """Send the request of `--stop`, `--pause`, `--resume` or `--enqueue` to a study.
+
+    Args:
+        settings: Name the study and the request.
+        say: Takes a line for the user: what was repaired in a study that no search holds.
 
     Returns:
         What happens now, in words.
@@ -43,20 +59,34 @@ def send_request(settings: SearchSettings) -> str:
         SpaceError: The space does not exist.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    name, url, directory = settings.study_name, settings.storage, settings.study_dir
-    require_study(name, settings.results_dir, url)
-    study = find_study(name, url, directory)
-    assert study is not None
-    is_running = is_searched(name, url, directory)
+    name = settings.study_name
+    study = known_study(name, settings.results_dir, settings.storage)
     with storage_errors(f"study {name!r}"):
         if settings.enqueue is not None:
-            return _enqueue(settings, study, is_running=is_running)
-        if not is_running:
+            return _enqueue(settings, study, say)
+        if not _is_searched(settings):
             raise StudyError(
                 f"no search of study {name!r} is running, so there is nothing to stop, pause or "
                 "resume; nothing was changed."
             )
+        _wait_for_begin(study)
         return _ask(settings, study)
+
+
+def _is_searched(settings: SearchSettings) -> bool:
+    return is_searched(settings.study_name, settings.storage, settings.study_dir)
+
+
+def _wait_for_begin(study: optuna.Study) -> None:
+    """Wait until the run that holds the study can be told from the one before."""
+    end = time.monotonic() + _BEGIN_SECONDS
+    while not takes_requests(study):
+        if time.monotonic() > end:
+            raise StudyError(
+                f"the search of study {study.study_name!r} is only starting, or about to end; "
+                "nothing was changed. Ask again when its first trial runs."
+            )
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _ask(settings: SearchSettings, study: optuna.Study) -> str:
@@ -80,11 +110,37 @@ def _ask(settings: SearchSettings, study: optuna.Study) -> str:
     return f"the search of study {name!r} goes on within seconds"
 
 
-def _enqueue(settings: SearchSettings, study: optuna.Study, *, is_running: bool) -> str:
+def _enqueue(settings: SearchSettings, study: optuna.Study, say: Callable[[str], None]) -> str:
     assert settings.enqueue is not None
     values = _parsed(settings.enqueue)
     _check_algorithm(study)
     params = _point(settings, study, values)
+    put = {
+        "flag": "--enqueue",
+        "values": json.dumps(values, sort_keys=True),
+        "time": datetime.now(UTC).isoformat(timespec="microseconds"),
+    }
+    if _is_searched(settings):
+        what, before, _ = _put(study, params, put)
+        return f"{what} and is the next to begin{before}, if --trials of that search leaves room"
+    # Held as by a search: what a crash has left is repaired before anything is appended.
+    name, url, directory = settings.study_name, settings.storage, settings.study_dir
+    with study_storage(name, url, directory, say, Outages(say)) as storage:
+        what, before, finished = _put(
+            optuna.load_study(study_name=name, storage=storage), params, put
+        )
+    return (
+        f"{what}; no search is running, and the next one, with --trials above {finished}, begins "
+        f"with it{before}"
+    )
+
+
+def _put(study: optuna.Study, params: dict[str, Any], put: dict[str, Any]) -> tuple[str, str, int]:
+    """Enqueue a configuration.
+
+    Returns:
+        What was done, in words; how many are before it, in words; number of finished trials.
+    """
     trials = study.get_trials(deepcopy=False)
     twin = next((trial for trial in trials if _has(trial, params)), None)
     if twin is not None:
@@ -92,28 +148,19 @@ def _enqueue(settings: SearchSettings, study: optuna.Study, *, is_running: bool)
             f"--enqueue is the configuration of trial {twin.number}, which is "
             f"{twin.state.name.lower()}; nothing was changed."
         )
-    put = {
-        "flag": "--enqueue",
-        "values": json.dumps(values, sort_keys=True),
-        "time": datetime.now(UTC).isoformat(timespec="microseconds"),
-    }
     study.enqueue_trial(params, user_attrs={GIVEN: params, ENQUEUED: put})
     number = next(
         trial.number
         for trial in reversed(study.get_trials(deepcopy=False))
         if trial.user_attrs.get(ENQUEUED) == put
     )
-    what = f"trial {number} of study {study.study_name!r} has this configuration"
     before = sum(
         trial.state == TrialState.WAITING and ENQUEUED in trial.user_attrs for trial in trials
     )
-    after = f", after {before} enqueued before it" if before else ""
-    if is_running:
-        return f"{what} and begins next{after}"
-    finished = sum(trial.state in FINISHED for trial in trials)
     return (
-        f"{what}; no search is running, and the next one, with --trials above {finished}, begins "
-        f"with it{after}"
+        f"trial {number} of study {study.study_name!r} has this configuration",
+        f", after {before} enqueued before it" if before else "",
+        sum(trial.state in FINISHED for trial in trials),
     )
 
 

@@ -1,11 +1,12 @@
-"""The coordinator: the only process that writes the study.
+"""The coordinator: the only process that runs and ends trials.
+
+Other processes may add a request to the study, or an enqueued trial.
 
 It gives trials to workers, answers their questions, records their results, and decides when to
 stop. It loads no TensorFlow unless KerasTuner proposes.
 """
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -22,7 +23,7 @@ from search.length import Plan, TimeLeft
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
 from search.study.health import Trials, findings
-from search.study.requests import PAUSE, REQUEST_SECONDS, STOP, put_request, request_of
+from search.study.requests import PAUSE, STOP, Inbox
 from search.study.study import (
     FINISHED,
     best_trial,
@@ -98,7 +99,7 @@ class Coordinator:
         self._unusable = ""  # why a report could not use the models; said once
         self._exhausted = False
         self._said: set[str] = set()  # names of checks that have found something
-        self._asked_at = -math.inf  # when the study was last looked at for a request
+        self._inbox = Inbox(study)
         self.progress = Progress(
             target=settings.trials,
             max_epochs=settings.max_epochs,
@@ -193,13 +194,8 @@ class Coordinator:
 
     def _take_request(self) -> None:
         """Follow what another process has written into the study."""
-        now = time.monotonic()
-        if now - self._asked_at < REQUEST_SECONDS:
-            return
-        self._asked_at = now
-        request = request_of(self._study)
+        request = self._inbox.look()
         if request == STOP:
-            put_request(self._study, None)
             self.stop(StopReason.REQUESTED)
         elif self.progress.paused != (request == PAUSE):
             self.progress.paused = request == PAUSE

@@ -9,6 +9,7 @@ from search.command_line import stop_by_signal
 from search.errors import SearchError, StoppedError, StopReason
 from search.length import Speed, worker_words
 from search.settings import SearchSettings
+from search.study.requests import STOP, Inbox
 from search.workers.messages import Died, Failed, Measure, Measured
 from search.workers.pool import POLL_SECONDS, WorkerPool
 
@@ -33,7 +34,7 @@ class Unmeasured:
 
 
 class Measurement:
-    """The measurement of one run of a search, which a signal or its time limit may end.
+    """The measurement of one run of a search, which a signal, a request or its time limit may end.
 
     Args:
         workers: The pool.
@@ -42,7 +43,7 @@ class Measurement:
         say: Takes the line that it measures.
 
     Attributes:
-        stopped_by: The signal that ended it; None without one.
+        stopped_by: The signal or request that ended it; None without one.
     """
 
     def __init__(
@@ -54,12 +55,19 @@ class Measurement:
     ) -> None:
         self._say = say
         self.stopped_by: StopReason | None = None
+        self._inbox: Inbox | None = None
         self._workers = workers
         self._settings = settings
         self._started = started
 
-    def run(self, train_size: int | None) -> Speed | Unmeasured:
-        """Measure; see `measure`."""
+    def run(self, train_size: int | None, inbox: Inbox | None = None) -> Speed | Unmeasured:
+        """Measure; see `measure`.
+
+        Args:
+            train_size: As there.
+            inbox: May hold a request to stop; None before there is a study.
+        """
+        self._inbox = inbox
         count = min(self._workers.count, self._settings.trials)
         # Those of a cluster may still wait for a node.
         self._say(f"measuring the speed of {worker_words(count) if count else 'workers'} ...")
@@ -105,6 +113,8 @@ class Measurement:
         self.stopped_by = reason
 
     def _is_stopped(self) -> bool:
+        if self._inbox is not None and self._inbox.look() == STOP:
+            self.stopped_by = StopReason.REQUESTED
         return self.stopped_by is not None or self._is_timeout_over()
 
     def _is_timeout_over(self) -> bool:

@@ -43,7 +43,7 @@ from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
 from search.study.facts import pixels_fact, split_fact
 from search.study.provenance import command_line, commit
-from search.study.requests import put_request
+from search.study.requests import Inbox, begin_run, end_run
 from search.study.storage import storage_errors
 from search.study.study import (
     ENDED,
@@ -111,8 +111,6 @@ def _search(
         ExitStack() as opened,
     ):
         stored = stored_study(storage, name)
-        if stored is not None:
-            put_request(stored, None)  # to an earlier run, which was killed before it could take it
         known = known_sizes(given, stored)
         workers = make_workers(
             known or given, inputs, precision, cluster, display, directory / "logs"
@@ -130,6 +128,7 @@ def _search(
         settings = known
         facts = _facts(settings, inputs.dataset, precision, arguments, given.minutes)
         study = begin_study(storage, name, facts, inputs.first, display.note)
+        begin_run(study)
         ending.has_study = True
         if inputs.earlier and "from" not in study.user_attrs:
             study.set_user_attr("from", inputs.earlier)
@@ -141,7 +140,7 @@ def _search(
         # Finished trials tell the speed, but not that of another machine.
         is_unknown = "speed" in study.user_attrs or not _has_finished(study)
         if speed is None and not given.quiet and is_unknown:
-            found = measurement.run(settings.train_size)
+            found = measurement.run(settings.train_size, Inbox(study))
             if isinstance(found, Speed):
                 speed = found
             elif measurement.stopped_by is None:
@@ -197,6 +196,7 @@ def _search(
             if study.get_trials(deepcopy=False, states=ENDED):
                 raise SearchError(str(error)) from error  # what there is, is kept
             raise
+        end_run(study)
         return outcome_of(settings, inputs.dataset.shape, study, where, started, stopped_by, before)
 
 

@@ -28,7 +28,10 @@ def test_other_processes_pause_resume_and_stop_a_search_and_enqueue_a_trial(
     wait_until(lambda: not count(tmp_path, "mlp", TrialState.RUNNING))
     paused = count(tmp_path, "mlp", *FINISHED)
     said = ask("--enqueue", '{"dense_layers": 1, "dense_1": 33}')
-    assert said == f"trial {paused} of study 'mlp' has this configuration and begins next\n"
+    assert said == (
+        f"trial {paused} of study 'mlp' has this configuration and is the next to begin, if "
+        "--trials of that search leaves room\n"
+    )
     assert count(tmp_path, "mlp", TrialState.WAITING) == 1
     assert count(tmp_path, "mlp", *FINISHED) == paused
     ask("--resume")
@@ -64,9 +67,8 @@ def test_a_request_to_a_killed_search_does_not_stop_the_next_one(
     assert run(tmp_path, small_data, "--study", "mlp", "--stop").returncode == 0
     search.kill()
     search.communicate()
-    assert study(tmp_path, "mlp").user_attrs[REQUEST] == STOP
+    assert study(tmp_path, "mlp").user_attrs[REQUEST]["ask"] == STOP
     wanted = count(tmp_path, "mlp", *FINISHED) + 1
     ended = run(tmp_path, small_data, *flags, "--trials", str(wanted))
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout.splitlines()[-1])["finished"] == wanted
-    assert study(tmp_path, "mlp").user_attrs[REQUEST] is None

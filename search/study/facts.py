@@ -23,7 +23,7 @@ from search.command_line import LARGEST, MOST_EPOCHS
 from search.data.split import SplitSizes
 from search.errors import StudyError
 from search.study.objective import OBJECTIVES
-from search.study.requests import ENQUEUED, PAUSE, REQUEST, STOP
+from search.study.requests import ENQUEUED, PAUSE, REQUEST, RUN, STOP
 from spaces import PixelStatistics
 
 # Facts that make trials comparable, with the flags that set them; a study never mixes two values.
@@ -236,6 +236,15 @@ def _is_verdict(value: Any) -> bool:
     )
 
 
+def _is_request(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, Mapping)
+        and value.get("ask") in (STOP, PAUSE)
+        and (value.get("run") is None or isinstance(value["run"], str))
+        and "run" in value
+    )
+
+
 def _is_flat(value: Any, levels: int = _MOST_LEVELS) -> bool:
     if isinstance(value, Mapping):
         value = list(value.values())
@@ -277,7 +286,8 @@ _FACTS: Final[dict[str, _Rule]] = {
     "commit": _TEXT,
     "machine": _TEXT,
     "command": _TEXT,
-    REQUEST: _Rule(f"{STOP}, {PAUSE} or null", lambda value: value in (STOP, PAUSE, None)),
+    RUN: _Rule("text or null", lambda value: value is None or isinstance(value, str)),
+    REQUEST: _Rule(f"null, or {STOP} or {PAUSE} to a run", _is_request),
 }
 _TRIAL_ATTRS: Final[dict[str, _Rule]] = {
     "known_as": _TEXT,

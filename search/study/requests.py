@@ -1,27 +1,71 @@
 """Requests of other processes to a running search, which its study holds.
 
 A request is one attribute of the study: any process that can open the storage writes it, and the
-coordinator reads it every few seconds. A new run removes what an earlier one left.
+coordinator reads it every few seconds. It names the run that it is for, so that no later run
+follows it.
 """
 
+import math
+import time
+import uuid
 from typing import Final
 
 import optuna
 
-REQUEST: Final = "request"  # attribute of a study: one of the next two, or None
+RUN: Final = "run"  # attribute of a study: id of the run that searches it, None after its end
+REQUEST: Final = "request"  # attribute of a study: `ask` and `run` of a request, or None
 STOP: Final = "stop"
-PAUSE: Final = "pause"  # until the attribute is None again
+PAUSE: Final = "pause"  # until it is withdrawn
 ENQUEUED: Final = "enqueued"  # attribute of a trial that another process has put there: how
 REQUEST_SECONDS: Final = 2.0  # each look is a read of the journal, or a statement of a database
 
 
+def begin_run(study: optuna.Study) -> None:
+    """Note that a run begins: the study takes requests to it, and those to earlier ones end."""
+    study.set_user_attr(RUN, uuid.uuid4().hex)
+
+
+def end_run(study: optuna.Study) -> None:
+    """Note that a run ends, so that no request is taken for it while the next one starts."""
+    study.set_user_attr(RUN, None)
+
+
+def takes_requests(study: optuna.Study) -> bool:
+    """Return whether a run has begun, and has not ended unless it was killed."""
+    return study.user_attrs.get(RUN) is not None
+
+
 def request_of(study: optuna.Study) -> str | None:
-    """Return the request that a study holds; None without one."""
-    request = study.user_attrs.get(REQUEST)
-    return request if request in (STOP, PAUSE) else None
+    """Return the request to the present run: `STOP`, `PAUSE`, or None."""
+    attrs = study.user_attrs
+    request = attrs.get(REQUEST)
+    return request["ask"] if request and request["run"] == attrs.get(RUN) else None
 
 
-def put_request(study: optuna.Study, request: str | None) -> None:
-    """Replace the request that a study holds; None withdraws it."""
-    if request_of(study) != request:
-        study.set_user_attr(REQUEST, request)
+def put_request(study: optuna.Study, ask: str | None) -> None:
+    """Replace the request to the present run; None withdraws it."""
+    run = study.user_attrs.get(RUN)
+    study.set_user_attr(REQUEST, None if ask is None else {"ask": ask, "run": run})
+
+
+class Inbox:
+    """The requests to a run, read from its study every few seconds.
+
+    Args:
+        study: A study that this process holds.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+        self._request: str | None = None
+        self._read_at = -math.inf
+
+    def look(self) -> str | None:
+        """Return the request, as far as it is known; one to stop is taken out of the study."""
+        now = time.monotonic()
+        if now - self._read_at >= REQUEST_SECONDS:
+            self._read_at = now
+            self._request = request_of(self._study)
+            if self._request == STOP:
+                put_request(self._study, None)
+        return self._request

@@ -10,12 +10,23 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from search import control
 from search.control import send_request
 from search.engines import oracles
 from search.errors import SettingsError, StopReason, StudyError
 from search.settings import SearchSettings
 from search.study.database import Outages
-from search.study.requests import ENQUEUED, PAUSE, REQUEST, STOP, put_request
+from search.study.requests import (
+    ENQUEUED,
+    PAUSE,
+    REQUEST,
+    STOP,
+    Inbox,
+    begin_run,
+    end_run,
+    put_request,
+    request_of,
+)
 from search.study.storage import open_storage
 from search.study.study import (
     ENGINE_FACTS,
@@ -58,6 +69,7 @@ def held(results: Path) -> Iterator[optuna.Study]:
     """The study as a running search holds it."""
     outages = Outages(print)
     with opened_study("mine", None, results / "mine", MLP, {}, print, outages) as study:
+        begin_run(study)
         yield study
 
 
@@ -84,14 +96,51 @@ def test_requests_are_written_into_a_running_search_s_study(tmp_path: Path) -> N
         with pytest.raises(StudyError, match="the search of study 'mine' is not paused; nothing"):
             send(tmp_path, resume=True)
         assert "begins no new trial" in send(tmp_path, pause=True)
-        assert study.user_attrs[REQUEST] == PAUSE
+        assert request_of(study) == PAUSE
         assert "goes on within seconds" in send(tmp_path, resume=True)
-        assert study.user_attrs[REQUEST] is None
+        assert request_of(study) is None
         assert "will stop within seconds" in send(tmp_path, stop=True)
-        assert study.user_attrs[REQUEST] == STOP
+        assert request_of(study) == STOP
         for flag in ("pause", "resume"):
             with pytest.raises(StudyError, match="is being stopped; nothing was changed"):
                 send(tmp_path, **{flag: True})
+
+
+def test_a_request_is_for_the_run_that_was_asked(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    with held(tmp_path):
+        send(tmp_path, stop=True)
+    with held(tmp_path) as study:
+        assert Inbox(study).look() is None
+        send(tmp_path, pause=True)
+        assert Inbox(study).look() == PAUSE
+
+
+def test_a_search_that_only_starts_takes_no_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_study(tmp_path)
+    monkeypatch.setattr(control, "_BEGIN_SECONDS", 0.0)
+    with held(tmp_path) as study:
+        end_run(study)
+        with pytest.raises(StudyError, match=r"^the search of study 'mine' is only starting, or "):
+            send(tmp_path, stop=True)
+        assert REQUEST not in study.user_attrs
+
+
+@pytest.mark.parametrize("flags", [{"stop": True}, {"enqueue": "{}"}])
+@pytest.mark.parametrize(
+    ("journal", "message"), [(b"", "holds no study yet"), (None, "a folder must be called as its")]
+)
+def test_a_folder_without_its_study_is_refused(
+    tmp_path: Path, flags: dict[str, Any], journal: bytes | None, message: str
+) -> None:
+    make_study(tmp_path)
+    (tmp_path / "mine").rename(tmp_path / "other")
+    if journal is not None:
+        (tmp_path / "other" / "study.journal").write_bytes(journal)
+    with pytest.raises(StudyError, match=message):
+        send(tmp_path, study="other", **flags)
 
 
 def test_one_flag_at_a_time() -> None:
@@ -124,8 +173,21 @@ def test_a_configuration_is_enqueued_with_defaults_and_says_where_it_comes_from(
     with held(tmp_path):
         said = send(tmp_path, enqueue='{"dense_1": 100}')
     assert said == (
-        "trial 1 of study 'mine' has this configuration and begins next, after 1 enqueued before it"
+        "trial 1 of study 'mine' has this configuration and is the next to begin, after 1 enqueued "
+        "before it, if --trials of that search leaves room"
     )
+
+
+def test_what_a_crash_left_is_repaired_before_a_configuration_is_enqueued(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    with (tmp_path / "mine" / "study.journal").open("ab") as journal:
+        journal.write(b'{"op_code":')
+    said: list[str] = []
+    given = SearchSettings(study="mine", results_dir=tmp_path, enqueue="{}")
+    assert "trial 0" in send_request(given, said.append)
+    (line,) = said
+    assert line.endswith("cut off 11 bytes of an unfinished last line")
+    assert len(trials_of(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 
 from search import measuring
@@ -12,6 +13,7 @@ from search.errors import SearchError, StoppedError, StopReason
 from search.length import Speed
 from search.measuring import Measurement, Unmeasured, measure
 from search.settings import SearchSettings
+from search.study.requests import STOP, Inbox, put_request
 from search.workers.messages import Ready
 from search.workers.pool import WorkerPool
 from tests.search.harness import workers_at
@@ -110,6 +112,19 @@ def test_a_signal_ends_it(tmp_path: Path) -> None:
         with pytest.raises(StoppedError, match=r"stopped \(SIGTERM\) before the first trial"):
             measurement.required()
         return measurement.run(None)
+
+    assert measured(tmp_path, "hanging", use) == Unmeasured("stopped")
+
+
+def test_a_request_to_stop_ends_it(tmp_path: Path) -> None:
+    study = optuna.create_study()
+    put_request(study, STOP)
+
+    def use(workers: WorkerPool) -> Speed | Unmeasured:
+        measurement = Measurement(workers, SETTINGS, time.monotonic())
+        found = measurement.run(None, Inbox(study))
+        assert measurement.stopped_by == StopReason.REQUESTED
+        return found
 
     assert measured(tmp_path, "hanging", use) == Unmeasured("stopped")
 
