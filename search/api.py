@@ -7,7 +7,7 @@ import optuna
 
 from search import run
 from search.apart import require_main_program
-from search.command_line import EXIT_CODES, given_flags, stop_by_signal, stop_early
+from search.command_line import EXIT_CODES, flags_of, given_flags, stop_by_signal, stop_early
 from search.display import make_display
 from search.errors import SettingsError, StoppedEarly, StoppedError, StopReason
 from search.outcome import Outcome
@@ -28,19 +28,18 @@ def run_search(settings: SearchSettings | None = None) -> Outcome:
     Raises:
         SearchError: Something that the user can fix; the message says how.
         SpaceError: The space does not exist.
-        KeyboardInterrupt: Ctrl-C came before the first trial.
+        KeyboardInterrupt: Ctrl-C came before the study was opened or created.
+        StoppedError: Ctrl-C came while `minutes` needed the speed to be measured, or while a
+            database did not answer; a `SearchError`, with the signal in `reason`.
     """
     settings = settings or SearchSettings()
     require_main_program("run_search")
-    for name, asked in (
-        ("dashboard_only", settings.dashboard_only),
-        ("dry_run", settings.dry_run),
-        ("json", settings.json),
-    ):
-        if asked:
+    for part, declared in flags_of(SearchSettings):
+        value = getattr(settings, part.name)
+        if (declared.once or part.name == "json") and value != part.default:
             raise SettingsError(
-                f"{name} is True, but run_search only searches; leave it out, or use the command "
-                f"run_search.py --{name.replace('_', '-')}."
+                f"{part.name} is {value!r}, but run_search only searches; leave it out, or use the "
+                f"command run_search.py {declared.name}."
             )
     verbosity = optuna.logging.get_verbosity()
     try:

@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -106,6 +106,7 @@ def _search(
     where = masked_url(given.storage) if given.storage else str(directory / "study.journal")
     outages = Outages(display.note)
     with (
+        server or nullcontext(),  # its port is free again after the run
         storage_errors(where),
         study_storage(name, given.storage, directory, display.note, outages) as storage,
         ExitStack() as opened,
@@ -173,7 +174,7 @@ def _search(
             outages.clock,
             started,
             TimeLeft(plan, speed),
-            _live_view(settings, display, server),
+            _live_view(settings, display, server, opened),
         )
         before, left = coordinator.progress.finished, coordinator.seconds_left
         if before and left:
@@ -310,13 +311,14 @@ def _make_directory(directory: Path) -> Path:
 
 
 def _live_view(
-    settings: SearchSettings, display: Display, server: Server | None
+    settings: SearchSettings, display: Display, server: Server | None, opened: ExitStack
 ) -> Callable[[], None]:
-    """Serve the dashboard if it is wanted; return what says where the live view is."""
+    """Serve the dashboard if it is wanted, until `opened` closes; return what says where it is."""
     later = command_line(["run_search.py", "--dashboard-only", *settings.study_flags])
     if server is None:
         return partial(display.log, f"live view: {later}")
     address = serve_dashboard(
         settings.study_dir, settings.storage, server, writable=settings.dashboard_writable
     )
+    opened.callback(server.shutdown)
     return partial(display.note, f"live view: {address} while this search runs; later: {later}")

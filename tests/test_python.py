@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -105,17 +106,22 @@ def test_without_the_main_guard_the_script_says_what_to_do(
 def test_ctrl_c_stops_a_search_and_not_the_script_which_continues_it_in_another_thread(
     tmp_path: Path, small_data: Path
 ) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = SETTINGS.replace("workers=1", f"workers=1, dashboard_port={port}")
     code, out, errors = run_script(
         tmp_path,
         small_data,
         guarded(
             INTERRUPTING,
-            f"first = run_search({SETTINGS.format(50)})",
+            f"first = run_search({settings.format(50)})",
             "print(first.stopped_by.name, first.interrupted, first.finished)",
             "print(signal.getsignal(signal.SIGINT) is before)",
             "from concurrent.futures import ThreadPoolExecutor",  # no signals are handled there
             "with ThreadPoolExecutor() as pool:",
-            f"    call = pool.submit(run_search, {SETTINGS.format('first.finished + 1')})",
+            # At the same port: the first search has given it back.
+            f"    call = pool.submit(run_search, {settings.format('first.finished + 1')})",
             "    last = call.result()",
             "print(last.name, last.stopped_by, last.finished, len(last.study.trials), last.ran)",
         ),
@@ -199,11 +205,21 @@ def test_a_room_offers_its_public_names_and_no_others(room: Any) -> None:
         _ = room.run_it
 
 
-@pytest.mark.parametrize("field", ["dashboard_only", "dry_run", "json"])
+@pytest.mark.parametrize(
+    "field",
+    ["stop", "pause", "resume", "print_config", "dashboard_only", "dry_run", "json"],
+)
 def test_what_only_the_command_does_is_refused(field: str) -> None:
     flag = field.replace("_", "-")
     with pytest.raises(SettingsError, match=f"{field} is True, .* run_search.py --{flag}"):
         run_search(SearchSettings(**{field: True}))
+
+
+def test_a_file_of_flags_and_a_configuration_to_enqueue_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^enqueue is '\{\}', but run_search only searches; "):
+        run_search(SearchSettings(enqueue="{}"))
+    with pytest.raises(SettingsError, match=r"^config is PosixPath\('a.toml'\), but .* --config\."):
+        run_search(SearchSettings(config=Path("a.toml")))
 
 
 def test_a_comparison_is_no_report() -> None:
