@@ -87,7 +87,7 @@ def make_parser() -> Parser:
 def _serve(settings: SearchSettings) -> int:
     from search.study.dashboard import listen, serve_dashboard
     from search.study.journals import Journals
-    from search.study.study import require_study
+    from search.study.study import require_studies, require_study
 
     stopped = threading.Event()
     with stop_by_signal(lambda reason: stopped.set()):
@@ -95,11 +95,13 @@ def _serve(settings: SearchSettings) -> int:
         every = None
         if settings.study is not None:
             require_study(settings.study, settings.results_dir, settings.storage)
-        elif settings.storage is None:
-            if settings.dashboard_writable:
-                raise SettingsError(
-                    "--dashboard-writable needs --study: all studies together are read-only."
-                )
+        elif settings.dashboard_writable:
+            raise SettingsError(
+                "--dashboard-writable needs --study: all studies together are read-only."
+            )
+        elif settings.storage is not None:
+            require_studies(settings.storage)
+        else:
             every = Journals(settings.results_dir, partial(print_error, "run_search.py"))
             every.require_studies()
         address = serve_dashboard(

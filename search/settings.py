@@ -317,8 +317,9 @@ class SearchSettings:
     dashboard_only: bool = flag(
         "--dashboard-only",
         False,
-        "serve the dashboard until Ctrl-C, without a search: of the study that --study names, else "
-        "of all studies of the results folder or the database",
+        "serve the dashboard until Ctrl-C, without a search: of all studies of the results folder "
+        "or the database; with --study of that one in the results folder, and of a database that "
+        "holds it",
         once=True,
     )
     dashboard_port: int | None = flag(
@@ -342,7 +343,7 @@ class SearchSettings:
     dashboard_writable: bool = flag(
         "--dashboard-writable",
         False,
-        "let the dashboard edit and delete; it has no authentication",
+        "let the dashboard edit and delete all that it shows; it has no authentication",
     )
     dry_run: bool = flag(
         "--dry-run",

@@ -411,21 +411,38 @@ def require_study(name: str, results_dir: Path, url: str | None) -> None:
     directory = results_dir.resolve() / name
     if directory.is_dir():
         refuse_links(directory)
-    journal = directory / "study.journal"
-    file = file_of(url, journal)
     if url is None:
         where, names = str(results_dir.resolve()), studies_in(results_dir)
-    elif file is not None and not file.exists():
-        where, names = masked_url(url), []
     else:
-        where = masked_url(url)
-        with reading(where):
-            names = optuna.get_all_study_names(open_storage(journal, url))
+        where, names = masked_url(url), _studies_at(url)
     if name not in names:
         raise StudyError(
             f"{where} has no study {name!r}; {listing(names)}. Give --study, --results-dir and "
             f"--storage as for the search.{did_you_mean(name, names)}"
         )
+
+
+def require_studies(url: str) -> None:
+    """Check that a database holds a study; it is not created.
+
+    Raises:
+        StudyError: It holds none.
+        StorageError: It cannot be opened or read.
+    """
+    if not _studies_at(url):
+        raise StudyError(
+            f"{masked_url(url)} holds no study to show; run a search first, or give --storage as "
+            "for the search."
+        )
+
+
+def _studies_at(url: str) -> list[str]:
+    no_journal = Path()
+    file = file_of(url, no_journal)
+    if file is not None and not file.exists():
+        return []
+    with reading(masked_url(url)):
+        return optuna.get_all_study_names(open_storage(no_journal, url))
 
 
 def known_study(name: str, results_dir: Path, url: str | None) -> optuna.Study:

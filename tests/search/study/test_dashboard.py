@@ -233,6 +233,30 @@ def test_a_missing_study_is_one_line(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), r"typo\.db holds no study to show; run a search first, or give --storage as for the"),
+        (("--dashboard-writable",), "--dashboard-writable needs --study: all studies together"),
+    ],
+)
+def test_a_database_without_studies_is_neither_made_nor_shown(
+    tmp_path: Path, flags: tuple[str, ...], message: str
+) -> None:
+    command = [sys.executable, str(ROOT / "run_search.py"), "--dashboard-only"]
+    ran = subprocess.run(
+        [*command, "--storage", "sqlite:///typo.db", *flags],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert re.search(message, ran.stderr) is not None
+    assert not (tmp_path / "typo.db").exists()
+
+
 @pytest.mark.parametrize("kept_in", ["a journal", "a database of the environment"])
 def test_it_is_served_without_a_search_until_it_is_stopped(
     study: Path, tmp_path: Path, kept_in: str
