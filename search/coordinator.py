@@ -356,7 +356,7 @@ class Coordinator:
 
     def _check_health(self) -> None:
         trials = self._study.get_trials(deepcopy=False)
-        for finding in findings(Trials(trials, prunes=self._settings.prunes)):
+        for finding in findings(Trials(trials, self._study.user_attrs)):
             if finding.check.name not in self._said:
                 self._said.add(finding.check.name)
                 self._display.log(f"check: {finding}")

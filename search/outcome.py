@@ -142,7 +142,7 @@ def outcome_of(
         ran=complete + pruned - before,
         used_up=is_used_up(study),
         max_epochs=settings.max_epochs,
-        findings=findings(Trials(study.get_trials(deepcopy=False), prunes=settings.prunes)),
+        findings=findings(Trials(study.get_trials(deepcopy=False), study.user_attrs)),
         url=settings.storage,
     )
 

@@ -29,8 +29,7 @@ class _Result:
 def blocks(evidence: Evidence) -> list[Block]:
     """One line of what was found, and the table of all checks."""
     record = evidence.record
-    pruner = record.facts.get("settings", {}).get("pruner", "none")
-    trials = Trials(record.frozen, prunes=pruner != "none")
+    trials = Trials(record.frozen, record.facts)
     results = [
         _Result(name=check.name, rule=check.rule, found=check.look(trials), advice=check.advice)
         for check in CHECKS

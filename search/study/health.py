@@ -1,7 +1,7 @@
 """Checks of a search, while it runs and at its end: what looks wrong, and what to do about it."""
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from search.study.objective import objective_of
 from search.study.study import FINISHED, SURPLUS, ended_at_budget
 
 # Share of a range, on its own scale, that counts as its end.
@@ -22,7 +23,9 @@ _LEAST_BEST: Final = 5
 _FEW_INTEGERS: Final = 6
 _LEAST_FOR_BOUNDS: Final = 20
 _LEAST_FOR_STALLING: Final = 30
+_BEGINNING: Final = 0.2
 _LEAST_FOR_PRUNING: Final = 20
+_MOST_NAMED: Final = 5
 _LEAST_FAILURES: Final = 3
 _CHANCE: Final = 0.05
 _SAVED: Final = 0.05
@@ -71,11 +74,14 @@ class Trials:
 
     Args:
         trials: All trials of the study.
-        prunes: Whether a pruner may stop trials.
+        facts: Attributes of the study.
     """
 
-    def __init__(self, trials: Sequence[FrozenTrial], *, prunes: bool) -> None:
-        self.prunes = prunes
+    def __init__(self, trials: Sequence[FrozenTrial], facts: Mapping[str, Any]) -> None:
+        # A study may change its pruner from run to run. KerasTuner's Hyperband has none.
+        last_run = (facts.get("runs") or [facts])[-1]
+        self.prunes = last_run.get("settings", {}).get("pruner", "none") != "none"
+        self.maximizes_accuracy = objective_of(facts) == "accuracy"
         known = [trial for trial in trials if SURPLUS not in trial.user_attrs]
         self.finished = [trial for trial in known if trial.state in FINISHED]
         complete = [trial for trial in known if trial.state == TrialState.COMPLETE]
@@ -185,8 +191,8 @@ def _range(trials: Sequence[FrozenTrial], name: str) -> tuple[float, float, bool
 def _stalled(trials: Trials) -> str:
     if len(trials.finished) < _LEAST_FOR_STALLING or not trials.complete:
         return ""
-    by_end = sorted(trials.finished, key=lambda trial: (trial.datetime_complete, trial.number))
-    last = by_end[-(len(by_end) // 3) :]
+    by_number = sorted(trials.finished, key=lambda trial: trial.number)
+    last = by_number[math.ceil(len(by_number) * _BEGINNING) :]
     best = trials.complete[0]
     if best in last:
         return ""
@@ -220,8 +226,9 @@ def _pruned_while_ahead(trials: Trials) -> str:
     ]
     if not ahead:
         return ""
+    shown = ahead if len(ahead) <= _MOST_NAMED else [*ahead[:_MOST_NAMED], "others"]
     return (
-        f"{_counted(ahead, 'trial')} ({_listed(ahead)}) had a higher value when pruned than the "
+        f"{_counted(ahead, 'trial')} ({_listed(shown)}) had a higher value when pruned than the "
         f"best trial, {trials.complete[0].number}, after the same epoch"
     )
 
@@ -259,7 +266,7 @@ def _choices(trial: FrozenTrial) -> Iterator[tuple[str, Hashable]]:
 
 
 def _over_fitted(trials: Trials) -> str:
-    if not trials.complete:
+    if not trials.complete or not trials.maximizes_accuracy:
         return ""
     best = trials.complete[0]
     accuracy = best.user_attrs.get("train_accuracy")
@@ -307,17 +314,17 @@ CHECKS: Final = (
     ),
     Check(
         name="no progress",
-        rule=f"From {_LEAST_FOR_STALLING} finished trials: none of the last third was better than "
-        "the best before. Random search does this in two of three searches (the best of n equal "
-        "draws is in the last third with probability 1/3).",
-        advice="More trials of this kind will bring little: retrain the best, or give trials more "
+        rule=f"From {_LEAST_FOR_STALLING} finished trials: the best is among the first "
+        f"{_BEGINNING:.0%}, by number. Our choice: a random search, whose trials are equal draws, "
+        f"looks so with a probability of {_BEGINNING:.0%}.",
+        advice="More trials of this kind may bring little: retrain the best, or give trials more "
         "epochs or the space other ranges.",
         look=_stalled,
     ),
     Check(
         name="pruning saves nothing",
-        rule=f"From {_LEAST_FOR_PRUNING} finished trials: a pruner saved less than {_SAVED:.0%} of "
-        "the epochs. Our choice.",
+        rule=f"From {_LEAST_FOR_PRUNING} finished trials: the pruner of the last run saved less "
+        f"than {_SAVED:.0%} of the epochs. Our choice; KerasTuner's Hyperband has no pruner.",
         advice="Give trials more epochs, so that there is something to save, or use --pruner none.",
         look=_saved_nothing,
     ),
@@ -338,7 +345,8 @@ CHECKS: Final = (
     Check(
         name="over-fitting",
         rule=f"The accuracy of the best trial in its last epoch is {100 * _GAP:g} points higher on "
-        "training images, with their augmentation and dropout, than in validation. Our choice.",
+        "training images, with their augmentation and dropout, than in validation. Our choice. "
+        "Another --objective is not compared.",
         advice="Add augmentation, dropout or weight decay to the space, or use more images.",
         look=_over_fitted,
     ),

@@ -43,8 +43,9 @@ def trial(
     )
 
 
-def found(trials: Sequence[FrozenTrial], *, prunes: bool = False) -> dict[str, str]:
-    return {one.check.name: one.words for one in findings(Trials(trials, prunes=prunes))}
+def found(trials: Sequence[FrozenTrial], *, prunes: bool = False, **facts: Any) -> dict[str, str]:
+    facts = {"settings": {"pruner": "hyperband" if prunes else "none"}, **facts}
+    return {one.check.name: one.words for one in findings(Trials(trials, facts))}
 
 
 def improving(count: int, **rest: Any) -> list[FrozenTrial]:
@@ -95,13 +96,18 @@ def test_few_integers_are_no_range() -> None:
     assert found(trials) == {}
 
 
-def test_a_last_third_without_progress() -> None:
+def test_no_progress_after_the_first_fifth() -> None:
     trials = [trial(0, (0.95,)), *improving(29)]
     assert found(trials)["no progress"] == (
-        "trial 0 is the best, and none of the last 10 trials was better"
+        "trial 0 is the best, and none of the last 24 trials was better"
     )
     assert "no progress" not in found(trials[:29])
     assert "no progress" not in found(improving(30))
+    later = improving(30)
+    later[6] = trial(6, (0.95,))
+    assert "no progress" not in found(later)
+    trials[3].datetime_complete = None  # as some tool may have left it
+    assert "no progress" in found(trials)
 
 
 def test_a_pruner_that_saves_nothing() -> None:
@@ -111,6 +117,11 @@ def test_a_pruner_that_saves_nothing() -> None:
         "1 of 21 trials were pruned, which saved 0% of the epochs"
     )
     assert "pruning saves nothing" not in found(trials, prunes=False)
+    # That of the last run counts; with KerasTuner's Hyperband there is none.
+    runs = [{"settings": {"pruner": "none"}}, {"settings": {"pruner": "median"}}]
+    assert "pruning saves nothing" in found(trials, runs=runs)
+    assert "pruning saves nothing" not in found(trials, prunes=True, runs=runs[:1])
+    assert "pruning saves nothing" not in found(trials, settings={"tuner": "hyperband"})
     saving = [trial(20 + i, (0.4,), TrialState.PRUNED) for i in range(5)]
     assert "pruning saves nothing" not in found([*improving(20), *saving], prunes=True)
 
@@ -125,6 +136,13 @@ def test_a_trial_that_was_ahead_of_the_best_when_pruned() -> None:
     ]
     assert found(trials)["pruned while ahead"] == (
         "1 trial (1) had a higher value when pruned than the best trial, 0, after the same epoch"
+    )
+
+
+def test_of_many_trials_that_were_ahead_a_few_are_named() -> None:
+    ahead = [trial(i, (0.7,), TrialState.PRUNED) for i in range(1, 10_000)]
+    assert found([trial(0, (0.5, 0.9)), *ahead])["pruned while ahead"].startswith(
+        "9999 trials (1, 2, 3, 4, 5 and others) had a higher value when pruned than the best trial"
     )
 
 
@@ -155,6 +173,7 @@ def test_a_best_trial_that_is_over_fitted() -> None:
         "the best trial, 0, has 97.00% on training images and 90.00% in validation"
     )
     assert "over-fitting" not in found([trial(0, (0.9,), train_accuracy=0.94)])
+    assert "over-fitting" not in found(trials, objective="balanced_accuracy")  # of other units
 
 
 def test_epochs_that_became_slower() -> None:
