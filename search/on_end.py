@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from search.command_line import STORAGE_VARIABLE
+from search.command_line import STORAGE_VARIABLE, stop_by_signal
 from search.errors import SettingsError, StoppedError, StopReason
 from search.secrets import hide_secrets, masked_url
 from search.workers.limits import exit_words
@@ -62,7 +62,7 @@ class Ending:
 
 
 @contextmanager
-def told(
+def command_at_end(
     settings: "SearchSettings",
     started: float,
     read_outcome: Callable[[], "Outcome | None"],
@@ -133,7 +133,7 @@ def _run(command: str, outcome: Mapping[str, Any], say: Callable[[str], None]) -
     Raises:
         OSError: It cannot be started.
     """
-    told = json.dumps(outcome).encode()
+    content = json.dumps(outcome).encode()
     environment = {name: value for name, value in os.environ.items() if name != STORAGE_VARIABLE}
     # A file: a process that the command leaves behind may keep a pipe open.
     with tempfile.TemporaryFile() as output:
@@ -145,23 +145,36 @@ def _run(command: str, outcome: Mapping[str, Any], say: Callable[[str], None]) -
             env=environment,
             start_new_session=True,  # Ctrl-C is for the search
         )
+        say(f"--on-end: the command runs, for {LIMIT_SECONDS:g} s at most; Ctrl-C ends it")
         trouble = ""
+
+        def stop(reason: StopReason) -> None:
+            nonlocal trouble
+            trouble = f"it was killed by {reason.value}"
+            _kill(process)
+
         try:
-            process.communicate(told, timeout=LIMIT_SECONDS)
-            if process.returncode:
+            with stop_by_signal(stop):
+                process.communicate(content, timeout=LIMIT_SECONDS)
+            if process.returncode and not trouble:
                 trouble = f"it ended with {exit_words(process.returncode)}"
         except subprocess.TimeoutExpired:
             trouble = f"it did not end within {LIMIT_SECONDS:g} s and was killed"
         finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _kill(process)
+            process.wait()
         output.seek(0)
         for line in output.read(_MOST_OUTPUT).decode(errors="replace").splitlines():
             say(line)
     if trouble:
         _warn(trouble, say)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and all that it started, unless it has ended."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _warn(trouble: str, say: Callable[[str], None]) -> None:

@@ -32,7 +32,7 @@ from search.errors import (
 from search.files import refuse_links, write_atomically
 from search.length import Speed, TimeLeft, expectation, fitted_words, remaining_words
 from search.measuring import Measurement
-from search.on_end import Ending, told
+from search.on_end import Ending, command_at_end
 from search.outcome import Outcome, outcome_of
 from search.preparation import Inputs, connected, find_inputs, make_workers, precision_of
 from search.secrets import masked_url
@@ -81,7 +81,7 @@ def run_search(settings: SearchSettings, display: Display, arguments: Sequence[s
         display.log(line)
     read_outcome = partial(_stored_outcome, settings, inputs.dataset.shape, started)
     with (
-        told(settings, started, read_outcome, display.note) as ending,
+        command_at_end(settings, started, read_outcome, display.note) as ending,
         connected(settings) as cluster,
         _removed_if_refused(settings.study_dir),
     ):

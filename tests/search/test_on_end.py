@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -13,7 +14,7 @@ import pytest
 
 from search import on_end
 from search.errors import SearchError, SettingsError, StoppedEarly, StoppedError, StopReason
-from search.on_end import told
+from search.on_end import command_at_end
 from search.outcome import Best, Outcome
 from search.settings import SearchSettings
 from search.study.health import CHECKS, Finding
@@ -65,12 +66,13 @@ def end(
     def read_outcome() -> Outcome:
         return outcome_of(directory)
 
-    with told(settings, time.monotonic(), read_outcome, said.append) as ending:
+    with command_at_end(settings, time.monotonic(), read_outcome, said.append) as ending:
         ending.has_study = has_study
         if error is not None:
             raise error
         ending.outcome = outcome_of(directory, stopped_by)
-    return said
+    assert re.fullmatch("--on-end: the command runs, for .* s at most; Ctrl-C ends it", said[0])
+    return said[1:]
 
 
 SAVE = "json.dump(json.load(sys.stdin), open('told.json', 'w'))"
@@ -178,13 +180,21 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_started(
     assert time.monotonic() - started < 300
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command(tmp_path: Path, number: int) -> None:
+    script = f"os.kill(os.getppid(), {int(number)}); time.sleep(600)"
+    (line,) = end(tmp_path, script)
+    reason = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    assert line == f"--on-end: it was killed by {reason}; the search is not affected"
+
+
 def test_a_command_that_is_gone_is_one_line(tmp_path: Path) -> None:
     program = tmp_path / "notify"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     settings = SearchSettings(study="mine", results_dir=tmp_path, on_end=str(program))
     said: list[str] = []
-    with told(settings, 0.0, lambda: None, said.append) as ending:
+    with command_at_end(settings, 0.0, lambda: None, said.append) as ending:
         ending.has_study = True
         program.unlink()
     assert said == [
