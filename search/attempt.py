@@ -10,8 +10,7 @@ from search.display import RunningTrial
 from search.engines.engine import Budget
 from search.length import Running
 from search.study.artifacts import NOTED_TRIALS, Artifacts, history_csv, trial_note
-from search.study.requests import ENQUEUED
-from search.study.study import known_as
+from search.study.study import trial_name
 from search.workers.messages import Built, Epoch, Trained
 
 
@@ -57,7 +56,7 @@ class Attempt:
     @property
     def name(self) -> str | None:
         """Name, if its configuration was not proposed: where it comes from."""
-        return known_as(self.trial) or (ENQUEUED if ENQUEUED in self.trial.user_attrs else None)
+        return trial_name(self.trial)
 
     @property
     def value(self) -> float:

@@ -15,7 +15,7 @@ from search.engines.samplers import is_used_up
 from search.errors import StopReason
 from search.settings import SearchSettings
 from search.study.health import Finding, Trials, findings
-from search.study.study import best_trial, count_states, known_as, known_study, trial_params
+from search.study.study import best_trial, count_states, known_study, trial_name, trial_params
 from spaces import SPACES, DataShape, load_space
 
 
@@ -29,7 +29,7 @@ class Best:
         params: Hyperparameter values by name.
         description: The network in words; None for a space that describes none.
         parameters: Number of weights; None if that is not known.
-        name: Name of the configuration, if the search began with it.
+        name: Name of the configuration, if the search began with it; `enqueued` if a user did.
     """
 
     number: int
@@ -156,7 +156,7 @@ def _best(trial: optuna.trial.FrozenTrial, space: str, data: DataShape) -> Best:
         params=params,
         description=_description(params, space, data),
         parameters=trial.user_attrs.get("parameters"),
-        name=known_as(trial),
+        name=trial_name(trial),
     )
 
 

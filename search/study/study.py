@@ -367,6 +367,11 @@ def known_as(trial: optuna.Trial | FrozenTrial) -> str | None:
     return name
 
 
+def trial_name(trial: optuna.Trial | FrozenTrial) -> str | None:
+    """Return the name of a trial whose configuration was not proposed: where it comes from."""
+    return known_as(trial) or (ENQUEUED if ENQUEUED in trial.user_attrs else None)
+
+
 def trial_params(trial: FrozenTrial) -> dict[str, Any]:
     """Return the hyperparameter values of a trial.
 
