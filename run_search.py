@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from search.command_line import (
     Parser,
     add_flags,
     called,
+    given_flags,
     let_signals_stop,
     prepare_process,
     print_error,
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from search.run import run_search
 
         with make_display(quiet=settings.quiet) as display:
-            outcome = run_search(settings, display, ["run_search.py", *given])
+            outcome = run_search(settings, display, ["run_search.py", *_flags(settings, given)])
         _report(outcome, settings, given)
     except KeyboardInterrupt as stop:
         let_signals_stop(lambda reason: None)  # a second one must not cut off the answer
@@ -68,6 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error("run_search.py", error)
         return EXIT_CODES[error.reason] if isinstance(error, StoppedError) else 2
     return 0 if outcome.stopped_by is None else EXIT_CODES.get(outcome.stopped_by, 0)
+
+
+def _flags(settings: SearchSettings, given: list[str]) -> list[str]:
+    """Return the flags that a study stores: of a file too, which may change."""
+    return given if settings.config is None else given_flags(replace(settings, config=None))
 
 
 def make_parser() -> Parser:
@@ -120,7 +127,11 @@ def _serve(settings: SearchSettings) -> int:
 def _request(settings: SearchSettings) -> int:
     from search.control import send_request
 
-    answer = send_request(settings, partial(print_error, "run_search.py"))
+    try:
+        answer = send_request(settings, partial(print_error, "run_search.py"))
+    except KeyboardInterrupt:
+        print_error("run_search.py", "stopped; the search may have been asked, or not.")
+        return EXIT_CODES[StopReason.CTRL_C]
     print(json.dumps({"study": settings.study_name, "answer": answer}) if settings.json else answer)
     return 0
 

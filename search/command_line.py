@@ -74,6 +74,7 @@ class Flag:
     variable: str | None
     once: bool
     runs_code: Callable[[Any], bool] | None
+    starts_nothing: bool
 
     @property
     def key(self) -> str:
@@ -98,6 +99,7 @@ def flag(
     variable: str | None = None,
     once: bool = False,
     runs_code: Callable[[Any], bool] | None = None,
+    starts_nothing: bool = False,
 ) -> Any:
     """Declare a dataclass field together with its command-line flag.
 
@@ -122,6 +124,7 @@ def flag(
         once: Whether it is about one call only, so that no configuration file holds it.
         runs_code: Whether a value starts code that it names; a configuration file, which may be
             somebody else's, cannot do that alone.
+        starts_nothing: Whether such values are not used with this flag.
     """
     declared = Flag(
         name=name,
@@ -138,6 +141,7 @@ def flag(
         variable=variable,
         once=once,
         runs_code=runs_code,
+        starts_nothing=starts_nothing,
     )
     return field(default=default, metadata={"flag": declared})
 

@@ -5,6 +5,7 @@ A key is the name of a flag without its leading dashes: `val-size = 100`, `no-po
 
 import argparse
 import reprlib
+import shlex
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import Field
@@ -46,12 +47,19 @@ def read_arguments(parser: Parser, settings: type[Settings], arguments: Sequence
     }
     parser.set_defaults(**(values | dict.fromkeys(code, _CODE)))
     parsed = parser.parse_args(arguments)
+    starts_nothing = any(
+        declared.starts_nothing and getattr(parsed, part.name)
+        for part, declared in flags_of(settings)
+    )
+    if starts_nothing:
+        parser.set_defaults(**values)
+        return read_flags(settings, parser.parse_args(arguments))
     for name, declared in code.items():
         if getattr(parsed, name) is _CODE:
             raise SettingsError(
                 f"--config {file}: {declared.key} can start code, which a file alone must not, as "
                 f"it may be somebody else's. If it is yours, add {declared.name} "
-                f"{one_line(str(values[name]))} to the command line."
+                f"{one_line(shlex.quote(str(values[name])))} to the command line."
             )
     return read_flags(settings, parsed)
 
@@ -116,7 +124,8 @@ def _parsed(file: Path) -> dict[str, Any]:
         raise SettingsError(f"--config {file} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise SettingsError(
-            f"--config {file} is no TOML: {one_line(error)}. Write lines such as trials = 50."
+            f"--config {file} is not valid TOML: {one_line(error)}. Write lines such as "
+            "trials = 50."
         ) from error
 
 

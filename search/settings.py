@@ -282,7 +282,11 @@ class SearchSettings:
         once=True,
     )
     print_config: bool = flag(
-        "--print-config", False, "print the flags of this command as TOML, and stop", once=True
+        "--print-config",
+        False,
+        "print the flags of this command as TOML, and stop",
+        once=True,
+        starts_nothing=True,
     )
 
     stop: bool = flag(
@@ -291,14 +295,16 @@ class SearchSettings:
         "stop the running search of the study, as Ctrl-C there does; the same command continues",
         group="from another terminal",
         once=True,
+        starts_nothing=True,
     )
     pause: bool = flag(
         "--pause",
         False,
         "let its running trials finish and begin no new one, until --resume",
         once=True,
+        starts_nothing=True,
     )
-    resume: bool = flag("--resume", False, "go on after --pause", once=True)
+    resume: bool = flag("--resume", False, "go on after --pause", once=True, starts_nothing=True)
     enqueue: str | None = flag(
         "--enqueue",
         None,
@@ -321,6 +327,7 @@ class SearchSettings:
         "or the database; with --study of that one in the results folder, and of a database that "
         "holds it",
         once=True,
+        starts_nothing=True,
     )
     dashboard_port: int | None = flag(
         "--dashboard-port",

@@ -18,6 +18,9 @@ def test_a_search_leaves_the_file_that_repeats_it(tmp_path: Path, small_data: Pa
     again = run(tmp_path, small_data, "--config", str(kept), "--study", "again", "--json")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout.splitlines()[-1])["finished"] == 2
+    # What ran, also when the file has changed since.
+    assert "--config" not in study(tmp_path, "mlp").user_attrs["command"]
+    assert "--trials 2 --epochs 2 " in study(tmp_path, "mlp").user_attrs["command"]
     one, other = study(tmp_path, "mlp"), study(tmp_path, "again")
     assert [(trial.params, trial.value) for trial in one.trials] == [
         (trial.params, trial.value) for trial in other.trials

@@ -92,7 +92,7 @@ def test_a_secret_is_left_out_of_the_file() -> None:
             r"data is 'postgresql://me:\*\*\*@host'; it takes no URL\.",
         ),
         ("stop = true", r"stop belongs on the command line; leave it out\."),
-        ("trials", r"is no TOML: Expected '='.*\. Write lines such as trials = 50\."),
+        ("trials", r"is not valid TOML: Expected '='.*\. Write lines such as trials = 50\."),
         ("[budget]\ntrials = 3", r"budget is not the name of a flag\."),
     ],
 )
@@ -107,7 +107,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^--config .*/no cannot be read: No such file or dir"):
         read("--config", tmp_path / "no")
     (tmp_path / "bytes").write_bytes(b"\xff")
-    with pytest.raises(SettingsError, match=r"^--config .*/bytes is no TOML: 'utf-8' codec"):
+    with pytest.raises(SettingsError, match=r"^--config .*/bytes is not valid TOML: 'utf-8' codec"):
         read("--config", tmp_path / "bytes")
 
 
@@ -127,6 +127,21 @@ def test_a_file_alone_starts_no_code(file: Path, key: str, value: str) -> None:
         read("--config", file)
     given = read("--config", file, f"--{key}", value)
     assert getattr(given, key.replace("-", "_")) == value
+
+
+def test_a_command_that_starts_nothing_takes_a_file_that_names_code(file: Path) -> None:
+    file.write_text('space = "my_module:Model"\non-end = "true"\n')
+    for flag in ("--stop", "--pause", "--resume", "--dashboard-only", "--print-config"):
+        given = read("--config", file, flag)
+        assert (given.space, given.on_end) == ("my_module:Model", "true")
+    with pytest.raises(SettingsError, match="space can start code"):
+        read("--config", file, "--dry-run")
+
+
+def test_the_value_to_add_is_quoted_as_a_shell_needs_it(file: Path) -> None:
+    file.write_text('on-end = "true now"\n')
+    with pytest.raises(SettingsError, match="add --on-end 'true now' to the command line"):
+        read("--config", file)
 
 
 def test_a_built_in_space_and_a_cluster_of_this_machine_need_no_flag(file: Path) -> None:
