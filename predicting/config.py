@@ -138,7 +138,7 @@ def read_content(file: Path) -> Mapping[str, Any] | None:
     except OSError as error:
         raise _unreadable(file, str(error.strerror)) from error
     except (ValueError, RecursionError) as error:
-        raise _unreadable(file, f"it is no JSON: {one_line(error)}") from error
+        raise _unreadable(file, f"it is not valid JSON: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise _unreadable(file, "it holds no JSON object")
     return content

@@ -17,7 +17,7 @@ from search.errors import SearchError
 Result = TypeVar("Result")
 
 
-class EndedError(Exception):
+class ProcessEndedError(Exception):
     """The process ended before its function returned.
 
     Args:
@@ -41,7 +41,7 @@ def run_apart(function: Callable[..., Result], *args: object, name: str) -> Resu
         name: Of the process.
 
     Raises:
-        EndedError: The process ended before the function returned.
+        ProcessEndedError: The process ended before the function returned.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -57,7 +57,7 @@ def run_apart(function: Callable[..., Result], *args: object, name: str) -> Resu
         result: Result = ours.recv()
     except EOFError as error:
         process.join()
-        raise EndedError(process.exitcode) from error
+        raise ProcessEndedError(process.exitcode) from error
     finally:
         process.kill()
         process.join()

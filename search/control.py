@@ -171,7 +171,7 @@ def _parsed(text: str) -> dict[str, Any]:
         values = json.loads(text)
     except (ValueError, RecursionError):
         raise SettingsError(
-            f"--enqueue is {reprlib.repr(text)}, which is no JSON; {example}."
+            f"--enqueue is {reprlib.repr(text)}, which is not valid JSON; {example}."
         ) from None
     if not isinstance(values, dict):
         raise SettingsError(f"--enqueue is {reprlib.repr(text)}; it must be an object: {example}.")
@@ -209,7 +209,7 @@ def _point(settings: SearchSettings, study: optuna.Study, values: dict[str, Any]
             reason = str(error).removeprefix("params.")
             unknown = reason.partition(" ")[0] if "is not a hyperparameter" in reason else ""
             raise SettingsError(
-                f"--enqueue is no point of space {space!r}: {reason}"
+                f"--enqueue is not a valid configuration of space {space!r}: {reason}"
                 f"{did_you_mean(unknown, built_in.default.params())}"
             ) from None
     if settings.space != space:
@@ -220,7 +220,9 @@ def _point(settings: SearchSettings, study: optuna.Study, values: dict[str, Any]
     try:
         return point_of(space, data, values, settings.study_dir / "logs" / "enqueue.log")
     except PointError as error:
-        raise SettingsError(f"--enqueue is no point of space {space!r}: {error}") from error
+        raise SettingsError(
+            f"--enqueue is not a valid configuration of space {space!r}: {error}"
+        ) from error
 
 
 def _data(study: optuna.Study) -> DataShape:

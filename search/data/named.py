@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from search.apart import EndedError, run_apart
+from search.apart import ProcessEndedError, run_apart
 from search.data.cache import open_cached
 from search.data.classes import CIFAR_10, CIFAR_100, DIGITS
 from search.data.dataset import Dataset, LabeledImages
@@ -107,7 +107,7 @@ def load_with_keras(name: str, folder: Path) -> None:
     try:
         # Keras imports TensorFlow, which would take a GPU: not in the coordinator.
         reason = run_apart(_load, name, folder, name="loading")
-    except EndedError as error:
+    except ProcessEndedError as error:
         reason = f"its process ended with exit code {error.code}"
     if reason is not None:
         raise DataError(

@@ -5,7 +5,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from search.apart import EndedError, run_apart
+from search.apart import ProcessEndedError, run_apart
 from search.errors import SearchError
 from search.training.hardware import start_tensorflow
 from search.workers.limits import exit_words
@@ -46,7 +46,7 @@ def explore(space: str, data: DataShape, log: Path) -> list[dict[str, Any]]:
     try:
         # Building may crash, and TensorFlow would take a GPU: not in the coordinator.
         found = run_apart(_explore_or_fail, space, data, log, name="exploring")
-    except EndedError as error:
+    except ProcessEndedError as error:
         reason = f"its process ended with {exit_words(error.code)}"
         raise UnexploredError(
             f"space {space!r} could not be explored before the first trial: {reason}. The same "

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from search.apart import EndedError, run_apart
+from search.apart import ProcessEndedError, run_apart
 from search.errors import SearchError
 from search.training.hardware import start_tensorflow
 from search.workers.limits import exit_words
@@ -40,7 +40,7 @@ def point_of(space: str, data: DataShape, values: Mapping[str, Any], log: Path) 
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
         found = run_apart(_point_or_fail, space, data, dict(values), log, name="exploring")
-    except EndedError as error:
+    except ProcessEndedError as error:
         raise PointError(f"its process ended with {exit_words(error.code)} (see {log}).") from error
     if isinstance(found, Exception):
         raise found

@@ -46,7 +46,7 @@ class Project:
         """Read a state file; None if it does not exist.
 
         Raises:
-            ValueError: The file is no JSON.
+            ValueError: The file is not valid JSON.
         """
         path = os.path.join(self.folder, name)
         state: dict[str, Any] | None = utils.load_json(path) if backend.io.exists(path) else None

@@ -104,11 +104,11 @@ def large(file: Path) -> None:
 
 
 UNREADABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "text": (lambda file: file.write_text("hello"), r"it is no JSON: Expecting value"),
-    "empty": (lambda file: file.write_text(""), r"it is no JSON"),
-    "bytes": (lambda file: file.write_bytes(b"\xff\xfe\xfa"), r"it is no JSON"),
-    "deep": (lambda file: file.write_text("[" * 100_000), r"it is no JSON"),
-    "digits": (lambda file: file.write_text("9" * 10_000), r"it is no JSON"),
+    "text": (lambda file: file.write_text("hello"), r"it is not valid JSON: Expecting value"),
+    "empty": (lambda file: file.write_text(""), r"it is not valid JSON"),
+    "bytes": (lambda file: file.write_bytes(b"\xff\xfe\xfa"), r"it is not valid JSON"),
+    "deep": (lambda file: file.write_text("[" * 100_000), r"it is not valid JSON"),
+    "digits": (lambda file: file.write_text("9" * 10_000), r"it is not valid JSON"),
     "list": (lambda file: file.write_text("[]"), r"it holds no JSON object"),
     "large": (large, r"it is larger than 4 MB"),
     "folder": (folder, r"it is a folder"),

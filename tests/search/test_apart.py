@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from search.apart import EndedError, run_apart
+from search.apart import ProcessEndedError, run_apart
 from search.command_line import STOP_SIGNALS
 
 
@@ -32,6 +32,6 @@ def test_it_runs_elsewhere_where_stop_signals_are_blocked():
 
 @pytest.mark.parametrize(("how", "code"), [("raise", 1), ("kill", -9)])
 def test_a_process_that_ends_says_how(how, code):
-    with pytest.raises(EndedError) as caught:
+    with pytest.raises(ProcessEndedError) as caught:
         run_apart(fail, how, name="test")
     assert caught.value.code == code

@@ -193,7 +193,10 @@ def test_what_a_crash_left_is_repaired_before_a_configuration_is_enqueued(tmp_pa
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("{", r"--enqueue is '\{', which is no JSON; write it as --enqueue '\{\"learning_rate"),
+        (
+            "{",
+            r"--enqueue is '\{', which is not valid JSON; write it as --enqueue '\{\"learning_rate",
+        ),
         ("[1]", r"--enqueue is '\[1\]'; it must be an object"),
         ('{"dense_1": [1]}', r"--enqueue has 'dense_1' of \[1\]; a hyperparameter is a number, "),
         ('{"dense_1": 5}', r"of space 'mlp': dense_1 is 5; it must be a whole number in 16..1024"),
