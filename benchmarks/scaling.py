@@ -29,7 +29,7 @@ from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
 from search.study.facts import COMPARABLE, split_fact
-from search.study.study import FINISHED, opened_study
+from search.study.study import FINISHED, begin_study, study_storage
 from search.training.hardware import machine
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.ray.cluster import Cluster, Resources, connect
@@ -120,9 +120,10 @@ def measure(
         folder = Path(name)
         meter = _Meter(workers, seconds)
         outages = Outages(print)
-        study = opened.enter_context(
-            opened_study(settings.study_name, storage, folder, FACTS, {}, print, outages)
+        held = opened.enter_context(
+            study_storage(settings.study_name, storage, folder, print, outages)
         )
+        study = begin_study(held, settings.study_name, FACTS, {}, print)
         trainers = opened.enter_context(_workers(settings, folder, cluster, epoch_seconds))
         meter.study = study
         meter.coordinator = Coordinator(

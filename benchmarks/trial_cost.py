@@ -27,7 +27,7 @@ from search.errors import StopReason
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
-from search.study.study import opened_study
+from search.study.study import begin_study, study_storage
 
 _SETTINGS = SleepSettings(space="cnn", load_split=no_images, precision="float32", epoch_seconds=0.0)
 
@@ -112,9 +112,10 @@ def measure(workers: int, trials: int, storage: str | None) -> _Meter:
     meter, outages = _Meter(workers, trials), Outages(print)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         directory = Path(folder)
-        study = stack.enter_context(
-            opened_study(settings.study_name, storage, directory, FACTS, {}, print, outages)
+        held = stack.enter_context(
+            study_storage(settings.study_name, storage, directory, print, outages)
         )
+        study = begin_study(held, settings.study_name, FACTS, {}, print)
         event.listen(Engine, "before_cursor_execute", meter.count)
         stack.callback(event.remove, Engine, "before_cursor_execute", meter.count)
         engine = make_engine(

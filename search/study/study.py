@@ -55,35 +55,6 @@ def trial_seed(seed: int, number: int) -> int:
     return (seed * 1_000_003 + number) % 2**32
 
 
-@contextmanager
-def opened_study(
-    name: str,
-    url: str | None,
-    directory: Path,
-    facts: Mapping[str, Any],
-    first: Mapping[str, Mapping[str, Any]],
-    say: Callable[[str], None],
-    outages: Outages,
-) -> Iterator[optuna.Study]:
-    """Hold a study for this process, created or continued.
-
-    Args:
-        name: Name of the study.
-        url: Database; None for a journal file in `directory`.
-        directory: Folder of the study.
-        facts: What the study stores (see `create_or_continue`).
-        first: Configurations of the first trials, by name.
-        say: Takes a line for the user.
-        outages: Waits while a database server is away.
-
-    Raises:
-        StudyError: Another process searches it, or its trials are not comparable.
-        StorageError: It cannot be opened.
-    """
-    with study_storage(name, url, directory, say, outages) as storage:
-        yield begin_study(storage, name, facts, first, say)
-
-
 def begin_study(
     storage: BaseStorage,
     name: str,
@@ -95,10 +66,10 @@ def begin_study(
 
     Args:
         storage: From `study_storage`.
-        name: As for `opened_study`, likewise the others.
-        facts: As there.
-        first: As there.
-        say: As there.
+        name: Name of the study.
+        facts: What the study stores (see `create_or_continue`).
+        first: Configurations of the first trials, by name.
+        say: Takes a line for the user.
 
     Raises:
         StudyError: Its trials are not comparable.
@@ -130,11 +101,11 @@ def study_storage(
     """Open the storage of a study, held for this process.
 
     Args:
-        name: As for `opened_study`, likewise the others.
-        url: As there.
-        directory: As there.
-        say: As there.
-        outages: As there.
+        name: Name of the study.
+        url: Database; None for a journal file in `directory`.
+        directory: Folder of the study.
+        say: Takes a line for the user.
+        outages: Waits while a database server is away.
 
     Raises:
         StudyError: Another process searches the study.
@@ -173,7 +144,7 @@ def is_searched(name: str, url: str | None, directory: Path) -> bool:
     """Return whether a process holds a study, on any machine if it is in a database on a server.
 
     Args:
-        name: As for `opened_study`, likewise the others.
+        name: As for `study_storage`, likewise the others.
         url: As there.
         directory: As there.
 
@@ -385,7 +356,7 @@ def find_study(name: str, url: str | None, directory: Path) -> optuna.Study | No
     """Return a study as it is, to be read; None if there is none.
 
     Args:
-        name: As for `opened_study`, likewise the others.
+        name: As for `study_storage`, likewise the others.
         url: As there.
         directory: As there.
 

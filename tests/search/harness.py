@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
 from search.study.storage import open_storage
-from search.study.study import opened_study
+from search.study.study import begin_study, study_storage
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings
 from search.workers.ray.cluster import Cluster, Resources, connect
@@ -58,6 +58,21 @@ def storage_url(kind: str | Postgres, directory: Path) -> str | None:
     if isinstance(kind, Postgres):
         return kind.database(directory)
     return None if kind == "journal" else f"sqlite:///{directory}/study.db"
+
+
+@contextmanager
+def opened_study(
+    name: str,
+    url: str | None,
+    directory: Path,
+    facts: Mapping[str, Any],
+    first: Mapping[str, Mapping[str, Any]],
+    say: Callable[[str], None],
+    outages: Outages,
+) -> Iterator[optuna.Study]:
+    """Hold a study for this process, created or continued, as a search does."""
+    with study_storage(name, url, directory, say, outages) as storage:
+        yield begin_study(storage, name, facts, first, say)
 
 
 def load(directory: Path, kind: str | Postgres = "journal") -> optuna.Study:

@@ -34,11 +34,10 @@ from search.study.study import (
     GIVEN,
     create_or_continue,
     is_searched,
-    opened_study,
     trial_params,
 )
 from tests.postgres import Postgres
-from tests.search.harness import FACTS, RecordingDisplay, load, search
+from tests.search.harness import FACTS, RecordingDisplay, load, opened_study, search
 
 DATASET = {
     "name": "tiny",

@@ -21,9 +21,8 @@ from search.study.study import (
     create_or_continue,
     enqueue_first,
     finished_since,
-    opened_study,
 )
-from tests.search.harness import FACTS
+from tests.search.harness import FACTS, opened_study
 
 
 @pytest.mark.parametrize("url", [None, "sqlite:///{}/study.db"])
