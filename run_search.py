@@ -94,7 +94,7 @@ def make_parser() -> Parser:
 def _serve(settings: SearchSettings) -> int:
     from search.study.dashboard import listen, serve_dashboard
     from search.study.journals import Journals
-    from search.study.study import require_studies, require_study
+    from search.study.stored import require_studies, require_study
 
     stopped = threading.Event()
     with stop_by_signal(lambda reason: stopped.set()):

@@ -18,15 +18,8 @@ from search.secrets import masked_url
 from search.study.facts import check_study
 from search.study.objective import objective_of, objective_words
 from search.study.storage import open_storage, reading
-from search.study.study import (
-    FINISHED,
-    SURPLUS,
-    check_folder,
-    known_as,
-    listing,
-    studies_in,
-    trial_params,
-)
+from search.study.stored import check_folder, listing, studies_in
+from search.study.study import FINISHED, SURPLUS, known_as, trial_params
 from spaces.errors import did_you_mean, one_line
 
 _ATTRS: Final = (

@@ -12,7 +12,7 @@ from search.display import make_display
 from search.errors import SettingsError, StoppedEarly, StoppedError, StopReason
 from search.outcome import Outcome
 from search.settings import SearchSettings
-from search.study.study import known_study
+from search.study.stored import known_study
 
 
 def run_search(settings: SearchSettings | None = None) -> Outcome:

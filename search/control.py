@@ -26,14 +26,8 @@ from search.study.requests import (
     takes_requests,
 )
 from search.study.storage import storage_errors
-from search.study.study import (
-    FINISHED,
-    GIVEN,
-    is_searched,
-    known_study,
-    study_storage,
-    trial_params,
-)
+from search.study.stored import known_study
+from search.study.study import FINISHED, GIVEN, is_searched, study_storage, trial_params
 from spaces import SPACES, DataShape, load_space
 from spaces.baselines import PUBLISHED_FOR
 from spaces.errors import did_you_mean

@@ -20,7 +20,8 @@ from search.measuring import Measurement
 from search.preparation import connected, find_inputs, make_workers, precision_of
 from search.settings import SearchSettings
 from search.sizes import fitted_sizes, known_sizes, plan_of, stored_speed
-from search.study.study import FINISHED, find_study, known_as
+from search.study.stored import find_study
+from search.study.study import FINISHED, known_as
 from search.training.hardware import Precision
 from spaces import DataShape
 

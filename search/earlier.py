@@ -7,13 +7,8 @@ import optuna
 
 from search.errors import StudyError
 from search.settings import SearchSettings
-from search.study.study import (
-    complete_trials,
-    find_study,
-    listing,
-    studies_in,
-    trial_params,
-)
+from search.study.stored import find_study, listing, studies_in
+from search.study.study import complete_trials, trial_params
 from spaces import SPACES, DataShape, load_space
 from spaces.errors import did_you_mean
 

@@ -15,7 +15,8 @@ from search.engines.samplers import is_used_up
 from search.errors import StopReason
 from search.settings import SearchSettings
 from search.study.health import Finding, Trials, findings
-from search.study.study import best_trial, count_states, known_study, trial_name, trial_params
+from search.study.stored import known_study
+from search.study.study import best_trial, count_states, trial_name, trial_params
 from spaces import SPACES, DataShape, load_space
 
 

@@ -20,7 +20,8 @@ from search.errors import StudyError
 from search.length import default_epochs
 from search.settings import DEFAULT_DATA, SearchSettings
 from search.study.storage import check_url, file_of
-from search.study.study import ENDED, find_study
+from search.study.stored import find_study
+from search.study.study import ENDED
 from search.training.hardware import Precision, best_precision
 from search.workers.limits import require_room
 from search.workers.pool import WorkerPool, make_pool

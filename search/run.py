@@ -45,14 +45,8 @@ from search.study.facts import pixels_fact, split_fact
 from search.study.provenance import command_line, commit
 from search.study.requests import Inbox, begin_run, end_run
 from search.study.storage import storage_errors
-from search.study.study import (
-    ENDED,
-    begin_study,
-    count_states,
-    find_study,
-    stored_study,
-    study_storage,
-)
+from search.study.stored import find_study, stored_study
+from search.study.study import ENDED, begin_study, count_states, study_storage
 from search.training.hardware import Precision, machine, versions
 from search.workers.pool import WorkerPool
 from search.workers.ray.cluster import Cluster

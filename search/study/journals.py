@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError, StudyError
 from search.files import refuse_links
 from search.study.storage import open_storage, reading
-from search.study.study import stored_study, studies_in
+from search.study.stored import stored_study, studies_in
 from spaces.errors import one_line
 
 # Ids of a journal's studies and trials begin at 0; here, those of each journal follow its place.

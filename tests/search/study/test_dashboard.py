@@ -21,7 +21,7 @@ from search.errors import StudyError
 from search.study.artifacts import Artifacts
 from search.study.dashboard import _Artifacts, listen, serve_dashboard
 from search.study.storage import open_storage
-from search.study.study import require_study
+from search.study.stored import require_study
 from tests.search.harness import load, search
 
 ROOT = Path(__file__).resolve().parents[3]
