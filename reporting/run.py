@@ -40,7 +40,7 @@ from search.data.split import load_split
 from search.display import duration
 from search.errors import StopReason
 from search.files import locked, refuse_links
-from search.study.facts import pixels_fact, split_sizes
+from search.study.facts import pixels_of, split_sizes
 from search.study.provenance import command_line, commit
 from search.training.hardware import machine, start_tensorflow
 from search.workers.local import workers_here
@@ -181,12 +181,8 @@ def _same_data(settings: ReportSettings, record: Record, progress: Progress) -> 
             f"({wanted}). If its files have changed, put the old ones back; else give that of the "
             "search with --data."
         )
-    if record.facts.get("pixels") != pixels_fact(dataset.pixels):
-        raise ReportError(
-            f"study {record.name!r} was searched by an earlier version of this project, whose "
-            "networks did not normalize their images. Search again, with another --study."
-        )
-    return dataset
+    # Networks of the first versions did not normalize their images.
+    return replace(dataset, pixels=pixels_of(record.facts))
 
 
 def _source(record: Record) -> Mapping[str, Any]:

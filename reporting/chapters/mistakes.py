@@ -239,7 +239,7 @@ def _temperature(tuned: Row) -> list[Block]:
             Paragraph(
                 f"The temperature stays 1: the likelihood of {readout.images:,} validation images "
                 "has no minimum in the range that is searched, as where nearly all of them are "
-                "predicted right."
+                "predicted right, or no more than by chance."
             )
         ]
     surplus = float(before.probabilities.max(axis=2).mean()) - before.accuracy.mean

@@ -53,6 +53,14 @@ def pixels_fact(pixels: PixelStatistics | None) -> dict[str, list[float]] | None
     )
 
 
+def pixels_of(facts: Mapping[str, Any]) -> PixelStatistics | None:
+    """Return by what the networks of a study normalize images; None: they do not."""
+    known = facts.get("pixels")
+    if known is None:
+        return None
+    return PixelStatistics(tuple(known["mean"]), tuple(known["deviation"]))
+
+
 def split_fact(sizes: SplitSizes) -> dict[str, int | None]:
     """Return the sizes as a study stores them, under `split`."""
     return {"train": sizes.train, "val": sizes.val}
