@@ -68,3 +68,16 @@ def test_scaling_measures_the_coordinator(small_data: Path) -> None:
 
 def test_large_study_measures_coordinator_and_dashboard(small_data: Path) -> None:
     assert "dashboard page" in run(small_data, "large_study", "--trials", "30")
+
+
+def test_recipe_compares_a_change_with_the_default(tmp_path: Path, small_data: Path) -> None:
+    flags = ("--seeds", "1", "--epochs", "1", "--train-size", "300", "--val-size", "100")
+    file = tmp_path / "results.jsonl"
+    output = run(
+        small_data, "recipe", *flags, "--only", "whitened", "--file", str(file), "--workers", "1"
+    )
+    assert "minus default, points" in output
+    assert "whitened" in output
+    lines = file.read_text()
+    assert run(small_data, "recipe", *flags, "--summary", "--file", str(file)) == output
+    assert file.read_text() == lines
