@@ -42,12 +42,13 @@ def train_change(job: dict[str, Any]) -> dict[str, Any]:
             seed=job["seed"],
             on_epoch=on_epoch,
         )
+    first, rest = ends[1] - ends[0], ends[-1] - ends[1]
     return {
         **job,
         "machine": machine(),
         "parameters": model.count_params(),
-        "first_cpu_seconds": round(ends[1] - ends[0], 2),
-        "epoch_cpu_seconds": round((ends[-1] - ends[1]) / max(1, len(ends) - 2), 3),
+        "first_cpu_seconds": round(first, 2),
+        "epoch_cpu_seconds": round(rest / (len(ends) - 2) if rest else first, 3),
         "accuracies": accuracies,
         "losses": losses,
     }
