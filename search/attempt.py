@@ -1,7 +1,7 @@
 """One attempt at training a trial: what the coordinator knows of it, and how it is recorded."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import optuna
 from optuna_dashboard import save_note
@@ -12,6 +12,8 @@ from search.length import Running
 from search.study.artifacts import NOTED_TRIALS, Artifacts, history_csv, trial_note
 from search.study.study import trial_name
 from search.workers.messages import Built, Epoch, Trained
+
+_LEAST_SECONDS: Final = 1.0  # of an epoch: shorter ones vary by themselves
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,7 +120,7 @@ class Attempt:
             self.attrs["train_accuracy"] = round(self.history[-1]["accuracy"], 6)
         # TensorFlow compiles in the first epoch.
         seconds = [entry["seconds"] for entry in self.history[1:] if "seconds" in entry]
-        if len(seconds) > 1:
+        if len(seconds) > 1 and min(seconds) >= _LEAST_SECONDS:
             self.attrs["slowest_epoch"] = round(max(seconds) / max(min(seconds), 1e-3), 3)
 
     def ending(self, *, at_budget: bool) -> str:

@@ -354,7 +354,7 @@ CHECKS: Final = (
         name="the machine slowed down",
         rule=f"In half of the last third of the trials, {_LEAST_FOR_SLOWNESS} or more, the slowest "
         f"epoch but the first took over {_SLOW:g} times as long as the fastest. Our choice: epochs "
-        "of one trial do the same work.",
+        "of one trial do the same work; those under a second do not count.",
         advice="Look for other work, heat or swapping (top, vmstat); try fewer --workers.",
         look=_slowed_down,
     ),

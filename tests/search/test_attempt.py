@@ -1,0 +1,42 @@
+"""What the coordinator records of a training."""
+
+from typing import Any
+
+import optuna
+import pytest
+
+from search.attempt import Attempt
+from search.display import RunningTrial
+from search.engines.engine import Budget
+from search.workers.messages import Epoch, Trained
+
+
+@pytest.mark.parametrize(
+    ("seconds", "slowest"), [((9.0, 2.0, 5.0), 2.5), ((9.0, 0.2, 0.5), None), ((9.0, 2.0), None)]
+)
+def test_the_slowest_epoch_counts_where_epochs_take_long_enough(
+    seconds: tuple[float, ...], slowest: float | None
+) -> None:
+    attempt = Attempt(
+        trial=optuna.create_study().ask(),
+        budget=Budget(0, len(seconds)),
+        started=0.0,
+        shown=RunningTrial(0),
+        attrs={},
+        losses=[],
+    )
+    for number, one in enumerate(seconds, start=1):
+        metrics: dict[str, Any] = {"accuracy": 0.9, "val_accuracy": 0.8, "seconds": one}
+        attempt.take_epoch(Epoch(number, metrics))
+    trained = Trained(
+        epochs=len(seconds),
+        seconds=20.0,
+        train_seconds=16.0,
+        val_seconds=2.0,
+        cpu_seconds=18.0,
+        images_per_second=100.0,
+        curve_png=b"",
+    )
+    attempt.take_end(trained, elapsed_seconds=21.0)
+    assert attempt.attrs.get("slowest_epoch") == slowest
+    assert attempt.attrs["train_accuracy"] == 0.9
