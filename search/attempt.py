@@ -121,7 +121,7 @@ class Attempt:
         # TensorFlow compiles in the first epoch.
         seconds = [entry["seconds"] for entry in self.history[1:] if "seconds" in entry]
         if len(seconds) > 1 and min(seconds) >= _LEAST_SECONDS:
-            self.attrs["slowest_epoch"] = round(max(seconds) / max(min(seconds), 1e-3), 3)
+            self.attrs["slowest_epoch"] = round(max(seconds) / min(seconds), 3)
 
     def ending(self, *, at_budget: bool) -> str:
         """Return in words how the training ended; `at_budget`: at the end of an early budget."""

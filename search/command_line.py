@@ -279,16 +279,17 @@ def given_flags(settings: Any) -> list[str]:
         if value == part.default:
             continue
         if value is False and part.default is None:
-            words.append(f"--no-{declared.name.removeprefix('--')}")
+            words.append(_opposite(declared.name))
         elif isinstance(value, bool):
             words.append(declared.name)
         else:
             several = isinstance(value, tuple) and declared.read is None
-            words += [declared.name, *(value if several else [_text_of(value)])]
+            words += [declared.name, *(value if several else [text_of(value)])]
     return words
 
 
-def _text_of(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return a value of a flag, not a boolean, as one word of a command line."""
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

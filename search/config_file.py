@@ -14,7 +14,15 @@ from typing import Any, Final, TypeVar, get_type_hints
 
 import tomli_w
 
-from search.command_line import Flag, Parser, check_flag, flags_of, read_flags, reader
+from search.command_line import (
+    Flag,
+    Parser,
+    check_flag,
+    flags_of,
+    read_flags,
+    reader,
+    text_of,
+)
 from search.errors import SettingsError
 from search.secrets import masked_url
 from spaces.errors import did_you_mean, one_line
@@ -82,10 +90,8 @@ def _lines(settings: Any) -> Iterator[str]:
             group = None
         if value is True or value is False:
             value = value != _is_negative(part)
-        elif isinstance(value, Path):
-            value = str(value)
-        elif isinstance(value, tuple):  # as the flag takes it
-            value = ",".join(value)
+        elif isinstance(value, Path | tuple):
+            value = text_of(value)
         if isinstance(value, str) and "://" in value and masked_url(value) != value:
             yield f"# {declared.key} is left out, as it may hold a secret: give {declared.name} too"
         else:
