@@ -17,6 +17,7 @@ from search.engines.tuners import TUNERS, Tuner
 from search.errors import SettingsError, StudyError
 from search.settings import SearchSettings
 from search.study.database import Outages
+from search.study.facts import last_settings
 from search.study.requests import (
     ENQUEUED,
     PAUSE,
@@ -180,8 +181,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 def _check_algorithm(study: optuna.Study) -> None:
     """Refuse a study whose trials have an order of their own."""
-    runs = study.user_attrs.get("runs") or [study.user_attrs]
-    noted = runs[-1].get("settings", {})
+    noted = last_settings(study.user_attrs)
     name = noted.get("sampler", noted.get("tuner"))
     algorithm = _ALGORITHMS.get(name)
     if algorithm is not None and not algorithm.takes_first:

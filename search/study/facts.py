@@ -61,6 +61,17 @@ def pixels_of(facts: Mapping[str, Any]) -> PixelStatistics | None:
     return PixelStatistics(tuple(known["mean"]), tuple(known["deviation"]))
 
 
+def last_settings(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings that the last run of a study has noted: they may change from run to run.
+
+    Args:
+        facts: Attributes of the study.
+    """
+    run = (facts.get("runs") or [facts])[-1]
+    settings: Mapping[str, Any] = run.get("settings", {})
+    return settings
+
+
 def split_fact(sizes: SplitSizes) -> dict[str, int | None]:
     """Return the sizes as a study stores them, under `split`."""
     return {"train": sizes.train, "val": sizes.val}

@@ -13,6 +13,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from search.study.facts import last_settings
 from search.study.objective import objective_of
 from search.study.study import FINISHED, SURPLUS, ended_at_budget
 
@@ -78,9 +79,8 @@ class Trials:
     """
 
     def __init__(self, trials: Sequence[FrozenTrial], facts: Mapping[str, Any]) -> None:
-        # A study may change its pruner from run to run. KerasTuner's Hyperband has none.
-        last_run = (facts.get("runs") or [facts])[-1]
-        self.prunes = last_run.get("settings", {}).get("pruner", "none") != "none"
+        # KerasTuner's Hyperband has no pruner.
+        self.prunes = last_settings(facts).get("pruner", "none") != "none"
         self.maximizes_accuracy = objective_of(facts) == "accuracy"
         known = [trial for trial in trials if SURPLUS not in trial.user_attrs]
         self.finished = [trial for trial in known if trial.state in FINISHED]
