@@ -11,6 +11,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +157,9 @@ def children(pid: int) -> list[int]:
     """The training processes of a running search or report."""
     import psutil
 
-    return [
-        child.pid
-        for child in psutil.Process(pid).children()
-        if any("spawn_main" in part for part in child.cmdline())
-    ]
+    found = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):  # ended while we looked, or is a zombie
+            if any("spawn_main" in part for part in child.cmdline()):
+                found.append(child.pid)
+    return found
