@@ -181,7 +181,7 @@ def _same_data(settings: ReportSettings, record: Record, progress: Progress) -> 
             f"({wanted}). If its files have changed, put the old ones back; else give that of the "
             "search with --data."
         )
-    # Networks of the first versions did not normalize their images.
+    # Networks of earlier versions did not normalize or whiten their images.
     return replace(dataset, pixels=pixels_of(record.facts))
 
 

@@ -17,7 +17,7 @@ from search.engines.tuners import TUNERS, Tuner
 from search.errors import SettingsError, StudyError
 from search.settings import SearchSettings
 from search.study.database import Outages
-from search.study.facts import last_settings
+from search.study.facts import last_settings, pixels_of
 from search.study.requests import (
     ENQUEUED,
     PAUSE,
@@ -198,7 +198,7 @@ def _point(settings: SearchSettings, study: optuna.Study, values: dict[str, Any]
     if space in SPACES:
         built_in: Any = load_space(space, data)
         try:
-            return dict(built_in.default.from_params(values, data).params())
+            return dict(built_in.default.from_params(values, data).params(data))
         except ValueError as error:
             reason = str(error).removeprefix("params.")
             unknown = reason.partition(" ")[0] if "is not a hyperparameter" in reason else ""
@@ -224,7 +224,12 @@ def _data(study: optuna.Study) -> DataShape:
     if known is None:  # of a version that had no other
         return PUBLISHED_FOR
     height, width, channels = known["image_shape"]
-    return DataShape((height, width, channels), len(known["class_names"]), known["mirror"])
+    return DataShape(
+        (height, width, channels),
+        len(known["class_names"]),
+        known["mirror"],
+        pixels_of(study.user_attrs),
+    )
 
 
 def _has(trial: FrozenTrial, params: dict[str, Any]) -> bool:

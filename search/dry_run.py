@@ -150,6 +150,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
     for line in inputs.notes:
         display.log(line)
     study = find_study(settings.study_name, settings.storage, settings.study_dir)
+    inputs = inputs.of_study(study)
     known = known_sizes(settings, study)
     with ExitStack() as opened:
         cluster = opened.enter_context(connected(settings))

@@ -86,6 +86,6 @@ def _as_point(space: str, data: DataShape, params: dict[str, Any]) -> dict[str, 
         return params  # its code runs in workers only
     built_in: Any = load_space(space, data)
     try:
-        return dict(built_in.configuration(params).params())
+        return dict(built_in.configuration(params).params(data))
     except ValueError:
         return None

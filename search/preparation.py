@@ -19,6 +19,7 @@ from search.engines.samplers import check_packages
 from search.errors import StudyError
 from search.length import default_epochs
 from search.settings import DEFAULT_DATA, SearchSettings
+from search.study.facts import pixels_of
 from search.study.storage import check_url, file_of
 from search.study.stored import find_study
 from search.study.study import ENDED
@@ -61,6 +62,18 @@ class Inputs:
             f"{colour}, {len(self.dataset.class_names)} classes",
             *self.dataset.notes,
         ]
+
+    def of_study(self, study: optuna.Study | None) -> "Inputs":
+        """Return these inputs for a study; one that has begun keeps its statistics of pixels.
+
+        Args:
+            study: None: there is none yet.
+        """
+        if study is None or "space" not in study.user_attrs:
+            return self
+        dataset = replace(self.dataset, pixels=pixels_of(study.user_attrs))
+        first = _first(self.settings, dataset.shape, self.earlier)
+        return replace(self, dataset=dataset, first=first)
 
 
 def find_inputs(settings: SearchSettings) -> Inputs:

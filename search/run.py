@@ -41,7 +41,7 @@ from search.sizes import fitted_sizes, known_sizes, plan_of, speed_fact, stored_
 from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
-from search.study.facts import pixels_fact, split_fact
+from search.study.facts import split_fact
 from search.study.provenance import command_line, commit
 from search.study.requests import Inbox, begin_run, end_run
 from search.study.storage import storage_errors
@@ -106,6 +106,7 @@ def _search(
         ExitStack() as opened,
     ):
         stored = stored_study(storage, name)
+        inputs = inputs.of_study(stored)
         known = known_sizes(given, stored)
         workers = make_workers(
             known or given, inputs, precision, cluster, display, directory / "logs"
@@ -261,7 +262,7 @@ def _facts(
         "engine": settings.engine,
         "objective": settings.objective,
         "mirror": dataset.mirror,
-        "pixels": pixels_fact(dataset.pixels),
+        "pixels": None if dataset.pixels is None else dataset.pixels.facts,
         "seed": settings.seed,
         "settings": _settings_noted(settings),
         "versions": versions(),

@@ -5,13 +5,14 @@ Importing this package and its spaces does not import Keras; building a model do
 
 import importlib
 import inspect
+import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, Self, cast
 
 from spaces.errors import SpaceError, did_you_mean, one_line
 
@@ -31,17 +32,67 @@ __all__ = [
 SPACES: Final = {"cnn": "spaces.cnn:CnnSpace", "mlp": "spaces.mlp:MlpSpace"}
 
 
+def _is_within(lowest: float, highest: float, value: Any) -> bool:
+    return type(value) in (int, float) and lowest <= value <= highest
+
+
 @dataclass(frozen=True, slots=True)
 class PixelStatistics:
-    """Mean and standard deviation of the pixels of the training part, in [0, 1].
+    """What networks may know of the pixels of the training part, which are in [0, 1].
 
     Args:
         mean: One number for each channel.
-        deviation: Likewise.
+        deviation: Likewise, standard deviations.
+        patches: Covariance of the 4 x channels values of a patch of 2x2 pixels, over the patches
+            that are not of one value; None: not known, as in studies of earlier versions, whose
+            networks cannot be whitened.
+        normalized: Whether networks subtract the mean and divide by the deviation.
+
+    Raises:
+        ValueError: The numbers are not those of some images.
     """
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    patches: tuple[tuple[float, ...], ...] | None = None
+    normalized: bool = True
+
+    def __post_init__(self) -> None:
+        channels = len(self.mean)
+        if (
+            not channels
+            or len(self.deviation) != channels
+            or not all(_is_within(0, 1, value) for value in (*self.mean, *self.deviation))
+            or not isinstance(self.normalized, bool)
+        ):
+            raise ValueError("mean and deviation are not numbers in [0, 1], one for each channel")
+        if self.patches is not None and (
+            [len(row) for row in self.patches] != [4 * channels] * (4 * channels)
+            or not all(_is_within(-1, 1, value) for row in self.patches for value in row)
+        ):
+            raise ValueError("patches are not (4 x channels) squared numbers in [-1, 1]")
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Self:
+        """Read what `facts` has written, or an earlier version, which knew no patches.
+
+        Raises:
+            ValueError: They are not those of some images.
+            TypeError: They are no statistics at all.
+        """
+        patches = facts.get("patches")
+        return cls(
+            tuple(facts["mean"]),
+            tuple(facts["deviation"]),
+            None if patches is None else tuple(map(tuple, patches)),
+            facts.get("normalized", True),
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """These statistics as JSON values."""
+        facts: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +104,7 @@ class DataShape:
         classes: Number of classes; 2 or more.
         mirror: Whether an image that is mirrored left-right still belongs to its class; None: not
             known, so that a search tries both.
-        pixels: By what a network normalizes its images; None: it takes them as they are.
+        pixels: By what a network normalizes and whitens its images; None: it does not.
     """
 
     image_shape: tuple[int, int, int]
@@ -177,7 +228,9 @@ def published_configurations(name: str, data: DataShape) -> dict[str, dict[str, 
 def _named_configurations(name: str, data: DataShape, attribute: str) -> dict[str, dict[str, Any]]:
     if ":" in name:
         return {}
-    return {key: one.params() for key, one in getattr(load_space(name, data), attribute).items()}
+    return {
+        key: one.params(data) for key, one in getattr(load_space(name, data), attribute).items()
+    }
 
 
 def look_in_current_directory() -> None:

@@ -86,6 +86,8 @@ class CnnConfig(Configuration):
 
     Args:
         blocks: Up to 6 convolution blocks; without any, the network is dense layers on pixels.
+        whitened: A first layer, which is not trained, whitens patches of 2x2 pixels; without effect
+            where the covariance of patches is not known.
         kernel_size: 3 or 5, of every convolution; 5 with at most two blocks: later maps are small.
         padding: `same` or `valid`, of the first convolution of each block; the others always keep
             the size of the map, so that skips fit. `valid` with at most three blocks: in a fourth
@@ -115,6 +117,7 @@ class CnnConfig(Configuration):
     }
 
     blocks: tuple[ConvBlock, ...]
+    whitened: bool = False
     kernel_size: int = 3
     padding: str = "same"
     conv_batch_norm: str = "none"
@@ -132,6 +135,10 @@ class CnnConfig(Configuration):
     def _ask(cls, hp: HyperParameters, data: DataShape | None) -> dict[str, Any]:
         blocks = _ask_blocks(hp, data)
         values: dict[str, Any] = {"blocks": blocks}
+        # Points of earlier versions have no value, which means that they are not whitened.
+        knows_patches = data is not None and data.pixels is not None and data.pixels.patches
+        if data is None or knows_patches:
+            values["whitened"] = hp.Boolean("whitened", default=bool(knows_patches))
         with hp.conditional_scope("blocks", [1, 2]):
             values["kernel_size"] = hp.Choice("kernel_size", [3])
         with hp.conditional_scope("blocks", [1, 2, 3]):
@@ -178,7 +185,7 @@ class CnnSpace:
         image_shape: Height and width, 16 to 224 pixels each, and channels, 1 or 3, of an image.
         classes: Number of classes.
         mirror: Whether a mirrored image still belongs to its class; None: not known.
-        pixels: By what the network normalizes its images; None: it takes them as they are.
+        pixels: By what the network normalizes and whitens its images; None: it does neither.
 
     Attributes:
         baselines: The published systems, by name; empty for images of another shape than theirs.

@@ -6,7 +6,7 @@ import keras
 
 from spaces import PixelStatistics
 from spaces.cnn import CnnConfig, ConvBlock
-from spaces.layers import classifier, normalized, normalized_activation
+from spaces.layers import classifier, normalized, normalized_activation, whitened
 
 
 def build_model(
@@ -21,7 +21,7 @@ def build_model(
         config: Its layers.
         image_shape: Height, width and channels of an image.
         classes: Number of classes.
-        pixels: By what images are normalized in the network; None: not at all.
+        pixels: By what images are normalized and whitened in the network; None: neither.
 
     Returns:
         Functional model from images `(batch, height, width, channels)` float32 in [0, 1] to logits
@@ -29,6 +29,8 @@ def build_model(
     """
     images = keras.Input(image_shape, name="images")
     maps = normalized(images, pixels)
+    if config.whitened and pixels is not None and pixels.patches is not None:
+        maps = whitened(maps, pixels)
     for index, block in enumerate(config.blocks, start=1):
         maps = _conv_block(maps, index, block, config)
     logits = classifier(

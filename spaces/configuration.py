@@ -112,11 +112,18 @@ class Configuration(ABC):
         config = self
         if data.mirror is False:
             config = replace(self, training=self.training.unmirrored())
-        return self.from_params(config.params(), data)
+        return self.from_params(config.params(data), data)
 
-    def params(self) -> dict[str, Any]:
-        """Return the hyperparameter values by name for which `sample` returns this."""
-        return self._replay().values
+    def params(self, data: DataShape | None = None) -> dict[str, Any]:
+        """Return the hyperparameter values by name for which `sample` returns this.
+
+        Args:
+            data: As for `sample`.
+
+        Raises:
+            ValueError: The space of these images has no such point.
+        """
+        return self._replay(data).values
 
     def describe(self) -> str:
         """Describe the configuration on one line: its layers, then the other values by name."""
@@ -141,7 +148,7 @@ class Configuration(ABC):
     def _layer_words(self) -> list[str]:
         """Describe each layer in a few words."""
 
-    def _replay(self) -> "Replay":
+    def _replay(self, data: DataShape | None = None) -> "Replay":
         own = {part.name: getattr(self, part.name) for part in fields(self)}
         single = {
             name: value
@@ -151,7 +158,7 @@ class Configuration(ABC):
         answers = single | self._layer_answers() | self.training.answers()
         neutral = {part.name: part.default for part in (*fields(self), *fields(self.training))}
         replay = Replay(answers, type(self).__name__, self._unsampled)
-        self._ask(replay, None)
+        self._ask(replay, data)
         replay.refuse_unused(neutral)
         return replay
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from spaces import PixelStatistics
 
@@ -11,20 +12,60 @@ from spaces import PixelStatistics
 BATCH_NORM_MOMENTUM = 0.9
 
 
+# Added to the variance of each direction that is whitened, of pixels in [0, 1]: else noise of the
+# smallest would become as large as all else.
+_LEAST_VARIANCE = 5e-4
+
+
 def normalized(images: Any, pixels: PixelStatistics | None) -> Any:
     """Subtract the mean of the training part, and divide by its deviation.
 
     Args:
         images: Keras tensor `(batch, height, width, channels)` in [0, 1].
-        pixels: None: return the images as they are.
+        pixels: None, or of images that are not normalized: return the images as they are.
     """
-    if pixels is None:
+    if pixels is None or not pixels.normalized:
         return images
     return keras.layers.Normalization(
         mean=list(pixels.mean),
         variance=[deviation**2 for deviation in pixels.deviation],
         name="normalization",
     )(images)
+
+
+def whitened(images: Any, pixels: PixelStatistics) -> Any:
+    """Project each patch of 2x2 pixels on the eigenvectors of their covariance, with both signs.
+
+    Each projection is divided by its standard deviation, and negative ones are set to 0. The layer
+    is not trained.
+
+    Args:
+        images: What `normalized` returns.
+        pixels: With the covariance of patches.
+
+    Returns:
+        Keras tensor `(batch, height, width, 8 x channels)`.
+
+    Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", section 3.2.
+    """
+    variances, vectors = np.linalg.eigh(np.array(pixels.patches))
+    # An eigenvector has no sign of its own; that of its largest value is positive on any machine.
+    vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(vectors))])
+    kernel = vectors / np.sqrt(variances + _LEAST_VARIANCE)
+    if pixels.normalized:  # the covariance is that of the pixels before
+        kernel *= np.tile(pixels.deviation, 4)[:, None]
+    kernel = np.concatenate([kernel, -kernel], axis=1).reshape(2, 2, len(pixels.mean), -1)
+    project = keras.layers.Conv2D(
+        kernel.shape[-1],
+        2,
+        padding="same",
+        use_bias=False,
+        # As numbers, which the code of the network shows.
+        kernel_initializer=keras.initializers.Constant(kernel.round(6).tolist()),
+        trainable=False,
+        name="whitening",
+    )
+    return keras.layers.ReLU(name="activation_whitening")(project(images))
 
 
 def normalized_activation(maps: Any, activation: str, batch_norm: str, suffix: str) -> Any:

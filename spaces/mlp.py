@@ -64,7 +64,7 @@ class MlpSpace:
         image_shape: Height, width and channels of an image.
         classes: Number of classes.
         mirror: Whether a mirrored image still belongs to its class; None: not known.
-        pixels: By what the network normalizes its images; None: it takes them as they are.
+        pixels: By what the network normalizes its images; None: it does not.
 
     Attributes:
         baselines: The published network of this kind, by name; empty for images of another shape.

@@ -113,7 +113,7 @@ def portfolio(default: CnnConfig, mirror: bool | None) -> dict[str, CnnConfig]:
     for name, recipe in _RECIPES.items():
         training = recipe.training.unmirrored() if mirror is False else recipe.training
         blocks = _fitted(recipe.blocks, default.blocks)
-        found[name] = replace(recipe, blocks=blocks, training=training)
+        found[name] = replace(recipe, blocks=blocks, whitened=default.whitened, training=training)
     return found
 
 

@@ -15,7 +15,7 @@ from spaces.training import TrainingConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change to the default recipe.
+    """One change to the default recipe as it was when most were measured: not whitened.
 
     Args:
         config: Returns the changed configuration.
@@ -32,6 +32,14 @@ class Change:
 
 def _training(**changes: Any) -> Change:
     return Change(training=lambda training: replace(training, **changes))
+
+
+def _whitened(config: CnnConfig) -> CnnConfig:
+    return replace(config, whitened=True)
+
+
+def _shifted(training: TrainingConfig) -> TrainingConfig:
+    return replace(training, augmentation="flip_shift")
 
 
 def _rate(factor: float) -> Change:
@@ -119,7 +127,8 @@ CHANGES: Final[Mapping[str, Change]] = {
     "default": Change(),
     "pool first": Change(network=Network(pool_first=True)),
     "normalized": Change(network=Network(normalized=True)),
-    "whitened": Change(network=Network(whitened=True)),
+    "whitened": Change(config=_whitened),
+    "whitened, shift": Change(config=_whitened, training=_shifted),
     "identity": Change(network=Network(identity=True)),
     "momentum 0.6": Change(network=Network(momentum=0.6)),
     "momentum 0.97": Change(network=Network(momentum=0.97)),
@@ -142,6 +151,9 @@ CHANGES: Final[Mapping[str, Change]] = {
     "decay 0.05": _training(weight_decay=0.05),
     "shift": _training(augmentation="flip_shift"),
     "shift, erase": _training(augmentation="flip_shift_erase"),
+    "whitened, wide, shift": Change(
+        config=lambda config: _recipe("wide", "flip_shift")(_whitened(config))
+    ),
     "wide, shift": Change(config=_recipe("wide", "flip_shift")),
     "wide, shift, erase": Change(config=_recipe("wide", "flip_shift_erase")),
     "residual, shift": Change(config=_recipe("residual", "flip_shift")),

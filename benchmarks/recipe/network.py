@@ -10,8 +10,6 @@ import numpy.typing as npt
 from spaces import DataShape
 from spaces.cnn import CnnConfig, ConvBlock
 
-_PATCHES: int = 100_000  # that the eigenvectors are taken of
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
@@ -20,8 +18,6 @@ class Network:
     Args:
         pool_first: Maximum pooling stands before batch normalization and activation.
         normalized: Pixels are normalized by the training part's mean and deviation.
-        whitened: A frozen first layer projects 2x2 patches on their eigenvectors, each with both
-            signs. Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU".
         identity: Later convolutions begin as the identity, as far as they have channels for it.
         momentum: Of batch normalization; None: that of the space.
         conv_bias: Whether convolutions have a bias.
@@ -29,7 +25,6 @@ class Network:
 
     pool_first: bool = False
     normalized: bool = False
-    whitened: bool = False
     identity: bool = False
     momentum: float | None = None
     conv_bias: bool = True
@@ -67,7 +62,7 @@ class Network:
             patch.object(keras.layers, "Conv2D", convolution),
             patch.object(cnn_model, "_conv_block", block),
         ):
-            return cnn_model.build_model(config, data.image_shape, data.classes)
+            return cnn_model.build_model(config, data.image_shape, data.classes, data.pixels)
 
     def _stem(self, maps: Any, images: npt.NDArray[np.uint8]) -> Any:
         import keras
@@ -78,8 +73,6 @@ class Network:
             maps = keras.layers.Normalization(
                 mean=pixels.mean(axes), variance=pixels.var(axes), name="normalization"
             )(maps)
-        if self.whitened:
-            maps = _frozen_convolution(maps, _whitening(images))
         return maps
 
 
@@ -95,29 +88,6 @@ def _pool_first(maps: Any, index: int, block: ConvBlock, config: CnnConfig) -> A
     maps = keras.layers.Conv2D(block.filters, config.kernel_size, padding="same", name=name)(maps)
     maps = keras.layers.MaxPooling2D(2, name=f"pool_{index}")(maps)
     return normalized_activation(maps, config.activation, config.conv_batch_norm, name)
-
-
-def _whitening(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    pixels = images.astype(np.float32) / 255
-    windows = np.lib.stride_tricks.sliding_window_view(pixels, (2, 2), axis=(1, 2))
-    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 4 * pixels.shape[-1])
-    patches = patches[patches.std(axis=1) > 0]  # most of the others are blank
-    patches = patches[:: max(1, len(patches) // _PATCHES)]
-    values, vectors = np.linalg.eigh(np.cov(patches, rowvar=False))
-    scaled = vectors / np.sqrt(values + 5e-4)
-    kernel = np.concatenate([scaled, -scaled], axis=1)
-    return kernel.reshape(2, 2, pixels.shape[-1], -1).astype(np.float32)
-
-
-def _frozen_convolution(maps: Any, kernel: npt.NDArray[np.float32]) -> Any:
-    import keras
-
-    layer = keras.layers.Convolution2D(
-        kernel.shape[-1], 2, padding="same", use_bias=False, trainable=False, name="whitening"
-    )
-    maps = keras.layers.ReLU(name="activation_whitening")(layer(maps))
-    layer.set_weights([kernel])
-    return maps
 
 
 def _identity_initializer(keras: Any) -> Any:

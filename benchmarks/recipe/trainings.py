@@ -1,6 +1,7 @@
 """Train the network of a change."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from search.training.hardware import machine, start_tensorflow
@@ -20,7 +21,8 @@ def train_change(job: dict[str, Any]) -> dict[str, Any]:
 
     split = load_split(open_dataset(None), SplitSizes(train=job["train_size"], val=job["val_size"]))
     change = CHANGES[job["change"]]
-    config = change.config(load_space("cnn", split.shape).default)
+    default = replace(load_space("cnn", split.shape).default, whitened=False)
+    config = change.config(default)
     ends, accuracies, losses = [time.process_time()], [], []
 
     def on_epoch(epoch: int, entry: dict[str, float]) -> bool:

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -287,15 +287,12 @@ def _pixels(known: dict[str, Any], channels: int) -> PixelStatistics:
     """Return the statistics in the facts of a folder.
 
     Raises:
-        ValueError: They are no numbers in [0, 1] for each channel.
+        ValueError: They are not those of images with so many channels.
     """
-    for name in ("mean", "deviation"):
-        values = known[name]
-        if len(values) != channels or not all(
-            isinstance(value, int | float) and 0 <= value <= 1 for value in values
-        ):
-            raise ValueError("its pixel statistics are not in [0, 1]")
-    return PixelStatistics(tuple(known["mean"]), tuple(known["deviation"]))
+    pixels = PixelStatistics.from_facts(known)
+    if len(pixels.mean) != channels:
+        raise ValueError("its pixel statistics have another number of channels")
+    return pixels
 
 
 def _begin(cache: Path | None) -> tuple[Path, Path, list[str]]:
@@ -374,7 +371,7 @@ def _write(directory: Path, parts: Parts, train: Indices, test: Indices) -> dict
         "class_names": list(parts.class_names),
         "fingerprint": files.training()[1],
         "test_fingerprint": fingerprint(files.part("test"), parts.class_names),
-        "pixels": asdict(pixel_statistics(files.part("train").images)),
+        "pixels": pixel_statistics(files.part("train").images).facts,
     }
 
 

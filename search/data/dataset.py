@@ -14,6 +14,8 @@ from spaces import DataShape, PixelStatistics
 Bytes = npt.NDArray[np.uint8]
 MOST_CLASSES = 256  # labels are bytes
 _ROWS: Final = 512  # images that are counted at once
+_IMAGES_OF_PATCHES: Final = 500
+_MOST_PATCHES: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,8 +82,7 @@ class Dataset:
         mirror: Whether an image that is mirrored left-right still belongs to its class; None: not
             known.
         fingerprint: Identifies the training part by content.
-        pixels: By what networks normalize the images; None: they take them as they are, as the
-            published systems do with Fashion-MNIST.
+        pixels: By what networks normalize and whiten the images; None: by nothing.
         files: Where its images are read from.
         source: How to open it again, as JSON values: `data`, a name or an absolute path, and the
             settings `image_size` and `mirror`, None where they were not given.
@@ -137,7 +138,7 @@ class Dataset:
 
 
 def pixel_statistics(images: Bytes) -> PixelStatistics:
-    """Return mean and deviation of the pixels of each channel; the latter is 1/255 or more.
+    """Return what networks may know of the pixels; a deviation is 1/255 or more.
 
     Args:
         images: (n, height, width, channels) uint8, n >= 1.
@@ -153,7 +154,25 @@ def pixel_statistics(images: Bytes) -> PixelStatistics:
     mean = shares @ levels
     # Of one level at least: a channel that is constant here need not be so elsewhere.
     deviation = np.sqrt(np.maximum(shares @ levels**2 - mean**2, 1 / 255**2))
-    return PixelStatistics(tuple(mean.round(6).tolist()), tuple(deviation.round(6).tolist()))
+    return PixelStatistics(
+        tuple(mean.round(6).tolist()), tuple(deviation.round(6).tolist()), _patches(images)
+    )
+
+
+def _patches(images: Bytes) -> tuple[tuple[float, ...], ...] | None:
+    """Return the covariance of patches of 2x2 pixels; None if all patches are of one value.
+
+    Patches of one value, mostly of a blank background, would hide how the others vary.
+    """
+    chosen = images[:: max(1, len(images) // _IMAGES_OF_PATCHES)]
+    windows = np.lib.stride_tricks.sliding_window_view(chosen, (2, 2), axis=(1, 2))
+    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 4 * images.shape[3])
+    varied = patches[(patches != patches[:, :1]).any(axis=1)]
+    if not len(varied):
+        return None
+    varied = varied[:: max(1, len(varied) // _MOST_PATCHES)]
+    covariance = np.cov(varied, rowvar=False, bias=True) / 255**2
+    return tuple(tuple(row) for row in covariance.round(9).tolist())
 
 
 def indices_of(labels: npt.NDArray[Any], values: Sequence[Any]) -> Bytes:

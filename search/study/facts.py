@@ -36,29 +36,14 @@ COMPARABLE: Final = {
     "engine": "--engine",
     "objective": "--objective",
     "mirror": "--mirror or --no-mirror",
-    "pixels": "version of this project: earlier ones did not normalize images",
 }
 _MOST_LEVELS: Final = 50  # far below the depth at which Python's own functions give up
 
 
-def pixels_fact(pixels: PixelStatistics | None) -> dict[str, list[float]] | None:
-    """Return by what networks normalize images as a study stores it, under `pixels`."""
-    return (
-        None
-        if pixels is None
-        else {
-            "mean": list(pixels.mean),
-            "deviation": list(pixels.deviation),
-        }
-    )
-
-
 def pixels_of(facts: Mapping[str, Any]) -> PixelStatistics | None:
-    """Return by what the networks of a study normalize images; None: they do not."""
+    """Return by what the networks of a study normalize and whiten images; None: they do not."""
     known = facts.get("pixels")
-    if known is None:
-        return None
-    return PixelStatistics(tuple(known["mean"]), tuple(known["deviation"]))
+    return None if known is None else PixelStatistics.from_facts(known)
 
 
 def last_settings(facts: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -189,11 +174,11 @@ def _is_speed(value: Any) -> bool:
 def _are_pixels(value: Any) -> bool:
     if value is None:
         return True
-    return (
-        isinstance(value, Mapping)
-        and value.keys() == {"mean", "deviation"}
-        and all(isinstance(one, list) and all(map(is_number, one)) for one in value.values())
-    )
+    try:
+        PixelStatistics.from_facts(value)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return True
 
 
 def _is_dataset(value: Any) -> bool:
@@ -294,7 +279,7 @@ _FACTS: Final[dict[str, _Rule]] = {
     "precision": _Rule("float32 or bfloat16", lambda value: value in ("float32", "bfloat16")),
     "engine": _TEXT,
     "mirror": _Rule("true, false or null", lambda value: value in (True, False, None)),
-    "pixels": _Rule("mean and deviation of pixels, or null", _are_pixels),
+    "pixels": _Rule("statistics of pixels, or null", _are_pixels),
     "from": _Rule("configurations by name", _are_configurations),
     "objective": _Rule(" or ".join(OBJECTIVES), lambda value: value in tuple(OBJECTIVES)),
     "seed": _COUNT,

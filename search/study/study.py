@@ -201,8 +201,6 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
 
 
 def _differs(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    if key == "pixels":  # a study without them has networks that do not normalize
-        return "space" in stored and stored.get(key) != wanted.get(key)
     if key == "objective":
         return "space" in stored and objective_of(stored) != objective_of(wanted)
     if key not in stored:
@@ -234,8 +232,6 @@ def _fact_words(key: str, facts: Mapping[str, Any]) -> Any:
             return split_words(split_sizes(facts[key]))
         case "mirror":
             return {True: "yes", False: "no"}.get(facts[key], "unknown")
-        case "pixels":
-            return "as they are" if facts.get(key) is None else "normalized"
         case "data" if "dataset" in facts:
             known = facts["dataset"]
             shape = "x".join(map(str, known["image_shape"]))

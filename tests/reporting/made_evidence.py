@@ -40,7 +40,7 @@ from search.study.facts import split_fact
 from search.study.storage import open_storage
 from search.study.study import GIVEN
 from search.training.hyperparameters import TrialHyperParameters
-from spaces import DataShape, first_configurations, published_configurations
+from spaces import DataShape, PixelStatistics, first_configurations, published_configurations
 from spaces.cnn import CnnConfig
 from tests.spaces.random_params import random_params
 
@@ -59,7 +59,8 @@ FACTS = {
     "command": "python run_search.py --trials 30",
     "runs": [{"command": "python run_search.py --trials 30", "seed": 0}],
 }
-CLOTHING = DataShape((28, 28, 1), 10)
+PIXELS = PixelStatistics((0.286,), (0.353,), ((0.1, 0.08, 0.08, 0.07),) * 4, normalized=False)
+CLOTHING = DataShape((28, 28, 1), 10, pixels=PIXELS)
 START = datetime.datetime(2026, 1, 1, 12)
 
 
@@ -78,7 +79,7 @@ def made_study(
     directory.mkdir(parents=True)
     storage = open_storage((directory / "study.journal").resolve(), None)
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
-    for key, value in (FACTS | facts).items():
+    for key, value in (FACTS | {"pixels": PIXELS.facts} | facts).items():
         study.set_user_attr(key, value)
     rng = np.random.default_rng(0)
     named = published_configurations("cnn", CLOTHING) | first_configurations("cnn", CLOTHING)

@@ -24,7 +24,6 @@ from reporting.retrainer import make_progress
 from reporting.run import Outcome, _same_data
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
-from search.study.facts import pixels_fact
 from tests.reporting.band_model import save_model
 from tests.reporting.made_evidence import made_dataset, made_evidence, planted
 from tests.reporting.written import draw_all, drawn, pictures, tables, words
@@ -251,14 +250,16 @@ def test_a_study_that_names_a_folder_of_this_user_leaves_no_copy_of_other_pictur
         _same_data(settings, record, PROGRESS)
     assert len(opened.training())
     # Data that the user names is no surprise.
-    known = dataclasses.replace(record, facts=facts | {"data": opened.fingerprint})
+    old = facts | {"data": opened.fingerprint, "pixels": None}
+    known = dataclasses.replace(record, facts=old)
     given = dataclasses.replace(settings, data=str(photos))
-    # The networks of a study without the fact do not normalize.
+    # The networks of a study of an earlier version neither normalize nor whiten.
     assert _same_data(given, known, make_progress(quiet=False)).pixels is None
     assert capsys.readouterr().err == ""
-    normalized = {**known.facts, "pixels": pixels_fact(opened.pixels)}
+    assert opened.pixels is not None
+    normalized = {**known.facts, "pixels": opened.pixels.facts}
     found = _same_data(given, dataclasses.replace(known, facts=normalized), PROGRESS)
-    assert found.pixels == opened.pixels is not None
+    assert found.pixels == opened.pixels
 
 
 def test_a_class_without_test_images_counts_as_a_small_one(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_params_restore_random_configurations_and_hold_only_active_names():
     for values in random_params(lambda hp: CnnConfig.sample(hp, PUBLISHED_FOR), 200):
         hp = with_values(values)
         config = CnnConfig.sample(hp, PUBLISHED_FOR)
-        assert hp.values == values == config.params()
+        assert hp.values == values == config.params(PUBLISHED_FOR)
         assert CnnConfig.from_params(values) == config
         assert CnnConfig.from_params(values, PUBLISHED_FOR) == config
 

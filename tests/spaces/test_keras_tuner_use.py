@@ -25,7 +25,7 @@ def test_a_stock_oracle_proposes_points_of_the_space(name, tuner_class, data, tm
     for _ in range(4):
         trial = tuner.oracle.create_trial("tuner0")
         config = CONFIGS[name].sample(trial.hyperparameters, data)
-        assert config.params() == trial.hyperparameters.values
+        assert config.params(data) == trial.hyperparameters.values
         assert space.training(trial.hyperparameters) == config.training
         tuner.oracle.update_trial(trial.trial_id, {"val_accuracy": 0.5})
         trial.status = "COMPLETED"

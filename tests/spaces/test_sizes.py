@@ -1,13 +1,15 @@
 """The `cnn` space for images of any size: how it adapts, and what it costs."""
 
 import math
-from dataclasses import asdict
+from dataclasses import fields, replace
+from typing import Any
 
 import keras
 import keras_tuner
 import numpy as np
 import pytest
 
+from search.data.dataset import pixel_statistics
 from search.data.split import Split
 from search.training.loop import Ending, train
 from spaces import (
@@ -23,8 +25,23 @@ from spaces.mlp import MlpSpace
 from tests.spaces.random_params import random_params
 
 SIZES = (16, 20, 27, 28, 32, 47, 48, 64, 96, 111, 112, 128, 224)
+
+
+def pixels_of(channels: int) -> PixelStatistics:
+    square = 4 * channels
+    patches = np.eye(square) * 0.05 + 0.05
+    return PixelStatistics(
+        (0.3,) * channels, (0.3,) * channels, tuple(map(tuple, patches.tolist()))
+    )
+
+
 DATA = [
-    DataShape((size, size, 3 if index % 2 else 1), classes, mirror)
+    DataShape(
+        (size, size, 3 if index % 2 else 1),
+        classes,
+        mirror,
+        pixels_of(3 if index % 2 else 1) if index % 3 else None,
+    )
     for index, (size, classes, mirror) in enumerate(
         zip(SIZES, (2, 10, 200, 5) * 4, (None, True, False) * 5, strict=False)
     )
@@ -33,13 +50,13 @@ NAMES = [f"{data.image_shape[0]}x{data.image_shape[2]}" for data in DATA]
 every_size = pytest.mark.parametrize("data", DATA, ids=NAMES)
 
 
-def space_of(data: DataShape) -> CnnSpace:
-    return CnnSpace(**asdict(data))
+def space_of(data: DataShape, kind: type = CnnSpace) -> Any:
+    return kind(**{part.name: getattr(data, part.name) for part in fields(data)})
 
 
 def shape_of_last_maps(config: CnnConfig, data: DataShape) -> tuple[int, ...]:
     """The smallest maps of a network; also shows that none vanishes."""
-    model = build_model(config, data.image_shape, data.classes)
+    model = build_model(config, data.image_shape, data.classes, data.pixels)
     assert model.input_shape == (None, *data.image_shape)
     assert model.output_shape == (None, data.classes)
     maps = [layer.output.shape[1:3] for layer in model.layers if len(layer.output.shape) == 4]
@@ -47,7 +64,7 @@ def shape_of_last_maps(config: CnnConfig, data: DataShape) -> tuple[int, ...]:
 
 
 def multiply_adds(config: CnnConfig, data: DataShape) -> int:
-    model = build_model(config, data.image_shape, data.classes)
+    model = build_model(config, data.image_shape, data.classes, data.pixels)
     return sum(
         math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
         for layer in model.layers
@@ -61,7 +78,7 @@ def test_the_default_has_small_last_maps_and_is_affordable(data: DataShape) -> N
     height, width = shape_of_last_maps(default, data)
     assert 3 <= height == width <= 7
     # For each pixel about as much as with 28 pixels, or less.
-    assert multiply_adds(default, data) < max(12e6, 13e3 * math.prod(data.image_shape[:2]))
+    assert multiply_adds(default, data) < max(13e6, 15e3 * math.prod(data.image_shape[:2]))
     assert multiply_adds(default, data) < 300e6
 
 
@@ -71,7 +88,7 @@ def test_every_recipe_is_a_point_of_the_space_and_builds(data: DataShape) -> Non
     assert {"default", "small", "wide", "adamw"} <= space.portfolio.keys()
     assert len({str(config) for config in space.portfolio.values()}) == len(space.portfolio)
     for config in space.portfolio.values():
-        assert CnnConfig.from_params(config.params(), data) == config
+        assert CnnConfig.from_params(config.params(data), data) == config
         assert space.describe(config.params()) == config.describe()
         assert min(shape_of_last_maps(config, data)) >= 1
 
@@ -82,7 +99,7 @@ def test_random_points_build_and_are_read_without_the_size(data: DataShape) -> N
     points = random_params(lambda hp: CnnConfig.sample(hp, data), 8, seed=2)
     for values in points:
         config = CnnConfig.from_params(values)
-        assert config.params() == values
+        assert config.params(data) == values
         assert space.describe(values) == config.describe()
         assert min(shape_of_last_maps(config, data)) >= (2 if data.image_shape[0] < 28 else 1)
 
@@ -149,7 +166,7 @@ def test_where_mirroring_makes_no_sense_no_recipe_does_it() -> None:
     "data", [DataShape((20, 24, 3), 3), DataShape((64, 48, 1), 12, mirror=False)]
 )
 def test_the_default_trains(space_class: type, data: DataShape) -> None:
-    space = space_class(**asdict(data))
+    space = space_of(data, space_class)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (48, *data.image_shape), dtype=np.uint8)
     labels = np.arange(48, dtype=np.uint8) % data.classes
@@ -180,6 +197,37 @@ def _hyperparameters(space: CnnSpace | MlpSpace) -> object:
     hp = keras_tuner.HyperParameters()
     hp.values = dict(space.default.params())
     return hp
+
+
+def test_networks_are_whitened_where_patches_are_known() -> None:
+    pixels = pixels_of(1)
+    data = DataShape((28, 28, 1), 10, True, replace(pixels, normalized=False))
+    assert space_of(data).default.whitened
+    assert all(config.whitened for config in space_of(data).portfolio.values())
+    assert not any(config.whitened for config in space_of(data).baselines.values())
+    unknown = replace(data, pixels=replace(pixels, patches=None))
+    assert not space_of(unknown).default.whitened
+    assert "whitened" not in space_of(unknown).default.params(unknown)
+    with pytest.raises(ValueError, match="whitened is True, but it is not a hyperparameter"):
+        CnnConfig.from_params({"whitened": True}, unknown)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_whitened_patches_have_no_covariance(channels: int, normalized: bool) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (200, 16, 16, channels), np.uint8)
+    images[:, 1:] = images[:, 1:] // 2 + images[:, :-1] // 2  # neighbours are alike
+    pixels = replace(pixel_statistics(images), normalized=normalized)
+    space = CnnSpace(image_shape=(16, 16, channels), classes=3, pixels=pixels)
+    model = space.build(keras_tuner.HyperParameters())
+    layer = model.get_layer("whitening")
+    assert not layer.trainable
+    maps = np.array(keras.Model(model.input, layer.output)(images / np.float32(255)))
+    half = 4 * channels
+    maps = maps[:, :-1, :-1]  # without the padded edges
+    np.testing.assert_allclose(maps[..., :half], -maps[..., half:], atol=1e-5)
+    covariance = np.cov(maps[..., :half].reshape(-1, half), rowvar=False)
+    np.testing.assert_allclose(covariance, np.eye(half), atol=0.1)
 
 
 @pytest.mark.parametrize("kind", [CnnSpace, MlpSpace])

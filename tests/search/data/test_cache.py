@@ -85,6 +85,7 @@ def test_a_damaged_folder_is_made_anew(tmp_path, name, content):
         {"pixels": {"mean": [float("nan")], "deviation": [0.1]}},
         {"pixels": {"mean": [10**400], "deviation": [0.1]}},
         {"pixels": {"mean": ["0.5"], "deviation": [0.1]}},
+        {"pixels": {"mean": [0.5], "deviation": [0.1], "patches": [[0.1]]}},
         {"notes": ["a\nb"]},
         {"notes": [["a"]]},
         {"notes": "a"},
