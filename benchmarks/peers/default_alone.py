@@ -4,15 +4,14 @@ from typing import Any
 
 import keras_tuner
 
-from benchmarks.peers.job import Job
+from benchmarks.peers.job import Job, data_shape
 from benchmarks.peers.leagues import make_league
 from spaces import load_space
-from spaces.baselines import PUBLISHED_FOR
 
 
 def search(job: Job) -> None:
     """Train the default configuration once."""
-    space: Any = load_space(job.space, PUBLISHED_FOR)
+    space: Any = load_space(job.space, data_shape())
     hp = keras_tuner.HyperParameters()
     hp.values = space.default.params()
     league = make_league(job)

@@ -3,12 +3,14 @@
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.data.dataset import Dataset
     from search.data.split import Split
+    from spaces import DataShape
 
 EVENTS_VARIABLE = "PEERS_EVENTS"  # path of the pipe that takes scores
 FOLDER_VARIABLE = "PEERS_DATA"  # path of the images
@@ -60,9 +62,8 @@ class Job:
     def first_configurations(self) -> list[dict[str, Any]]:
         """Return the hyperparameters of the trials to begin with."""
         from spaces import first_configurations
-        from spaces.baselines import PUBLISHED_FOR
 
-        return list(first_configurations(self.space, PUBLISHED_FOR).values()) if self.first else []
+        return list(first_configurations(self.space, data_shape()).values()) if self.first else []
 
     def split(self) -> "Split":
         """Return the images to train and to search with."""
@@ -70,9 +71,25 @@ class Job:
 
 
 @lru_cache(maxsize=1)
-def _load_split(train_size: int, val_size: int) -> "Split":
+def data_shape() -> "DataShape":
+    """Return what the spaces know of the images: as of Fashion-MNIST, of which they are a part."""
+    from spaces.baselines import PUBLISHED_FOR
+
+    pixels = _open().pixels
+    assert pixels is not None
+    return replace(PUBLISHED_FOR, pixels=replace(pixels, normalized=False))
+
+
+@lru_cache(maxsize=1)
+def _open() -> "Dataset":
     from search.data.formats import open_dataset
+
+    return open_dataset(os.environ[FOLDER_VARIABLE])
+
+
+@lru_cache(maxsize=1)
+def _load_split(train_size: int, val_size: int) -> "Split":
     from search.data.split import SplitSizes, load_split
 
-    dataset = open_dataset(os.environ[FOLDER_VARIABLE])
-    return load_split(dataset, SplitSizes(train=train_size, val=val_size))
+    split = load_split(_open(), SplitSizes(train=train_size, val=val_size))
+    return replace(split, pixels=data_shape().pixels)

@@ -6,11 +6,10 @@ from typing import Any, Protocol
 import keras
 
 from benchmarks.peers import stock
-from benchmarks.peers.job import Job
+from benchmarks.peers.job import Job, data_shape
 from benchmarks.peers.scoring import scored
 from search.study.study import trial_seed
 from spaces import load_space
-from spaces.baselines import PUBLISHED_FOR
 
 OnEpoch = Callable[[int, float], bool]
 
@@ -60,7 +59,7 @@ class StockLeague:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._space: Any = load_space(job.space, PUBLISHED_FOR)
+        self._space: Any = load_space(job.space, data_shape())
 
     def build(self, hp: Any) -> Any:
         """See `League`."""
@@ -104,7 +103,7 @@ class OurLeague:
 
         start_tensorflow(devices=False)
         self._job = job
-        self._space: Any = load_space(job.space, PUBLISHED_FOR)
+        self._space: Any = load_space(job.space, data_shape())
         self._built = 0
 
     def build(self, hp: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import hyperparameters as kinds
 
-from benchmarks.peers.job import Job
+from benchmarks.peers.job import Job, data_shape
 
 _ENDLESS = 10_000  # trials: the budget ends the search
 
@@ -20,12 +20,10 @@ def search(job: Job) -> None:
     from ray.tune.search.basic_variant import BasicVariantGenerator
 
     from spaces import load_space
-    from spaces.baselines import PUBLISHED_FOR
 
     hp = keras_tuner.HyperParameters()
-    load_space(job.space, PUBLISHED_FOR).build(
-        hp
-    )  # declares the hyperparameters, inactive ones too
+    # Declares the hyperparameters, inactive ones too.
+    load_space(job.space, data_shape()).build(hp)
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=os.getcwd())
     tune.Tuner(
         tune.with_parameters(_train, job=job),

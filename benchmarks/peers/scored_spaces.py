@@ -1,10 +1,10 @@
 """The built-in spaces, whose models score themselves after each epoch."""
 
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
+from benchmarks.peers.job import data_shape
 from benchmarks.peers.scoring import scored
-from spaces.baselines import PUBLISHED_FOR
 from spaces.cnn import CnnSpace
 from spaces.mlp import MlpSpace
 
@@ -21,5 +21,7 @@ class _ScoredSpace:
         return getattr(self._space, name)
 
 
-CNN = _ScoredSpace(CnnSpace(**asdict(PUBLISHED_FOR)))
-MLP = _ScoredSpace(MlpSpace(**asdict(PUBLISHED_FOR)))
+_DATA = data_shape()
+_KNOWN: dict[str, Any] = {part.name: getattr(_DATA, part.name) for part in fields(_DATA)}
+CNN = _ScoredSpace(CnnSpace(**_KNOWN))
+MLP = _ScoredSpace(MlpSpace(**_KNOWN))

@@ -44,8 +44,8 @@ class Network:
         conv2d, conv_block = keras.layers.Conv2D, cnn_model._conv_block
 
         def convolution(filters: int, size: int, **options: Any) -> Any:
-            layer = conv2d(filters, size, use_bias=self.conv_bias, **options)
-            if self.identity and options["name"] != "conv_1_1":
+            layer = conv2d(filters, size, **({"use_bias": self.conv_bias} | options))
+            if self.identity and options["name"] not in ("whitening", "conv_1_1"):
                 layer.kernel_initializer = _identity_initializer(keras)
             return layer
 
