@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from search.data.dataset import Bytes
@@ -25,6 +26,7 @@ def training_batches(
     augmentation: str,
     rng: np.random.Generator,
     classes: int | None,
+    soft_targets: npt.NDArray[np.float32] | None = None,
 ) -> Any:
     """Return the batches of an epoch; each pass over them is another epoch.
 
@@ -39,12 +41,15 @@ def training_batches(
         rng: Source of everything random.
         classes: From `one_hot_classes`: number of classes, for one-hot labels; None: integer
             labels.
+        soft_targets: (n, classes) of the training images, in place of their labels; an augmented
+            image has the target of its original.
 
     Returns:
         A `tf.data.Dataset` of (batch, height, width, channels) float32 in [0, 1] and (batch,) int32
         or (batch, classes) float32.
     """
     shape = split.shape.image_shape
+    targets: Any = split.train_labels if soft_targets is None else soft_targets
     steps = len(split.train_labels) // batch_size
     part_steps = max(1, _PART_BYTES // (batch_size * math.prod(shape)))
     # Each image is mirrored in every other epoch: any two consecutive epochs show it both ways,
@@ -53,7 +58,7 @@ def training_batches(
     mirrored = rng.random(len(split.train_labels)) < 0.5
     order = np.arange(0)  # of the images in the current epoch
 
-    def part(first: Any) -> tuple[Bytes, Bytes]:
+    def part(first: Any) -> tuple[Bytes, Any]:
         nonlocal order
         if first == 0:
             np.logical_not(mirrored, out=mirrored)
@@ -62,14 +67,14 @@ def training_batches(
         images = augment(split.train_images[chosen], augmentation, rng, mirrored[chosen])
         return (
             images.reshape(-1, batch_size, *shape),
-            split.train_labels[chosen].reshape(-1, batch_size),
+            targets[chosen].reshape(-1, batch_size, *targets.shape[1:]),
         )
 
     def load(first: Any) -> tuple[Any, Any]:
-        images, labels = tf.numpy_function(part, [first], (tf.uint8, tf.uint8))
+        images, chosen = tf.numpy_function(part, [first], (tf.uint8, targets.dtype))
         return (
             tf.ensure_shape(images, (None, batch_size, *shape)),
-            tf.ensure_shape(labels, (None, batch_size)),
+            tf.ensure_shape(chosen, (None, batch_size, *targets.shape[1:])),
         )
 
     # Not `Dataset.from_generator`: from its first use on, TensorFlow returns freed memory to the
@@ -98,9 +103,10 @@ def validation_batches(split: Split, classes: int | None) -> Any:
 
 
 def _to_model_input(classes: int | None) -> Callable[[Any, Any], tuple[Any, Any]]:
-    def convert(images: Any, labels: Any) -> tuple[Any, Any]:
-        integers = tf.cast(labels, tf.int32)
-        targets = integers if classes is None else tf.one_hot(integers, classes)
+    def convert(images: Any, targets: Any) -> tuple[Any, Any]:
+        if not targets.dtype.is_floating:  # labels, not soft targets
+            targets = tf.cast(targets, tf.int32)
+            targets = targets if classes is None else tf.one_hot(targets, classes)
         return tf.cast(images, tf.float32) * (1 / 255), targets
 
     return convert

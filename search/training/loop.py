@@ -19,6 +19,7 @@ from search.training.batches import (
     training_batches,
     validation_batches,
 )
+from search.training.distillation import soft_targets
 from search.training.fast_layers import fast_layers
 from search.training.optimizers import compile_model
 from search.training.weights import WeightAverage, pack_checkpoint, unpack_checkpoint
@@ -99,6 +100,7 @@ def train(
     objective: str = "accuracy",
     part: Part = WHOLE,
     fit: Fit | None = None,
+    teachers: Sequence[bytes] = (),
 ) -> TrainingResult:
     """Train a model in place.
 
@@ -121,13 +123,20 @@ def train(
         part: Which epochs to train.
         fit: The training that the space itself defines, from `search.training.building.own_fit`;
             `config` is then unused, and the model stays as `build` returned it.
+        teachers: As for `search.training.distillation.soft_targets`, which take the place of the
+            labels; the loss smooths them as it would smooth labels. None by default: labels
+            alone.
 
     Raises:
-        SearchError: The training reports no validation accuracy.
+        SearchError: The training reports no validation accuracy, or has teachers and cannot take
+            soft targets.
         ValueError: `max_epochs` is below 1, or the checkpoint is from a different model.
     """
     if max_epochs < 1:
         raise ValueError(f"train got max_epochs={max_epochs}; use 1 or more.")
+    if teachers:
+        _require_one_hot(model, split, fit)
+    targets = soft_targets(teachers, split) if teachers else None
     keras.utils.set_random_seed(seed)
     batch_size = min(config.batch_size, len(split.train_labels))
     steps = len(split.train_labels) // batch_size
@@ -155,7 +164,7 @@ def train(
                 classes = one_hot_classes(model, split.shape)
                 rng = np.random.default_rng(seed)
                 model.fit(
-                    training_batches(split, batch_size, config.augmentation, rng, classes),
+                    training_batches(split, batch_size, config.augmentation, rng, classes, targets),
                     initial_epoch=part.initial_epoch,
                     epochs=last_epoch,
                     validation_data=validation_batches(split, classes) if validate else None,
@@ -181,6 +190,25 @@ def train(
         ended=ended,
         checkpoint=checkpoint,
     )
+
+
+def _require_one_hot(model: keras.Model, split: Split, fit: Fit | None) -> None:
+    """Refuse a training that cannot take soft targets.
+
+    Raises:
+        SearchError: It is the space's own, or the loss that the space compiled takes integers.
+    """
+    if fit is not None:
+        raise SearchError(
+            "the space has a fit() of its own, which takes labels, so its model cannot be "
+            "distilled; leave --distill out."
+        )
+    if model.compiled and one_hot_classes(model, split.shape) is None:
+        raise SearchError(
+            "the space compiles its model with a loss for integer labels, so it cannot be "
+            "distilled; leave the model uncompiled, use a loss for one-hot labels such as "
+            "'categorical_crossentropy', or leave --distill out."
+        )
 
 
 def _digits(images: int) -> int:

@@ -6,7 +6,7 @@ import keras
 
 
 class BalancedAccuracy(keras.metrics.Metric):  # type: ignore[misc]
-    """Mean recall of the classes that occur, for one-hot labels.
+    """Mean recall of the classes that occur.
 
     Args:
         classes: Number of classes.
@@ -21,12 +21,13 @@ class BalancedAccuracy(keras.metrics.Metric):  # type: ignore[misc]
         """Count a batch.
 
         Args:
-            y_true: (batch, classes), one-hot.
+            y_true: (batch, classes), one-hot labels or soft targets, which count as the likeliest
+                class.
             y_pred: (batch, classes) logits.
             sample_weight: Not used.
         """
-        y_true = keras.ops.cast(y_true, "float32")
         labels = keras.ops.argmax(y_true, axis=1)
+        y_true = keras.ops.one_hot(labels, self._right.shape[0], dtype="float32")
         is_right = keras.ops.equal(labels, keras.ops.argmax(y_pred, axis=1))
         right = y_true * keras.ops.cast(is_right, "float32")[:, None]
         self._right.assign_add(keras.ops.sum(right, axis=0))

@@ -38,6 +38,8 @@ class Train:
         train_size: Number of training images, the first of the training part; None: all of it.
         keep_model: Whether to return the trained model.
         objective: The history of the training must have `val_OBJECTIVE`.
+        teachers: `.keras` files from pixels in [0, 255] to probabilities, whose predictions the
+            model learns besides the labels; none for a training on labels alone.
     """
 
     number: int | None
@@ -52,6 +54,7 @@ class Train:
     train_size: int | None = None
     keep_model: bool = False
     objective: str = "accuracy"
+    teachers: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

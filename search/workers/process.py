@@ -238,11 +238,13 @@ class KerasTrainer:
             return Failed(reason="rejected")
         validate = order.images is Images.TRAINING
         split = self._split.first(order.train_size)
+        if not validate:
+            split = split.merged()
         cpu_started = time.process_time()
         result = train(
             model,
             config,
-            split if validate else split.merged(),
+            split,
             max_epochs=order.max_epochs,
             seed=order.seed,
             validate=validate,
@@ -255,6 +257,7 @@ class KerasTrainer:
                 keep_checkpoint=order.keep_checkpoint,
             ),
             fit=own_fit(self._space, hp),
+            teachers=order.teachers,
         )
         cpu_seconds = time.process_time() - cpu_started
         if result.ended is Ending.NON_FINITE_LOSS:

@@ -220,6 +220,41 @@ def test_training_on_all_images_leaves_none_to_validate_on(
     assert all("val_accuracy" not in epoch.metrics for epoch in epochs)
 
 
+def teacher() -> bytes:
+    import keras
+
+    from search.training.saving import save_model
+
+    pixels = keras.Input((28, 28, 1))
+    outputs = keras.layers.Dense(10, "softmax", kernel_initializer="zeros")(
+        keras.layers.Flatten()(pixels)
+    )
+    return save_model(keras.Model(pixels, outputs), DataShape((28, 28, 1), 10))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_retraining_with_teachers_learns_all_images_from_them(
+    make_trainer: Callable[..., KerasTrainer], precision: Precision, tmp_path: Path
+) -> None:
+    given = order(images=Images.ALL, teachers=(teacher(),), max_epochs=8, epochs=8)
+    trained = make_trainer(precision).run(given)
+    images = np.random.default_rng(0).integers(0, 60, (50, 28, 28, 1), dtype=np.uint8)
+    # The teacher tells no class from another: half of each target is a twentieth of every class.
+    assert saved(trained, tmp_path).probabilities(images).min() > 0.005
+
+
+def test_a_fit_of_the_space_cannot_take_teachers(
+    make_trainer: Callable[..., KerasTrainer],
+) -> None:
+    given = order(params={"units": 4, "batch_size": 64}, teachers=(b"unread",))
+    failed = make_trainer(space=f"{__name__}:TrainsItself").run(given)
+    assert isinstance(failed, Failed)
+    assert failed.reason == (
+        "the space has a fit() of its own, which takes labels, so its model cannot be distilled; "
+        "leave --distill out"
+    )
+
+
 def test_a_model_trained_in_bfloat16_is_kept_in_float32(
     make_trainer: Callable[..., KerasTrainer], tmp_path: Path
 ) -> None:
