@@ -1,7 +1,7 @@
 """What a report is written from: the search, the retrainings, and the test results."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
-from reporting.plan import Candidate, Entry
+from reporting.plan import DISTILLED, Candidate, Entry
 from reporting.readout import PLAIN, Readout
 from reporting.retraining import Retrained
 from reporting.scoring import Probabilities, Scores
@@ -67,6 +67,8 @@ class Row:
         milliseconds_per_image: Median over the seeds; None if not measured.
         gap: Why trainings are missing; empty if none is.
         models: Number of models behind one prediction: more than 1 for an ensemble.
+        teachers: The trainings whose predictions a distilled network has learned; their cost is
+            part of its own.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Row:
     milliseconds_per_image: float | None = None
     gap: str = ""
     models: int = 1
+    teachers: Sequence[Retrained] = ()
 
     @property
     def correct(self) -> Booleans:
@@ -119,21 +122,24 @@ class Row:
 
     @property
     def train_seconds(self) -> float | None:
-        """Mean wall time of training steps, for all models of a prediction."""
-        return self._trained([run.train_seconds for run in self.runs])
+        """Mean wall time of training steps, for all models of a prediction and all teachers."""
+        return self._trained(lambda run: run.train_seconds)
 
     @property
     def train_cpu_seconds(self) -> float | None:
-        """Mean CPU time of training, for all models of a prediction."""
-        return self._trained([run.cpu_seconds for run in self.runs])
+        """Mean CPU time of training, for all models of a prediction and all teachers."""
+        return self._trained(lambda run: run.cpu_seconds)
 
     @property
     def epochs(self) -> int | None:
         """Epochs of each training; None without a finished one."""
         return len(self.runs[0].history) if self.runs else None
 
-    def _trained(self, seconds: list[float]) -> float | None:
-        return self.models * float(np.mean(seconds)) if seconds else None
+    def _trained(self, seconds: Callable[[Retrained], float]) -> float | None:
+        if not self.runs:
+            return None
+        each = self.models * float(np.mean([seconds(run) for run in self.runs]))
+        return each + sum(seconds(teacher) for teacher in self.teachers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -227,6 +233,8 @@ class Evidence:
     def seeds_of(self, row: Row) -> int:
         """Return the seeds that a row is to have."""
         settings = self.settings
+        if row.name == DISTILLED:
+            return 1
         return settings.seeds_of_baselines if row.kind == "baseline" else settings.seeds
 
     @property
@@ -289,6 +297,7 @@ def make_row(
         uncalibrated=None if readout.temperature == 1 else read(replace(readout, temperature=1.0)),
         milliseconds_per_image=float(np.median(milliseconds)) if milliseconds else None,
         gap=gap,
+        teachers=entry.teachers,
     )
     return _times(row, 2) if readout.mirror else row
 

@@ -25,8 +25,9 @@ PlanOf = Callable[[int], Plan]  # the plan with so many final epochs
 def wall_seconds(plan: Plan, kept: Results, workers: int) -> float:
     """Return the expected wall time of the trainings that are missing.
 
-    The final trainings wait for the last candidate; workers that are free before train baselines.
-    While no winner is chosen, the slowest candidate stands for it.
+    The final trainings wait for the last candidate, and the distilled network for them; workers
+    that are free before train baselines. While no winner is chosen, the slowest candidate stands
+    for it.
 
     Args:
         plan: What is to be trained.
@@ -40,17 +41,21 @@ def wall_seconds(plan: Plan, kept: Results, workers: int) -> float:
     chosen = plan.choose(kept) or max(
         plan.candidates, key=lambda candidate: candidate.retrainings[0].seconds
     )
-    finals = missing(one for entry in plan.winners(chosen) for one in entry.retrainings)
-    candidates = missing(one for found in plan.candidates for one in found.retrainings)
+    stages = [
+        missing(one for part in parts for one in part.retrainings)
+        for parts in (plan.candidates, plan.winners(chosen), plan.distilled(chosen, kept))
+    ]
     baselines = deque(missing(one for entry in plan.baselines for one in entry.retrainings))
     free = [0.0] * workers  # when each worker is, a heap
-    for seconds in candidates:
-        heapq.heapreplace(free, free[0] + seconds)
-    chosen_at = max(free)
-    while baselines and free[0] < chosen_at:
-        heapq.heapreplace(free, free[0] + baselines.popleft())
-    free = sorted(max(time, chosen_at) for time in free) if finals else free
-    for seconds in (*finals, *baselines):
+    ended = 0.0  # when the last training of the stage before is
+    for stage in filter(None, stages):
+        while baselines and free[0] < ended:
+            heapq.heapreplace(free, free[0] + baselines.popleft())
+        free = sorted(max(time, ended) for time in free)
+        for seconds in stage:
+            ended = max(ended, free[0] + seconds)
+            heapq.heapreplace(free, free[0] + seconds)
+    for seconds in baselines:
         heapq.heapreplace(free, free[0] + seconds)
     return max(free)
 

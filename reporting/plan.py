@@ -5,13 +5,13 @@ augmentation pays depends on the length, and that of a search is shorter.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pandas as pd
 from optuna.distributions import CategoricalDistribution
 
-from reporting.retraining import Results, Retrained, Retraining
+from reporting.retraining import Results, Retrained, Retraining, Teachers
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, epochs_trained, seconds_taken
 from search.study.facts import split_sizes
@@ -22,10 +22,12 @@ from spaces.training import SHIFTED
 
 TUNED: Final = "tuned"
 AVERAGED: Final = "tuned, averaged weights"
+DISTILLED: Final = "distilled"
 # In place of a trial's number: far above all of them, so that no retraining repeats its trial, and
 # apart from each other, so that no seed that helped to choose the winner takes part in its score.
 _CANDIDATE_SEED: Final = 500_000
 FINAL_SEED: Final = 600_000
+_DISTILLED_SEED: Final = 700_000
 _AUGMENTATION: Final = "augmentation"
 
 
@@ -67,6 +69,13 @@ class Entry:
     params: dict[str, Any]
     retrainings: list[Retraining]
 
+    @property
+    def teachers(self) -> tuple[Retrained, ...]:
+        """Trainings whose predictions it learns; none unless it is distilled."""
+        return tuple(
+            kept for one in self.retrainings if one.teachers for kept in one.teachers.finals
+        )
+
 
 class Plan:
     """The retrainings of one report.
@@ -99,11 +108,12 @@ class Plan:
     def due(self, results: Results) -> list[Retraining]:
         """Return the retrainings known so far, finished ones too, most urgent first.
 
-        The winner's follow once the candidates are finished.
+        The winner's follow once the candidates are finished, and the distilled network's once its
+        teachers are.
         """
         chosen = self.choose(results)
         return [
-            *(_interleaved(self.winners(chosen)) if chosen is not None else []),
+            *(self._finals(chosen, results) if chosen is not None else []),
             *(one for candidate in self.candidates for one in candidate.retrainings),
             *_interleaved(self.baselines),
         ]
@@ -143,6 +153,38 @@ class Plan:
             averaged = params | {"weight_averaging": True}
             entries.append(self._entry(AVERAGED, averaged, settings.final_epochs, settings.seeds))
         return entries
+
+    def distilled(self, chosen: Candidate, results: Results) -> list[Entry]:
+        """Return the row of the distilled network if it was asked for.
+
+        Args:
+            chosen: The winner.
+            results: The trainings of its row that are in it and have not failed are the teachers.
+        """
+        if not self._settings.distill:
+            return []
+        [retraining] = self._retrainings(
+            DISTILLED,
+            chosen.params,
+            Images.ALL,
+            epochs=self._settings.final_epochs,
+            first_seed=_DISTILLED_SEED,
+            seeds=1,
+        )
+        tuned, *_ = self.winners(chosen)
+        teachers = Teachers(
+            finals=finished(tuned.retrainings, results),
+            candidates=finished(chosen.retrainings, results),
+        )
+        taught = replace(retraining, teachers=teachers)
+        return [Entry(name=DISTILLED, params=chosen.params, retrainings=[taught])]
+
+    def _finals(self, chosen: Candidate, results: Results) -> list[Retraining]:
+        """Return the winner's final trainings, and the distilled one once its teachers are done."""
+        tuned, *others = self.winners(chosen)
+        is_taught = all(one.key in results for one in tuned.retrainings)
+        distilled = self.distilled(chosen, results) if is_taught else []
+        return _interleaved([tuned, *others, *(one for one in distilled if one.teachers)])
 
     def _candidates(self) -> list[Candidate]:
         """Return the best trials, each as it was and, if that is new, with shifts."""
@@ -249,6 +291,12 @@ class Plan:
         if images is Images.ALL and speed[rows].mean() > 0:
             estimate += self._sizes.val / float(speed[rows].mean())
         return estimate
+
+
+def finished(retrainings: Sequence[Retraining], results: Results) -> tuple[Retrained, ...]:
+    """Return the results of those that are finished and have not failed."""
+    found = [results.get(retraining.key) for retraining in retrainings]
+    return tuple(kept for kept in found if isinstance(kept, Retrained))
 
 
 def _name(number: int, augmentation: str | None) -> str:

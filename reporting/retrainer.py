@@ -25,11 +25,21 @@ from reporting.retraining import (
     load_kept,
 )
 from search.display import duration
-from search.errors import StopReason
+from search.errors import SearchError, StopReason
 from search.escape import escaped
 from search.study.provenance import commit
 from search.training.hardware import machine, versions
-from search.workers.messages import Answer, Built, Died, Epoch, Failed, Images, Message, Trained
+from search.workers.messages import (
+    Answer,
+    Built,
+    Died,
+    Epoch,
+    Failed,
+    Images,
+    Message,
+    Train,
+    Trained,
+)
 from search.workers.pool import ATTEMPTS, POLL_SECONDS, Worker, WorkerPool
 
 _ABANDONED_SECONDS: Final = 86_400  # no training takes as long to be written
@@ -43,6 +53,7 @@ class Retrainings:
         folders: Where each is kept.
         progress: Shows how far it is.
         stopped: Returns why to stop; None to go on.
+        order: Returns the message for a worker; `SearchError` fails the retraining.
     """
 
     def __init__(
@@ -52,11 +63,13 @@ class Retrainings:
         *,
         progress: Progress,
         stopped: Callable[[], StopReason | None],
+        order: Callable[[Retraining], Train] = Retraining.order,
     ) -> None:
         self._pool = pool
         self._folders = folders
         self._progress = progress
         self._stopped = stopped
+        self._order = order
         self._bar = progress.add_task("retraining", total=0)
         study = folders.study.parent.name
         self._origin = {"study": study, "commit": commit(), "machine": machine(), **versions()}
@@ -87,8 +100,7 @@ class Retrainings:
                 self._pool.start(len(self._queue) + len(self._running))
                 for worker in self._pool.idle(self._running):
                     if self._queue:
-                        self._running[worker] = _Run(self._queue.pop(0))
-                        worker.send(self._running[worker].retraining.order())
+                        self._begin(worker, self._queue.pop(0))
                 for worker, message in self._pool.poll(POLL_SECONDS):
                     if worker in self._running and self._handle(worker, message):
                         del self._running[worker]
@@ -118,6 +130,19 @@ class Retrainings:
         left += sum(run.seconds_left for run in self._running.values())
         self._progress.update(self._bar, total=self._progress.tasks[self._bar].completed + left)
 
+    def _begin(self, worker: Worker, retraining: Retraining) -> None:
+        try:
+            order = self._order(retraining)
+        except SearchError as error:
+            self._fail(retraining, Failed(reason=str(error).rstrip(".")))
+            return
+        self._running[worker] = _Run(retraining)
+        worker.send(order)
+
+    def _fail(self, retraining: Retraining, failed: Failed, where: str = "") -> None:
+        self._results[retraining.key] = failed
+        self._log(f"{retraining.label}: failed, {failed.reason}{where}")
+
     def _handle(self, worker: Worker, message: Message) -> bool:
         """Process a message; return whether the worker is free again."""
         run = self._running[worker]
@@ -136,9 +161,8 @@ class Retrainings:
                 kept = self._keep(run, message)
                 self._results[retraining.key] = kept
                 self._log(f"{retraining.label}: retrained in {duration(kept.train_seconds)}")
-            case Failed(reason=reason):
-                self._results[retraining.key] = message
-                self._log(f"{retraining.label}: failed, {reason} (more in {worker.process.log})")
+            case Failed():
+                self._fail(retraining, message, f" (more in {worker.process.log})")
             case Died(reason=reason):
                 attempts = self._attempts[retraining.key] = (
                     self._attempts.get(retraining.key, 0) + 1

@@ -50,6 +50,7 @@ class Retraining:
         epoch_seconds: Expected time of one epoch, above 0; not part of the key.
         shared: Whether the studies of a results folder share the result, as of a baseline, which
             is trained on all images; not part of the key.
+        teachers: Networks whose predictions it learns besides the labels; None: labels alone.
     """
 
     space: str
@@ -65,6 +66,7 @@ class Retraining:
     label: str = ""
     epoch_seconds: float = 1.0
     shared: bool = False
+    teachers: "Teachers | None" = None
 
     @property
     def key(self) -> str:
@@ -84,6 +86,8 @@ class Retraining:
         }
         if self.pixels is not None:  # the first version knew none
             content["pixels"] = self.pixels
+        if self.teachers is not None:
+            content["teachers"] = self.teachers.digest
         encoded = json.dumps(content, sort_keys=True).encode()
         return hashlib.sha256(encoded).hexdigest()[:16]
 
@@ -203,6 +207,30 @@ class Retrained:
             os.replace(partial_folder, self.folder)
         finally:
             shutil.rmtree(partial_folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Teachers:
+    """Trainings of the winner that a distilled network learns from.
+
+    Args:
+        finals: Its finished final trainings, whose mean prediction is learned.
+        candidates: Its finished retrainings on the training part, whose predictions for the
+            validation images decide how outputs become probabilities.
+    """
+
+    finals: tuple[Retrained, ...]
+    candidates: tuple[Retrained, ...]
+
+    @property
+    def digest(self) -> str:
+        """Digest of their models: of others, a distilled network would be another one."""
+        digest = hashlib.sha256()
+        for part in (self.finals, self.candidates):
+            digest.update(f"{len(part)}\n".encode())
+            for one in part:
+                digest.update(hashlib.sha256((one.folder / MODEL_FILE).read_bytes()).digest())
+        return digest.hexdigest()
 
 
 Results = Mapping[str, Retrained | Failed]  # by the key of the retraining

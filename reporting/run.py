@@ -1,6 +1,6 @@
 """Make a report: read the study, retrain, choose the winner, open the test split, write files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ from predicting.archive import ModelError
 from predicting.config import CONFIG_FILE
 from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
+from reporting.distillation import order_distillation
 from reporting.drawing.style import counted, listed
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
@@ -22,7 +23,7 @@ from reporting.final_model import BEST_MODEL_FILE, choose_readout, write_winner
 from reporting.fitting import fit_epochs, wall_seconds
 from reporting.folder import replaced, restore, writing
 from reporting.page.render import write_document
-from reporting.plan import TUNED, Entry, Plan
+from reporting.plan import TUNED, Entry, Plan, finished
 from reporting.readout import PLAIN, Readout
 from reporting.retrainer import Retrainings
 from reporting.retraining import Folders, Results, Retrained, Retraining, load_kept
@@ -36,7 +37,7 @@ from search.data.cache import forget
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
 from search.data.named import NAMES
-from search.data.split import load_split
+from search.data.split import Split, load_split
 from search.display import duration
 from search.errors import StopReason
 from search.files import locked, refuse_links
@@ -44,7 +45,7 @@ from search.study.facts import pixels_of, split_sizes
 from search.study.provenance import command_line, commit
 from search.training.hardware import machine, start_tensorflow
 from search.workers.local import workers_here
-from search.workers.messages import Failed
+from search.workers.messages import Failed, Train
 from search.workers.pool import make_pool
 from search.workers.process import WorkerSettings
 from spaces import load_space
@@ -237,21 +238,33 @@ def _retrain(
     sizes = split_sizes(record.facts["split"])
     stopped: list[StopReason] = []
     with stop_by_signal(stopped.append):
+        worker = WorkerSettings(
+            space=record.space,
+            load_split=partial(load_split, dataset, sizes),
+            precision=record.facts["precision"],
+        )
         pool = make_pool(
-            WorkerSettings(
-                space=record.space,
-                load_split=partial(load_split, dataset, sizes),
-                precision=record.facts["precision"],
-            ),
+            worker,
             count=settings.workers,
             log_dir=record.directory / "logs",
         )
         kept = load_kept(folders, plan.due)
         _announce(settings, record, plan, kept, pool.count, progress)
         retrainings = Retrainings(
-            pool, folders, progress=progress, stopped=lambda: stopped[-1] if stopped else None
+            pool,
+            folders,
+            progress=progress,
+            stopped=lambda: stopped[-1] if stopped else None,
+            order=partial(_order, worker.load_split),
         )
         return retrainings.run(plan.due, kept)
+
+
+def _order(load: Callable[[], Split], retraining: Retraining) -> Train:
+    """Return the message that has a worker run a retraining."""
+    return (
+        retraining.order() if retraining.teachers is None else order_distillation(load, retraining)
+    )
 
 
 def _announce(
@@ -263,9 +276,11 @@ def _announce(
     progress: Progress,
 ) -> None:
     """Print what will be trained, and how long it will take."""
-    due = plan.due(kept)
-    if plan.choose(kept) is None:
-        due += [one for entry in plan.winners(plan.candidates[0]) for one in entry.retrainings]
+    chosen = plan.choose(kept) or plan.candidates[0]
+    distilled = plan.distilled(chosen, kept)
+    entries = [*plan.winners(chosen), *distilled, *plan.baselines]
+    due = [one for candidate in plan.candidates for one in candidate.retrainings]
+    due += [one for entry in entries for one in entry.retrainings]
     missing = [one for one in due if one.key not in kept]
     baselines = (
         f"; {counted(settings.seeds_of_baselines, 'seed')} each of "
@@ -274,6 +289,7 @@ def _announce(
         if plan.baselines
         else ""
     )
+    taught = "; then one network distilled from them" if distilled else ""
     fitted = (
         "" if settings.minutes is None else f", which were fitted to --minutes {settings.minutes:g}"
     )
@@ -284,7 +300,7 @@ def _announce(
         f"{counted(settings.candidate_seeds, 'new seed')} each, "
         f"{counted(settings.final_epochs, 'epoch')}{fitted}\n"
         f"  to score on the test split: {counted(settings.seeds, 'seed')} of the winner, "
-        f"{counted(settings.final_epochs, 'epoch')}{baselines}",
+        f"{counted(settings.final_epochs, 'epoch')}{taught}{baselines}",
         soft_wrap=True,
         markup=False,
     )
@@ -299,7 +315,7 @@ def _gather(
     arguments: Sequence[str],
 ) -> Evidence:
     remeasured = [
-        Remeasured(candidate=candidate, runs=_finished(candidate.retrainings, results))
+        Remeasured(candidate=candidate, runs=list(finished(candidate.retrainings, results)))
         for candidate in plan.candidates
     ]
     chosen = plan.choose(results)
@@ -311,7 +327,7 @@ def _gather(
     if chosen is not None and winner is not None:
         start_tensorflow()
         load_space(record.space, dataset.shape)  # registers its custom layers
-        winners = plan.winners(chosen)
+        winners = [*plan.winners(chosen), *plan.distilled(chosen, results)]
         mirror = evidences.mirror_helps(dataset.mirror, winners[0].params)
         readout = choose_readout(winner.runs, split, mirror=mirror, objective=record.objective)
         # All is chosen: the test split may be opened.
@@ -360,7 +376,8 @@ def _rows(
     Args:
         settings: Settings of the report.
         entry: The entry.
-        readout: That of the winner, and of its entry with averaged weights; None for a baseline.
+        readout: That of the winner, and of its configuration trained in another way; None for a
+            baseline.
         results: All retrainings.
         scorer: For the test split.
     """
@@ -391,8 +408,3 @@ def _rows(
         if settings.ensemble and len(scored) > 1:
             rows.append(evidences.ensemble(row))
     return rows
-
-
-def _finished(retrainings: Sequence[Retraining], results: Results) -> list[Retrained]:
-    found = [results.get(retraining.key) for retraining in retrainings]
-    return [kept for kept in found if isinstance(kept, Retrained)]

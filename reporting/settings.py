@@ -123,6 +123,12 @@ class ReportSettings:
         False,
         "add a row for the winner with averaged weights, if its configuration has none",
     )
+    distill: bool = flag(
+        "--distill",
+        False,
+        "add a row for one network of the winner's configuration that learns the predictions of "
+        "the final trainings besides the labels; its cost is that of all of them",
+    )
     workers: int | None = flag(
         "--workers",
         None,

@@ -79,19 +79,39 @@ def _table(evidence: Evidence, columns: Sequence[Column]) -> Table:
             notes.append("Baselines: published for another data set.")
     notes.append(
         "Training CPU s: mean of one training in "
-        f"{evidence.record.facts.get('precision')}{_ensemble(evidence)}."
+        f"{evidence.record.facts.get('precision')}{_several(evidence)}."
     )
     return Table(
         name="accuracy",
         caption="Test accuracy and training cost",
-        note=" ".join([*notes, *_of_mirror_images(evidence)]),
+        note=" ".join([*notes, *_of_mirror_images(evidence), *_of_distillation(evidence)]),
         columns=[_only(column, shown) for column in columns],
         items=evidence.rows,
     )
 
 
-def _ensemble(evidence: Evidence) -> str:
-    return "; for an ensemble, all its models" if any(r.models > 1 for r in evidence.rows) else ""
+def _several(evidence: Evidence) -> str:
+    """Say which rows cost several trainings."""
+    rows = evidence.rows
+    ensemble = "; for an ensemble, all its models" if any(row.models > 1 for row in rows) else ""
+    taught = [f"; for {row.name}, its teachers too" for row in _distilled(evidence)]
+    return "".join([ensemble, *taught])
+
+
+def _distilled(evidence: Evidence) -> list[Row]:
+    return [row for row in evidence.scored if row.teachers]
+
+
+def _of_distillation(evidence: Evidence) -> list[str]:
+    """Say what the distilled network has learned, where there is one."""
+    return [
+        f"{row.name.capitalize()}: one network of the winner's configuration with another seed. "
+        "Its target for an image is the mean of the label and of the mean prediction (mirror "
+        "images and temperature as for tuned) of "
+        f"{counted(len(row.teachers), 'final training')}, which have trained on that label too. "
+        "Augmented images keep the target of their original."
+        for row in _distilled(evidence)
+    ]
 
 
 def _of_mirror_images(evidence: Evidence) -> list[str]:

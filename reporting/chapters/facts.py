@@ -51,7 +51,8 @@ def _facts(evidence: Evidence) -> Table:
         f"{_versions(evidence)}, {counted(settings.candidate_seeds, 'new seed')} each, "
         f"{counted(settings.final_epochs, 'epoch')}",
         "Final trainings": f"winner: {counted(settings.seeds, 'seed')}, "
-        f"{counted(settings.final_epochs, 'epoch')}{_fitted(settings)}{_baselines(evidence)}",
+        f"{counted(settings.final_epochs, 'epoch')}{_fitted(settings)}"
+        f"{'; distilled from these: 1 seed' if settings.distill else ''}{_baselines(evidence)}",
         **_taken(evidence),
         "Machine of the search": facts.get("machine"),
         "Machine of the report": evidence.machine,

@@ -15,7 +15,7 @@ from reporting.retrainer import Retrainings, make_progress
 from reporting.retraining import Due, Folders, Results, Retrained, Retraining, load_kept
 from search.data.split import SplitSizes
 from search.errors import StopReason
-from search.workers.messages import Failed, Images
+from search.workers.messages import Failed, Images, Train
 from search.workers.pool import make_pool
 from tests.reporting.simulated_retrainer import SimulatedRetrainer, SimulatedSettings
 from tests.search.simulated import no_images
@@ -45,6 +45,7 @@ def retrain(
     directory: Path,
     due: Sequence[Retraining] | Due,
     stopped: Callable[[], StopReason | None] = lambda: None,
+    order: Callable[[Retraining], Train] = Retraining.order,
 ) -> Results:
     settings = SimulatedSettings(
         space="cnn", load_split=no_images, precision="float32", folder=directory
@@ -53,7 +54,9 @@ def retrain(
         settings, count=2, log_dir=directory / "logs", trainer_class=SimulatedRetrainer
     )
     with make_progress(quiet=True) as progress:
-        running = Retrainings(pool, folders(directory), progress=progress, stopped=stopped)
+        running = Retrainings(
+            pool, folders(directory), progress=progress, stopped=stopped, order=order
+        )
         return running.run(due if callable(due) else lambda results: due)
 
 
@@ -113,6 +116,20 @@ def test_a_failure_is_a_result_and_stops_nothing(tmp_path: Path) -> None:
     results = retrain(tmp_path, [bad, good])
     assert results[bad.key] == Failed(reason="ValueError: simulated")
     assert isinstance(results[good.key], Retrained)
+
+
+def test_an_order_that_cannot_be_given_is_a_failure_too(tmp_path: Path) -> None:
+    bad, good = retraining("bad"), retraining("good")
+
+    def order(one: Retraining) -> Train:
+        if one is bad:
+            raise ReportError("it has no teachers.")
+        return one.order()
+
+    results = retrain(tmp_path, [bad, good], order=order)
+    assert results[bad.key] == Failed(reason="it has no teachers")
+    assert isinstance(results[good.key], Retrained)
+    assert done(tmp_path) == ["good 0"]
 
 
 def test_a_dead_worker_costs_one_attempt_of_three(tmp_path: Path) -> None:

@@ -97,6 +97,43 @@ def test_an_ensemble_costs_what_all_its_models_cost(evidence: Evidence) -> None:
     assert shown.loc[three, ["parameters", "training CPU s"]].tolist() == ["370,368", "570"]
 
 
+def test_a_distilled_network_costs_its_teachers_too(evidence: Evidence) -> None:
+    tuned = evidence.tuned
+    assert tuned is not None
+    row = dataclasses.replace(
+        tuned,
+        name="distilled",
+        kind="variant",
+        runs=tuned.runs[:1],
+        probabilities=tuned.probabilities[:1],
+        teachers=tuned.runs,
+    )
+    section = accuracy.blocks(dataclasses.replace(evidence, rows=[*evidence.rows, row]))
+    shown = tables(section)["accuracy"].shown.set_index("network")
+    assert shown.loc["distilled", ["parameters", "training CPU s"]].tolist() == ["123,456", "760"]
+    said = tables(section)["accuracy"].note
+    assert "; for an ensemble, all its models; for distilled, its teachers too." in said
+    assert "temperature as for tuned) of 3 final trainings, which have trained on that" in said
+    assert "Augmented images keep the target of their original." in said
+    assert "istilled" not in tables(accuracy.blocks(evidence))["accuracy"].note
+
+
+def test_a_distilled_network_that_is_missing_is_a_gap_of_one_training(evidence: Evidence) -> None:
+    tuned = evidence.tuned
+    assert tuned is not None
+    row = dataclasses.replace(
+        tuned,
+        name="distilled",
+        kind="variant",
+        runs=[],
+        probabilities=np.empty((0, 1000, 0)),
+        gap="seed 700000 not trained yet",
+    )
+    section = accuracy.blocks(dataclasses.replace(evidence, rows=[*evidence.rows, row]))
+    assert "distilled, 0 of 1 trainings (seed 700000 not trained yet)." in words(section)
+    assert set(tables(section)["accuracy"].shown.set_index("network").loc["distilled"]) == {"-"}
+
+
 def test_a_gap_is_a_row_of_dashes_and_one_sentence(gapped: Evidence) -> None:
     section = accuracy.blocks(gapped)
     shown = tables(section)["accuracy"].shown.set_index("network")
