@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from predicting.model import load_model
 from reporting.errors import ReportError
-from reporting.evidence import mirror_helps
 from reporting.final_model import choose_readout, graph_of
 from reporting.retraining import MODEL_FILE, Retraining
+from reporting.views import views_of
 from search.apart import ProcessEndedError, run_apart
 from search.data.split import Split
 from search.training.hardware import start_tensorflow, training_variables
@@ -53,7 +53,7 @@ def _teachers(load_split: Callable[[], Split], distilled: Retraining) -> tuple[b
         readout = choose_readout(
             teachers.candidates,
             split,
-            mirror=mirror_helps(split.mirror, distilled.params),
+            views=views_of(split.mirror, distilled.params),
             objective=distilled.objective,
         )
         if readout.plain:

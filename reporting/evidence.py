@@ -17,6 +17,7 @@ from reporting.scoring import Probabilities, Scores
 from reporting.settings import ReportSettings
 from reporting.statistics import Booleans, Difference, Interval, compare, interval
 from reporting.study_tables import Record
+from reporting.views import Views
 from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
 
@@ -54,8 +55,8 @@ class Row:
     """One row of the comparison on the test split.
 
     Args:
-        name: `tuned`, for what `best_model.keras` predicts; `tuned, without mirror images`, the
-            name of a baseline and so on.
+        name: `tuned`, for what `best_model.keras` predicts; `tuned, network alone`, the name of a
+            baseline and so on.
         kind: `tuned`, `baseline`, or `variant`: the tuned configuration, used or trained in
             another way.
         params: Hyperparameter values.
@@ -278,7 +279,7 @@ def make_row(
     gap: str,
     readout: Readout = PLAIN,
 ) -> Row:
-    """Return the row of an entry whose models have been scored, with mirror images if need be."""
+    """Return the row of an entry whose models have been scored, with the views of the readout."""
     found = [scores for _, scores in scored]
     milliseconds = [scores.milliseconds_per_image for scores in found]
     nothing = np.empty((0, len(labels), 0))
@@ -299,33 +300,14 @@ def make_row(
         gap=gap,
         teachers=entry.teachers,
     )
-    return _times(row, 2) if readout.mirror else row
+    return _times(row, readout.views.count)
 
 
-def other_mirroring(
-    row: Row, entry: Entry, scored: list[tuple[Retrained, Scores]], readout: Readout
-) -> Row:
-    """Return the row of the winner with mirror images if they were not chosen, else without."""
-    words = "without" if readout.mirror else "with"
-    way = replace(readout, mirror=not readout.mirror)
+def other_way(row: Row, entry: Entry, scored: list[tuple[Retrained, Scores]], views: Views) -> Row:
+    """Return the row of the winner with other views than those that were chosen."""
+    way = replace(row.readout, views=views)
     other = make_row(entry, "variant", scored, row.labels, row.gap, way)
-    return replace(other, name=f"{row.name}, {words} mirror images")
-
-
-def mirror_helps(mirror: bool | None, params: Mapping[str, Any]) -> bool:
-    """Return whether it makes sense to predict mirror images too.
-
-    Args:
-        mirror: As for `search.data.dataset.Dataset`.
-        params: Hyperparameters of the network; where `mirror` is not known, their augmentation
-            tells: the search found out.
-    """
-    return mirror is True or (mirror is None and trained_with_flips(params))
-
-
-def trained_with_flips(params: Mapping[str, Any]) -> bool:
-    """Return whether a network was trained on mirrored images too."""
-    return "flip" in str(params.get("augmentation"))
+    return replace(other, name=f"{row.name}, {views}")
 
 
 def ensemble(row: Row) -> Row:

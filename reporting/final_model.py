@@ -15,10 +15,11 @@ from predicting.config import CONFIG_FILE, dataset_facts
 from predicting.model import BATCH_SIZE, RAW_INPUT, Model, load_model
 from reporting.evidence import Evidence, Row
 from reporting.plan import Candidate
-from reporting.readout import SMALLEST, Readout, choose
+from reporting.readout import Readout, choose
 from reporting.retraining import MODEL_FILE, Retrained
-from reporting.scoring import VALIDATION_SCORES_FILE, Probabilities, Scorer
+from reporting.scoring import SMALLEST, VALIDATION_SCORES_FILE, Probabilities, Scorer
 from reporting.study_tables import Record
+from reporting.views import ALONE, Views, views_in_graph
 from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
 from search.escape import write_csv
@@ -43,24 +44,23 @@ def graph_of(network: Model, readout: Readout, data: DataShape) -> Any:
 
     pixels = keras.Input(data.image_shape, dtype="float32", name=RAW_INPUT)
     images = keras.layers.Rescaling(1 / 255, dtype="float32", name="from_0_to_1")(pixels)
-    views = [images, keras.ops.flip(images, axis=2)] if readout.mirror else [images]
+    logits = [_logits(network, view) for view in views_in_graph(images, readout.views)]
+    # A mean of one is none: the layer takes two or more.
+    mean = keras.layers.Average(dtype="float32", name="mean")(logits) if logits[1:] else logits[0]
     divide = keras.layers.Rescaling(1 / readout.temperature, dtype="float32", name="temperature")
     softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
-    shares = [softmax(divide(_logits(network, view))) for view in views]
-    # A mean of one is none: the layer takes two or more.
-    mean = keras.layers.Average(dtype="float32", name="mean")(shares) if shares[1:] else shares[0]
-    return keras.Model(pixels, mean, name="best_model")
+    return keras.Model(pixels, softmax(divide(mean)), name="best_model")
 
 
 def choose_readout(
-    runs: Sequence[Retrained], split: Split, *, mirror: bool, objective: str = "accuracy"
+    runs: Sequence[Retrained], split: Split, *, views: Views, objective: str = "accuracy"
 ) -> Readout:
     """Choose how the winner's outputs become probabilities, on validation images.
 
     Args:
         runs: Retrainings of the winner on the training part.
         split: Training and validation images.
-        mirror: Whether averaging mirror images makes sense.
+        views: Those whose mean makes sense.
         objective: What the search maximized.
 
     Returns:
@@ -72,17 +72,17 @@ def choose_readout(
     scored, why = [], ""
     for run in runs:
         try:
-            scored.append((run.folder / MODEL_FILE, scorer.score(run, mirror=mirror)))
+            scored.append((run.folder / MODEL_FILE, scorer.score(run, views)))
         except ModelError as error:
             why = one_line(error)
     if not scored:
         return Readout(plain=why)
     readout = choose(
-        [scores for _, scores in scored], split.val_labels, mirror=mirror, objective=objective
+        [scores for _, scores in scored], split.val_labels, views=views, objective=objective
     )
     file, scores = scored[0]
     why = _refusal(file, readout, split, readout.probabilities(scores))
-    return replace(readout, mirror=False, temperature=1.0, plain=why) if why else readout
+    return replace(readout, views=ALONE, temperature=1.0, plain=why) if why else readout
 
 
 def _refusal(file: Path, readout: Readout, split: Split, expected: Probabilities) -> str:
@@ -169,7 +169,8 @@ def config_of(
         "input": [0, 255],
         "output": "probabilities",
         "temperature": readout.temperature,
-        "mirror_averaged": readout.mirror,
+        "mirror_averaged": readout.views.mirror,
+        "shift_averaged": readout.views.shifts,
     }
     logits = {"file": LOGITS_FILE, "input": [0, 1], "output": "logits"}
     return config | {"model": model | origin, "logits_model": logits}

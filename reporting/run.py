@@ -32,6 +32,7 @@ from reporting.settings import ReportSettings
 from reporting.shared import FOLDER
 from reporting.statistics import Interval
 from reporting.study_tables import Record, read_study
+from reporting.views import ALONE, views_of
 from search.command_line import stop_by_signal
 from search.data.cache import forget
 from search.data.dataset import Dataset
@@ -328,8 +329,8 @@ def _gather(
         start_tensorflow()
         load_space(record.space, dataset.shape)  # registers its custom layers
         winners = [*plan.winners(chosen), *plan.distilled(chosen, results)]
-        mirror = evidences.mirror_helps(dataset.mirror, winners[0].params)
-        readout = choose_readout(winner.runs, split, mirror=mirror, objective=record.objective)
+        views = views_of(dataset.mirror, winners[0].params)
+        readout = choose_readout(winner.runs, split, views=views, objective=record.objective)
         # All is chosen: the test split may be opened.
         test = load_test_split(dataset)
         scorer = Scorer(test, dataset.shape)
@@ -384,13 +385,14 @@ def _rows(
     kind: evidences.Kind = "baseline"
     if readout is not None:
         kind = "tuned" if entry.name == TUNED else "variant"
-    compared = readout is not None and readout.compared is not None
+    compared = [] if readout is None else list(readout.compared)
+    most = compared[-1] if compared else ALONE
     scored, missing = [], []
     for retraining in entry.retrainings:
         match results.get(retraining.key):
             case Retrained() as kept:
                 try:
-                    scored.append((kept, scorer.score(kept, mirror=compared)))
+                    scored.append((kept, scorer.score(kept, most)))
                     continue
                 except ModelError as error:
                     why = f"cannot be scored: {error}"
@@ -403,8 +405,11 @@ def _rows(
     row = evidences.make_row(entry, kind, scored, labels, gap, readout or PLAIN)
     rows = [row]
     if kind == "tuned" and scored:
-        if readout is not None and compared:
-            rows.append(evidences.other_mirroring(row, entry, scored, readout))
+        rows += [
+            evidences.other_way(row, entry, scored, way)
+            for way in compared
+            if way != row.readout.views
+        ]
         if settings.ensemble and len(scored) > 1:
             rows.append(evidences.ensemble(row))
     return rows

@@ -3,16 +3,19 @@
 import hashlib
 import io
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from predicting.model import BATCH_SIZE, load_model
 from reporting.folder import writing
 from reporting.retraining import MODEL_FILE, Retrained
+from reporting.views import ALONE, Views, group_of
 from search.data.dataset import Dataset, LabeledImages
 from search.errors import DataError
 from search.files import write_atomically
@@ -21,6 +24,8 @@ from spaces import DataShape
 
 SCORES_FILE: Final = "test_scores.npz"
 VALIDATION_SCORES_FILE: Final = "val_scores.npz"
+# In place of a probability of 0, whose logarithm is not finite; float32 can hold it.
+SMALLEST: Final = 1e-37
 Probabilities = npt.NDArray[np.float64]
 
 
@@ -30,15 +35,16 @@ class Scores:
 
     Args:
         probabilities: (n, classes).
-        mirrored: (n, classes), for the images mirrored left-right; None: no row needs them.
+        others: (n, classes) for each group of other views of the images, by `Views.others`: the
+            geometric mean of the probabilities, as means of logits give it.
         milliseconds_per_image: Wall time of prediction in batches of at most 500, on all cores.
         machine: Where that time was measured.
         part: Digest of these images and labels.
     """
 
     probabilities: Probabilities
-    mirrored: Probabilities | None
-    milliseconds_per_image: float
+    others: Mapping[str, Probabilities] = field(default_factory=dict)
+    milliseconds_per_image: float = 0.0
     machine: str = ""
     part: str = ""
 
@@ -73,12 +79,12 @@ class Scorer:
         self._file = file
         self._digest = _digest(part)
 
-    def score(self, kept: Retrained, *, mirror: bool) -> Scores:
+    def score(self, kept: Retrained, views: Views = ALONE) -> Scores:
         """Predict the images, or return the predictions stored beside the model.
 
         Args:
             kept: A retraining.
-            mirror: Whether the predictions for mirrored images are needed too.
+            views: Views of the images that are needed.
 
         Raises:
             ModelError: The model cannot be loaded, or predicts values that are not finite.
@@ -86,7 +92,7 @@ class Scorer:
         """
         known = stored_scores(kept.folder / self._file, (len(self.part), self._data.classes))
         is_of_this = known is not None and known.part == self._digest
-        if known is not None and is_of_this and not (mirror and known.mirrored is None):
+        if known is not None and is_of_this and views.others.keys() <= known.others.keys():
             return known
         images = self.part.images
         model = load_model(kept.folder / MODEL_FILE, self._data)
@@ -96,7 +102,10 @@ class Scorer:
         milliseconds = 1000 * (time.perf_counter() - began) / len(images)
         scores = Scores(
             probabilities=probabilities,
-            mirrored=model.probabilities(images[:, :, ::-1]) if mirror else None,
+            others={
+                name: _geometric_mean(map(model.probabilities, group_of(images, name)))
+                for name in views.others
+            },
             milliseconds_per_image=milliseconds,
             machine=machine(),
             part=self._digest,
@@ -112,9 +121,8 @@ class Scorer:
             "milliseconds_per_image": scores.milliseconds_per_image,
             "machine": scores.machine,
             "test": scores.part,  # the name of earlier versions
+            **scores.others,
         }
-        if scores.mirrored is not None:
-            arrays["mirrored"] = scores.mirrored
         content = io.BytesIO()
         np.savez(content, **arrays)
         write_atomically(file, content.getvalue())
@@ -134,7 +142,9 @@ def stored_scores(file: Path, shape: tuple[int, int]) -> Scores | None:
         with np.load(file, allow_pickle=False) as known:
             scores = Scores(
                 probabilities=known["probabilities"],
-                mirrored=known.get("mirrored"),
+                others={
+                    name: known[name] for name in Views(True, True).others if name in known.files
+                },
                 milliseconds_per_image=float(known["milliseconds_per_image"]),
                 machine=str(known["machine"]),
                 part=str(known["test"]),
@@ -142,17 +152,25 @@ def stored_scores(file: Path, shape: tuple[int, int]) -> Scores | None:
     # A file that somebody else wrote may hold anything, NumPy raises errors of many types.
     except Exception:
         return None
-    parts = [scores.probabilities]
-    if scores.mirrored is not None:
-        parts.append(scores.mirrored)
     sound = all(
         part.shape == shape
         and part.dtype == np.float64
         and np.all(part >= 0)
         and np.allclose(part.sum(axis=1), 1)
-        for part in parts
+        for part in (scores.probabilities, *scores.others.values())
     )
     return scores if sound and 0 <= scores.milliseconds_per_image < np.inf else None
+
+
+def _geometric_mean(parts: Iterable[Probabilities]) -> Probabilities:
+    """Return (n, classes); of one part it is that part."""
+    first, *others = parts
+    if not others:
+        return first
+    logs = np.mean(
+        [np.log(np.where(part > 0, part, SMALLEST)) for part in (first, *others)], axis=0
+    )
+    return np.asarray(softmax(logs, axis=1), np.float64)
 
 
 def _digest(part: LabeledImages) -> str:

@@ -24,6 +24,7 @@ from report import _say, main
 from reporting.errors import Interrupted
 from reporting.run import Outcome
 from reporting.scoring import load_test_split
+from reporting.views import Views, views_of
 from search.command_line import STOP_SIGNALS
 from search.data.idx import IdxFiles, open_idx
 from search.errors import StopReason
@@ -83,11 +84,12 @@ def test_the_main_table_agrees_with_the_predictions(
     table = pd.read_csv(reported / "tables" / "accuracy.csv").set_index("network")
     predictions = pd.read_csv(reported / "predictions.csv")
     config = json.loads((reported / "best_config.json").read_text())
-    other = "without" if config["model"]["mirror_averaged"] else "with"
     # Whether mirroring makes sense for this data is not known, so the winner's augmentation tells.
-    flipped = "flip" in config["params"]["augmentation"]
-    mirrored = {f"tuned, {other} mirror images"} if flipped else set()
-    assert set(table.index) == {"tuned", "tuned, ensemble of 2", "mlp"} | mirrored
+    ways = views_of(None, config["params"]).ways
+    chosen = Views(config["model"]["mirror_averaged"], config["model"]["shift_averaged"])
+    assert chosen in ways
+    others = {f"tuned, {way}" for way in ways if way != chosen}
+    assert set(table.index) == {"tuned", "tuned, ensemble of 2", "mlp"} | others
     for name in table.index:
         seeds = 1 if "ensemble" in name else 2
         assert table.loc[name, "n"] == seeds
@@ -135,11 +137,10 @@ def test_the_model_loads_with_stock_keras_alone_and_predicts_what_the_report_say
     logits = np.load(tmp_path / "logits.npy").astype(np.float64)
     np.testing.assert_allclose(softmax(logits, axis=1), scores["probabilities"], atol=1e-4)
     model = config["model"]
-    views = [scores["probabilities"]]
-    if model["mirror_averaged"]:
-        views.append(scores["mirrored"])
-    each = [softmax(np.log(view) / model["temperature"], axis=1) for view in views]
-    np.testing.assert_allclose(np.mean(each, axis=0), found, atol=1e-4)
+    others = Views(model["mirror_averaged"], model["shift_averaged"]).others
+    logs = [np.log(scores[name]) for name in ("probabilities", *others)]
+    mean = np.average(logs, axis=0, weights=[1, *others.values()])
+    np.testing.assert_allclose(softmax(mean / model["temperature"], axis=1), found, atol=1e-4)
 
 
 def test_the_calibration_is_shown_before_and_after(reported: Path) -> None:

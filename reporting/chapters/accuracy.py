@@ -24,9 +24,10 @@ from reporting.drawing.style import (
     spread,
     wrapped,
 )
-from reporting.evidence import Evidence, Remeasured, Row, trained_with_flips
+from reporting.evidence import Evidence, Remeasured, Row
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.statistics import IMAGES_ONLY, Difference, Interval
+from reporting.views import ALONE, trained_with_flips
 from spaces.baselines import BASELINES
 
 _BASELINES: Final = {baseline.name: baseline for baseline in BASELINES}
@@ -84,7 +85,7 @@ def _table(evidence: Evidence, columns: Sequence[Column]) -> Table:
     return Table(
         name="accuracy",
         caption="Test accuracy and training cost",
-        note=" ".join([*notes, *_of_mirror_images(evidence), *_of_distillation(evidence)]),
+        note=" ".join([*notes, *_of_views(evidence), *_of_distillation(evidence)]),
         columns=[_only(column, shown) for column in columns],
         items=evidence.rows,
     )
@@ -106,40 +107,42 @@ def _of_distillation(evidence: Evidence) -> list[str]:
     """Say what the distilled network has learned, where there is one."""
     return [
         f"{row.name.capitalize()}: one network of the winner's configuration with another seed. "
-        "Its target for an image is the mean of the label and of the mean prediction (mirror "
-        "images and temperature as for tuned) of "
+        "Its target for an image is the mean of the label and of the mean prediction (views "
+        "and temperature as for tuned) of "
         f"{counted(len(row.teachers), 'final training')}, which have trained on that label too. "
         "Augmented images keep the target of their original."
         for row in _distilled(evidence)
     ]
 
 
-def _of_mirror_images(evidence: Evidence) -> list[str]:
-    """Say what mirror images are for, and why they were chosen or not, where they make sense."""
+def _of_views(evidence: Evidence) -> list[str]:
+    """Say what the mean over views of an image is, and why it was chosen or not."""
     tuned = next(row for row in evidence.rows if row.kind == "tuned")
     readout = evidence.readout
-    if readout.compared is None:
+    if not readout.compared:
         return []
-    trained = (
-        "the winner was trained on mirrored images too"
-        if trained_with_flips(tuned.params)
-        else "the winner was not trained on mirrored images, so this need not help"
-    )
-    alone, both = map(percent, readout.compared)
-    chosen = (
-        f"chosen, as validation accuracy does not fall by it ({alone} without, {both} with)"
-        if readout.mirror
-        else f"not chosen, as best_model.keras is the network alone ({alone} on validation "
-        f"without, {both} with)"
-        if readout.plain
-        else f"not chosen, as validation accuracy falls by it ({alone} without, {both} with)"
-    )
-    notes = [
-        "Mirror images: each model's mean prediction for an image and its mirror image; "
-        f"{trained}. For tuned they were {chosen}."
-    ]
-    if readout.mirror and evidence.has_baselines:
-        notes.append("Tuned is compared with them, the baselines without, as published.")
+    most = list(readout.compared)[-1]
+    notes = []
+    if most.mirror:
+        trained = (
+            "the winner was trained on mirrored images too"
+            if trained_with_flips(tuned.params)
+            else "the winner was not trained on mirrored images, so this need not help"
+        )
+        notes.append(
+            "Mirror images: each model's mean prediction for an image and its mirror image; "
+            f"{trained}; chosen unless validation accuracy falls by it."
+        )
+    if most.shifts:
+        notes.append(
+            "Shifts: mean also over each image shifted by one pixel in four directions; chosen "
+            "only if validation accuracy rises by it."
+        )
+    found = listed([f"{percent(value)} {way}" for way, value in readout.compared.items()])
+    why = "; best_model.keras is the network alone" if readout.plain else ""
+    notes.append(f"On validation images: {found}; tuned: {readout.views}{why}.")
+    if readout.views != ALONE and evidence.has_baselines:
+        notes.append("Baselines are without, as published.")
     return notes
 
 

@@ -8,6 +8,7 @@ from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph
 from reporting.plan import Candidate
 from reporting.statistics import Difference
+from reporting.views import ALONE
 
 
 def blocks(evidence: Evidence) -> list[Block]:
@@ -105,15 +106,16 @@ def _against_best(evidence: Evidence, tuned: Row, rival: Row) -> str:
     published = (
         "as published" if evidence.dataset.is_fashion_mnist else "published for another data set"
     )
-    mirrored = (
-        " Tuned averages each image and its mirror image, as chosen on validation; baselines do "
-        "not."
-        if tuned.readout.mirror
+    views = tuned.readout.views
+    averaged = (
+        f" Tuned is the mean over {views.count} views of an image ({views}), as chosen on "
+        "validation; baselines are not."
+        if views != ALONE
         else ""
     )
     return (
         f"{words} Tuned was trained for {counted(tuned.epochs or 0, 'epoch')}; {rival.name}, "
-        f"{published} and not tuned, for {rival.epochs}.{mirrored}"
+        f"{published} and not tuned, for {rival.epochs}.{averaged}"
     )
 
 

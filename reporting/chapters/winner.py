@@ -26,6 +26,7 @@ from reporting.drawing.style import (
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table
 from reporting.retraining import MODEL_FILE, Retrained
+from reporting.views import ALONE
 from spaces import DataShape, load_space
 from spaces.errors import one_line
 
@@ -140,11 +141,12 @@ def _models(evidence: Evidence) -> list[Block]:
     if readout.plain:
         return [
             Paragraph(
-                "best_model.keras is the network alone, for images in [0, 1], without mirror "
-                f"images and temperature: it cannot be put into one graph ({readout.plain})."
+                "best_model.keras is the network alone, for images in [0, 1], without other "
+                f"views and temperature: it cannot be put into one graph ({readout.plain})."
             )
         ]
-    mean = ", as means over an image and its mirror image" if readout.mirror else ""
+    views = readout.views
+    mean = f", from the mean over {views.count} views ({views})" if views != ALONE else ""
     return [
         Paragraph(
             "best_model.keras, row tuned of this report, maps images in [0, 255] to calibrated "

@@ -147,7 +147,7 @@ def _read_training(record: Record, seed: int, reported: Reported) -> tuple[Retra
     if kept is None:
         raise MissingError(f"the final training with seed {seed} is not kept")
     scores = stored_scores(kept.folder / SCORES_FILE, (len(reported.labels), reported.classes))
-    if scores is None or (reported.readout.mirror and scores.mirrored is None):
+    if scores is None or not reported.readout.views.others.keys() <= scores.others.keys():
         raise MissingError(f"the final training with seed {seed} has no test results")
     return kept, scores
 

@@ -91,7 +91,7 @@ def _table(ranked: Sequence[Compared]) -> Table:
             Column("p_holm", "p", _of_difference("p_holm"), p_value_words),
             Column("parameters", "parameters", lambda study: _row(study).parameters, ","),
             Column("precision", "precision", lambda study: study.record.facts["precision"]),
-            Column("mirror_images", "mirror images", lambda one: _yes(_row(one).readout.mirror)),
+            Column("views", "views", lambda study: str(_row(study).readout.views)),
             Column("epochs", "epochs", lambda study: _row(study).epochs),
             Column("n", "seeds", lambda study: _row(study).accuracy.n),
             Column(
@@ -110,8 +110,8 @@ def _trained(protocol: TrainingProtocol) -> str:
     return (
         f"Each winner was trained with {counted(protocol.seeds, 'seed')} for "
         f"{counted(protocol.epochs, 'epoch')} on {images} training and validation images. "
-        "Precision and mirror images (predictions are means over an image and its mirror image) "
-        "are not part of the protocol, but those of each study. Test accuracy: "
+        "Precision and views (predictions may be means over an image, its mirror image and shifted "
+        "ones) are not part of the protocol, but those of each study. Test accuracy: "
         "mean over seeds and its 95 % t interval."
     )
 
@@ -137,10 +137,6 @@ def _base(ranked: Sequence[Compared]) -> Compared:
 
 def _of_difference(name: str) -> Callable[[Compared], Any]:
     return lambda study: None if study.difference is None else getattr(study.difference, name)
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
 
 
 def _costs(studies: Sequence[Compared]) -> Table:

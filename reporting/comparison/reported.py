@@ -16,11 +16,13 @@ from reporting.final_model import BEST_MODEL_FILE
 from reporting.plan import Candidate
 from reporting.readout import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, Readout
 from reporting.study_tables import Record
+from reporting.views import Views
 from search.escape import csv_text
 from search.study.facts import is_number, is_whole
 from spaces.errors import shown
 
 _AUGMENTATION: Final = "augmentation"
+_VIEWS: Final = ("mirror_averaged", "shift_averaged")
 
 
 class MissingError(Exception):
@@ -106,7 +108,7 @@ def _check(record: Record, content: Mapping[str, Any]) -> None:
             "model",
             _is_model,
             f"an object, its temperature a number from {LOWEST_TEMPERATURE:g} to "
-            f"{HIGHEST_TEMPERATURE:g} and mirror_averaged true or false",
+            f"{HIGHEST_TEMPERATURE:g}, mirror_averaged and shift_averaged true or false",
         ),
     )
     for name, allowed, rule in rules:
@@ -135,18 +137,19 @@ def _are_accuracies(value: Any, count: int) -> bool:
 def _is_model(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
-    temperature, mirror = value.get("temperature", 1.0), value.get("mirror_averaged", False)
+    temperature = value.get("temperature", 1.0)
     return (
         is_number(temperature)
         and LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE
-        and isinstance(mirror, bool)
+        and all(isinstance(value.get(name, False), bool) for name in _VIEWS)
     )
 
 
 def _readout(model: Mapping[str, Any]) -> Readout:
     """Return how a report reads its winner's outputs; without these values: as they are."""
     return Readout(
-        mirror=model.get("mirror_averaged", False), temperature=float(model.get("temperature", 1))
+        views=Views(*(model.get(name, False) for name in _VIEWS)),
+        temperature=float(model.get("temperature", 1)),
     )
 
 

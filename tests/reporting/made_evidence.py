@@ -22,8 +22,7 @@ from reporting.evidence import (
     differences,
     ensemble,
     make_row,
-    mirror_helps,
-    other_mirroring,
+    other_way,
 )
 from reporting.plan import Plan
 from reporting.readout import PLAIN, Readout
@@ -31,6 +30,7 @@ from reporting.retraining import Retrained
 from reporting.scoring import Scores
 from reporting.settings import ReportSettings
 from reporting.study_tables import read_study
+from reporting.views import Views, views_of
 from search.data.classes import FASHION_CLASSES, FASHION_FINGERPRINT
 from search.data.dataset import Dataset, LabeledImages
 from search.data.idx import IdxFiles
@@ -84,7 +84,8 @@ def made_study(
     rng = np.random.default_rng(0)
     named = published_configurations("cnn", CLOTHING) | first_configurations("cnn", CLOTHING)
     configurations: list[tuple[str | None, dict[str, Any]]] = list(named.items())
-    configurations += [(None, values) for values in random_params(CnnConfig.sample, trials)]
+    drawn = random_params(CnnConfig.sample, trials, whitened=True)
+    configurations += [(None, values) for values in drawn]
     clock = [0.0, 0.0]
     for number, (known_as, params) in enumerate(configurations[:trials]):
         study.add_trial(_trial(number, known_as, params, rng, clock))
@@ -234,13 +235,13 @@ def made_evidence(
     rows: list[Row] = []
     entries = [*plan.winners(plan.candidates[0]), *plan.baselines] if retrained else []
     if readout is None and entries:
-        compared = (0.93, 0.94) if mirror_helps(dataset.mirror, entries[0].params) else None
+        ways = views_of(dataset.mirror, entries[0].params).ways[:2]
         readout = Readout(
-            mirror=compared is not None,
+            views=ways[-1],
             temperature=0.8,
             images=500,
             runs=chosen.candidate_seeds,
-            compared=compared,
+            compared=dict(zip(ways, (0.93, 0.94), strict=True)) if len(ways) > 1 else {},
         )
     for index, entry in enumerate(entries):
         scored = [
@@ -258,8 +259,9 @@ def made_evidence(
         row = make_row(entry, kind, scored, labels, gap, way)
         rows.append(row)
         if index == 0 and scored:
-            if way.compared is not None:
-                rows.append(other_mirroring(row, entry, scored, way))
+            rows += [
+                other_way(row, entry, scored, views) for views in way.compared if views != way.views
+            ]
             rows.append(ensemble(row))
     return Evidence(
         settings=chosen,
@@ -327,7 +329,7 @@ def _scores(labels: np.ndarray, classes: int, accuracy: float, row: int, seed: i
     probabilities[np.arange(len(labels)), given] += confidence[:, 0]
     return Scores(
         probabilities=probabilities,
-        mirrored=np.roll(probabilities, 0),
+        others=dict.fromkeys(Views(True, True).others, probabilities),
         milliseconds_per_image=0.1 + 0.05 * row,
     )
 

@@ -77,7 +77,7 @@ def made_report(
             for view in (0, 1)
         )
         scores = replace(
-            alone, mirrored=mirrored.probabilities, part=Scorer(test, CLOTHING)._digest
+            alone, others={"mirrored": mirrored.probabilities}, part=Scorer(test, CLOTHING)._digest
         )
         Scorer._save(kept.folder / SCORES_FILE, scores)
         scored.append((kept, scores))

@@ -24,6 +24,7 @@ from reporting.scoring import SCORES_FILE
 from reporting.settings import ReportSettings
 from reporting.statistics import compare
 from reporting.study_tables import read_study
+from reporting.views import Views
 from search.data.dataset import LabeledImages
 from search.errors import SettingsError, StorageError
 from search.files import locked
@@ -249,11 +250,11 @@ def test_a_winner_with_another_augmentation_is_shown_as_it_was_trained(
 
 def test_results_are_read_as_the_report_has_read_them(results: Path, tmp_path: Path) -> None:
     shutil.copytree(results / "good", tmp_path / "good")
-    made_report(tmp_path, "both", 0.9, readout=Readout(mirror=True, temperature=0.7))
+    made_report(tmp_path, "both", 0.9, readout=Readout(views=Views(mirror=True), temperature=0.7))
     page = compare_studies("good", "both", results_dir=tmp_path)
     assert [study.gap for study in page.studies] == ["", ""]
     board = table(page, "leaderboard", "study")
-    assert list(board.loc[["good", "both"], "mirror_images"]) == ["no", "yes"]
+    assert list(board.loc[["good", "both"], "views"]) == ["network alone", "mirror images"]
     assert list(board["precision"]) == ["float32", "float32"]
     reported = json.loads((tmp_path / "both" / "report" / CONFIG_FILE).read_text())
     expected = np.mean(reported["test_accuracy"])

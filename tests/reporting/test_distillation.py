@@ -18,6 +18,7 @@ from reporting.fitting import wall_seconds
 from reporting.plan import DISTILLED, Plan
 from reporting.retraining import Results, Retrained, Retraining, Teachers
 from reporting.scoring import Scorer
+from reporting.views import Views
 from search.data.dataset import LabeledImages
 from search.data.split import Split, SplitSizes
 from search.training.distillation import soft_targets
@@ -26,6 +27,7 @@ from spaces.mlp import MlpConfig
 from tests.reporting.made_plan import made_plan
 from tests.reporting.test_final_model import SPLIT, network, retrained, subclassed
 
+MIRROR = Views(mirror=True)
 OFFERED = ("flip", "flip_shift")
 
 
@@ -187,13 +189,12 @@ def test_the_order_carries_calibrated_and_mirrored_teachers(tmp_path: Path) -> N
     one = lesson(*finals, candidates=(candidate,))
     order = order_distillation(loaded, one)
     assert (len(order.teachers), order.params, order.images) == (2, one.params, Images.ALL)
-    readout = choose_readout([candidate], SPLIT, mirror=True)
-    assert readout.compared is not None and readout.temperature != 1
+    readout = choose_readout([candidate], SPLIT, views=MIRROR)
+    assert readout.compared
+    assert readout.temperature != 1
     images = LabeledImages(images=SPLIT.train_images, labels=SPLIT.train_labels)
     scorer = Scorer(images, SPLIT.shape, "train_scores.npz")
-    mean = np.mean(
-        [readout.probabilities(scorer.score(kept, mirror=True)) for kept in finals], axis=0
-    )
+    mean = np.mean([readout.probabilities(scorer.score(kept, MIRROR)) for kept in finals], axis=0)
     expected = (np.eye(10) + mean) / 2
     np.testing.assert_allclose(soft_targets(order.teachers, SPLIT), expected, atol=1e-5)
 

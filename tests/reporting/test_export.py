@@ -12,6 +12,7 @@ from reporting.export import FORMATS, export
 from reporting.final_model import graph_of
 from reporting.readout import Readout
 from reporting.settings import ReportSettings
+from reporting.views import Views
 from search.errors import SettingsError
 from spaces import DataShape
 from spaces.cnn import CnnConfig, ConvBlock
@@ -24,7 +25,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, *SHAPE)).astype(np.float3
 
 @pytest.fixture(scope="module")
 def best_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of the `cnn` space with mirror images and temperature, with random weights."""
+    """A network of the `cnn` space with all views and temperature, with random weights."""
     config = CnnConfig(
         blocks=(ConvBlock(filters=16, convs=2), ConvBlock(filters=16, pool="average")),
         residual=True,
@@ -34,7 +35,7 @@ def best_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     path = tmp_path_factory.mktemp("model") / "best_model.keras"
     network = Model(path, build_model(config, SHAPE, 5), SHAPE)
-    graph = graph_of(network, Readout(mirror=True, temperature=0.1), DATA)
+    graph = graph_of(network, Readout(views=Views(mirror=True, shifts=True), temperature=0.1), DATA)
     graph.save(path)
     return path
 

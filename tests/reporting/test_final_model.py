@@ -15,6 +15,7 @@ from reporting.evidence import Evidence
 from reporting.final_model import choose_readout, graph_of, write_winner
 from reporting.readout import Readout
 from reporting.retraining import Retrained
+from reporting.views import ALONE, Views
 from search.data.split import Split
 from spaces import DataShape
 from tests.reporting.band_model import band_images
@@ -71,7 +72,7 @@ def retrained(folder: Path, model: Any) -> Retrained:
     )
 
 
-@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("views", [*Views(True, True).ways, Views(shifts=True)], ids=str)
 @pytest.mark.parametrize(
     ("kind", "input_shape"),
     [
@@ -82,23 +83,26 @@ def retrained(folder: Path, model: Any) -> Retrained:
     ],
 )
 def test_the_graph_gives_the_probabilities_of_the_readout(
-    tmp_path: Path, kind: str, input_shape: tuple[int, ...], mirror: bool
+    tmp_path: Path, kind: str, input_shape: tuple[int, ...], views: Views
 ) -> None:
     from scipy.special import softmax
 
     kept = retrained(tmp_path, network(kind, input_shape))
     alone = load_model(tmp_path / "model.keras", DATA)
-    readout = Readout(mirror=mirror, temperature=0.5)
+    readout = Readout(views=views, temperature=0.5)
     graph_of(alone, readout, DATA).save(tmp_path / "best_model.keras")
     # The name and the folder of the file do not matter: the graph says that it takes [0, 255].
     found = load_model((tmp_path / "best_model.keras").rename(tmp_path / "m.keras"), DATA)
     images = SPLIT.val_images
-    expected = [
-        softmax(np.log(alone.probabilities(view)) / 0.5, axis=1)
-        for view in (images, images[:, :, ::-1])
-    ]
-    assert np.abs(expected[0] - expected[1]).max() > 0.01
-    mean = sum(expected) / 2 if mirror else expected[0]
+    edge = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    seen = [images, images[:, :, ::-1]] if views.mirror else [images]
+    if views.shifts:
+        for of in [edge, edge[:, :, ::-1]] if views.mirror else [edge]:
+            seen += [of[:, :-2, 1:-1], of[:, 2:, 1:-1], of[:, 1:-1, :-2], of[:, 1:-1, 2:]]
+    assert len(seen) == views.count
+    logits = [np.log(alone.probabilities(view)) for view in seen]
+    assert views.count == 1 or np.abs(logits[0] - logits[1]).max() > 0.01
+    mean = softmax(np.mean(logits, axis=0) / 0.5, axis=1)
     np.testing.assert_allclose(found.probabilities(images), mean, atol=1e-5)
     raw = found.keras_model.predict(images.astype(np.float32), verbose=0)
     np.testing.assert_allclose(raw, mean, atol=1e-5)
@@ -107,10 +111,10 @@ def test_the_graph_gives_the_probabilities_of_the_readout(
 
 def test_it_is_chosen_on_validation_images_and_their_predictions_are_kept(tmp_path: Path) -> None:
     runs = [retrained(tmp_path / name, network("logits")) for name in ("a", "b")]
-    found = choose_readout(runs, SPLIT, mirror=True)
+    found = choose_readout(runs, SPLIT, views=Views(True, True))
     assert (found.images, found.runs, found.plain) == (200, 2, "")
-    assert found.compared is not None
-    assert found.mirror == (found.compared[1] >= found.compared[0])
+    assert list(found.compared) == [ALONE, Views(mirror=True), Views(True, True)]
+    assert found.compared[found.views] == max(found.compared.values())
     assert found.temperature != 1
     for run in runs:
         assert {file.name for file in run.folder.iterdir()} == {"model.keras", "val_scores.npz"}
@@ -165,9 +169,9 @@ def test_a_network_that_fits_in_no_graph_is_the_best_model_itself(
     tmp_path: Path, evidence: Evidence, method: str, why: str
 ) -> None:
     run = retrained(tmp_path / "run", subclassed(method))
-    readout = choose_readout([run], SPLIT, mirror=True)
+    readout = choose_readout([run], SPLIT, views=Views(mirror=True))
     assert why in readout.plain
-    assert (readout.mirror, readout.temperature) == (False, 1)
+    assert (readout.views, readout.temperature) == (ALONE, 1)
     made = reported(evidence, run, readout, tmp_path / "report")
     files = {file.name for file in (tmp_path / "report").iterdir()}
     assert files == {"best_config.json", "best_model.keras", "predictions.csv"}
@@ -192,7 +196,7 @@ def test_a_network_that_fits_in_no_graph_is_the_best_model_itself(
 def test_no_network_that_can_predict_is_said(tmp_path: Path) -> None:
     run = retrained(tmp_path / "run", network("logits"))
     (run.folder / "model.keras").write_bytes(b"")
-    assert "is not a .keras file" in choose_readout([run], SPLIT, mirror=True).plain
+    assert "is not a .keras file" in choose_readout([run], SPLIT, views=Views(mirror=True)).plain
 
 
 @pytest.mark.parametrize("kind", ["logits", "softmax"])
@@ -200,7 +204,10 @@ def test_the_logits_model_lies_beside_the_best_model(
     tmp_path: Path, evidence: Evidence, kind: str
 ) -> None:
     run = retrained(tmp_path / "run", network(kind))
-    readout = Readout(mirror=True, temperature=0.5, images=200, runs=1, compared=(0.8, 0.9))
+    views = Views(mirror=True)
+    readout = Readout(
+        views=views, temperature=0.5, images=200, runs=1, compared={ALONE: 0.8, views: 0.9}
+    )
     made = reported(evidence, run, readout, tmp_path / "report")
     said = json.loads((tmp_path / "report" / "best_config.json").read_text())
     assert said["model"] == {
@@ -209,6 +216,7 @@ def test_the_logits_model_lies_beside_the_best_model(
         "output": "probabilities",
         "temperature": 0.5,
         "mirror_averaged": True,
+        "shift_averaged": False,
         "seed": 7,
         "row": "tuned",
     }
@@ -226,4 +234,7 @@ def test_the_logits_model_lies_beside_the_best_model(
         logits.probabilities(SPLIT.val_images), alone.probabilities(SPLIT.val_images), atol=1e-6
     )
     text = words(winner.blocks(made))
-    assert "maps images in [0, 255] to calibrated probabilities (temperature 0.5), as means" in text
+    assert (
+        "maps images in [0, 255] to calibrated probabilities (temperature 0.5), from the mean over "
+        "2 views (mirror images)" in text
+    )

@@ -17,11 +17,12 @@ from reporting.chapters import accuracy, classes, data, facts, limits, verdict
 from reporting.chapters.contents import document_of
 from reporting.drawing.style import spread
 from reporting.errors import ReportError
-from reporting.evidence import Evidence, trained_with_flips
+from reporting.evidence import Evidence
 from reporting.final_model import write_winner
 from reporting.page.render import write_document
 from reporting.retrainer import make_progress
 from reporting.run import Outcome, _same_data
+from reporting.views import Views, trained_with_flips, views_of
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
 from tests.reporting.band_model import save_model
@@ -284,10 +285,10 @@ def test_a_class_without_test_images_counts_as_a_small_one(tmp_path: Path) -> No
 def test_mirror_images_are_averaged_where_they_make_sense(
     mirror: bool | None, augmentation: str, row: bool
 ) -> None:
-    from reporting.evidence import mirror_helps
-
-    assert mirror_helps(mirror, {"augmentation": augmentation}) == row
-    assert mirror_helps(mirror, {}) == (mirror is True)  # a space without augmentation
+    assert views_of(mirror, {"augmentation": augmentation}).mirror == row
+    assert views_of(mirror, {"augmentation": augmentation}).shifts == ("shift" in augmentation)
+    # A space without augmentation.
+    assert views_of(mirror, {}) == Views(mirror=mirror is True)
 
 
 def test_the_row_with_mirror_images_is_explained(evidence: Evidence, many: Evidence) -> None:

@@ -1,5 +1,7 @@
 """Mirror images and temperature, chosen on validation images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -7,7 +9,9 @@ from sklearn.metrics import log_loss
 
 from reporting.readout import PLAIN, Readout, choose
 from reporting.scoring import Scores
+from reporting.views import ALONE, Views
 
+MIRROR, ALL = Views(mirror=True), Views(mirror=True, shifts=True)
 CLASSES = 5
 LABELS = (np.arange(2000) % CLASSES).astype(np.uint8)
 
@@ -23,7 +27,7 @@ def logits(seed: int, *, strength: float = 2.0) -> np.ndarray:
 def scores(given: np.ndarray, mirrored: np.ndarray | None = None) -> Scores:
     return Scores(
         probabilities=softmax(given, axis=1),
-        mirrored=None if mirrored is None else softmax(mirrored, axis=1),
+        others={} if mirrored is None else {"mirrored": softmax(mirrored, axis=1)},
         milliseconds_per_image=1.0,
     )
 
@@ -31,9 +35,9 @@ def scores(given: np.ndarray, mirrored: np.ndarray | None = None) -> Scores:
 @pytest.mark.parametrize("planted", [0.5, 1.0, 3.0])
 def test_the_temperature_that_was_planted_is_found(planted: float) -> None:
     scored = [scores(planted * logits(seed)) for seed in range(2)]
-    found = choose(scored, LABELS, mirror=False)
+    found = choose(scored, LABELS, views=ALONE)
     assert found.temperature == pytest.approx(planted, rel=0.1)
-    assert (found.mirror, found.images, found.runs, found.compared) == (False, 2000, 2, None)
+    assert (found.views, found.images, found.runs, found.compared) == (ALONE, 2000, 2, {})
     calibrated = found.probabilities(scored[0])
     np.testing.assert_allclose(
         calibrated, softmax(planted * logits(0) / found.temperature, axis=1), atol=1e-9
@@ -43,40 +47,63 @@ def test_the_temperature_that_was_planted_is_found(planted: float) -> None:
 
 def test_the_temperature_is_that_of_the_mean_over_mirror_images() -> None:
     scored = [scores(0.5 * logits(0), 0.5 * logits(1))]
-    found = choose(scored, LABELS, mirror=True)
-    assert found.mirror
+    found = choose(scored, LABELS, views=MIRROR)
+    assert found.views == MIRROR
     assert found.temperature < 0.5  # the mean of two is less sure than each
 
     def loss(temperature: float) -> float:
-        way = Readout(mirror=True, temperature=temperature)
+        way = Readout(views=MIRROR, temperature=temperature)
         return float(log_loss(LABELS, way.probabilities(scored[0])))
 
     best = loss(found.temperature)
     assert best < min(loss(1.0), loss(1.05 * found.temperature), loss(found.temperature / 1.05))
-    mean = sum(softmax(0.5 * logits(seed) / found.temperature, axis=1) for seed in (0, 1)) / 2
+    mean = softmax((logits(0) + logits(1)) / 4 / found.temperature, axis=1)
     np.testing.assert_allclose(found.probabilities(scored[0]), mean, atol=1e-9)
 
 
 def test_mirror_images_are_chosen_if_mean_accuracy_does_not_fall() -> None:
     good, bad = logits(0), logits(1, strength=0.1)
-    same = choose([scores(good, good)], LABELS, mirror=True)
-    assert same.mirror
-    assert same.compared is not None
-    assert same.compared[0] == same.compared[1]
-    worse = choose([scores(good, 20 * bad)], LABELS, mirror=True)
-    assert not worse.mirror
-    assert worse.compared is not None
-    assert worse.compared[1] < worse.compared[0]
+    same = choose([scores(good, good)], LABELS, views=MIRROR)
+    assert same.views == MIRROR
+    assert same.compared[ALONE] == same.compared[MIRROR]
+    worse = choose([scores(good, 20 * bad)], LABELS, views=MIRROR)
+    assert worse.views == ALONE
+    assert worse.compared[MIRROR] < worse.compared[ALONE]
     # It is the mean that counts: one network may lose by it.
-    mixed = choose([scores(good, 20 * bad), *[scores(20 * bad, good)] * 3], LABELS, mirror=True)
-    assert mixed.mirror
-    assert not choose([scores(good, good)], LABELS, mirror=False).mirror
+    mixed = choose([scores(good, 20 * bad), *[scores(20 * bad, good)] * 3], LABELS, views=MIRROR)
+    assert mixed.views == MIRROR
+    assert choose([scores(good, good)], LABELS, views=ALONE).views == ALONE
+
+
+def test_shifts_are_chosen_only_if_mean_accuracy_rises() -> None:
+    good, bad = logits(0), logits(1, strength=0.1)
+
+    def chosen(mirrored: np.ndarray, shifted: np.ndarray) -> Views:
+        groups = {"mirrored": mirrored, "shifted": shifted, "mirrored_shifted": shifted}
+        given = replace(scores(good), others={k: softmax(v, axis=1) for k, v in groups.items()})
+        found = choose([given], LABELS, views=ALL)
+        assert list(found.compared) == [ALONE, MIRROR, ALL]
+        return found.views
+
+    assert chosen(good, good) == MIRROR
+    assert chosen(20 * bad, 20 * bad) == ALONE
+    assert chosen(20 * bad, logits(2)) == ALL
+    assert chosen(good, logits(2)) == ALL
+
+
+def test_each_shifted_view_counts_as_much_as_the_image_itself() -> None:
+    groups = {"mirrored": logits(1), "shifted": logits(2), "mirrored_shifted": logits(3)}
+    given = replace(scores(logits(0)), others={k: softmax(v, axis=1) for k, v in groups.items()})
+    mean = (logits(0) + logits(1) + 4 * logits(2) + 4 * logits(3)) / 10
+    np.testing.assert_allclose(
+        Readout(views=ALL).probabilities(given), softmax(mean, axis=1), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("shift", [0, 1], ids=["all right", "all wrong"])
 def test_without_a_minimum_in_the_range_the_temperature_stays_1(shift: int) -> None:
     outputs = np.roll(2 * np.eye(CLASSES)[LABELS], shift, axis=1)
-    assert choose([scores(outputs)], LABELS, mirror=False).temperature == 1
+    assert choose([scores(outputs)], LABELS, views=ALONE).temperature == 1
 
 
 def test_the_mirror_is_chosen_by_the_objective_of_the_search() -> None:
@@ -91,8 +118,8 @@ def test_the_mirror_is_chosen_by_the_objective_of_the_search() -> None:
     # The mirror images mend those ten, and are sure of the wrong class of the rare five.
     mirrored = 20 * np.eye(CLASSES)[np.ones_like(labels)]
     given = [scores(alone, mirrored)]
-    assert choose(given, labels, mirror=True).mirror
-    assert not choose(given, labels, mirror=True, objective="balanced_accuracy").mirror
+    assert choose(given, labels, views=MIRROR).views == MIRROR
+    assert choose(given, labels, views=MIRROR, objective="balanced_accuracy").views == ALONE
 
 
 def test_a_network_alone_keeps_its_probabilities() -> None:

@@ -13,6 +13,7 @@ from reporting import scoring
 from reporting.errors import ReportError
 from reporting.retraining import Retrained
 from reporting.scoring import Scorer, Scores, load_test_split
+from reporting.views import ALONE, Views
 from search.data.dataset import LabeledImages
 from search.data.idx import open_idx
 from search.errors import DataError
@@ -37,12 +38,13 @@ def test_test_images_of_another_shape_are_refused(tmp_path: Path) -> None:
 
 
 DATA = DataShape((28, 28, 1), 10)
+MIRROR = Views(mirror=True)
 
 
 def score(
-    kept: Retrained, test: LabeledImages, data: DataShape = DATA, *, mirror: bool = True
+    kept: Retrained, test: LabeledImages, data: DataShape = DATA, *, views: Views = MIRROR
 ) -> Scores:
-    return Scorer(test, data).score(kept, mirror=mirror)
+    return Scorer(test, data).score(kept, views)
 
 
 class SureModel:
@@ -85,26 +87,27 @@ def test_a_model_predicts_the_test_images_once(
     again = score(kept(tmp_path), test)
     assert model.predicted == predicted > 0
     assert np.array_equal(scores.probabilities, again.probabilities)
-    assert scores.mirrored is not None
-    assert again.mirrored is not None
-    assert np.array_equal(scores.mirrored, again.mirrored)
+    assert np.array_equal(scores.others["mirrored"], again.others["mirrored"])
     assert again.milliseconds_per_image == scores.milliseconds_per_image
 
 
-def test_mirrored_images_are_predicted_only_where_a_row_needs_them(
+def test_other_views_are_predicted_only_where_a_row_needs_them(
     small_data_with_test: Path, tmp_path: Path, model: SureModel
 ) -> None:
     test = load_test_split(open_idx(small_data_with_test))
-    assert score(kept(tmp_path), test, mirror=False).mirrored is None
+    assert not score(kept(tmp_path), test, views=ALONE).others
     once = model.predicted
-    assert score(kept(tmp_path), test, mirror=False).mirrored is None
+    assert not score(kept(tmp_path), test, views=ALONE).others
     assert model.predicted == once
-    both = score(kept(tmp_path), test, mirror=True)
+    both = score(kept(tmp_path), test)
     assert model.predicted == 2 * once + len(test)
     # Kept ones of earlier versions always have both.
-    known = score(kept(tmp_path), test, mirror=False)
+    known = score(kept(tmp_path), test, views=ALONE)
     assert np.array_equal(known.probabilities, both.probabilities)
     assert model.predicted == 2 * once + len(test)
+    all_views = score(kept(tmp_path), test, views=Views(mirror=True, shifts=True))
+    assert list(all_views.others) == ["mirrored", "shifted", "mirrored_shifted"]
+    assert model.predicted == 3 * once + len(test) * (1 + 9)
 
 
 def test_the_test_split_is_read_once_to_identify_it(
@@ -119,7 +122,7 @@ def test_the_test_split_is_read_once_to_identify_it(
     scorer = Scorer(load_test_split(open_idx(small_data_with_test)), DATA)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        scorer.score(kept(tmp_path / name), mirror=True)
+        scorer.score(kept(tmp_path / name), MIRROR)
     assert len(digested) == 1
 
 

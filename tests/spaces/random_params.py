@@ -8,9 +8,9 @@ import keras_tuner
 
 
 def random_params(
-    sample: Callable[[Any], object], count: int, seed: int = 0
+    sample: Callable[[Any], object], count: int, seed: int = 0, **fixed: Any
 ) -> list[dict[str, Any]]:
-    """Draw every active hyperparameter as KerasTuner's random search does."""
+    """Draw every active hyperparameter as KerasTuner's random search does, but for fixed ones."""
     space = keras_tuner.HyperParameters()
     sample(space)
     generator = random.Random(seed)
@@ -18,7 +18,9 @@ def random_params(
     for _ in range(count):
         values: dict[str, Any] = {}
         for parameter in space.space:
-            if all(condition.is_active(values) for condition in parameter.conditions):
+            if parameter.name in fixed:
+                values[parameter.name] = fixed[parameter.name]
+            elif all(condition.is_active(values) for condition in parameter.conditions):
                 values[parameter.name] = parameter.random_sample(generator.randrange(2**31))
         points.append(values)
     return points

@@ -10,8 +10,11 @@ from reporting.chapters import accuracy, limits, verdict
 from reporting.drawing.style import percent
 from reporting.evidence import Evidence
 from reporting.readout import Readout
+from reporting.views import ALONE, Views
 from tests.reporting.made_evidence import made_evidence
 from tests.reporting.written import drawn, pictures, tables, words
+
+MIRROR, ALL = Views(mirror=True), Views(mirror=True, shifts=True)
 
 
 def test_one_seed_shows_no_difference_and_every_chapter_says_why(gapped: Evidence) -> None:
@@ -89,7 +92,7 @@ def test_the_details_have_what_the_main_table_leaves_out(evidence: Evidence) -> 
 def test_an_ensemble_costs_what_all_its_models_cost(evidence: Evidence) -> None:
     main = tables(accuracy.blocks(evidence))["accuracy"]
     costs = main.values.set_index("network")
-    one, flipped, three = ("tuned", "tuned, without mirror images", "tuned, ensemble of 3")
+    one, flipped, three = ("tuned", "tuned, network alone", "tuned, ensemble of 3")
     assert [row.models for row in evidence.rows[:3]] == [1, 1, 3]
     for name, cost in (("parameters", 123_456), ("train_seconds", 200), ("train_cpu_seconds", 190)):
         assert costs.loc[[one, flipped, three], name].tolist() == [cost, cost, 3 * cost]
@@ -185,40 +188,45 @@ def test_published_numbers(name: str, number: float | None, evidence: Evidence) 
 
 
 @pytest.mark.parametrize(
-    ("readout", "row", "said"),
+    ("readout", "rows", "said"),
     [
         (
-            Readout(mirror=True, compared=(0.9, 0.9)),
-            "tuned, without mirror images",
-            "chosen, as validation accuracy does not fall by it (90.00 % without, 90.00 % with). "
-            "Tuned is compared with them, the baselines without, as published.",
+            Readout(views=MIRROR, compared={ALONE: 0.9, MIRROR: 0.9}),
+            ["tuned, network alone"],
+            "chosen unless validation accuracy falls by it. On validation images: 90.00 % network "
+            "alone and 90.00 % mirror images; tuned: mirror images. Baselines are without, as "
+            "published.",
         ),
         (
-            Readout(compared=(0.9, 0.8)),
-            "tuned, with mirror images",
-            "not chosen, as validation accuracy falls by it (90.00 % without, 80.00 % with).",
+            Readout(compared={ALONE: 0.9, MIRROR: 0.8}),
+            ["tuned, mirror images"],
+            "90.00 % network alone and 80.00 % mirror images; tuned: network alone.",
         ),
         (
-            Readout(compared=(0.8, 0.9), plain="no graph"),
-            "tuned, with mirror images",
-            "not chosen, as best_model.keras is the network alone (80.00 % on validation without, "
-            "90.00 % with).",
+            Readout(compared={ALONE: 0.8, MIRROR: 0.9}, plain="no graph"),
+            ["tuned, mirror images"],
+            "tuned: network alone; best_model.keras is the network alone.",
+        ),
+        (
+            Readout(views=ALL, compared={ALONE: 0.8, MIRROR: 0.85, ALL: 0.9}),
+            ["tuned, network alone", "tuned, mirror images"],
+            "Shifts: mean also over each image shifted by one pixel in four directions; chosen "
+            "only if validation accuracy rises by it. On validation images: 80.00 % network alone, "
+            "85.00 % mirror images and 90.00 % mirror images and shifts; tuned: mirror images and "
+            "shifts. Baselines are without, as published.",
         ),
     ],
 )
-def test_why_mirror_images_were_chosen_or_not_is_said(
-    tmp_path: Path, readout: Readout, row: str, said: str
+def test_why_views_were_chosen_or_not_is_said(
+    tmp_path: Path, readout: Readout, rows: list[str], said: str
 ) -> None:
     made = made_evidence(tmp_path, trials=8, readout=readout)
     main = tables(accuracy.blocks(made))["accuracy"]
     assert main.note is not None
-    assert main.note.endswith(f"For tuned they were {said}")
-    assert main.shown["network"][1] == row
-    of_both = {one.name: one for one in made.rows}
-    slower, faster = ("tuned", row) if readout.mirror else (row, "tuned")
-    one, two = of_both[faster].milliseconds_per_image, of_both[slower].milliseconds_per_image
-    assert one is not None
-    assert two == pytest.approx(2 * one)
+    assert main.note.endswith(said)
+    assert main.shown["network"].tolist()[1 : 1 + len(rows)] == rows
+    for row in made.rows[: 1 + len(rows)]:
+        assert row.milliseconds_per_image == pytest.approx(0.1 * row.readout.views.count)
 
 
 def test_a_winner_with_another_augmentation_has_no_accuracy_in_the_search(

@@ -45,7 +45,8 @@ def test_the_verdict_says_how_long_both_were_trained(evidence: Evidence) -> None
     assert rival is not None
     assert strong[-1].endswith(
         f"Tuned was trained for 10 epochs; {rival.name}, as published and not tuned, for 7. "
-        "Tuned averages each image and its mirror image, as chosen on validation; baselines do not."
+        "Tuned is the mean over 2 views of an image (mirror images), as chosen on validation; "
+        "baselines are not."
     )
 
 

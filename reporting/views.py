@@ -1,0 +1,111 @@
+"""Views of an image over which a prediction may be the mean: mirror images and shifts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from search.data.dataset import Bytes
+
+# By one pixel each, down and to the right.
+_SHIFTS: Final = ((-1, 0), (1, 0), (0, -1), (0, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Which views of an image a prediction is the mean over; by default only the image itself.
+
+    Args:
+        mirror: Its mirror image too.
+        shifts: Each also shifted by one pixel in each of the four directions; black moves in.
+    """
+
+    mirror: bool = False
+    shifts: bool = False
+
+    def __str__(self) -> str:
+        words = ["mirror images"] * self.mirror + ["shifts"] * self.shifts
+        return " and ".join(words) or "network alone"
+
+    @property
+    def count(self) -> int:
+        """Number of views of an image."""
+        return 1 + sum(self.others.values())
+
+    @property
+    def others(self) -> dict[str, int]:
+        """Groups of views beside the image itself, each with its number of views."""
+        count = len(_SHIFTS)
+        groups = {"mirrored": 1} if self.mirror else {}
+        groups |= {"shifted": count} if self.shifts else {}
+        return groups | ({"mirrored_shifted": count} if self.mirror and self.shifts else {})
+
+    @property
+    def ways(self) -> "tuple[Views, ...]":
+        """These views and fewer: the image alone first, mirror images before shifts."""
+        return tuple(dict.fromkeys([ALONE, Views(mirror=self.mirror), self]))
+
+
+ALONE: Final = Views()
+
+
+def views_of(mirror: bool | None, params: Mapping[str, Any]) -> Views:
+    """Return the views that it makes sense to predict.
+
+    Shifts are for networks that were trained with shifts.
+
+    Args:
+        mirror: As for `search.data.dataset.Dataset`.
+        params: Hyperparameters of the network; where `mirror` is not known, their augmentation
+            tells: the search found out.
+    """
+    mirrors = mirror is True or (mirror is None and trained_with_flips(params))
+    return Views(mirror=mirrors, shifts="shift" in str(params.get("augmentation")))
+
+
+def trained_with_flips(params: Mapping[str, Any]) -> bool:
+    """Return whether a network was trained on mirrored images too."""
+    return "flip" in str(params.get("augmentation"))
+
+
+def group_of(images: Bytes, name: str) -> list[Bytes]:
+    """Return a group of views of images.
+
+    Args:
+        images: (n, height, width, channels).
+        name: One of `Views.others`.
+    """
+    if name.startswith("mirrored"):
+        images = images[:, :, ::-1]
+    if not name.endswith("shifted"):
+        return [images]
+    height, width = images.shape[1:3]
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return [
+        padded[:, 1 - down : 1 - down + height, 1 - right : 1 - right + width]
+        for down, right in _SHIFTS
+    ]
+
+
+def views_in_graph(images: Any, views: Views) -> list[Any]:
+    """Return the views of images as Keras tensors, the images themselves first.
+
+    Args:
+        images: Keras tensor `(batch, height, width, channels)`.
+        views: Which.
+    """
+    import keras
+
+    found = [images, keras.ops.flip(images, axis=2)] if views.mirror else [images]
+    if not views.shifts:
+        return found
+    layers = keras.layers
+    pad = layers.ZeroPadding2D(1, dtype="float32", name="black_edge")
+    crops = [
+        layers.Cropping2D(
+            ((1 - down, 1 + down), (1 - right, 1 + right)), dtype="float32", name=f"shift_{index}"
+        )
+        for index, (down, right) in enumerate(_SHIFTS, start=1)
+    ]
+    return [*found, *(crop(pad(one)) for one in found for crop in crops)]
