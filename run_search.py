@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from search.command_line import (
 from search.config_file import config_text, read_arguments
 from search.errors import SearchError, SettingsError, StoppedEarly, StoppedError, StopReason
 from search.settings import SearchSettings
-from search.study.objective import objective_words
+from search.study.objective import COSTS
 from spaces import SPACES, SpaceError
 from spaces.errors import one_line
 
@@ -177,11 +177,19 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
         f"{outcome.finished} of {settings.trials} trials finished: {outcome.complete} complete, "
         f"{outcome.pruned} pruned; {outcome.failed} failed; {duration(outcome.seconds)}"
     )
+    if outcome.front is not None and outcome.front.trials:
+        print(f"Pareto front: {len(outcome.front.trials)} of {outcome.complete} complete trials")
+        for point in outcome.front.trials:
+            value = point[settings.objectives.names[0]]
+            print(f"  trial {point['number']:<5} {value:.4f}{_costs(point)}")
+        print(f"the best is {outcome.front.rule}:")
     if outcome.best is not None:
         best = outcome.best
         name = f" ({one_line(best.name)})" if best.name else ""
-        measured = objective_words(settings.objective)
-        print(f"best: trial {best.number}{name}, {measured} {best.value:.4f}")
+        print(
+            f"best: trial {best.number}{name}, {settings.objectives.words} {best.value:.4f}"
+            f"{_costs(best.values)}"
+        )
         if best.description is not None:
             print(f"  {best.description}")
         else:
@@ -212,6 +220,12 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
     print(f"look at it: {dashboard}")
     if outcome.best is not None:
         print(f"retrain the best and report: {following}")
+
+
+def _costs(values: Mapping[str, float]) -> str:
+    """Return those values that are costs, each after a comma."""
+    known = (cost for cost in COSTS.values() if cost.attr in values)
+    return "".join(f", {cost.shown(values[cost.attr])}" for cost in known)
 
 
 def _why(reason: StopReason | None, settings: SearchSettings) -> str | None:

@@ -132,7 +132,7 @@ def measure(
             OptunaEngine(
                 study,
                 sampler=sampler,
-                pruner=settings.pruner,
+                pruner=settings.pruner_used,
                 seed=settings.seed,
                 max_epochs=settings.max_epochs,
             ),

@@ -16,7 +16,7 @@ from search.command_line import STORAGE_VARIABLE, called
 from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
-from search.study.objective import objective_of, objective_words
+from search.study.objective import Objectives, objectives_of
 from search.study.storage import open_storage, reading
 from search.study.stored import check_folder, listing, studies_in
 from search.study.study import FINISHED, SURPLUS, known_as, trial_params
@@ -77,14 +77,19 @@ class Record:
         return str(self.facts["space"])
 
     @property
+    def objectives(self) -> Objectives:
+        """What the search maximized, and what it minimized."""
+        return objectives_of(self.facts)
+
+    @property
     def objective(self) -> str:
         """What the search maximized: `accuracy` or `balanced_accuracy`."""
-        return objective_of(self.facts)
+        return self.objectives.maximized
 
     @property
     def measure(self) -> str:
         """The same in words: `validation accuracy`."""
-        return objective_words(self.objective)
+        return self.objectives.words
 
     @property
     def max_epochs(self) -> int:
@@ -186,11 +191,16 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "number": trial.number,
         "state": trial.state.name,
         "name": known_as(trial),
-        "value": trial.value if last is None else trial.intermediate_values[last],
+        "value": _value(trial) if last is None else trial.intermediate_values[last],
         "started": trial.datetime_start,
         "ended_at": trial.datetime_complete,
         **{name: trial.user_attrs.get(name) for name in _ATTRS},
     }
+
+
+def _value(trial: FrozenTrial) -> float | None:
+    # The first one of several objectives is an accuracy.
+    return trial.values[0] if trial.values else None
 
 
 def _latest(results_dir: Path, url: str | None) -> str:

@@ -10,8 +10,9 @@ from search.display import RunningTrial
 from search.engines.engine import Budget
 from search.length import Running
 from search.study.artifacts import NOTED_TRIALS, Artifacts, history_csv, trial_note
+from search.study.objective import Objectives, costs_of
 from search.study.study import trial_name
-from search.workers.messages import Built, Epoch, Trained
+from search.workers.messages import Built, Epoch, Timed, Trained
 
 _LEAST_SECONDS: Final = 1.0  # of an epoch: shorter ones vary by themselves
 
@@ -26,7 +27,7 @@ class Attempt:
         started: Reading of the coordinator's clock, in seconds.
         shown: Its state, for the display.
         attrs: Attributes that the study will store.
-        objective: What the search maximizes: `val_OBJECTIVE` of the history.
+        objectives: What the search maximizes, `val_...` of the history, and what it minimizes.
         is_first: Whether it is one of the configurations that are tried first.
         losses: Why earlier attempts at this trial lost their workers.
         description: The configuration in words.
@@ -42,7 +43,7 @@ class Attempt:
     shown: RunningTrial
     attrs: dict[str, Any]
     losses: list[str]
-    objective: str = "accuracy"
+    objectives: Objectives
     is_first: bool = False
     description: str = ""
     summary: str = ""
@@ -62,8 +63,18 @@ class Attempt:
 
     @property
     def value(self) -> float:
-        """Value of the objective after the last epoch, in [0, 1]."""
-        return self.history[-1][f"val_{self.objective}"]
+        """What the search maximizes, after the last epoch, in [0, 1]."""
+        return self.history[-1][f"val_{self.objectives.maximized}"]
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What is known of the network's costs, by key of `COSTS`."""
+        return costs_of(self.attrs)
+
+    @property
+    def values(self) -> list[float]:
+        """The value of each objective."""
+        return [self.value, *(self.costs[name] for name in self.objectives.minimized)]
 
     @property
     def epochs_reached(self) -> int:
@@ -90,8 +101,18 @@ class Attempt:
         """Take in what is known once the model is built."""
         self.description, self.summary = built.description, built.summary
         self.attrs["parameters"] = built.parameters
+        if built.flops is not None:
+            self.attrs["flops"] = built.flops
         if built.fixed:
             self.attrs["fixed"] = built.fixed
+
+    def take_times(self, timed: Timed) -> None:
+        """Take in how long predictions take; what an earlier attempt has measured stays."""
+        known = self.trial.user_attrs
+        for name, value in timed.attrs.items():
+            if name not in known:
+                self.trial.set_user_attr(name, value)
+            self.attrs[name] = known.get(name, value)
 
     def take_epoch(self, epoch: Epoch) -> None:
         """Take in the metrics of an epoch."""

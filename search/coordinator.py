@@ -22,14 +22,18 @@ from search.errors import SearchError, StopReason, StorageError
 from search.length import Plan, TimeLeft
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
+from search.study.front import value_of
 from search.study.health import Trials, findings
+from search.study.objective import COSTS
 from search.study.requests import PAUSE, STOP, Inbox
 from search.study.study import (
     FINISHED,
     best_trial,
     count_states,
     finished_since,
+    front_of,
     known_as,
+    last_on_front,
     trial_seed,
 )
 from search.workers.messages import (
@@ -40,6 +44,7 @@ from search.workers.messages import (
     Failed,
     Message,
     Suggest,
+    Timed,
     Train,
     Trained,
 )
@@ -103,12 +108,13 @@ class Coordinator:
         self.progress = Progress(
             target=settings.trials,
             max_epochs=settings.max_epochs,
-            measured=f"val_{settings.objective}",
+            measured=settings.objectives.names[0],
         )
         self._count()
         best = best_trial(study)
-        if best is not None and best.value is not None:
-            self.progress.best = (best.number, best.value)
+        if best is not None:
+            self.progress.best = (best.number, value_of(best))
+        self._count_front()
         self._since_best = self._finished_since_best()
         self._time_left = time_left or TimeLeft(_plan_of(settings), None)
         self._first_waiting = 0
@@ -234,7 +240,7 @@ class Coordinator:
             shown=RunningTrial(trial.number),
             attrs={"seed": seed},
             losses=list(trial.user_attrs.get("attempts", [])),
-            objective=self._settings.objective,
+            objectives=self._settings.objectives,
             is_first=is_first,
         )
         self._first_waiting -= is_first
@@ -248,7 +254,8 @@ class Coordinator:
                 checkpoint=checkpoint,
                 keep_checkpoint=budget.epochs < self._settings.max_epochs,
                 train_size=self._settings.train_size,
-                objective=self._settings.objective,
+                objective=self._settings.objectives.maximized,
+                costs=self._settings.measured_costs,
             )
         )
 
@@ -272,6 +279,9 @@ class Coordinator:
                 worker.send(Answer(self._engine.suggest(attempt.trial, name, distribution)))
             case Built():
                 worker.send(Answer(self._is_wanted(attempt, message)))
+            case Timed():
+                attempt.take_times(message)
+                worker.send(Answer(self._is_within_limits(attempt)))
             case Epoch():
                 worker.send(Answer(self._is_over(attempt, message)))
             case Trained():
@@ -304,15 +314,26 @@ class Coordinator:
         if built.unusable and not self._unusable:
             self._unusable = built.unusable
             self._display.note(f"trial {attempt.number}: {built.unusable}")
-        limit = self._settings.max_params
         twin = self._engine.duplicate_of(attempt.trial)
         if twin is not None:
             attempt.rejected = f"the same configuration as trial {twin}"
             attempt.attrs["duplicate_of"] = twin
-        elif limit is not None and built.parameters > limit:
-            attempt.rejected = f"{built.parameters:,} parameters, above --max-params {limit:,}"
-        else:
-            attempt.save_note("still running")
+            return False
+        if not self._is_within_limits(attempt):
+            return False
+        attempt.save_note("still running")
+        return True
+
+    def _is_within_limits(self, attempt: Attempt) -> bool:
+        """Judge the costs that are known so far, and tell the sampler by how much they differ."""
+        limits = self._settings.limits
+        if not limits.given:
+            return True
+        told = attempt.trial.constraints
+        for name, excess in limits.excesses(attempt.costs).items():
+            if name not in told:  # by an earlier attempt
+                attempt.trial.set_constraint(name, excess)
+        attempt.rejected = limits.refusal(attempt.costs)
         return not attempt.rejected
 
     def _is_over(self, attempt: Attempt, epoch: Epoch) -> bool:
@@ -337,22 +358,30 @@ class Coordinator:
             self._engine.prune(attempt.trial)
             self.progress.pruned += 1
         else:
-            self._engine.complete(attempt.trial, attempt.value)
+            values = attempt.values
+            self._engine.complete(attempt.trial, values if values[1:] else attempt.value)
             self.progress.complete += 1
+            self._count_front()
             if self.progress.best is None or attempt.value > self.progress.best[1]:
                 self.progress.best = (attempt.number, attempt.value)
         self._since_best = self._finished_since_best()
         self._failures_in_a_row = self._rejections_in_a_row = 0
         name = f" ({one_line(attempt.name)})" if attempt.name else ""
         self._display.log(
-            f"trial {attempt.number}{name}: {ended}, val_{attempt.objective} "
-            f"{attempt.value:.4f}, "
+            f"trial {attempt.number}{name}: {ended}, {self.progress.measured} "
+            f"{attempt.value:.4f}, {self._costs_words(attempt)}"
             f"{attempt.epochs_words(self._settings.max_epochs)}, "
             f"{attempt.attrs['seconds']:.0f} s"
         )
         self._checkpoints.keep_only(self._engine.promotable())
         if self.progress.finished % _CHECKED_EVERY == 0:
             self._check_health()
+
+    def _costs_words(self, attempt: Attempt) -> str:
+        """Return the costs that the search minimizes, each followed by a comma."""
+        costs = attempt.costs
+        minimized = self._settings.objectives.minimized
+        return "".join(f"{COSTS[name].shown(costs[name])}, " for name in minimized)
 
     def _check_health(self) -> None:
         trials = self._study.get_trials(deepcopy=False)
@@ -375,7 +404,7 @@ class Coordinator:
             if self._rejections_in_a_row >= _REJECTIONS_IN_A_ROW:
                 raise SearchError(
                     f"{self._rejections_in_a_row} models in a row were rejected, the last: "
-                    f"{reason}. Raise --max-params, or search another --space."
+                    f"{reason}. Raise {self._settings.limits.flags}, or search another --space."
                 )
             return
         self._last_failure = reason
@@ -425,6 +454,10 @@ class Coordinator:
         self.progress.pruned = states[TrialState.PRUNED]
         self.progress.failed = states[TrialState.FAIL]
 
+    def _count_front(self) -> None:
+        if self._settings.objectives.several:
+            self.progress.front = len(front_of(self._study))
+
     def _show(self) -> None:
         progress = self.progress
         progress.running = [attempt.shown for attempt in self._running.values()]
@@ -438,6 +471,8 @@ class Coordinator:
         self._display.update(progress)
 
     def _finished_since_best(self) -> int:
+        if self._settings.objectives.several:
+            return finished_since(self._study, last_on_front(self._study))
         best = self.progress.best
         return finished_since(self._study, None if best is None else best[0])
 

@@ -35,7 +35,9 @@ class Progress:
         complete: Trials that ran all their epochs.
         pruned: Trials that were stopped early.
         failed: Trials without a value.
-        best: Number and value of the best complete trial.
+        best: Number and value of the best complete trial; with several objectives, of the most
+            accurate one.
+        front: With several objectives, the number of trials on the front.
         seconds: Since this run began.
         seconds_left: An estimate; None while there is nothing to estimate from.
         paused: Whether a request keeps new trials from beginning.
@@ -49,6 +51,7 @@ class Progress:
     failed: int = 0
     running: list[RunningTrial] = field(default_factory=list)
     best: tuple[int, float] | None = None
+    front: int | None = None
     seconds: float = 0.0
     seconds_left: float | None = None
     paused: bool = False
@@ -224,6 +227,8 @@ def _summary(progress: Progress) -> str:
     left = (
         "unknown" if progress.seconds_left is None else f"about {duration(progress.seconds_left)}"
     )
+    if progress.front:
+        best += f", front of {progress.front} trial{'' if progress.front == 1 else 's'}"
     paused = "paused | " if progress.paused else ""
     return (
         f"{paused}{progress.finished}/{progress.target} trials, {progress.pruned} pruned, "

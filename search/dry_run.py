@@ -103,6 +103,8 @@ class DryRun:
         else:
             yield f"space: {self.settings.space}, {self.hyperparameters} hyperparameters"
         yield f"first: {', '.join(self.first) or 'nothing in particular'}"
+        if self.settings.objectives.several:
+            yield f"objectives: {self.settings.objective}"
         if self.pruning is None:
             yield f"pruning: the epoch budgets of --tuner {self.settings.algorithm}"
         elif self.pruning:
@@ -180,7 +182,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
             known = fitted_sizes(settings, speed, inputs, 0.0)
     tried = {known_as(trial) for trial in finished}
     plan = plan_of(known, inputs)
-    pruner = PRUNERS[known.pruner]
+    pruner = PRUNERS[known.pruner_used]
     place = "this machine" if cluster is None else "this cluster"
     return DryRun(
         settings=known,

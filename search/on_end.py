@@ -111,7 +111,7 @@ def _facts(
         "directory": str(settings.study_dir),
         "storage": None if settings.storage is None else masked_url(settings.storage),
         "trials": settings.trials,
-        "objective": f"val_{settings.objective}",
+        "objective": settings.objectives.names[0],
         **(dict.fromkeys(_OUTCOME) if outcome is None else outcome.as_json()),
         "seconds": round(time.monotonic() - started, 3),
         "stopped_by": None if reason is None else reason.value,

@@ -8,25 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.command_line import EXIT_CODES
 from search.engines.samplers import is_used_up
 from search.errors import StopReason
 from search.settings import SearchSettings
+from search.study.front import choose, rule_words, value_of
 from search.study.health import Finding, Trials, findings
 from search.study.stored import known_study
-from search.study.study import best_trial, count_states, trial_name, trial_params
+from search.study.study import best_trial, count_states, front_of, trial_name, trial_params
 from spaces import SPACES, DataShape, load_space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
-    """The best complete trial of a search.
+    """The best complete trial of a search; of one with several objectives, as its rule chooses it.
 
     Args:
         number: Number of the trial.
-        value: Value of the objective on the validation images.
+        value: What the search maximizes, on the validation images.
+        values: Value of each objective, by its name in the study.
         params: Hyperparameter values by name.
         description: The network in words; None for a space that describes none.
         parameters: Number of weights; None if that is not known.
@@ -35,10 +37,24 @@ class Best:
 
     number: int
     value: float
+    values: dict[str, float]
     params: dict[str, Any]
     description: str | None
     parameters: int | None
     name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """The Pareto front of a search with several objectives.
+
+    Args:
+        rule: How `best` was chosen from it, in words.
+        trials: Number and values of each trial, the most accurate first.
+    """
+
+    rule: str
+    trials: list[dict[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: `study` is kept
@@ -51,6 +67,7 @@ class Outcome:
         directory: Folder of the study.
         complete: Number of complete trials in the study; likewise `pruned` and `failed`.
         best: The best complete trial; None without one.
+        front: The front; None in a search with one objective.
         seconds: Duration of this run.
         stopped_by: Why it ended early; None if the study holds all its trials.
         ran: Number of trials that this run finished.
@@ -67,6 +84,7 @@ class Outcome:
     pruned: int
     failed: int
     best: Best | None
+    front: Front | None
     seconds: float
     stopped_by: StopReason | None
     ran: int
@@ -94,6 +112,7 @@ class Outcome:
             "pruned": self.pruned,
             "failed": self.failed,
             "best": None if self.best is None else asdict(self.best),
+            "front": None if self.front is None else asdict(self.front),
             "seconds": round(self.seconds, 3),
             "findings": [
                 {"check": one.check.name, "found": one.words, "advice": one.check.advice}
@@ -128,7 +147,8 @@ def outcome_of(
         before: Number of finished trials before the run.
     """
     states = count_states(study)
-    best = best_trial(study)
+    front = _front(study, settings)
+    best = best_trial(study) if front is None else choose(front_of(study), settings.limits)
     complete, pruned = states[TrialState.COMPLETE], states[TrialState.PRUNED]
     return Outcome(
         name=settings.study_name,
@@ -137,7 +157,8 @@ def outcome_of(
         complete=complete,
         pruned=pruned,
         failed=states[TrialState.FAIL],
-        best=None if best is None else _best(best, settings.space, data),
+        best=None if best is None else _best(best, settings, data),
+        front=front,
         seconds=time.monotonic() - started,
         stopped_by=stopped_by,
         ran=complete + pruned - before,
@@ -148,14 +169,25 @@ def outcome_of(
     )
 
 
-def _best(trial: optuna.trial.FrozenTrial, space: str, data: DataShape) -> Best:
-    assert trial.value is not None
+def _front(study: optuna.Study, settings: SearchSettings) -> Front | None:
+    objectives = settings.objectives
+    if not objectives.several:
+        return None
+    trials: list[dict[str, float]] = [
+        {"number": trial.number, **dict(zip(objectives.names, trial.values, strict=True))}
+        for trial in front_of(study)
+    ]
+    return Front(rule=rule_words(settings.limits), trials=trials)
+
+
+def _best(trial: FrozenTrial, settings: SearchSettings, data: DataShape) -> Best:
     params = trial_params(trial)
     return Best(
         number=trial.number,
-        value=trial.value,
+        value=value_of(trial),
+        values=dict(zip(settings.objectives.names, trial.values, strict=True)),
         params=params,
-        description=_description(params, space, data),
+        description=_description(params, settings.space, data),
         parameters=trial.user_attrs.get("parameters"),
         name=trial_name(trial),
     )

@@ -42,6 +42,7 @@ from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
 from search.study.facts import split_fact
+from search.study.objective import COSTS
 from search.study.provenance import command_line, commit
 from search.study.requests import Inbox, begin_run, end_run
 from search.study.storage import storage_errors
@@ -53,7 +54,15 @@ from search.workers.ray.cluster import Cluster
 from spaces import DataShape, SpaceError
 
 # Settings that the study's note lists beside the comparable facts.
-_NOTED = ("pruner", "seed", "max_params", "trial_timeout_seconds", "cluster")
+_NOTED = (
+    "pruner",
+    "seed",
+    "max_params",
+    "max_flops",
+    "max_latency_ms",
+    "trial_timeout_seconds",
+    "cluster",
+)
 
 
 def run_search(settings: SearchSettings, display: Display, arguments: Sequence[str]) -> Outcome:
@@ -73,6 +82,8 @@ def run_search(settings: SearchSettings, display: Display, arguments: Sequence[s
     settings = inputs.settings
     for line in inputs.notes:
         display.log(line)
+    if settings.objectives.several:
+        display.log(_objectives_words(settings))
     read_outcome = partial(_stored_outcome, settings, inputs.dataset.shape, started)
     with (
         command_at_end(settings, started, read_outcome, display.note) as ending,
@@ -150,7 +161,7 @@ def _search(
                 study,
                 engine=settings.engine,
                 algorithm=settings.algorithm,
-                pruner=settings.pruner,
+                pruner=settings.pruner_used,
                 seed=settings.seed,
                 max_epochs=settings.max_epochs,
                 trials=settings.trials,
@@ -245,6 +256,14 @@ def _removed_if_refused(directory: Path) -> Iterator[None]:
         raise
 
 
+def _objectives_words(settings: SearchSettings) -> str:
+    objectives = settings.objectives
+    costs = " and ".join(COSTS[name].words for name in objectives.minimized)
+    return (
+        f"{objectives.words} against {costs}: the result is a Pareto front, and no trial is pruned"
+    )
+
+
 def _facts(
     settings: SearchSettings,
     dataset: Dataset,
@@ -282,7 +301,7 @@ def _config(settings: SearchSettings, minutes: float | None) -> str:
 
 
 def _settings_noted(settings: SearchSettings) -> dict[str, Any]:
-    given = asdict(settings)
+    given = asdict(settings) | {"pruner": settings.pruner_used}
     noted = {name: given[name] for name in _NOTED if given[name] is not None}
     if settings.engine == "optuna":
         return {"sampler": settings.algorithm, **noted}

@@ -22,7 +22,7 @@ from search.engines.tuners import TUNERS, Tuner
 from search.errors import SettingsError
 from search.length import DEFAULT_EPOCHS
 from search.on_end import LIMIT_SECONDS, check_on_end
-from search.study.objective import OBJECTIVES
+from search.study.objective import COSTS, OBJECTIVES, Limits, Objectives
 
 ENGINES: Final = ("optuna", "keras-tuner")
 DEFAULT_DATA: Final = "fashion_mnist"
@@ -90,6 +90,23 @@ class SearchSettings:
         above=0,
         at_most=LARGEST,
     )
+    max_flops: int | None = flag(
+        "--max-flops",
+        None,
+        "the same for FLOPs: twice the multiply-adds for one image",
+        metavar="N",
+        above=0,
+        at_most=LARGEST,
+    )
+    max_latency_ms: float | None = flag(
+        "--max-latency-ms",
+        None,
+        "the same for the time of one image, which is measured before the training, in a process "
+        "of its own on one core",
+        metavar="MS",
+        above=0,
+        at_most=LARGEST,
+    )
     trial_timeout_seconds: float | None = flag(
         "--trial-timeout",
         None,
@@ -127,9 +144,14 @@ class SearchSettings:
     objective: str = flag(
         "--objective",
         next(iter(OBJECTIVES)),
-        "what the search maximizes, on the validation images after the last epoch",
-        metavar="NAME",
-        choices=OBJECTIVES,
+        "what the search maximizes, on the validation images after the last epoch; then, with "
+        "commas between, costs that it minimizes: its result is a Pareto front, and no trial is "
+        "pruned, as with accuracy,parameters ("
+        + "; ".join(f"{name}: {words}" for name, words in OBJECTIVES.items())
+        + "; costs: "
+        + "; ".join(f"{name}: {cost.help}" for name, cost in COSTS.items())
+        + ")",
+        metavar="NAME[,COST]",
     )
     engine: str = flag(
         "--engine", "optuna", "library that proposes trials", metavar="NAME", choices=ENGINES
@@ -150,12 +172,13 @@ class SearchSettings:
         choices={name: tuner.help for name, tuner in TUNERS.items()},
         shown_default=next(iter(TUNERS)),
     )
-    pruner: str = flag(
+    pruner: str | None = flag(
         "--pruner",
-        "hyperband",
+        None,
         "Optuna pruner",
         metavar="NAME",
         choices={name: pruner.help for name, pruner in PRUNERS.items()},
+        shown_default="hyperband; with several objectives, none",
     )
     seed: int = flag("--seed", 0, "random seed", metavar="N", at_least=0, at_most=LARGEST)
 
@@ -376,9 +399,12 @@ class SearchSettings:
         if isinstance(self.results_dir, str):  # as a program may give it
             object.__setattr__(self, "results_dir", Path(self.results_dir))
         check_flags(self)
+        # Spaces and the order of costs say nothing.
+        object.__setattr__(self, "objective", Objectives.read(self.objective).text)
         self._check_one_thing()
         self._check_minutes()
         self._check_engine()
+        self._check_objectives()
         self._check_first()
         self._check_cluster()
         if self.on_end is not None:
@@ -430,10 +456,31 @@ class SearchSettings:
                 f"--tuner is {self.tuner!r}, but --engine is {self.engine!r}; add --engine "
                 "keras-tuner, or leave --tuner out."
             )
-        if self.has_budgets and self.pruner not in ("hyperband", "none"):
+        if self.has_budgets and self.pruner not in (None, "hyperband", "none"):
             raise SettingsError(
                 f"--pruner is {self.pruner!r}, but KerasTuner's {self.algorithm} uses epoch "
                 "budgets instead of a pruner; leave --pruner out, or choose another --tuner."
+            )
+
+    def _check_objectives(self) -> None:
+        if not self.objectives.several:
+            return
+        several = f"--objective is {self.objective!r}"
+        if self.engine != "optuna":
+            raise SettingsError(
+                f"{several}, but --engine is {self.engine!r}, whose tuners know one objective; "
+                "use --engine optuna, or one objective."
+            )
+        if not SAMPLERS[self.algorithm].takes_several:
+            able = ", ".join(name for name, one in SAMPLERS.items() if one.takes_several)
+            raise SettingsError(
+                f"{several}, but --sampler {self.algorithm} knows one objective; use one of {able}."
+            )
+        if self.pruner not in (None, "none"):
+            raise SettingsError(
+                f"{several}, but --pruner is {self.pruner!r}: with several objectives no trial is "
+                "pruned, as a network that is behind in accuracy may be the best of its cost. "
+                "Leave --pruner out, or use one objective."
             )
 
     def _check_cluster(self) -> None:
@@ -460,9 +507,36 @@ class SearchSettings:
         return DEFAULT_EPOCHS if self.epochs is None else self.epochs
 
     @property
+    def objectives(self) -> Objectives:
+        """What the search maximizes, and what it minimizes."""
+        return Objectives.read(self.objective)
+
+    @property
+    def limits(self) -> Limits:
+        """The most that a network may cost."""
+        return Limits(
+            max_params=self.max_params,
+            max_flops=self.max_flops,
+            max_latency_ms=self.max_latency_ms,
+        )
+
+    @property
+    def measured_costs(self) -> tuple[str, ...]:
+        """Costs that objectives or limits need, keys of `COSTS`."""
+        needed = {*self.objectives.minimized, *self.limits.given}
+        return tuple(name for name in COSTS if name in needed)
+
+    @property
+    def pruner_used(self) -> str:
+        """Name of the pruner, a key of `PRUNERS`."""
+        if self.pruner is not None:
+            return self.pruner
+        return "none" if self.objectives.several else "hyperband"
+
+    @property
     def prunes(self) -> bool:
         """Whether trials may end before their last epoch."""
-        return self.pruner != "none" or self.has_budgets
+        return self.pruner_used != "none" or self.has_budgets
 
     @property
     def has_budgets(self) -> bool:

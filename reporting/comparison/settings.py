@@ -6,7 +6,7 @@ from typing import Any
 from reporting.comparison.studies import Compared
 from reporting.page.document import MISSING, Block, Column, Paragraph, Table
 from search.study.facts import split_sizes, split_words
-from search.study.objective import objective_of
+from search.study.objective import objectives_of
 
 
 def blocks(studies: Sequence[Compared]) -> list[Block]:
@@ -69,7 +69,7 @@ def _facts(study: Compared) -> dict[str, str]:
         name: facts.get(name)
         for name in ("space", "engine", "epochs", "precision", "mirror", "seed", "minutes")
     }
-    found["objective"] = objective_of(facts)
+    found["objective"] = objectives_of(facts).text
     found["split"] = split_words(split_sizes(facts["split"]))
     found["begun with"] = ", ".join(facts.get("from", {}))
     found |= {name: one for name, one in facts.get("settings", {}).items() if name not in found}

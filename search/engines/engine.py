@@ -1,6 +1,6 @@
 """The interface of an engine, which proposes the trials of a study, and how one is made."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -69,8 +69,8 @@ class Engine(Protocol):
     def report(self, trial: optuna.Trial, epoch: int, value: float) -> bool:
         """Record the value of an epoch (the first is 1); return whether to stop the trial now."""
 
-    def complete(self, trial: optuna.Trial, value: float) -> None:
-        """End a trial that has run all its epochs."""
+    def complete(self, trial: optuna.Trial, values: float | Sequence[float]) -> None:
+        """End a trial that has run all its epochs, with the value of each objective."""
 
     def prune(self, trial: optuna.Trial) -> None:
         """End a trial that was stopped early; its value is that of its last epoch."""

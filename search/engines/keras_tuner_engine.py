@@ -3,7 +3,7 @@
 The study is the only record: each run makes its oracle anew and replays the study to it.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from functools import partial
 from typing import Any, Final, final
 
@@ -119,8 +119,9 @@ class KerasTunerEngine:
         """See `Engine`."""
         return self._trials.report(trial, epoch, value)
 
-    def complete(self, trial: optuna.Trial, value: float) -> None:
-        """See `Engine`."""
+    def complete(self, trial: optuna.Trial, values: float | Sequence[float]) -> None:
+        """See `Engine`; KerasTuner knows one objective."""
+        value = values if isinstance(values, float) else values[0]
         self._trials.end(trial, TrialState.COMPLETE, value)
         self._end(trial.number, value)
 

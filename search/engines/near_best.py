@@ -16,10 +16,13 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.study.front import best_first, front, is_refused
 from search.study.requests import ENQUEUED
 from search.study.study import FINISHED, known_as
 
-_BEST: Final = 3  # one of these, and of the best third, is the centre; the best is the likeliest
+# One of these, and of the best third, is the centre; the best is the likeliest. With several
+# objectives it is any trial of the front.
+_BEST: Final = 3
 _UNIFORM: Final = 0.1  # share of trials drawn from the whole space, which no evidence can rule out
 _HALF_AFTER: Final = 16  # sampled trials after which TPE proposes half of the others
 _CHANGED: Final = 0.25  # share of the centre's hyperparameters that are drawn anew
@@ -50,15 +53,23 @@ class NearBestSampler(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Choose how this trial is proposed."""
         rng = self._draws_of("")
-        finished = study.get_trials(deepcopy=False, states=FINISHED)
+        finished = [
+            one for one in study.get_trials(deepcopy=False, states=FINISHED) if not is_refused(one)
+        ]
         sampled = sum(known_as(one) is None and ENQUEUED not in one.user_attrs for one in finished)
         near = _HALF_AFTER / (_HALF_AFTER + sampled) if finished else 0.0
         if rng.random() >= _UNIFORM:
             self._uses_tpe = rng.random() >= near
             if not self._uses_tpe:
-                count = min(_BEST, math.ceil(len(finished) / 3))
-                best = sorted(finished, key=rank, reverse=True)[:count]
-                self._centre = best[int(len(best) * rng.random() ** 2)].params
+                if len(study.directions) > 1:
+                    # All of the front: its trials are equally good, and far apart.
+                    best = front(finished) or finished
+                    place = rng.random()
+                else:
+                    count = min(_BEST, math.ceil(len(finished) / 3))
+                    best = ranked(finished, several=False)[:count]
+                    place = rng.random() ** 2
+                self._centre = best[int(len(best) * place)].params
                 names = sorted(self._centre)
                 # At least one: the centre itself was tried.
                 self._changed = {name for name in names if rng.random() < _CHANGED} or set(
@@ -140,7 +151,21 @@ class NearBestSampler(BaseSampler):
         return low + place * step
 
 
-def rank(trial: FrozenTrial) -> tuple[bool, float, float]:
+def ranked(trials: Sequence[FrozenTrial], *, several: bool) -> list[FrozenTrial]:
+    """Return trials in the order in which a sampler learns from them, the best first.
+
+    Args:
+        trials: Of one study.
+        several: Whether it has several objectives; the best are then those of the front.
+    """
+    if not several:
+        return sorted(trials, key=_rank, reverse=True)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    numbers = {trial.number for trial in complete}
+    return [*best_first(complete), *(one for one in trials if one.number not in numbers)]
+
+
+def _rank(trial: FrozenTrial) -> tuple[bool, float, float]:
     """Return the order of trials as TPE has it: complete ones by value, others by last step."""
     if trial.state == TrialState.COMPLETE:
         return True, trial.value or 0.0, 0.0

@@ -1,6 +1,6 @@
 """Optuna engine: samplers choose configurations, pruners stop trials early."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Any, Final, final
 
 import optuna
@@ -82,9 +82,9 @@ class OptunaEngine:
         """See `Engine`."""
         return self._trials.report(trial, epoch, value)
 
-    def complete(self, trial: optuna.Trial, value: float) -> None:
+    def complete(self, trial: optuna.Trial, values: float | Sequence[float]) -> None:
         """See `Engine`."""
-        self._trials.end(trial, TrialState.COMPLETE, value)
+        self._trials.end(trial, TrialState.COMPLETE, values)
 
     def prune(self, trial: optuna.Trial) -> None:
         """See `Engine`."""

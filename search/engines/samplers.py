@@ -26,8 +26,9 @@ from optuna.samplers import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.engines.near_best import NearBestSampler, rank
+from search.engines.near_best import NearBestSampler, ranked
 from search.errors import SettingsError
+from search.study.front import is_refused
 from search.study.study import FINISHED, GIVEN, trial_seed
 
 GRID_LEVELS: Final = 5
@@ -43,6 +44,8 @@ class Sampler:
             the trial; whatever it draws must depend on both.
         packages: Packages that Optuna imports for it but does not depend on.
         memory: Maximum trials that it learns from, where more make asking slow; None: all.
+        takes_several: Whether it can search for several objectives.
+        learns_limits: Whether it learns from networks that were refused for their cost.
         on_grid: Whether it searches `to_grid` of each hyperparameter. Known configurations are not
             on that grid, so they are left out.
     """
@@ -51,6 +54,8 @@ class Sampler:
     make: Callable[[int, int], BaseSampler]
     packages: tuple[str, ...] = ()
     memory: int | None = None
+    takes_several: bool = True
+    learns_limits: bool = False
     on_grid: bool = False
 
     @property
@@ -90,6 +95,7 @@ SAMPLERS: Final = {
         "variants of the best trials, and more and more often TPE",
         lambda seed, number: NearBestSampler(trial_seed(seed, number)),
         memory=300,
+        learns_limits=True,
     ),
     "tpe": Sampler(
         "Tree-structured Parzen Estimator",
@@ -97,6 +103,7 @@ SAMPLERS: Final = {
             seed=trial_seed(seed, number), multivariate=True, group=True
         ),
         memory=300,  # asking takes 0.2 s with 1,000 trials
+        learns_limits=True,
     ),
     "random": Sampler(
         "uniform draws",
@@ -114,6 +121,7 @@ SAMPLERS: Final = {
             seed=trial_seed(seed, number), warn_independent_sampling=False
         ),
         packages=("cmaes",),
+        takes_several=False,
     ),
     "qmc": Sampler("quasi-random sequence", _NumberedPoint),
     "grid": Sampler(
@@ -137,6 +145,8 @@ def make_sampler(name: str, study: Study, seed: int) -> "SeededByTrial":
     """
     check_packages(name)
     warnings.filterwarnings("ignore", category=ExperimentalWarning)
+    # CMA-ES: refused trials are recorded for all, also for samplers that do not learn from them.
+    warnings.filterwarnings("ignore", message="Constraints have been set")
     return SeededByTrial(SAMPLERS[name], study, seed)
 
 
@@ -175,7 +185,7 @@ class SeededByTrial(BaseSampler):
         self._make = sampler.make
         self._seed = seed
         self._samplers: dict[int, BaseSampler] = {}  # of the running trials, by number
-        self._study = _Remembered(study, sampler.memory)
+        self._study = _Remembered(study, sampler)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Make the sampler of this trial."""
@@ -242,14 +252,18 @@ def _on_its_step(value: Any, distribution: BaseDistribution) -> Any:
 class _Remembered(Study):
     """A study as samplers see it during one trial: its best and its latest trials.
 
+    Optuna's samplers read constraints of complete and pruned trials only, so one that learns them
+    sees a refused trial, which has failed, as one that was pruned before its first epoch.
+
     It also replaces the study that Optuna would show, which holds only the trials of one Hyperband
     bracket: one search would become several small ones. Samplers read trials by an
     underscored method: there is no other way to limit what they see.
     """
 
-    def __init__(self, study: Study, memory: int | None) -> None:
+    def __init__(self, study: Study, sampler: Sampler) -> None:
         super().__init__(study_name=study.study_name, storage=study._storage)
-        self._memory = memory
+        self._memory = sampler.memory
+        self._learns_limits = sampler.learns_limits
         self._seen: list[FrozenTrial] | None = None
 
     def refresh(self) -> None:
@@ -266,7 +280,7 @@ class _Remembered(Study):
             # A trial with values outside of the ranges lacks them here, and would cut the space
             # that all trials have in common, in which several samplers work.
             inside = [
-                trial
+                self._as_seen(trial)
                 for trial in super()._get_trials(deepcopy=False)
                 if trial.user_attrs.get(GIVEN, {}).keys() <= trial.params.keys()
                 or not trial.state.is_finished()
@@ -275,11 +289,18 @@ class _Remembered(Study):
         trials = [trial for trial in self._seen if states is None or trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
+    def _as_seen(self, trial: FrozenTrial) -> FrozenTrial:
+        if not self._learns_limits or trial.state != TrialState.FAIL or not is_refused(trial):
+            return trial
+        seen = copy.copy(trial)
+        seen.state = TrialState.PRUNED
+        return seen
+
     def _select(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         if self._memory is None or len(trials) <= self._memory:
             return trials
         # TPE takes at most 25 trials as good ones: half of the memory is ample.
-        best = sorted(trials, key=rank, reverse=True)[: self._memory // 2]
+        best = ranked(trials, several=len(self.directions) > 1)[: self._memory // 2]
         kept = {trial.number for trial in best}
         latest = [trial for trial in trials if trial.number not in kept][-self._memory // 2 :]
         return sorted([*best, *latest], key=lambda trial: trial.number)

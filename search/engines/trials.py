@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, cast, final
 
@@ -146,10 +146,18 @@ class StudyTrials:
     def report(self, trial: optuna.Trial, epoch: int, value: float) -> bool:
         """Record the value of an epoch (the first is 1); return whether to stop the trial now.
 
+        With several objectives no trial is stopped.
+
         An epoch that an earlier attempt of the trial has reported keeps its value and its verdict.
         Only the last of these epochs may lack a verdict, where the attempt was cut off before it.
         """
         earlier = self._reported[trial.number]
+        if len(self._study.directions) > 1:
+            if epoch not in earlier:
+                # Optuna's `report` refuses several objectives, as its pruners do; the epochs are
+                # recorded all the same, for the report.
+                self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+            return False
         if epoch not in earlier:
             trial.report(value, epoch)
         if epoch < max(earlier, default=0):
@@ -181,7 +189,10 @@ class StudyTrials:
         return bool(verdict["stop"])
 
     def end(
-        self, trial: optuna.Trial, state: TrialState, value: float | None = None
+        self,
+        trial: optuna.Trial,
+        state: TrialState,
+        values: float | Sequence[float] | None = None,
     ) -> FrozenTrial:
         """End a running trial; the value of a pruned one is that of its last epoch.
 
@@ -189,7 +200,7 @@ class StudyTrials:
             UpdateFinishedTrialError: It has been ended from outside, as in a dashboard.
         """
         try:
-            return self._study.tell(trial, value, state=state)
+            return self._study.tell(trial, values, state=state)
         except ValueError as error:
             raise UpdateFinishedTrialError(str(error)) from error
 

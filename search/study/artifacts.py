@@ -14,7 +14,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from search.escape import code_fence, markdown_code, markdown_line, markdown_words
 from search.files import write_atomically
 from search.study.facts import split_sizes, split_words
-from search.study.objective import objective_of, objective_words
+from search.study.objective import COSTS, Objectives, objectives_of
 
 # The dashboard reads all notes for each trial of a page: 10,000 of both take minutes. What a note
 # says is among the attributes of every trial.
@@ -39,8 +39,7 @@ def study_note(facts: Mapping[str, Any]) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in facts["settings"].items())
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     rows = {
-        "Objective": f"{objective_words(objective_of(facts))} after the last epoch (higher is "
-        "better)",
+        "Objective": _objective_words(objectives_of(facts)),
         "Space": markdown_code(facts["space"]),
         "Data": f"{_data_words(facts)}, MD5 {facts['data']}; test part unopened",
         "Split": f"stratified, fixed: {split_words(split_sizes(facts['split']))}",
@@ -54,6 +53,13 @@ def study_note(facts: Mapping[str, Any]) -> str:
         "Command": markdown_code(facts["command"]),
     }
     return _table(rows)
+
+
+def _objective_words(objectives: Objectives) -> str:
+    maximized = f"{objectives.words} after the last epoch (higher is better)"
+    return "; ".join(
+        [maximized, *(f"{COSTS[name].words} (lower is better)" for name in objectives.minimized)]
+    )
 
 
 def trial_note(*, description: str, name: str | None, ended: str, attrs: Mapping[str, Any]) -> str:
@@ -70,6 +76,9 @@ def trial_note(*, description: str, name: str | None, ended: str, attrs: Mapping
         rows["Known as"] = markdown_words(name)
     formats = {
         "parameters": ("Parameters", "{:,}"),
+        "flops": ("FLOPs for one image", "{:,}"),
+        "latency_ms": ("Milliseconds for one image, median", "{:.3g}"),
+        "batch_latency_ms": ("Milliseconds per image in a batch, median", "{:.3g}"),
         "epochs": ("Epochs", "{}"),
         "seconds": ("Seconds", "{:.1f}"),
         "images_per_second": ("Images/s in training steps", "{:,.0f}"),

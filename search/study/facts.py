@@ -21,8 +21,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.command_line import LARGEST, MOST_EPOCHS
 from search.data.split import SplitSizes
-from search.errors import StudyError
-from search.study.objective import OBJECTIVES
+from search.errors import SettingsError, StudyError
+from search.study.objective import COSTS, OBJECTIVES, Objectives, objectives_of
 from search.study.requests import ENQUEUED, PAUSE, REQUEST, RUN, STOP
 from spaces import PixelStatistics
 
@@ -212,6 +212,17 @@ def _is_source(value: Any) -> bool:
     )
 
 
+def _is_objective(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and Objectives.read(value).text == value
+    except SettingsError:
+        return False
+
+
+def _are_quartiles(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
+
+
 def _are_configurations(value: Any) -> bool:
     return isinstance(value, Mapping) and all(map(_is_table, value.values()))
 
@@ -281,7 +292,7 @@ _FACTS: Final[dict[str, _Rule]] = {
     "mirror": _Rule("true, false or null", lambda value: value in (True, False, None)),
     "pixels": _Rule("statistics of pixels, or null", _are_pixels),
     "from": _Rule("configurations by name", _are_configurations),
-    "objective": _Rule(" or ".join(OBJECTIVES), lambda value: value in tuple(OBJECTIVES)),
+    "objective": _Rule(f"{' or '.join(OBJECTIVES)}, and costs: {', '.join(COSTS)}", _is_objective),
     "seed": _COUNT,
     "minutes": _Rule("a number above 0", lambda value: is_number(value) and value > 0),
     "speed": _Rule("a measured speed", _is_speed),
@@ -300,6 +311,11 @@ _TRIAL_ATTRS: Final[dict[str, _Rule]] = {
     ENQUEUED: _TABLE,
     "epochs": _COUNT,
     "parameters": _COUNT,
+    "flops": _COUNT,
+    "latency_ms": _AMOUNT,
+    "latency_quartiles_ms": _Rule("two numbers", _are_quartiles),
+    "batch_latency_ms": _AMOUNT,
+    "batch_latency_quartiles_ms": _Rule("two numbers", _are_quartiles),
     "seconds": _AMOUNT,
     "train_seconds": _AMOUNT,
     "val_seconds": _AMOUNT,
@@ -338,11 +354,17 @@ def _check_study(study: optuna.Study, required: Collection[str]) -> None:
     for name, value in study._storage.get_study_system_attrs(study._study_id).items():
         if name.endswith("note_ver"):
             _COUNT.check(f"its {_shown(name)}", value)
-    if len(study.directions) != 1:
-        raise _BrokenRuleError(f"it has {len(study.directions)} objectives instead of one")
+    objectives = objectives_of(facts)
+    names = [direction.name.lower() for direction in study.directions]
+    # One that was cut off when it was created has no facts.
+    if names != objectives.directions and facts:
+        raise _BrokenRuleError(
+            f"its objectives are {' and '.join(names)}; {objectives.text} needs "
+            f"{' and '.join(objectives.directions)}"
+        )
     known: dict[str, BaseDistribution] = {}
     for trial in study.get_trials(deepcopy=False):
-        _check_trial(trial)
+        _check_trial(trial, len(names))
         for name, distribution in trial.distributions.items():
             first = known.setdefault(name, distribution)
             if first is not distribution and _kind(first) != _kind(distribution):
@@ -360,14 +382,18 @@ def _check_attrs(whose: str, attrs: Mapping[str, Any], rules: Mapping[str, _Rule
             rules[name].check(what, value)
 
 
-def _check_trial(trial: FrozenTrial) -> None:
+def _check_trial(trial: FrozenTrial, objectives: int) -> None:
     whose = f"trial {trial.number}'s"
     _check_attrs(whose, trial.user_attrs, _TRIAL_ATTRS)
     _check_attrs(whose, trial.system_attrs, _TRIAL_SYSTEM_ATTRS)
     _TIME.check(f"{whose} start", trial.datetime_start)
     _TIME.check(f"{whose} end", trial.datetime_complete)
     values = trial.values or []
-    if len(values) > 1 or (trial.state == TrialState.COMPLETE and not values):
+    for name, excess in trial.constraints.items():
+        _NUMBER.check(f"{whose} constraint {_shown(name)}", excess)
+    if len(values) > objectives or (
+        trial.state == TrialState.COMPLETE and len(values) != objectives
+    ):
         raise _BrokenRuleError(f"trial {trial.number} is {trial.state.name} with values {values}")
     for value in values:
         _NUMBER.check(f"{whose} value", value)

@@ -14,7 +14,8 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.facts import last_settings
-from search.study.objective import objective_of
+from search.study.front import front, value_of
+from search.study.objective import objectives_of
 from search.study.study import FINISHED, SURPLUS, ended_at_budget
 
 # Share of a range, on its own scale, that counts as its end.
@@ -81,11 +82,14 @@ class Trials:
     def __init__(self, trials: Sequence[FrozenTrial], facts: Mapping[str, Any]) -> None:
         # KerasTuner's Hyperband has no pruner.
         self.prunes = last_settings(facts).get("pruner", "none") != "none"
-        self.maximizes_accuracy = objective_of(facts) == "accuracy"
+        objectives = objectives_of(facts)
+        self.maximizes_accuracy = objectives.maximized == "accuracy"
+        self.has_several_objectives = objectives.several
         known = [trial for trial in trials if SURPLUS not in trial.user_attrs]
         self.finished = [trial for trial in known if trial.state in FINISHED]
         complete = [trial for trial in known if trial.state == TrialState.COMPLETE]
-        self.complete = sorted(complete, key=lambda trial: (-_value(trial), trial.number))
+        self.complete = sorted(complete, key=lambda trial: (-value_of(trial), trial.number))
+        self.front = front(complete) if objectives.several else []
         self.pruned = [
             trial
             for trial in known
@@ -99,7 +103,12 @@ class Trials:
 
     @property
     def best(self) -> list[FrozenTrial]:
-        """The best tenth of the complete trials, five or more of them, best first."""
+        """The best tenth of the complete trials, five or more of them, best first.
+
+        With several objectives, the front.
+        """
+        if self.has_several_objectives:
+            return self.front
         return self.complete[: max(_LEAST_BEST, math.ceil(_BEST_SHARE * len(self.complete)))]
 
 
@@ -193,6 +202,10 @@ def _stalled(trials: Trials) -> str:
         return ""
     by_number = sorted(trials.finished, key=lambda trial: trial.number)
     last = by_number[math.ceil(len(by_number) * _BEGINNING) :]
+    if trials.has_several_objectives:
+        if any(trial in last for trial in trials.front):
+            return ""
+        return f"none of the last {len(last)} trials is on the front"
     best = trials.complete[0]
     if best in last:
         return ""
@@ -270,11 +283,11 @@ def _over_fitted(trials: Trials) -> str:
         return ""
     best = trials.complete[0]
     accuracy = best.user_attrs.get("train_accuracy")
-    if accuracy is None or accuracy - _value(best) <= _GAP:
+    if accuracy is None or accuracy - value_of(best) <= _GAP:
         return ""
     return (
         f"the best trial, {best.number}, has {accuracy:.2%} on training images and "
-        f"{_value(best):.2%} in validation"
+        f"{value_of(best):.2%} in validation"
     )
 
 
@@ -308,15 +321,17 @@ CHECKS: Final = (
         name="best at an end of a range",
         rule=f"From {_LEAST_FOR_BOUNDS} complete trials: half of the best tenth, and at least two, "
         f"are within {EDGE:.0%} of an end of a range of {_FEW_INTEGERS} integers or more, or of "
-        "numbers. Our choice; 0 and 1 of counts and rates do not count.",
+        "numbers. Our choice; 0 and 1 of counts and rates do not count. With several objectives "
+        "the front stands for the best.",
         advice="Widen the range in a new study, and start it with --from this one.",
         look=_on_a_bound,
     ),
     Check(
         name="no progress",
         rule=f"From {_LEAST_FOR_STALLING} finished trials: the best is among the first "
-        f"{_BEGINNING:.0%}, by number. Our choice: a random search, whose trials are equal draws, "
-        f"looks so with a probability of {_BEGINNING:.0%}.",
+        f"{_BEGINNING:.0%}, by number; with several objectives, all of the front is. Our choice: a "
+        "random search, whose trials are equal draws, looks so with a probability of "
+        f"{_BEGINNING:.0%}.",
         advice="More trials of this kind may bring little: retrain the best, or give trials more "
         "epochs or the space other ranges.",
         look=_stalled,
@@ -367,10 +382,6 @@ CHECKS: Final = (
         look=_lost_time,
     ),
 )
-
-
-def _value(trial: FrozenTrial) -> float:
-    return trial.value or 0.0
 
 
 def _epochs(trial: FrozenTrial) -> int:

@@ -23,7 +23,8 @@ from search.study.facts import (
     split_sizes,
     split_words,
 )
-from search.study.objective import objective_of
+from search.study.front import best_first, front, value_of
+from search.study.objective import objectives_of
 from search.study.requests import ENQUEUED
 from search.study.storage import (
     file_of,
@@ -169,15 +170,24 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
     """
     if name not in optuna.get_all_study_names(storage):
         check_new_study_name(name)
+    objectives = objectives_of(facts)
     study = optuna.create_study(
-        study_name=name, storage=storage, direction="maximize", load_if_exists=True
+        study_name=name,
+        storage=storage,
+        directions=objectives.directions,
+        load_if_exists=True,
     )
     stored = study.user_attrs
     if not study.get_trials(deepcopy=False):
+        found = [direction.name.lower() for direction in study.directions]
+        if found != objectives.directions and (not stored or "space" in stored):
+            # It was refused, stopped or cut off at once.
+            optuna.delete_study(study_name=name, storage=storage)
+            return create_or_continue(storage, name, facts)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             # Labels of the dashboard's axes.
-            study.set_metric_names([f"val_{objective_of(facts)}"])
+            study.set_metric_names(objectives.names)
     elif "space" not in stored:
         raise StudyError(
             f"study {name!r} holds trials of another program; start another with --study NAME."
@@ -202,7 +212,7 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
 
 def _differs(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     if key == "objective":
-        return "space" in stored and objective_of(stored) != objective_of(wanted)
+        return "space" in stored and objectives_of(stored) != objectives_of(wanted)
     if key not in stored:
         return False
     if key == "split":
@@ -227,7 +237,7 @@ def _fact_words(key: str, facts: Mapping[str, Any]) -> Any:
     """Return a fact as a message shows it."""
     match key:
         case "objective":
-            return objective_of(facts)
+            return objectives_of(facts).text
         case "split":
             return split_words(split_sizes(facts[key]))
         case "mirror":
@@ -323,14 +333,30 @@ def count_states(study: optuna.Study) -> Counter[TrialState]:
 
 
 def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the complete trials, the highest value first, the earlier one of equals first."""
+    """Return the complete trials, the best first, the earlier one of equals first.
+
+    With several objectives these are the trials of the front, the most accurate first, then those
+    of the front of the others, and so on.
+    """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    if len(study.directions) > 1:
+        return best_first(complete)
+    return sorted(complete, key=lambda trial: (-value_of(trial), trial.number))
+
+
+def front_of(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the Pareto front of a study, see `search.study.front`."""
+    return front(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """Return the first of `complete_trials`; None without one."""
+    """Return the most accurate complete trial, the earlier one of equals; None without one."""
     return next(iter(complete_trials(study)), None)
+
+
+def last_on_front(study: optuna.Study) -> int | None:
+    """Return the number of the latest trial on the front; None without one."""
+    return max((trial.number for trial in front_of(study)), default=None)
 
 
 def ended_at_budget(trial: FrozenTrial) -> bool:

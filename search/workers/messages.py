@@ -1,9 +1,9 @@
 """Messages between the coordinator and a worker, over a pipe or a cluster.
 
 A worker starts with `Ready` (or `Unusable`), then waits for `Train` or `Measure`. During a trial it
-sends `Suggest`, `Built` and `Epoch`, and waits for one `Answer` after each. The trial ends with
-`Trained` or `Failed`, which get no answer; a measurement ends with `Measured` or `Failed`. A thread
-sends `Beat` all the time.
+sends `Suggest`, `Built`, `Timed` and `Epoch`, and waits for one `Answer` after each. The trial ends
+with `Trained` or `Failed`, which get no answer; a measurement ends with `Measured` or `Failed`. A
+thread sends `Beat` all the time.
 """
 
 from collections.abc import Mapping
@@ -40,6 +40,8 @@ class Train:
         objective: The history of the training must have `val_OBJECTIVE`.
         teachers: `.keras` files from pixels in [0, 255] to probabilities, whose predictions the
             model learns besides the labels; none for a training on labels alone.
+        costs: What to find out about the network before it is trained, beside its parameters:
+            `flops`, `latency`.
     """
 
     number: int | None
@@ -55,6 +57,7 @@ class Train:
     keep_model: bool = False
     objective: str = "accuracy"
     teachers: tuple[bytes, ...] = ()
+    costs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,9 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Coordinator: the suggested value; after `Built` whether to train, after `Epoch` to stop."""
+    """Coordinator: the suggested value; after `Built` and `Timed` whether to go on, after `Epoch`
+    to stop.
+    """
 
     value: Any
 
@@ -108,6 +113,7 @@ class Built:
 
     Args:
         parameters: Number of weights.
+        flops: Floating-point operations for one image; None if that was not asked.
         summary: Keras' table of layers.
         description: The configuration in words.
         fixed: Hyperparameters for which the space leaves no choice.
@@ -121,6 +127,18 @@ class Built:
     fixed: dict[str, Any] = field(default_factory=dict)
     space: list[dict[str, Any]] = field(default_factory=list)
     unusable: str = ""
+    flops: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Worker: how long the network takes for its predictions, if that was asked.
+
+    Args:
+        attrs: Attributes of the trial; see `search.training.latency`.
+    """
+
+    attrs: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,4 +220,6 @@ class Died:
     is_own_fault: bool = True
 
 
-Message = Ready | Unusable | Suggest | Built | Epoch | Trained | Measured | Failed | Beat | Died
+Message = (
+    Ready | Unusable | Suggest | Built | Timed | Epoch | Trained | Measured | Failed | Beat | Died
+)

@@ -6,8 +6,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -29,6 +29,7 @@ from search.workers.messages import (
     Message,
     Ready,
     Suggest,
+    Timed,
     Train,
     Trained,
     Unusable,
@@ -106,7 +107,7 @@ class Link:
         except (EOFError, OSError) as error:
             raise CoordinatorGoneError from error
 
-    def ask(self, message: Suggest | Built | Epoch) -> Any:
+    def ask(self, message: Suggest | Built | Timed | Epoch) -> Any:
         """Send a message and return the value of its answer."""
         self.send(message)
         answer = self.receive()
@@ -218,6 +219,7 @@ class KerasTrainer:
 
     def _build_and_train(self, order: Train, started: float) -> Trained | Failed:
         from search.training.building import own_fit
+        from search.training.flops import count_flops
         from search.training.learning_curve import draw_learning_curve
         from search.training.loop import Ending, Part, train
 
@@ -234,7 +236,12 @@ class KerasTrainer:
         if order.keep_model:
             self._export(model, answers)  # fails now, not after hours of training
         unusable = "" if order.keep_model else self._why_no_report(model, answers)
-        if not self._link.ask(self._describe(model, hp, unusable)):
+        built = self._describe(model, hp, unusable)
+        if "flops" in order.costs:
+            built = replace(built, flops=count_flops(model, self._data))
+        if not self._link.ask(built):
+            return Failed(reason="rejected")
+        if "latency" in order.costs and not self._link.ask(self._time(model, answers)):
             return Failed(reason="rejected")
         validate = order.images is Images.TRAINING
         split = self._split.first(order.train_size)
@@ -321,19 +328,38 @@ class KerasTrainer:
         Raises:
             SearchError: The file cannot be used.
         """
-        import keras
-
         from search.training.saving import save_model
 
         weights = model.get_weights()  # float32 in every precision
+        try:
+            with self._in_float32(answers) as exported:
+                exported.set_weights(weights)
+                return save_model(exported, self._data)
+        except SearchError as error:
+            raise SearchError(f"a report cannot use the model: {error}") from error
+
+    def _time(self, model: "keras.Model", answers: dict[str, Any]) -> Timed:
+        """Measure the predictions of a model as it would be deployed, in float32.
+
+        Raises:
+            SearchError: They cannot be measured.
+        """
+        from search.training.latency import measure_latency
+
+        if self._precision == "float32":
+            return Timed(measure_latency(model, self._data).attrs)
+        with self._in_float32(answers) as exported:
+            return Timed(measure_latency(exported, self._data).attrs)
+
+    @contextlib.contextmanager
+    def _in_float32(self, answers: dict[str, Any]) -> Iterator["keras.Model"]:
+        """Build the model again, with other weights."""
+        import keras
+
         keras.backend.clear_session()  # names of layers start again
         set_precision("float32")
         try:
-            exported, *_ = self._build(lambda name, distribution: answers[name])
-            exported.set_weights(weights)
-            return save_model(exported, self._data)
-        except SearchError as error:
-            raise SearchError(f"a report cannot use the model: {error}") from error
+            yield self._build(lambda name, distribution: answers[name])[0]
         finally:
             set_precision(self._precision)
 

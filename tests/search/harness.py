@@ -119,7 +119,7 @@ def search(
         **{"epochs": 9, "workers": 2, "study": "test", **_proposing(algorithm), **flags},
         storage=url,
     )
-    facts = FACTS | {"engine": settings.engine}
+    facts = FACTS | {"engine": settings.engine, "objective": settings.objective}
     shown = display or RecordingDisplay()
     outages = Outages(shown.note)
     opened = opened_study("test", url, directory, facts, first or {}, shown.note, outages)
@@ -250,7 +250,7 @@ def engine_of(
         study,
         engine=settings.engine,
         algorithm=settings.algorithm,
-        pruner=settings.pruner,
+        pruner=settings.pruner_used,
         seed=settings.seed,
         max_epochs=settings.max_epochs,
         trials=settings.trials,

@@ -19,6 +19,7 @@ from search.workers.messages import (
     Measure,
     Measured,
     Suggest,
+    Timed,
     Train,
     Trained,
 )
@@ -59,9 +60,14 @@ class SimulatedTrainer:
         except ValueError as error:
             return Failed(reason=f"ValueError: {error}")
         built = Built(
-            parameters=int(1000 * quality), summary="summary", description=f"quality {quality:.3f}"
+            parameters=int(1000 * quality),
+            summary="summary",
+            description=f"quality {quality:.3f}",
+            flops=int(2000 * quality) if "flops" in order.costs else None,
         )
         if not self._link.ask(built):
+            return Failed(reason="rejected")
+        if "latency" in order.costs and not self._link.ask(Timed({"latency_ms": 10 * quality})):
             return Failed(reason="rejected")
         if behaviour == "fail":
             return Failed(reason="ValueError: simulated", traceback="Traceback ... simulated")

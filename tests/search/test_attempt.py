@@ -8,6 +8,7 @@ import pytest
 from search.attempt import Attempt
 from search.display import RunningTrial
 from search.engines.engine import Budget
+from search.study.objective import Objectives
 from search.workers.messages import Epoch, Trained
 
 
@@ -24,6 +25,7 @@ def test_the_slowest_epoch_counts_where_epochs_take_long_enough(
         shown=RunningTrial(0),
         attrs={},
         losses=[],
+        objectives=Objectives("accuracy"),
     )
     for number, one in enumerate(seconds, start=1):
         metrics: dict[str, Any] = {"accuracy": 0.9, "val_accuracy": 0.8, "seconds": one}

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 from optuna_dashboard._note import get_note_from_system_attrs
 
 from search import attempt, coordinator
 from search.dry_run import seconds_left
+from search.engines.samplers import make_sampler
 from search.errors import SearchError, StopReason, StorageError
 from search.length import Plan, Speed, TimeLeft
 from search.study.storage import storage_errors
-from search.study.study import ENGINE_FACTS, FINISHED
+from search.study.study import ENGINE_FACTS, FINISHED, front_of
 from tests.search.harness import RecordingDisplay, load, search
 
 anywhere = pytest.mark.parametrize(
@@ -144,6 +145,136 @@ def test_models_above_max_params_are_rejected_before_training(tmp_path: Path) ->
 def test_a_limit_that_no_model_meets_ends_the_search(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"100 models in a row were rejected.*Raise --max-params"):
         search(tmp_path, space="slow", trials=3, max_params=1, sampler="random")
+
+
+PARAMETERS = ("parameters", {"max_params": 700}, "860 parameters, above --max-params 700")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name", "limit", "words"),
+    [
+        ("near-best", *PARAMETERS),
+        ("tpe", *PARAMETERS),
+        ("cmaes", *PARAMETERS),
+        ("near-best", "flops", {"max_flops": 1400}, "1,720 FLOPs, above --max-flops 1,400"),
+        (
+            "near-best",
+            "latency",
+            {"max_latency_ms": 7.0},
+            "8.6 ms for one image, above --max-latency-ms 7",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_network_above_a_limit_is_not_trained_and_the_sampler_learns_it(
+    tmp_path: Path, algorithm: str, name: str, limit: dict[str, Any], words: str
+) -> None:
+    first = {"large": {"x": 0.9}, "small": {"x": 0.1}}
+    study, _ = search(
+        tmp_path, space="slow", algorithm=algorithm, trials=2, workers=1, first=first, **limit
+    )
+    assert len(study.get_trials(states=FINISHED)) == 2  # those that were refused do not count
+    large, small = study.trials[:2]
+    assert (large.state, large.user_attrs["reason"]) == (TrialState.FAIL, words)
+    assert not large.intermediate_values
+    assert large.constraints == {name: pytest.approx(0.86 / 0.7 - 1, abs=1e-3)}
+    assert small.constraints == {name: pytest.approx(0.54 / 0.7 - 1, abs=1e-3)}
+    sampler = make_sampler(algorithm, study, 0)
+    sampler.before_trial(study, create_trial(state=TrialState.WAITING))
+    seen = {trial.number: trial for trial in sampler._study.get_trials(states=FINISHED)}
+    assert small.number in seen
+    if algorithm == "cmaes":  # which learns no constraints
+        assert large.number not in seen
+    else:
+        assert seen[large.number].constraints == large.constraints
+
+
+def test_the_limits_that_no_model_meets_are_named(tmp_path: Path) -> None:
+    message = r"100 models in a row were rejected, .*\. Raise --max-params or --max-flops, or sear"
+    with pytest.raises(SearchError, match=message):
+        search(tmp_path, space="slow", trials=3, max_params=1, max_flops=1, sampler="random")
+
+
+def test_a_lost_attempt_leaves_what_it_has_measured(tmp_path: Path) -> None:
+    # The simulated latency is the same each time, as a measured one would not be.
+    study, _ = search(
+        tmp_path, space="sometimes dying", trials=3, workers=1, max_latency_ms=9, seed=1
+    )
+    lost = [trial for trial in study.trials if "attempts" in trial.user_attrs]
+    assert lost
+    for trial in lost:
+        assert trial.constraints["latency"] == trial.user_attrs["latency_ms"] / 9 - 1
+
+
+@pytest.mark.parametrize("algorithm", ["near-best", "tpe", "random", "qmc", "grid"])
+def test_a_search_with_several_objectives_ends_with_its_front(
+    tmp_path: Path, algorithm: str
+) -> None:
+    display = RecordingDisplay()
+    flags: dict[str, Any] = {
+        "space": "conditional",
+        "algorithm": algorithm,
+        "objective": "accuracy,parameters,latency",
+        "trials": 16,
+        "workers": 1,
+    }
+    search(tmp_path, display=display, stop_after=6, **flags)
+    study, reason = search(tmp_path, display=display, **flags)
+    assert reason is None
+    assert [direction.name for direction in study.directions] == [
+        "MAXIMIZE",
+        "MINIMIZE",
+        "MINIMIZE",
+    ]
+    assert study.metric_names == ["val_accuracy", "parameters", "latency_ms"]
+    assert [trial.state for trial in study.get_trials(states=FINISHED)] == [
+        TrialState.COMPLETE
+    ] * 16
+    for trial in study.get_trials(states=FINISHED):
+        attrs = trial.user_attrs
+        assert trial.values == [
+            trial.intermediate_values[9],
+            attrs["parameters"],
+            attrs["latency_ms"],
+        ]
+        assert [*trial.intermediate_values] == [*range(1, 10)]
+    assert {trial.number for trial in front_of(study)} == {one.number for one in study.best_trials}
+    assert re.search(r"val_accuracy 0\.\d{4}, \d+ parameters, [\d.]+ ms for", display.lines[0])
+
+
+@pytest.mark.parametrize("algorithm", ["near-best", "tpe"])
+def test_several_objectives_give_the_same_trials_after_an_interruption(
+    tmp_path: Path, algorithm: str
+) -> None:
+    flags: dict[str, Any] = {
+        "space": "conditional",
+        "algorithm": algorithm,
+        "objective": "accuracy,parameters",
+        "trials": 14,
+        "workers": 1,
+        "max_params": 800,
+    }
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole, _ = search(tmp_path / "whole", **flags)
+    search(tmp_path / "parts", stop_after=12, **flags)
+    parts, _ = search(tmp_path / "parts", **flags)
+    assert [trial.params for trial in whole.trials] == [trial.params for trial in parts.trials]
+    assert whole.get_trials(states=(TrialState.FAIL,))
+
+
+def test_patience_counts_from_the_latest_trial_of_the_front(tmp_path: Path) -> None:
+    study, reason = search(
+        tmp_path,
+        space="conditional",
+        objective="accuracy,parameters",
+        trials=200,
+        patience_trials=4,
+        workers=1,
+    )
+    assert reason == StopReason.PATIENCE
+    latest = max(trial.number for trial in front_of(study))
+    assert len([one for one in study.trials if one.number > latest]) == 4
 
 
 def test_patience_ends_a_search_without_progress(tmp_path: Path) -> None:

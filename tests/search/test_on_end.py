@@ -21,7 +21,13 @@ from search.study.health import CHECKS, Finding
 from tests.command_line import ROOT
 
 BEST = Best(
-    number=3, value=0.9, params={"units": 8}, description=None, parameters=7, name="enqueued"
+    number=3,
+    value=0.9,
+    values={"val_accuracy": 0.9},
+    params={"units": 8},
+    description=None,
+    parameters=7,
+    name="enqueued",
 )
 FINDING = Finding(check=CHECKS[0], words="one")
 
@@ -35,6 +41,7 @@ def outcome_of(directory: Path, stopped_by: StopReason | None = None) -> Outcome
         pruned=1,
         failed=2,
         best=BEST,
+        front=None,
         seconds=1.0,
         stopped_by=stopped_by,
         ran=4,
@@ -116,6 +123,7 @@ def test_the_command_gets_the_outcome(
         "failed": 2,
         "objective": "val_accuracy",
         "best": asdict(BEST),
+        "front": None,
         "findings": [
             {"check": CHECKS[0].name, "found": "one", "advice": CHECKS[0].advice},
         ],

@@ -55,6 +55,9 @@ from search.settings import SearchSettings
         ("pruner", "hyperbnd", "--pruner 'hyperbnd' is unknown.*Did you mean 'hyperband'"),
         ("engine", "optima", "--engine 'optima' is unknown.*Did you mean 'optuna'"),
         ("precision", "float16", "--precision 'float16' is unknown; use one of auto, float32"),
+        ("max_flops", 0, "--max-flops is 0; it must be above 0."),
+        ("max_latency_ms", 0.0, "--max-latency-ms is 0.0; it must be above 0."),
+        ("objective", "f1", "--objective 'f1' is unknown; use one of accuracy, balanced_accuracy,"),
         ("study", "a/b", "--study 'a/b' cannot name a folder"),
         ("study", "..", "--study '..' cannot name a folder"),
         ("study", " ", "--study ' ' cannot name a folder"),
@@ -75,6 +78,41 @@ def test_bad_values_are_refused(field: str, value: Any, message: str) -> None:
 def test_what_the_engine_would_ignore_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         SearchSettings(engine="keras-tuner", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"engine": "keras-tuner"},
+            "--objective is 'accuracy,flops', but --engine is 'keras-tuner', whose tuners know one",
+        ),
+        (
+            {"sampler": "cmaes"},
+            "but --sampler cmaes knows one objective; use one of near-best, tpe, random, gp, qmc,",
+        ),
+        ({"pruner": "hyperband"}, "but --pruner is 'hyperband': with several objectives no trial"),
+    ],
+)
+def test_what_several_objectives_cannot_have_is_refused(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        SearchSettings(objective="accuracy,flops", **given)
+
+
+def test_no_trial_is_pruned_with_several_objectives() -> None:
+    several = SearchSettings(objective="accuracy,flops")
+    assert (several.pruner_used, several.prunes) == ("none", False)
+    assert SearchSettings(objective="accuracy,flops", pruner="none").pruner_used == "none"
+    assert (SearchSettings().pruner_used, SearchSettings().prunes) == ("hyperband", True)
+
+
+def test_costs_are_measured_where_an_objective_or_a_limit_needs_them() -> None:
+    assert SearchSettings().measured_costs == ()
+    settings = SearchSettings(objective="accuracy, latency", max_flops=5)
+    assert settings.objective == "accuracy,latency"
+    assert settings.measured_costs == ("flops", "latency")
 
 
 @pytest.mark.parametrize("settings", [SearchSettings, ReportSettings])

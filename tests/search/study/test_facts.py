@@ -224,10 +224,27 @@ def test_the_version_of_a_note_must_be_a_number() -> None:
         check_study(made)
 
 
-def test_a_study_with_several_objectives_is_refused() -> None:
+def test_a_study_whose_objectives_are_not_those_of_its_facts_is_refused() -> None:
     two = optuna.create_study(study_name="mine", directions=["maximize", "minimize"])
-    with pytest.raises(StudyError, match="it has 2 objectives instead of one"):
+    two.set_user_attr("space", "cnn")
+    with pytest.raises(
+        StudyError,
+        match="its objectives are maximize and minimize; accuracy needs maximize",
+    ):
         check_study(two)
+    two.set_user_attr("objective", "accuracy,parameters")
+    check_study(two)
+    two.add_trial(create_trial(values=[0.5, 100.0]))
+    check_study(two)
+    one = study(create_trial(value=0.5), objective="accuracy,parameters")
+    with pytest.raises(StudyError, match="accuracy,parameters needs maximize and minimize"):
+        check_study(one)
+
+
+@pytest.mark.parametrize("objective", ["parameters", "accuracy,accuracy", "accuracy, flops", 3])
+def test_an_objective_that_no_search_stores_is_refused(objective: object) -> None:
+    with pytest.raises(StudyError, match=r"'objective' is .*; it must be accuracy or balanced_ac"):
+        check_study(study(objective=objective))
 
 
 def test_every_ending_of_a_trial_is_allowed() -> None:

@@ -24,6 +24,8 @@ from search.study.study import (
 )
 from tests.search.harness import FACTS, opened_study
 
+OTHER = {"split": split_fact(SplitSizes(train=5, val=1)), "objective": "accuracy,parameters"}
+
 
 @pytest.mark.parametrize("url", [None, "sqlite:///{}/study.db"])
 def test_only_one_process_holds_a_study(tmp_path: Path, url: str | None) -> None:
@@ -91,7 +93,7 @@ def test_trials_that_cannot_be_compared_are_not_mixed(fact: str) -> None:
     study = create_or_continue(storage, "mine", FACTS)
     study.tell(study.ask(), 0.5)
     create_or_continue(storage, "mine", FACTS | {"command": "another"})
-    other = split_fact(SplitSizes(train=5, val=1)) if fact == "split" else "other"
+    other = OTHER.get(fact, "other")
     with pytest.raises(StudyError, match=f"'mine' has trials with {fact} .* start another with"):
         create_or_continue(storage, "mine", FACTS | {fact: other})
 
@@ -107,7 +109,7 @@ def test_a_study_takes_other_settings_until_a_trial_has_ended(
     if state is not None:
         value = 0.5 if state == TrialState.COMPLETE else None
         study.add_trial(create_trial(state=state, value=value))
-    other = split_fact(SplitSizes(train=5, val=1)) if fact == "split" else "other"
+    other = OTHER.get(fact, "other")
     if state is not None and state.is_finished():
         with pytest.raises(StudyError, match="cannot be compared"):
             create_or_continue(storage, "mine", FACTS | {fact: other})

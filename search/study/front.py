@@ -1,0 +1,126 @@
+"""The Pareto front of a study with several objectives, and the rule that chooses from it."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.study.objective import Limits, costs_of
+
+_LEAST_COST: Final = 1e-3  # of a network without any FLOPs: there is no logarithm of 0
+
+
+def value_of(trial: FrozenTrial) -> float:
+    """Return what a trial reached of the objective that is maximized; 0 without a value."""
+    return trial.values[0] if trial.values else 0.0
+
+
+def is_refused(trial: FrozenTrial) -> bool:
+    """Return whether a trial's network was above a limit, and so was not trained."""
+    return any(excess > 0 for excess in trial.constraints.values())
+
+
+def front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the Pareto front: trials than which no other is better in one value and worse in none.
+
+    Args:
+        trials: Of one study; the first value of each is maximized, the others minimized. Only
+            complete ones count.
+
+    Returns:
+        The most accurate first; of equals the earlier one first.
+    """
+    found: list[tuple[tuple[float, ...], FrozenTrial]] = []
+    # In this order no trial can be dominated by a later one.
+    complete = [(_losses(one), one) for one in trials if one.state == TrialState.COMPLETE]
+    for losses, trial in sorted(complete, key=_by_losses):
+        if not any(_dominates(other, losses) for other, _ in found):
+            found.append((losses, trial))
+    return [trial for _, trial in found]
+
+
+def best_first(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return complete trials in order: the front, then the front of the others, and so on."""
+    ordered: list[FrozenTrial] = []
+    rest = list(trials)
+    while rest:
+        layer = front(rest)
+        numbers = {trial.number for trial in layer}
+        ordered += layer
+        rest = [trial for trial in rest if trial.number not in numbers]
+    return ordered
+
+
+def choose(trials: Sequence[FrozenTrial], limits: Limits) -> FrozenTrial | None:
+    """Choose a trial of a front: the most accurate within the limits; without limits, the knee.
+
+    Args:
+        trials: From `front`.
+        limits: The most that it may cost.
+
+    Returns:
+        None if no trial is within the limits.
+    """
+    if limits.given:
+        return next(iter(within(trials, limits)), None)
+    return knee(trials) if trials else None
+
+
+def within(trials: Sequence[FrozenTrial], limits: Limits) -> list[FrozenTrial]:
+    """Return the trials that are within the limits, in their order; of unknown cost, not."""
+    return [
+        trial
+        for trial in trials
+        if limits.given.keys() <= (costs := costs_of(trial.user_attrs)).keys()
+        and not limits.refusal(costs)
+    ]
+
+
+def knee(trials: Sequence[FrozenTrial]) -> FrozenTrial:
+    """Return the trial of a front that is farthest from the line between the front's ends.
+
+    Accuracy and the logarithm of each cost are scaled to [0, 1] over the front, 1 being the best:
+    the line is where accuracy and cheapness sum to 1, and the knee has the highest sum. With
+    several costs, cheapness is their mean. Of equals it is the most accurate.
+
+    Source: Das 1999, "On characterizing the 'knee' of the Pareto curve based on normal-boundary
+    intersection", Structural Optimization 18. The logarithm, and the mean, are our choice.
+
+    Args:
+        trials: From `front`; not empty.
+    """
+    points = [
+        (value_of(trial), *(-math.log(max(cost, _LEAST_COST)) for cost in trial.values[1:]))
+        for trial in trials
+    ]
+    ends = [(min(axis), max(axis)) for axis in zip(*points, strict=True)]
+
+    def scaled(point: tuple[float, ...]) -> float:
+        accuracy, *cheap = (
+            (place - low) / (high - low) if high > low else 1.0
+            for place, (low, high) in zip(point, ends, strict=True)
+        )
+        return accuracy + sum(cheap) / max(1, len(cheap))
+
+    sums = [round(scaled(point), 9) for point in points]
+    return trials[sums.index(max(sums))]  # the most accurate of equals
+
+
+def rule_words(limits: Limits) -> str:
+    """Return by what rule `choose` chooses, in words."""
+    if limits.given:
+        return f"the most accurate of the front within {limits.words}"
+    return "the knee of the front"
+
+
+def _losses(trial: FrozenTrial) -> tuple[float, ...]:
+    return (-value_of(trial), *trial.values[1:])
+
+
+def _by_losses(pair: tuple[tuple[float, ...], FrozenTrial]) -> tuple[tuple[float, ...], int]:
+    return pair[0], pair[1].number
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

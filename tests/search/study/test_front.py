@@ -1,0 +1,123 @@
+"""The front of a study, and the rule that chooses from it."""
+
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.errors import SettingsError
+from search.study.front import best_first, choose, front, is_refused, knee, rule_words, within
+from search.study.objective import Limits, Objectives, costs_of
+
+
+def studied(*values: tuple[float, ...]) -> list[FrozenTrial]:
+    """The trials of a study with these values: an accuracy, then costs."""
+    study = optuna.create_study(directions=["maximize"] + ["minimize"] * (len(values[0]) - 1))
+    names = ("parameters", "latency_ms")
+    for accuracy, *costs in values:
+        attrs = dict(zip(names, costs, strict=False))
+        study.add_trial(create_trial(values=[accuracy, *costs], user_attrs=attrs))
+    assert {trial.number for trial in front(study.trials)} == {
+        trial.number for trial in study.best_trials
+    }
+    return study.trials
+
+
+def numbers(trials: list[FrozenTrial]) -> list[int]:
+    return [trial.number for trial in trials]
+
+
+def test_the_front_holds_what_no_other_trial_dominates_the_most_accurate_first() -> None:
+    trials = studied((0.7, 10), (0.9, 100), (0.8, 100), (0.9, 100), (0.6, 20), (0.95, 1000))
+    assert numbers(front(trials)) == [5, 1, 3, 0]
+    assert numbers(best_first(trials)) == [5, 1, 3, 0, 2, 4]
+    unfinished = create_trial(state=TrialState.FAIL)
+    assert numbers(front([*trials, unfinished])) == [5, 1, 3, 0]
+    assert front([unfinished]) == []
+
+
+def test_three_objectives_have_a_front_too() -> None:
+    assert numbers(front(studied((0.7, 10, 3.0), (0.6, 10, 2.0), (0.6, 10, 3.0)))) == [0, 1]
+
+
+def test_the_knee_is_farthest_from_the_line_between_the_ends() -> None:
+    # On a logarithmic scale the costs are 0, 1/3, 2/3 and 1.
+    trials = studied((0.5, 1_000), (0.85, 10_000), (0.9, 100_000), (0.92, 1_000_000))
+    assert knee(front(trials)).number == 1
+    # Below the line the ends are the farthest: the most accurate of the two.
+    assert knee(front(studied((0.5, 1), (0.6, 10), (0.9, 100)))).number == 2
+    assert knee(front(studied((0.5, 10)))).number == 0
+    assert knee(front(studied((0.5, 0), (0.6, 10)))).number == 1  # without any cost
+
+
+def test_limits_choose_the_most_accurate_within_them() -> None:
+    trials = front(studied((0.5, 1_000), (0.85, 10_000), (0.9, 100_000)))
+    limits = Limits(max_params=50_000)
+    assert numbers(within(trials, limits)) == [1, 0]
+    chosen = choose(trials, limits)
+    assert chosen is not None
+    assert chosen.number == 1
+    assert rule_words(limits) == "the most accurate of the front within --max-params 50,000"
+    assert choose(trials, Limits(max_params=10)) is None
+    assert choose(trials, Limits(max_latency_ms=1.0)) is None  # which nobody has measured
+    assert choose([], Limits()) is None
+    assert rule_words(Limits()) == "the knee of the front"
+
+
+def test_excesses_are_parts_of_the_limits() -> None:
+    limits = Limits(max_params=100, max_latency_ms=2.0)
+    assert limits.excesses({"parameters": 150, "flops": 9}) == {"parameters": 0.5}
+    assert limits.excesses(costs_of({"parameters": 50, "latency_ms": 3.0, "seed": 1})) == {
+        "parameters": -0.5,
+        "latency": 0.5,
+    }
+    assert limits.refusal({"parameters": 100, "latency": 2.0}) == ""
+    assert limits.refusal({"parameters": 100, "latency": 2.5}) == (
+        "2.5 ms for one image, above --max-latency-ms 2"
+    )
+    assert Limits.of({"max_params": 5, "pruner": "none"}) == Limits(max_params=5)
+
+
+def test_a_refused_trial_has_a_constraint_above_zero() -> None:
+    trial = create_trial(value=0.5)
+    assert not is_refused(trial)
+    trial.set_constraint("parameters", 0.1)
+    assert is_refused(trial)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("accurcy", r"--objective 'accurcy' is unknown; use one of .* Did you mean 'accuracy'\?"),
+        ("accuracy,params", r"--objective 'params' is unknown; .* costs: parameters, flops, laten"),
+        ("accuracy,", r"--objective '' is unknown; use one of accuracy, balanced_accuracy, and"),
+        ("accuracy,flops,flops", r"--objective names 'flops' twice; name each once\."),
+        ("flops,accuracy", r"begins with the cost 'flops'; .* as in --objective accuracy,flops\."),
+        ("accuracy,balanced_accuracy", r"names 'accuracy' and 'balanced_accuracy'; use one of th"),
+    ],
+)
+def test_objectives_that_no_search_can_have_are_refused(text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Objectives.read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("accuracy", {"names": ["val_accuracy"], "several": False}),
+        (
+            "balanced_accuracy, latency,parameters",
+            {
+                "text": "balanced_accuracy,parameters,latency",
+                "names": ["val_balanced_accuracy", "parameters", "latency_ms"],
+                "directions": ["maximize", "minimize", "minimize"],
+                "words": "validation balanced accuracy",
+                "several": True,
+            },
+        ),
+    ],
+)
+def test_the_order_of_costs_and_spaces_say_nothing(text: str, expected: dict[str, Any]) -> None:
+    objectives = Objectives.read(text)
+    assert {name: getattr(objectives, name) for name in expected} == expected
