@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
+from reporting.choosing import limits_of, rule_of
 from reporting.plan import DISTILLED, Candidate, Entry
 from reporting.readout import PLAIN, Readout
 from reporting.retraining import Retrained
@@ -17,9 +18,11 @@ from reporting.scoring import Probabilities, Scores
 from reporting.settings import ReportSettings
 from reporting.statistics import Booleans, Difference, Interval, compare, interval
 from reporting.study_tables import Record
+from reporting.timing import Times
 from reporting.views import Views
 from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
+from search.study.objective import Limits, costs_of
 
 Kind = Literal["tuned", "variant", "baseline"]
 # Above this ratio of the largest class to the smallest, accuracy says little of the small ones.
@@ -166,6 +169,8 @@ class Evidence:
         failures: Reasons of failed trainings, by label.
         scored_earlier: Number of trainings that are in no row of this report, but were scored on
             the test split by earlier reports or previews.
+        times: Latency of the winner and of the front, measured for the report, by number of the
+            trial; where it is neither an objective nor limited, none.
     """
 
     settings: ReportSettings
@@ -183,6 +188,25 @@ class Evidence:
     readout: Readout = PLAIN
     failures: Mapping[str, str] = field(default_factory=dict)
     scored_earlier: int = 0
+    times: Times = field(default_factory=dict)
+
+    @property
+    def rule(self) -> str:
+        """By what rule the candidates were chosen among the trials, in words."""
+        return rule_of(self.settings, self.record)
+
+    @property
+    def limits(self) -> Limits:
+        """The most that the winner may cost."""
+        return limits_of(self.settings, self.record)
+
+    @property
+    def winner_costs(self) -> dict[str, float]:
+        """What the winner's network costs, by key of `COSTS`; a latency as measured last."""
+        if self.winner is None:
+            return {}
+        number = self.winner.candidate.number
+        return costs_of({**self.record.frozen[number].user_attrs, **self.times.get(number, {})})
 
     @property
     def retrained_trials(self) -> int:

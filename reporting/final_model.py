@@ -23,6 +23,7 @@ from reporting.views import ALONE, Views, views_in_graph
 from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
 from search.escape import write_csv
+from search.study.objective import COSTS
 from spaces import DataShape
 from spaces.errors import one_line
 
@@ -127,6 +128,8 @@ def write_winner(evidence: Evidence, directory: Path) -> None:
         evidence.dataset,
         gives_probabilities=network.gives_probabilities,
     )
+    if evidence.record.objectives.several or evidence.limits.given:
+        config |= _choice(evidence)
     (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
     write_csv(evidence.predictions(), directory / "predictions.csv")
 
@@ -174,6 +177,17 @@ def config_of(
     }
     logits = {"file": LOGITS_FILE, "input": [0, 1], "output": "logits"}
     return config | {"model": model | origin, "logits_model": logits}
+
+
+def _choice(evidence: Evidence) -> dict[str, Any]:
+    """Return by what rule the winner was chosen, and what it costs."""
+    number = evidence.winner.candidate.number if evidence.winner is not None else -1
+    costs = {COSTS[name].attr: cost for name, cost in evidence.winner_costs.items()}
+    return {
+        "objective": evidence.record.objectives.text,
+        "rule": evidence.rule,
+        "costs": costs | dict(evidence.times.get(number, {})),
+    }
 
 
 def _write_models(

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pandas as pd
 from optuna.distributions import CategoricalDistribution
 
+from reporting.choosing import chosen_trials
 from reporting.retraining import Results, Retrained, Retraining, Teachers
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, epochs_trained, seconds_taken
@@ -85,6 +86,9 @@ class Plan:
         record: The search.
         data: What its data set looks like. Baselines are rows wherever images have the shape of
             Fashion-MNIST's; their published numbers are shown for Fashion-MNIST only.
+
+    Raises:
+        ReportError: No trial is within the limits of the report.
     """
 
     def __init__(self, settings: ReportSettings, record: Record, data: DataShape) -> None:
@@ -121,8 +125,9 @@ class Plan:
     def choose(self, results: Results) -> Candidate | None:
         """Return the candidate with the highest mean validation accuracy over new seeds.
 
-        Of equals it is the better one in the search. A smaller lead counts: to ask for one above
-        the noise would leave the choice to the search, whose trainings are shorter.
+        All candidates keep the rule of the report, so the winner does. Of equals it is the better
+        one in the search. A smaller lead counts: to ask for one above the noise would leave the
+        choice to the search, whose trainings are shorter.
 
         Returns:
             None while one of their retrainings is missing. Failed ones are left out of a mean; a
@@ -187,12 +192,11 @@ class Plan:
         return _interleaved([tuned, *others, *(one for one in distilled if one.teachers)])
 
     def _candidates(self) -> list[Candidate]:
-        """Return the best trials, each as it was and, if that is new, with shifts."""
-        best = self._record.complete.head(self._settings.top)
-        known = [self._record.trial_params(int(number)) for number in best.index]
+        """Return the chosen trials, each as it was and, if that is new, with shifts."""
+        best = chosen_trials(self._settings, self._record)
+        known = [self._record.trial_params(number) for number in best]
         found = []
-        for (label, row), params in zip(best.iterrows(), list(known), strict=True):
-            number = int(label)
+        for number, params in zip(best, list(known), strict=True):
             versions: list[tuple[str | None, dict[str, Any]]] = [(None, params)]
             augmentation = self._shifted(number)
             shifted = params | {_AUGMENTATION: augmentation}
@@ -202,7 +206,7 @@ class Plan:
             found += [
                 Candidate(
                     number=number,
-                    value=float(row["value"]),
+                    value=float(self._record.trials.loc[number, "value"]),
                     params=values,
                     augmentation=changed,
                     retrainings=self._retrainings(

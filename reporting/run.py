@@ -14,6 +14,7 @@ from predicting.archive import ModelError
 from predicting.config import CONFIG_FILE
 from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
+from reporting.choosing import limits_of, rule_of
 from reporting.distillation import order_distillation
 from reporting.drawing.style import counted, listed
 from reporting.errors import ReportError
@@ -32,6 +33,7 @@ from reporting.settings import ReportSettings
 from reporting.shared import FOLDER
 from reporting.statistics import Interval
 from reporting.study_tables import Record, read_study
+from reporting.timing import Times, times_again
 from reporting.views import ALONE, views_of
 from search.command_line import stop_by_signal
 from search.data.cache import forget
@@ -41,6 +43,7 @@ from search.data.named import NAMES
 from search.data.split import Split, load_split
 from search.display import duration
 from search.errors import StopReason
+from search.escape import escaped
 from search.files import locked, refuse_links
 from search.study.facts import pixels_of, split_sizes
 from search.study.provenance import command_line, commit
@@ -121,6 +124,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         else:
             results = load_kept(folders, plan.due)
         evidence = _gather(settings, record, plan, dataset, results, arguments)
+        evidence = replace(evidence, times=_times(evidence, progress))
         _refuse_to_lose_results(target, evidence)
         with replaced(target) as fresh:
             write_document(document_of(evidence), fresh)
@@ -297,7 +301,8 @@ def _announce(
     progress.console.print(
         f"study {record.name!r}: {len(missing)} of {len(due)} trainings to do, about "
         f"{duration(wall_seconds(plan, kept, workers))} with {counted(workers, 'worker')}\n"
-        f"  to choose the winner: {listed([one.name for one in plan.candidates])}; "
+        f"  to choose the winner{_rule(settings, record)}: "
+        f"{listed([one.name for one in plan.candidates])}; "
         f"{counted(settings.candidate_seeds, 'new seed')} each, "
         f"{counted(settings.final_epochs, 'epoch')}{fitted}\n"
         f"  to score on the test split: {counted(settings.seeds, 'seed')} of the winner, "
@@ -305,6 +310,13 @@ def _announce(
         soft_wrap=True,
         markup=False,
     )
+
+
+def _rule(settings: ReportSettings, record: Record) -> str:
+    """Return the rule in brackets, unless it is accuracy alone."""
+    if record.objectives.several or limits_of(settings, record).given:
+        return f" ({rule_of(settings, record)})"
+    return ""
 
 
 def _gather(
@@ -356,6 +368,22 @@ def _gather(
             for retraining in plan.due(results)
             if isinstance(result := results.get(retraining.key), Failed)
         },
+    )
+
+
+def _times(evidence: Evidence, progress: Progress) -> Times:
+    """Measure the winner and the front again, if their latency matters; no training runs now."""
+    record, winner = evidence.record, evidence.winner
+    if "latency" not in (*record.objectives.minimized, *evidence.limits.given) or winner is None:
+        return {}
+    numbers = dict.fromkeys([winner.candidate.number, *(trial.number for trial in record.front)])
+    return times_again(
+        record,
+        evidence.dataset.shape,
+        list(numbers),
+        record.directory / "retrainings",
+        measure=evidence.settings.retrain,
+        say=lambda text: progress.console.print(escaped(text), soft_wrap=True, markup=False),
     )
 
 

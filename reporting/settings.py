@@ -16,6 +16,7 @@ from search.command_line import (
     worker_count,
 )
 from search.errors import SettingsError
+from search.study.objective import Limits
 
 _EPOCHS: Final = 30
 # Flags that go with --compare.
@@ -80,10 +81,36 @@ class ReportSettings:
         "--top",
         2,
         "number of best trials to retrain and choose from, each as it was and with shifted images; "
-        "each costs two trainings as long as the winner's",
+        "each costs two trainings as long as the winner's. The knee of a front is one trial",
         metavar="N",
         group="training",
         at_least=1,
+    )
+    max_params: int | None = flag(
+        "--max-params",
+        None,
+        "choose the winner among the trials with at most so many parameters",
+        shown_default="as the search; of a search with several objectives without any limit, the "
+        "winner is the knee of the front",
+        metavar="N",
+        above=0,
+        at_most=LARGEST,
+    )
+    max_flops: int | None = flag(
+        "--max-flops",
+        None,
+        "the same for FLOPs, where the search knows them",
+        metavar="N",
+        above=0,
+        at_most=LARGEST,
+    )
+    max_latency_ms: float | None = flag(
+        "--max-latency-ms",
+        None,
+        "the same for the milliseconds of one image, where the search has measured them",
+        metavar="MS",
+        above=0,
+        at_most=LARGEST,
     )
     candidate_seeds: int = flag(
         "--candidate-seeds", 1, "new seeds for each of these trainings", metavar="N", at_least=1
@@ -195,6 +222,15 @@ class ReportSettings:
                     f"{declared.name} is of no use with --compare, which trains nothing; leave "
                     "one of them out."
                 )
+
+    @property
+    def limits(self) -> Limits:
+        """The most that the winner may cost."""
+        return Limits(
+            max_params=self.max_params,
+            max_flops=self.max_flops,
+            max_latency_ms=self.max_latency_ms,
+        )
 
     @property
     def final_epochs(self) -> int:

@@ -16,6 +16,7 @@ from search.command_line import STORAGE_VARIABLE, called
 from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
+from search.study.front import front
 from search.study.objective import Objectives, objectives_of
 from search.study.storage import open_storage, reading
 from search.study.stored import check_folder, listing, studies_in
@@ -23,7 +24,16 @@ from search.study.study import FINISHED, SURPLUS, known_as, trial_params
 from spaces.errors import did_you_mean, one_line
 
 _ATTRS: Final = (
-    *("epochs", "parameters", "seconds", "train_seconds", "val_seconds", "cpu_seconds"),
+    *(
+        "epochs",
+        "parameters",
+        "flops",
+        "latency_ms",
+        "seconds",
+        "train_seconds",
+        "val_seconds",
+        "cpu_seconds",
+    ),
     *("images_per_second", "seed", "ended", "reason", "duplicate_of", SURPLUS),
 )
 
@@ -46,10 +56,10 @@ class Record:
         facts: Attributes of the study: space, data, split, precision, versions, runs and so on.
         trials: One row per trial, by number: `state`, `value` (validation accuracy after the last
             epoch), `started`, `ended_at`, `name` (if the search began with it), the attributes of
-            the trial (`epochs`, `parameters`, `seconds`, `train_seconds`, `cpu_seconds`,
-            `images_per_second`, `seed`, `ended`, `reason`, `duplicate_of`, `surplus`), and
-            `continued`: whether a later trial resumed it where it was pruned, as KerasTuner's
-            Hyperband does.
+            the trial (`epochs`, `parameters`, `flops`, `latency_ms`, `seconds`, `train_seconds`,
+            `cpu_seconds`, `images_per_second`, `seed`, `ended`, `reason`, `duplicate_of`,
+            `surplus`), and `continued`: whether a later trial resumed it where it was pruned, as
+            KerasTuner's Hyperband does.
         params: Hyperparameter values, by trial number; missing if the trial does not have it.
         curves: Validation accuracy by trial number and epoch (columns); a trial that resumed
             another has the epochs of both.
@@ -70,6 +80,11 @@ class Record:
         """Rows of complete trials, best first; the earlier one of equals first."""
         rows = self.trials[self.trials["state"] == "COMPLETE"]
         return rows.sort_values("value", ascending=False, kind="stable")
+
+    @property
+    def front(self) -> list[FrozenTrial]:
+        """The Pareto front of a search with several objectives, the most accurate first."""
+        return front(self.frozen) if self.objectives.several else []
 
     @property
     def space(self) -> str:

@@ -18,11 +18,13 @@ class Chapter:
         title: Heading.
         complete: Smallest number of complete trials that the chapter can say anything about; with
             fewer, one line says so in its place.
+        several: Whether only the report of a search with several objectives has it.
     """
 
     module: str
     title: str
     complete: int = 1
+    several: bool = False
 
     def section(self, evidence: Evidence) -> Section:
         """Return the chapter as written, or the line that says what it lacks."""
@@ -40,6 +42,7 @@ class Chapter:
 # To add a chapter: a module in this folder, and its line here.
 CHAPTERS: Final = (
     Chapter("verdict", "Verdict"),
+    Chapter("front", "Pareto front", several=True),
     Chapter("accuracy", "Accuracy"),
     Chapter("tradeoff", "Accuracy against cost"),
     Chapter("winner", "Winner"),
@@ -68,7 +71,11 @@ def document_of(evidence: Evidence) -> Document:
         subtitle=f"{counted(finished, 'finished trial')} of space {record.facts['space']} on data "
         f"set {evidence.dataset.name}; {evidence.command}",
         warning=_warning(evidence),
-        sections=[chapter.section(evidence) for chapter in CHAPTERS],
+        sections=[
+            chapter.section(evidence)
+            for chapter in CHAPTERS
+            if record.objectives.several or not chapter.several
+        ],
     )
 
 

@@ -58,6 +58,7 @@ def _facts(evidence: Evidence) -> Table:
         "Machine of the report": evidence.machine,
         "Versions": _words(facts.get("versions", {})),
         "Commit of the search": facts.get("commit"),
+        **_rule(evidence),
         "Commit of the report": evidence.commit,
     }
     return Table(
@@ -69,6 +70,14 @@ def _facts(evidence: Evidence) -> Table:
         ],
         items=list(rows.items()),
     )
+
+
+def _rule(evidence: Evidence) -> dict[str, str]:
+    """Say what the search looked for and by what rule the winner is chosen, if not by accuracy."""
+    objectives = evidence.record.objectives
+    if not objectives.several and not evidence.limits.given:
+        return {}
+    return {"Objectives": objectives.text, "Rule of the winner": evidence.rule}
 
 
 def _data(dataset: Dataset) -> str:

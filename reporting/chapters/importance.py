@@ -1,5 +1,6 @@
 """What mattered: the importance of each hyperparameter, and accuracy by their values."""
 
+import copy
 import math
 import warnings
 from collections.abc import Container, Iterator
@@ -33,6 +34,7 @@ from reporting.drawing.style import (
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record
+from search.study.front import value_of
 
 _FEW: Final = 50
 _MOST_ROWS: Final = 15
@@ -118,11 +120,9 @@ def importances(record: Record) -> Importances | None:
         None where all trials are equally good, or do not differ in any hyperparameter.
     """
     complete = [
-        trial
+        _with_accuracy(trial)
         for trial in record.frozen
-        if trial.state == TrialState.COMPLETE
-        and trial.value is not None
-        and math.isfinite(trial.value)
+        if trial.state == TrialState.COMPLETE and math.isfinite(value_of(trial))
     ]
     rng = np.random.default_rng(0)
     used = complete
@@ -160,6 +160,15 @@ def importances(record: Record) -> Importances | None:
         top=sum(value >= values[top - 1] for value in values),
         draws=draws,
     )
+
+
+def _with_accuracy(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial whose only value is the first one, which is maximized."""
+    if len(trial.values) == 1:
+        return trial
+    single = copy.copy(trial)
+    single.values = [value_of(trial)]
+    return single
 
 
 def _shares(trials: list[FrozenTrial], top: int) -> pd.Series:

@@ -7,10 +7,9 @@ from typing import Final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from reporting.dimensions import brief
-from reporting.drawing.axes import Label, label_points
+from reporting.drawing.axes import Label, label_points, set_cost_axis
 from reporting.drawing.style import BLUE, GREEN, GREY, ORANGE, listed, new_figure
 from reporting.evidence import Evidence, Kind, Row
 from reporting.page.document import Block, Paragraph, Picture
@@ -97,10 +96,7 @@ def _others(rows: Sequence[Row]) -> str:
 
 def _draw(width: float, label: str, points: Sequence[_Point], front: Sequence[_Point]) -> Figure:
     figure, axes = new_figure(width, max(4.0, 0.28 * len(points)))
-    axes.set_xscale("log")
-    cheapest, dearest = (pick(point.cost for point in points) for pick in (min, max))
-    room = max((dearest / cheapest) ** 0.08, 1.25)
-    axes.set_xlim(cheapest / room, dearest * room)
+    set_cost_axis(axes, [point.cost for point in points])
     _draw_points(axes, points)
     if len(front) > 1:
         axes.plot(
@@ -113,7 +109,6 @@ def _draw(width: float, label: str, points: Sequence[_Point], front: Sequence[_P
             zorder=1,
         )
     axes.margins(y=0.1)
-    _set_ticks(axes)
     axes.set(xlabel=f"{label} (log scale)", ylabel="test accuracy (%)")
     label_points(
         figure,
@@ -149,19 +144,3 @@ def _draw_points(axes: Axes, points: Sequence[_Point]) -> None:
         # A variant may lie exactly on `tuned`: open, so that the star shows through.
         size, fill = (14, color) if marker == "*" else (8, "none" if marker == "D" else color)
         axes.plot(point.cost, 100 * accuracy.mean, marker, color=color, ms=size, mfc=fill)
-
-
-def _set_ticks(axes: Axes) -> None:
-    """Plain numbers, few enough to stand side by side."""
-    low, high = axes.get_xlim()
-    steps = (1.0, 2.0, 5.0) if high / low < 1000 else (1.0,)
-    axes.xaxis.set_major_locator(MaxNLocator(5) if high / low < 5 else LogLocator(subs=steps))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _short(value: float) -> str:
-    for unit, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:.4g} {letter}"
-    return f"{value:.4g}"

@@ -192,6 +192,11 @@ def _every_trial(record: Record, costs: pd.DataFrame) -> Table:
         "seconds": ("time", duration),
         "name": ("name", ""),
     }
+    for name, heading, form in (("flops", "FLOPs", ",.0f"), ("latency_ms", "ms an image", ".3g")):
+        if rows[name].notna().any():
+            shown[name] = (heading, form)
+        else:  # the search had no use for it
+            rows = rows.drop(columns=name)
     if rows["reason"].notna().any():
         shown["reason"] = ("failure", "")
     rows = rows.rename_axis("number").reset_index()

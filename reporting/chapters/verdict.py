@@ -40,6 +40,8 @@ def blocks(evidence: Evidence) -> list[Block]:
                 f"{nothing}."
             )
         )
+    if evidence.record.objectives.several or evidence.limits.given:
+        written.append(Paragraph(f"Trial {number} was chosen as {evidence.rule}."))
     rival = evidence.best_baseline
     if rival is None and evidence.has_baselines:
         written.append(Paragraph("No baseline has test results to compare with."))

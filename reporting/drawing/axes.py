@@ -10,7 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
 from matplotlib.transforms import Bbox
 
 from reporting.drawing.style import GREY
@@ -56,6 +62,34 @@ def set_accuracy_axis(axes: Axes, low: float, high: float) -> None:
     room = max(0.06 * (high - low), 0.002)
     axes.set_ylim(low - room, high + room)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+
+
+def set_cost_axis(axes: Axes, costs: Sequence[float]) -> None:
+    """Set the horizontal axis to a logarithmic scale with plain numbers and room at both ends.
+
+    Args:
+        axes: The axes.
+        costs: Those to be shown; not empty. Where one is 0, the scale is linear.
+    """
+    cheapest, dearest = min(costs), max(costs)
+    if cheapest <= 0:
+        return
+    axes.set_xscale("log")
+    room = max((dearest / cheapest) ** 0.08, 1.25)
+    low, high = cheapest / room, dearest * room
+    axes.set_xlim(low, high)
+    # Few enough to stand side by side.
+    steps = (1.0, 2.0, 5.0) if high / low < 1000 else (1.0,)
+    axes.xaxis.set_major_locator(MaxNLocator(5) if high / low < 5 else LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _short(value: float) -> str:
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:.4g} {letter}"
+    return f"{value:.4g}"
 
 
 def scatter_accuracies(

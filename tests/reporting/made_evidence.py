@@ -6,8 +6,9 @@ study of the `cnn` space, its record, plan, rows and differences.
 
 import dataclasses
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from search.data.idx import IdxFiles
 from search.data.split import Split, SplitSizes
 from search.engines.near_best import contains
 from search.study.facts import split_fact
+from search.study.objective import COSTS, Objectives
 from search.study.storage import open_storage
 from search.study.study import GIVEN
 from search.training.hyperparameters import TrialHyperParameters
@@ -78,7 +80,8 @@ def made_study(
     directory = results_dir / name
     directory.mkdir(parents=True)
     storage = open_storage((directory / "study.journal").resolve(), None)
-    study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+    objectives = Objectives.read(facts.get("objective", "accuracy"))
+    study = optuna.create_study(study_name=name, storage=storage, directions=objectives.directions)
     for key, value in (FACTS | {"pixels": PIXELS.facts} | facts).items():
         study.set_user_attr(key, value)
     rng = np.random.default_rng(0)
@@ -88,7 +91,7 @@ def made_study(
     configurations += [(None, values) for values in drawn]
     clock = [0.0, 0.0]
     for number, (known_as, params) in enumerate(configurations[:trials]):
-        study.add_trial(_trial(number, known_as, params, rng, clock))
+        study.add_trial(_trial(number, known_as, params, rng, clock, objectives))
     return study
 
 
@@ -98,6 +101,7 @@ def _trial(
     params: dict[str, Any],
     rng: np.random.Generator,
     clock: list[float],
+    objectives: Objectives,
 ) -> optuna.trial.FrozenTrial:
     distributions: dict[str, Any] = {}
 
@@ -108,7 +112,7 @@ def _trial(
 
     CnnConfig.sample(TrialHyperParameters(answer))
     final = 0.86 + 0.07 * rng.random() + (0.01 if params.get("residual") else 0)
-    pruned, failed = number % 3 == 2, number % 11 == 9
+    pruned, failed = number % 3 == 2 and not objectives.several, number % 11 == 9
     epochs = 0 if failed else (1 if rng.random() < 0.6 else 3) if pruned else 8
     curve = {e: float(final - 0.1 / e + 0.004 * rng.normal()) for e in range(1, epochs + 1)}
     worker = number % 2
@@ -116,6 +120,20 @@ def _trial(
     started = START + datetime.timedelta(seconds=clock[worker])
     clock[worker] += seconds + 1
     attrs: dict[str, Any] = {"seed": number, "parameters": int(rng.integers(50_000, 900_000))}
+    if objectives.several:
+        # Networks of more parameters are better, up to a point.
+        attrs["parameters"] = int(10 ** rng.uniform(4, 6))
+        attrs["flops"] = 40 * attrs["parameters"]
+        latency = attrs["parameters"] ** 0.5 / 1000
+        attrs |= {
+            "latency_ms": latency,
+            "latency_quartiles_ms": [0.9 * latency, 1.2 * latency],
+            "batch_latency_ms": 0.4 * latency,
+            "batch_latency_quartiles_ms": [0.3 * latency, 0.5 * latency],
+        }
+        curve = {
+            e: value + 0.02 * np.log10(attrs["parameters"]) - 0.1 for e, value in curve.items()
+        }
     if known_as:
         attrs |= {"known_as": known_as, GIVEN: params}
     if failed:
@@ -135,7 +153,10 @@ def _trial(
     return optuna.trial.FrozenTrial(
         number=number,
         state=state,
-        value=None if failed else curve[epochs],
+        value=None,
+        values=None
+        if failed
+        else [float(curve[epochs]), *(attrs[COSTS[name].attr] for name in objectives.minimized)],
         datetime_start=started,
         datetime_complete=started + datetime.timedelta(seconds=seconds),
         params={name: params[name] for name in distributions},
@@ -176,6 +197,7 @@ def made_evidence(
     retrained: bool = True,
     gaps: Sequence[str] = (),
     readout: Readout | None = None,
+    facts: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
 ) -> Evidence:
     """A study in `results_dir`, and evidence on it.
@@ -190,10 +212,11 @@ def made_evidence(
         retrained: Whether anything was retrained.
         gaps: Names of rows without a finished training.
         readout: How the winner's outputs become probabilities; None: as is usual.
+        facts: Of the study, in place of those in `FACTS`.
         **settings: Fields of `ReportSettings`.
     """
     chosen = ReportSettings(results_dir=results_dir, study="cnn", ensemble=True, **settings)
-    made_study(results_dir, trials)
+    made_study(results_dir, trials, **facts)
     record = read_study(results_dir, "cnn", None)
     chosen = chosen.for_trials_of(record.max_epochs)
     dataset = dataset or made_dataset()

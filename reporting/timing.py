@@ -1,0 +1,94 @@
+"""The latency of networks, measured for a report: nothing else of it runs then."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from reporting.drawing.style import counted
+from reporting.folder import writing
+from reporting.study_tables import Record
+from search.files import write_atomically
+from search.study.facts import is_number
+from search.training.hardware import machine, set_precision, start_tensorflow
+from spaces import DataShape, load_space
+from spaces.errors import one_line
+
+_FILE: Final = "latency.json"
+Times = Mapping[int, Mapping[str, Any]]  # attributes of latency, as of a trial, by its number
+
+
+def times_again(
+    record: Record,
+    data: DataShape,
+    numbers: Sequence[int],
+    directory: Path,
+    *,
+    measure: bool,
+    say: Callable[[str], None],
+) -> Times:
+    """Return the latency of the networks of some trials, measured on this machine.
+
+    What was measured is kept: a report that is continued has the same times.
+
+    Args:
+        record: The search.
+        data: What its data set looks like.
+        numbers: Numbers of the trials.
+        directory: Contains the retrainings of the study.
+        measure: Whether to measure those that are missing.
+        say: Takes a line for the user.
+
+    Raises:
+        ReportError: The times cannot be stored.
+    """
+    kept = _kept(directory / _FILE)
+    missing = [number for number in numbers if number not in kept]
+    if measure and missing:
+        say(f"measuring the latency of {counted(len(missing), 'network')} again, about 10 s each")
+        for number in missing:
+            try:
+                kept[number] = _measured(record, data, number)
+            except Exception as error:  # code of the user
+                say(f"trial {number}: its latency was not measured again, {one_line(error)}")
+        content = {"machine": machine(), "trials": kept}
+        with writing(directory):
+            write_atomically(directory / _FILE, (json.dumps(content) + "\n").encode())
+    return {number: kept[number] for number in numbers if number in kept}
+
+
+def _measured(record: Record, data: DataShape, number: int) -> dict[str, Any]:
+    start_tensorflow()
+    import keras
+
+    from search.training.building import build_for_training
+    from search.training.hyperparameters import TrialHyperParameters
+    from search.training.latency import measure_latency
+
+    params = record.trial_params(number)
+    keras.backend.clear_session()
+    set_precision("float32")  # as it is deployed
+    hp = TrialHyperParameters(lambda name, distribution: params[name])
+    model, _ = build_for_training(load_space(record.space, data), hp, data)
+    return measure_latency(model, data).attrs
+
+
+def _kept(file: Path) -> dict[int, dict[str, Any]]:
+    """Return the times of earlier reports on this machine; none if the file is damaged."""
+    try:
+        stored = json.loads(file.read_text())
+        if stored["machine"] != machine():
+            return {}
+        found = {int(number): dict(times) for number, times in stored["trials"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
+    return {number: times for number, times in found.items() if _are_times(times)}
+
+
+def _are_times(times: Mapping[str, Any]) -> bool:
+    medians = [times.get(name) for name in ("latency_ms", "batch_latency_ms")]
+    quartiles = [times.get(name) for name in ("latency_quartiles_ms", "batch_latency_quartiles_ms")]
+    return all(is_number(one) for one in medians) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair))
+        for pair in quartiles
+    )

@@ -1,0 +1,198 @@
+"""The chapter on the front of a search with several objectives."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from reporting.chapters import facts, front, verdict
+from reporting.chapters.contents import document_of
+from reporting.choosing import chosen_trials
+from reporting.drawing.style import NARROW, WIDE
+from reporting.errors import ReportError
+from reporting.evidence import Evidence
+from reporting.plan import Plan
+from reporting.settings import ReportSettings
+from reporting.study_tables import read_study
+from reporting.timing import times_again
+from search.study.front import knee
+from search.training.hardware import machine
+from tests.reporting.made_evidence import CLOTHING, made_evidence, made_study
+from tests.reporting.written import draw_all, drawn, pictures, tables, words
+
+OBJECTIVE = "accuracy,parameters,latency"
+TIMES = {
+    "latency_ms": 0.5,
+    "latency_quartiles_ms": [0.4, 0.6],
+    "batch_latency_ms": 0.2,
+    "batch_latency_quartiles_ms": [0.1, 0.3],
+}
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    return made_evidence(tmp_path_factory.mktemp("several"), facts={"objective": OBJECTIVE})
+
+
+def limited(made: Evidence, **limits: float) -> Evidence:
+    """The same evidence with limits, and the winner that they choose."""
+    settings = dataclasses.replace(made.settings, **limits)
+    (candidate, *_) = Plan(settings, made.record, made.dataset.shape).candidates
+    assert made.winner is not None
+    winner = dataclasses.replace(made.winner, candidate=candidate)
+    return dataclasses.replace(made, settings=settings, winner=winner)
+
+
+def test_the_front_is_a_table_and_a_figure_for_each_cost(several: Evidence) -> None:
+    written = front.blocks(several)
+    trials = several.record.front
+    table = tables(written)["front"]
+    assert table.shown["trial"].astype(int).tolist() == [trial.number for trial in trials]
+    assert table.values["winner"].sum() == table.values["knee"].sum() == 1
+    assert several.winner is not None
+    chosen = several.winner.candidate.number
+    assert table.values.set_index("trial")["knee"].idxmax() == chosen == knee(trials).number
+    assert set(pictures(written)) == {"front-parameters", "front-latency-ms"}
+    for picture in pictures(written).values():
+        assert "star: the winner, the knee of the front" in picture.caption
+        axes = drawn(picture).axes[0]
+        stars, *_ = (part for part in axes.collections if part.get_label() == "winner")
+        assert len(stars.get_offsets()) == 1
+        complete = sum(trial.state == TrialState.COMPLETE for trial in several.record.frozen)
+        counts = {str(part.get_label()): len(part.get_offsets()) for part in axes.collections}
+        assert counts["front"] == len(trials)
+        assert counts["dominated"] <= complete - len(trials)
+    draw_all(written)
+    said = words(written)
+    assert f"The winner is trial {chosen}, the knee of the front: " in said
+    assert "No trial was pruned" in said
+    assert "Source: Das 1999" in said
+
+
+def test_limits_choose_the_most_accurate_within_them(several: Evidence) -> None:
+    made = limited(several, max_params=100_000, top=3)
+    numbers = chosen_trials(made.settings, made.record)
+    inside = [
+        trial.number for trial in several.record.front if trial.user_attrs["parameters"] <= 100_000
+    ]
+    assert numbers == inside[:3]
+    written = front.blocks(made)
+    rule = "the most accurate of the front within --max-params 100,000"
+    assert f"The winner is trial {numbers[0]}, {rule}: " in words(written)
+    assert "Das" not in words(written)
+    table = tables(written)["front"].values.set_index("trial")
+    assert table.index[table["within"]].tolist() == inside
+    assert f"Trial {numbers[0]} was chosen as {rule}." in words(verdict.blocks(made))
+    facts_shown = tables(facts.blocks(made))["facts"].values.set_index("fact")["value"]
+    assert facts_shown["Rule of the winner"] == rule
+    assert facts_shown["Objectives"] == OBJECTIVE
+
+
+def test_a_winner_that_is_too_slow_when_it_is_measured_again_is_said(several: Evidence) -> None:
+    made = limited(several, max_latency_ms=0.3)
+    assert made.winner is not None
+    assert "above the limit" not in words(front.blocks(made))
+    slow = dataclasses.replace(made, times={made.winner.candidate.number: TIMES})
+    written = front.blocks(slow)
+    assert (
+        "Measured again for this report, the winner is above the limit: 0.5 ms for one image, "
+        "above --max-latency-ms 0.3."
+    ) in words(written)
+    shown = tables(written)["front"].shown
+    assert "0.5 (0.4 to 0.6)" in shown["one image, again"].tolist()
+    assert slow.winner_costs["latency"] == 0.5
+
+
+def test_nothing_was_retrained(several: Evidence) -> None:
+    written = front.blocks(dataclasses.replace(several, winner=None, rows=[]))
+    assert "The winner will be the knee of the front." in words(written)
+    for picture in pictures(written).values():
+        for width in (WIDE, NARROW):
+            drawn(picture, width)
+
+
+def test_only_a_search_with_several_objectives_has_the_chapter(
+    several: Evidence, evidence: Evidence
+) -> None:
+    titles = [section.title for section in document_of(several).sections]
+    assert titles[:3] == ["Verdict", "Pareto front", "Accuracy"]
+    assert "Pareto front" not in [section.title for section in document_of(evidence).sections]
+    assert words(front.blocks(evidence)) == "The search had one objective, so there is no front."
+
+
+def test_limits_of_the_last_search_hold_unless_the_report_has_its_own(tmp_path: Path) -> None:
+    runs = [{"settings": {"max_params": 9}}, {"settings": {"max_params": 50_000}}]
+    made_study(tmp_path, 30, objective="accuracy,parameters", runs=runs)
+    record = read_study(tmp_path, "cnn", None)
+    within = chosen_trials(ReportSettings(), record)
+    assert all(record.frozen[number].user_attrs["parameters"] <= 50_000 for number in within)
+    more = chosen_trials(ReportSettings(max_params=10**9), record)
+    assert more == [trial.number for trial in record.front[:2]]
+
+
+def test_limits_hold_with_one_objective_too(tmp_path: Path) -> None:
+    made_study(tmp_path, 30)
+    record = read_study(tmp_path, "cnn", None)
+    numbers = chosen_trials(ReportSettings(max_params=400_000), record)
+    complete = record.complete
+    assert numbers == complete.index[complete["parameters"] <= 400_000].tolist()[:2]
+    assert chosen_trials(ReportSettings(), record) == complete.index.tolist()[:2]
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (
+            {"max_params": 10},
+            r"^no complete trial of study 'cnn' is within --max-params 10; the least are [\d,]+ "
+            r"parameters. Raise --max-params, or search for cheaper networks\.$",
+        ),
+        (
+            {"max_latency_ms": 1.0},
+            r"^--max-latency-ms 1 cannot be applied: no complete trial of study 'cnn' has its "
+            r"latency. A search finds it out with --objective accuracy,latency or --max-latency-",
+        ),
+    ],
+)
+def test_limits_that_no_trial_keeps_are_refused(
+    tmp_path: Path, limits: dict[str, float], message: str
+) -> None:
+    made_study(tmp_path, 30)
+    with pytest.raises(ReportError, match=message):
+        chosen_trials(ReportSettings(**limits), read_study(tmp_path, "cnn", None))
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"machine": "another", "trials": {}}'])
+def test_a_damaged_file_of_times_is_measured_again(
+    several: Evidence, tmp_path: Path, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "latency.json").write_text(content)
+    found = times_again(
+        several.record, CLOTHING, [3], tmp_path, measure=False, say=lambda text: None
+    )
+    assert found == {}
+
+
+def test_times_are_measured_once_and_kept(several: Evidence, tmp_path: Path) -> None:
+    said: list[str] = []
+    kept = {"machine": machine(), "trials": {"3": TIMES, "4": {"latency_ms": "x"}}}
+    (tmp_path / "latency.json").write_text(json.dumps(kept))
+    number = several.record.front[0].number
+    for _ in range(2):
+        found = times_again(
+            several.record, CLOTHING, [3, number], tmp_path, measure=True, say=said.append
+        )
+        assert found[3] == TIMES
+        low, high = found[number]["latency_quartiles_ms"]
+        assert 0 < low <= found[number]["latency_ms"] <= high
+    assert said == ["measuring the latency of 1 network again, about 10 s each"]
+
+
+def test_a_network_that_cannot_be_built_is_said(several: Evidence, tmp_path: Path) -> None:
+    said: list[str] = []
+    broken = dataclasses.replace(several.record, facts={**several.record.facts, "space": "nowhere"})
+    assert times_again(broken, CLOTHING, [0], tmp_path, measure=True, say=said.append) == {}
+    assert said[1].startswith("trial 0: its latency was not measured again, ")
