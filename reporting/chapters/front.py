@@ -32,7 +32,7 @@ from reporting.drawing.style import (
 )
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
-from search.study.front import knee, value_of
+from search.study.front import knee, value_of, within
 from search.study.objective import COSTS, Cost, costs_of
 
 _KNEE: Final = (
@@ -245,6 +245,7 @@ def _table(evidence: Evidence, trials: Sequence[FrozenTrial]) -> Table:
     columns = [
         Column("trial", "trial", lambda trial: trial.number),
         Column("value", evidence.record.measure, value_of, percent),
+        *_marks(evidence, trials),
     ]
     if "parameters" in attrs:
         columns.append(Column("parameters", "parameters", _attr("parameters"), ",.0f"))
@@ -252,20 +253,6 @@ def _table(evidence: Evidence, trials: Sequence[FrozenTrial]) -> Table:
         columns.append(Column("flops", "FLOPs per image", _attr("flops"), ",.0f"))
     if "latency_ms" in attrs:
         columns += _times(evidence)
-    if not evidence.limits.given:
-        at_knee = knee(trials).number
-        columns.append(Column("knee", "knee", lambda trial: trial.number == at_knee, _yes))
-    else:
-        columns.append(
-            Column(
-                "within",
-                "within the limits",
-                lambda trial: not evidence.limits.refusal(costs_of(trial.user_attrs)),
-                _yes,
-            )
-        )
-    chosen = None if evidence.winner is None else evidence.winner.candidate.number
-    columns.append(Column("winner", "winner", lambda trial: trial.number == chosen, _yes))
     return Table(
         name="front",
         caption="The trials of the front, the most accurate first",
@@ -276,6 +263,20 @@ def _table(evidence: Evidence, trials: Sequence[FrozenTrial]) -> Table:
         items=trials,
         most=50,
     )
+
+
+def _marks(evidence: Evidence, trials: Sequence[FrozenTrial]) -> list[Column]:
+    """Return the columns that say which trials keep the rule, and which is the winner."""
+    if evidence.limits.given:
+        kept = {trial.number for trial in within(trials, evidence.limits)}
+        name = "within"
+    else:
+        kept, name = {knee(trials).number}, "knee"
+    chosen = None if evidence.winner is None else evidence.winner.candidate.number
+    return [
+        Column(name, name, lambda trial: trial.number in kept, _yes),
+        Column("winner", "winner", lambda trial: trial.number == chosen, _yes),
+    ]
 
 
 def _times(evidence: Evidence) -> list[Column]:
