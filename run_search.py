@@ -182,7 +182,10 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
         for point in outcome.front.trials:
             value = point[settings.objectives.names[0]]
             print(f"  trial {point['number']:<5} {value:.4f}{_costs(point)}")
-        print(f"the best is {outcome.front.rule}:")
+        if outcome.best is None:
+            print(f"none of them is {outcome.front.rule}")
+        else:
+            print(f"the best is {outcome.front.rule}:")
     if outcome.best is not None:
         best = outcome.best
         name = f" ({one_line(best.name)})" if best.name else ""

@@ -290,11 +290,20 @@ class _Remembered(Study):
         return copy.deepcopy(trials) if deepcopy else trials
 
     def _as_seen(self, trial: FrozenTrial) -> FrozenTrial:
-        if not self._learns_limits or trial.state != TrialState.FAIL or not is_refused(trial):
-            return trial
-        seen = copy.copy(trial)
-        seen.state = TrialState.PRUNED
-        return seen
+        if self._learns_limits and trial.state == TrialState.FAIL and is_refused(trial):
+            seen = copy.copy(trial)
+            seen.state = TrialState.PRUNED
+            return seen
+        if not self._learns_limits and trial.constraints:
+            # The Gaussian process would refuse a study some of whose trials have none.
+            seen = copy.copy(trial)
+            seen.system_attrs = {
+                name: value
+                for name, value in trial.system_attrs.items()
+                if not name.startswith("constraints")
+            }
+            return seen
+        return trial
 
     def _select(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         if self._memory is None or len(trials) <= self._memory:

@@ -75,6 +75,29 @@ def test_the_study_may_lie_elsewhere(
     assert list(configurations(given)) == ["old trial 0"]
 
 
+def test_of_a_study_with_several_objectives_the_front_comes_first(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "old"
+    folder.mkdir(parents=True)
+    study = create_or_continue(
+        open_storage(folder / "study.journal", None),
+        "old",
+        FACTS | {"objective": "accuracy,parameters"},
+    )
+    for accuracy, width in ((0.5, 16), (0.9, 64), (0.8, 128), (0.7, 32)):
+        distributions = {
+            "dense_layers": IntDistribution(1, 3),
+            "dense_1": IntDistribution(1, 5_000),
+            "activation": CategoricalDistribution(("relu", "silu", "tanh")),
+        }
+        study.add_trial(
+            create_trial(
+                values=[accuracy, 785.0 * width], params=params(width), distributions=distributions
+            )
+        )
+    found = configurations(settings(tmp_path, "old"))
+    assert list(found) == ["old trial 1", "old trial 3", "old trial 0", "old trial 2"]
+
+
 def test_configurations_that_are_no_points_of_the_space_are_left_out(tmp_path: Path) -> None:
     trials = [(0.9, params(4_000)), (0.8, {"width": 0.5}), (0.7, params(16))]
     make_study(tmp_path / "results" / "old", *trials)

@@ -96,6 +96,29 @@ def test_few_integers_are_no_range() -> None:
     assert found(trials) == {}
 
 
+def with_costs(trials: Sequence[FrozenTrial], costs: Sequence[float]) -> list[FrozenTrial]:
+    for one, cost in zip(trials, costs, strict=True):
+        one.values = [one.values[0], cost]
+    return list(trials)
+
+
+def test_with_several_objectives_the_front_stands_for_the_best() -> None:
+    objective = "accuracy,parameters"
+    # The first two are the most accurate and the cheapest; no other one is on the front.
+    trials = with_costs([trial(0, (0.95,)), *improving(30)[1:]], [9, 1, *[10] * 28])
+    assert found(trials, objective=objective)["no progress"] == (
+        "none of the last 24 trials is on the front"
+    )
+    cheap = with_costs([trial(0, (0.95,)), *improving(30)[1:]], [9, *range(30, 1, -1)])
+    assert "no progress" not in found(cheap, objective=objective)
+    # Half of the front is at an end of a range, though the most accurate trials are not.
+    rates = [(1e-4 if number < 10 else 1e-2, RATE) for number in range(20)]
+    wide = [trial(i, (0.5 + 0.01 * i,), params={"rate": rates[i]}) for i in range(20)]
+    assert found(with_costs(wide, [*range(20)]), objective=objective)[
+        "best at an end of a range"
+    ] == ("half or more of the best 20 trials ask for rate below 0.0001")
+
+
 def test_no_progress_after_the_first_fifth() -> None:
     trials = [trial(0, (0.95,)), *improving(29)]
     assert found(trials)["no progress"] == (
