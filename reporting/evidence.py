@@ -18,7 +18,6 @@ from reporting.scoring import Probabilities, Scores
 from reporting.settings import ReportSettings
 from reporting.statistics import Booleans, Difference, Interval, compare, interval
 from reporting.study_tables import Record
-from reporting.timing import Times
 from reporting.views import Views
 from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
@@ -169,8 +168,6 @@ class Evidence:
         failures: Reasons of failed trainings, by label.
         scored_earlier: Number of trainings that are in no row of this report, but were scored on
             the test split by earlier reports or previews.
-        times: Latency of the winner and of the front, measured for the report, by number of the
-            trial; where it is neither an objective nor limited, none.
     """
 
     settings: ReportSettings
@@ -188,7 +185,6 @@ class Evidence:
     readout: Readout = PLAIN
     failures: Mapping[str, str] = field(default_factory=dict)
     scored_earlier: int = 0
-    times: Times = field(default_factory=dict)
 
     @property
     def rule(self) -> str:
@@ -206,7 +202,8 @@ class Evidence:
         if self.winner is None:
             return {}
         number = self.winner.candidate.number
-        return costs_of({**self.record.frozen[number].user_attrs, **self.times.get(number, {})})
+        attrs = self.record.frozen[number].user_attrs
+        return costs_of({**attrs, **self.record.times.get(number, {})})
 
     @property
     def retrained_trials(self) -> int:

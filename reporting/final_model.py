@@ -186,7 +186,7 @@ def _choice(evidence: Evidence) -> dict[str, Any]:
     return {
         "objective": evidence.record.objectives.text,
         "rule": evidence.rule,
-        "costs": costs | dict(evidence.times.get(number, {})),
+        "costs": costs | dict(evidence.record.times.get(number, {})),
     }
 
 

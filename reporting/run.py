@@ -14,7 +14,7 @@ from predicting.archive import ModelError
 from predicting.config import CONFIG_FILE
 from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
-from reporting.choosing import limits_of, rule_of
+from reporting.choosing import chosen_trials, limits_of, rule_of
 from reporting.distillation import order_distillation
 from reporting.drawing.style import counted, listed
 from reporting.errors import ReportError
@@ -117,6 +117,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         refuse_links(folders.shared)
         if settings.retrain:
             dataset.files.require_test()  # now, not after hours of training
+        record = replace(record, times=_times(settings, record, dataset, progress))
         settings = _fit(settings, record, dataset, folders)
         plan = Plan(settings, record, dataset.shape)
         if settings.retrain:
@@ -124,7 +125,6 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         else:
             results = load_kept(folders, plan.due)
         evidence = _gather(settings, record, plan, dataset, results, arguments)
-        evidence = replace(evidence, times=_times(evidence, progress))
         _refuse_to_lose_results(target, evidence)
         with replaced(target) as fresh:
             write_document(document_of(evidence), fresh)
@@ -371,18 +371,16 @@ def _gather(
     )
 
 
-def _times(evidence: Evidence, progress: Progress) -> Times:
-    """Measure the winner and the front again, if their latency matters; no training runs now."""
-    record, winner = evidence.record, evidence.winner
-    if "latency" not in (*record.objectives.minimized, *evidence.limits.given) or winner is None:
+def _times(settings: ReportSettings, record: Record, dataset: Dataset, progress: Progress) -> Times:
+    """Measure the front again, or what is retrained, if latency matters; nothing else runs now."""
+    if "latency" not in (*record.objectives.minimized, *limits_of(settings, record).given):
         return {}
-    numbers = dict.fromkeys([winner.candidate.number, *(trial.number for trial in record.front)])
+    front = [trial.number for trial in record.front]
     return times_again(
         record,
-        evidence.dataset.shape,
-        list(numbers),
-        record.directory / "retrainings",
-        measure=evidence.settings.retrain,
+        dataset.shape,
+        front or chosen_trials(settings, record),
+        measure=settings.retrain,
         say=lambda text: progress.console.print(escaped(text), soft_wrap=True, markup=False),
     )
 

@@ -1,9 +1,10 @@
 """Read a study, running or finished, into tables; nothing is written."""
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,6 +64,7 @@ class Record:
         params: Hyperparameter values, by trial number; missing if the trial does not have it.
         curves: Validation accuracy by trial number and epoch (columns); a trial that resumed
             another has the epochs of both.
+        times: Attributes of latency that were measured again for the report, by trial number.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Record:
     trials: pd.DataFrame
     params: pd.DataFrame
     curves: pd.DataFrame
+    times: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def complete(self) -> pd.DataFrame:
@@ -83,8 +86,27 @@ class Record:
 
     @property
     def front(self) -> list[FrozenTrial]:
-        """The Pareto front of a search with several objectives, the most accurate first."""
-        return front(self.frozen) if self.objectives.several else []
+        """The Pareto front of a search with several objectives, the most accurate first.
+
+        Where its latency has been measured again, it is the front of these times.
+        """
+        if not self.objectives.several:
+            return []
+        found = front(self.frozen)
+        return front([self.timed(trial) for trial in found]) if self.times else found
+
+    def timed(self, trial: FrozenTrial) -> FrozenTrial:
+        """Return a trial with its latency as it was measured again."""
+        times = self.times.get(trial.number)
+        if times is None:
+            return trial
+        timed = copy.copy(trial)
+        timed.user_attrs = {**trial.user_attrs, **times}
+        timed.values = [
+            times["latency_ms"] if name == "latency_ms" else value
+            for name, value in zip(self.objectives.names, trial.values, strict=True)
+        ]
+        return timed
 
     @property
     def space(self) -> str:

@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+from optuna.distributions import BaseDistribution
 
 from reporting.drawing.style import counted
 from reporting.folder import writing
 from reporting.study_tables import Record
+from search.apart import ProcessEndedError, run_apart
 from search.files import write_atomically
 from search.study.facts import is_number
 from search.training.hardware import machine, set_precision, start_tensorflow
+from search.workers.process import redirect_output
 from spaces import DataShape, load_space
 from spaces.errors import one_line
 
@@ -22,7 +27,6 @@ def times_again(
     record: Record,
     data: DataShape,
     numbers: Sequence[int],
-    directory: Path,
     *,
     measure: bool,
     say: Callable[[str], None],
@@ -35,42 +39,63 @@ def times_again(
         record: The search.
         data: What its data set looks like.
         numbers: Numbers of the trials.
-        directory: Contains the retrainings of the study.
         measure: Whether to measure those that are missing.
         say: Takes a line for the user.
 
     Raises:
         ReportError: The times cannot be stored.
     """
+    directory = record.directory / "retrainings"
     kept = _kept(directory / _FILE)
-    missing = [number for number in numbers if number not in kept]
+    missing = {number: record.trial_params(number) for number in numbers if number not in kept}
     if measure and missing:
         say(f"measuring the latency of {counted(len(missing), 'network')} again, about 10 s each")
-        for number in missing:
-            try:
-                kept[number] = _measured(record, data, number)
-            except Exception as error:  # code of the user
-                say(f"trial {number}: its latency was not measured again, {one_line(error)}")
+        logs = record.directory / "logs"
+        with writing(logs):
+            logs.mkdir(exist_ok=True)
+        log = logs / "latency.log"
+        try:
+            found = run_apart(_measure, record.space, data, missing, log, name="latency")
+        except ProcessEndedError as error:
+            found = dict.fromkeys(missing, f"the process ended with {error}")
+        for number, times in found.items():
+            if isinstance(times, str):
+                say(f"trial {number}: its latency was not measured again, {times} (more in {log})")
+            else:
+                kept[number] = times
         content = {"machine": machine(), "trials": kept}
         with writing(directory):
             write_atomically(directory / _FILE, (json.dumps(content) + "\n").encode())
     return {number: kept[number] for number in numbers if number in kept}
 
 
-def _measured(record: Record, data: DataShape, number: int) -> dict[str, Any]:
-    start_tensorflow()
+def _measure(
+    space: str, data: DataShape, params: Mapping[int, Mapping[str, Any]], log: Path
+) -> dict[int, dict[str, Any] | str]:
+    """Build and measure networks; in place of the times of one, why it was not measured."""
+    redirect_output(log)
+    start_tensorflow(devices=False)
     import keras
 
     from search.training.building import build_for_training
     from search.training.hyperparameters import TrialHyperParameters
     from search.training.latency import measure_latency
 
-    params = record.trial_params(number)
-    keras.backend.clear_session()
-    set_precision("float32")  # as it is deployed
-    hp = TrialHyperParameters(lambda name, distribution: params[name])
-    model, _ = build_for_training(load_space(record.space, data), hp, data)
-    return measure_latency(model, data).attrs
+    set_precision("float32")  # as they are deployed
+    found: dict[int, dict[str, Any] | str] = {}
+    for number, values in params.items():
+        keras.backend.clear_session()
+        hp = TrialHyperParameters(partial(_answer, values))
+        try:
+            model, _ = build_for_training(load_space(space, data), hp, data)
+            found[number] = measure_latency(model, data).attrs
+        except Exception as error:  # code of the user
+            found[number] = one_line(error)
+    return found
+
+
+def _answer(values: Mapping[str, Any], name: str, distribution: BaseDistribution) -> Any:
+    return values[name]
 
 
 def _kept(file: Path) -> dict[int, dict[str, Any]]:

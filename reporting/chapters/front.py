@@ -51,9 +51,12 @@ _LATENCY: Final = (
     "Latency: one image, or a batch of 500 (fewer large ones), through the network in float32 as "
     "one graph on one core, after a warm-up, without reading pictures; median and quartiles of one "
     "second or more. The search measures each network before its training in a process of its own, "
-    "while other workers may train on other cores; this report has measured those of the front "
-    "again while nothing else of it ran. It is that of the network alone: best_model.keras takes "
-    "twice as long where it averages mirror images."
+    "while other workers may train on other cores. It is the time of the network alone: "
+    "best_model.keras takes twice as long where it averages mirror images."
+)
+_AGAIN: Final = (
+    "This report has measured the trials of the search's front again, while nothing else of it "
+    "ran, and goes by the new times: what they dominate is no longer on the front."
 )
 _MOST_NAMED: Final = 12
 
@@ -90,11 +93,9 @@ def blocks(evidence: Evidence) -> list[Block]:
     minimized = record.objectives.minimized
     complete = [trial for trial in record.frozen if trial.state == TrialState.COMPLETE]
     on_front = {trial.number for trial in trials}
-    others = [trial for trial in complete if trial.number not in on_front]
+    others = [record.timed(trial) for trial in complete if trial.number not in on_front]
     chosen = None if evidence.winner is None else evidence.winner.candidate.number
     written: list[Block] = [Paragraph(_summary(evidence, trials, len(complete)), strong=True)]
-    if words := _above_limit(evidence):
-        written.append(Paragraph(words, strong=True))
     for name in minimized:
         points = _Points(
             cost=COSTS[name],
@@ -109,7 +110,7 @@ def blocks(evidence: Evidence) -> list[Block]:
         written.append(Paragraph(_KNEE))
     written.append(Paragraph(_NOT_PRUNED))
     if any("latency_ms" in trial.user_attrs for trial in trials):
-        written.append(Paragraph(_LATENCY))
+        written.append(Paragraph(f"{_LATENCY} {_AGAIN}" if record.times else _LATENCY))
     return written
 
 
@@ -123,7 +124,9 @@ def _summary(evidence: Evidence, trials: Sequence[FrozenTrial], complete: int) -
     if evidence.winner is None:
         return f"{text}The winner will be {evidence.rule}."
     number = evidence.winner.candidate.number
-    winner = evidence.record.frozen[number]
+    winner = next(
+        (trial for trial in trials if trial.number == number), evidence.record.frozen[number]
+    )
     most = trials[0]
     text += f"The winner is trial {number}, {evidence.rule}: {percent(value_of(winner))} with "
     text += listed([COSTS[name].shown(cost) for name, cost in costs_of(winner.user_attrs).items()])
@@ -142,17 +145,6 @@ def _summary(evidence: Evidence, trials: Sequence[FrozenTrial], complete: int) -
 
 def _share(part: float, whole: float) -> str:
     return percent(part / whole, 0) if whole else "-"
-
-
-def _above_limit(evidence: Evidence) -> str:
-    """Say that the winner, measured again, is above the limit; empty if it is not."""
-    refusal = evidence.limits.refusal(evidence.winner_costs)
-    if not refusal:
-        return ""
-    return (
-        f"Measured again for this report, the winner is above the limit: {refusal}. Give a lower "
-        "limit, so that a faster network is chosen."
-    )
 
 
 def _picture(evidence: Evidence, points: _Points) -> Picture:
@@ -283,11 +275,14 @@ def _times(evidence: Evidence) -> list[Column]:
     """Return the columns of both latencies, in the search and again, with their quartiles."""
 
     def again(name: str) -> Any:
-        return lambda trial: evidence.times.get(trial.number, {}).get(name)
+        return lambda trial: evidence.record.times.get(trial.number, {}).get(name)
+
+    def before(name: str) -> Any:
+        return lambda trial: evidence.record.frozen[trial.number].user_attrs.get(name)
 
     found = []
-    sources = [("search", "in the search", _attr)]
-    if evidence.times:
+    sources = [("search", "in the search", before)]
+    if evidence.record.times:
         sources.append(("again", "again", again))
     for kind, title in (("latency", "one image"), ("batch_latency", "batch")):
         for suffix, where, get in sources:

@@ -15,7 +15,7 @@ from reporting.errors import ReportError
 from reporting.evidence import Evidence
 from reporting.plan import Plan
 from reporting.settings import ReportSettings
-from reporting.study_tables import read_study
+from reporting.study_tables import Record, read_study
 from reporting.timing import times_again
 from search.study.front import knee
 from search.training.hardware import machine
@@ -90,18 +90,34 @@ def test_limits_choose_the_most_accurate_within_them(several: Evidence) -> None:
     assert facts_shown["Objectives"] == OBJECTIVE
 
 
-def test_a_winner_that_is_too_slow_when_it_is_measured_again_is_said(several: Evidence) -> None:
-    made = limited(several, max_latency_ms=0.3)
+def test_the_report_goes_by_the_times_that_it_has_measured(several: Evidence) -> None:
+    before = several.record.front
+    times = {trial.number: TIMES for trial in before}
+    made = dataclasses.replace(several, record=dataclasses.replace(several.record, times=times))
+    after = made.record.front
+    assert {trial.number for trial in after} <= {trial.number for trial in before}
+    assert all(trial.values[2] == 0.5 for trial in after)
+    table = tables(front.blocks(made))["front"]
+    assert set(table.shown["one image, again"]) == {"0.5 (0.4 to 0.6)"}
+    searched = [several.record.frozen[one.number].user_attrs["latency_ms"] for one in after]
+    assert table.values["latency_ms_search"].tolist() == searched
+    assert "goes by the new times" in words(front.blocks(made))
+    assert "goes by the new times" not in words(front.blocks(several))
+    draw_all(front.blocks(made))
+
+
+def test_a_winner_that_is_too_slow_when_it_is_measured_again_is_said(tmp_path: Path) -> None:
+    made = made_evidence(tmp_path, max_params=900_000)
     assert made.winner is not None
-    assert "above the limit" not in words(front.blocks(made))
-    slow = dataclasses.replace(made, times={made.winner.candidate.number: TIMES})
-    written = front.blocks(slow)
+    assert "above the limit" not in words(verdict.blocks(made))
+    number = made.winner.candidate.number
+    record = dataclasses.replace(made.record, times={number: TIMES})
+    settings = dataclasses.replace(made.settings, max_latency_ms=0.3)
+    slow = dataclasses.replace(made, record=record, settings=settings)
     assert (
-        "Measured again for this report, the winner is above the limit: 0.5 ms for one image, "
-        "above --max-latency-ms 0.3."
-    ) in words(written)
-    shown = tables(written)["front"].shown
-    assert "0.5 (0.4 to 0.6)" in shown["one image, again"].tolist()
+        "Measured again for this report, it is above the limit: 0.5 ms for one image, above "
+        "--max-latency-ms 0.3."
+    ) in words(verdict.blocks(slow))
     assert slow.winner_costs["latency"] == 0.5
 
 
@@ -164,35 +180,36 @@ def test_limits_that_no_trial_keeps_are_refused(
         chosen_trials(ReportSettings(**limits), read_study(tmp_path, "cnn", None))
 
 
+@pytest.fixture
+def moved(several: Evidence, tmp_path: Path) -> Record:
+    """The search, in a folder of which nothing is measured yet."""
+    (tmp_path / "retrainings").mkdir()
+    return dataclasses.replace(several.record, directory=tmp_path)
+
+
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"machine": "another", "trials": {}}'])
-def test_a_damaged_file_of_times_is_measured_again(
-    several: Evidence, tmp_path: Path, content: str | None
-) -> None:
+def test_a_damaged_file_of_times_holds_none(moved: Record, content: str | None) -> None:
     if content is not None:
-        (tmp_path / "latency.json").write_text(content)
-    found = times_again(
-        several.record, CLOTHING, [3], tmp_path, measure=False, say=lambda text: None
-    )
-    assert found == {}
+        (moved.directory / "retrainings" / "latency.json").write_text(content)
+    assert times_again(moved, CLOTHING, [3], measure=False, say=print) == {}
 
 
-def test_times_are_measured_once_and_kept(several: Evidence, tmp_path: Path) -> None:
+def test_times_are_measured_once_and_kept(moved: Record) -> None:
     said: list[str] = []
     kept = {"machine": machine(), "trials": {"3": TIMES, "4": {"latency_ms": "x"}}}
-    (tmp_path / "latency.json").write_text(json.dumps(kept))
-    number = several.record.front[0].number
+    (moved.directory / "retrainings" / "latency.json").write_text(json.dumps(kept))
+    number = moved.front[0].number
     for _ in range(2):
-        found = times_again(
-            several.record, CLOTHING, [3, number], tmp_path, measure=True, say=said.append
-        )
+        found = times_again(moved, CLOTHING, [3, number], measure=True, say=said.append)
         assert found[3] == TIMES
         low, high = found[number]["latency_quartiles_ms"]
         assert 0 < low <= found[number]["latency_ms"] <= high
     assert said == ["measuring the latency of 1 network again, about 10 s each"]
 
 
-def test_a_network_that_cannot_be_built_is_said(several: Evidence, tmp_path: Path) -> None:
+def test_a_network_that_cannot_be_built_is_said(moved: Record) -> None:
     said: list[str] = []
-    broken = dataclasses.replace(several.record, facts={**several.record.facts, "space": "nowhere"})
-    assert times_again(broken, CLOTHING, [0], tmp_path, measure=True, say=said.append) == {}
+    broken = dataclasses.replace(moved, facts={**moved.facts, "space": "nowhere"})
+    assert times_again(broken, CLOTHING, [0], measure=True, say=said.append) == {}
     assert said[1].startswith("trial 0: its latency was not measured again, ")
+    assert f"more in {moved.directory / 'logs' / 'latency.log'}" in said[1]
