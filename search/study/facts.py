@@ -356,8 +356,8 @@ def _check_study(study: optuna.Study, required: Collection[str]) -> None:
             _COUNT.check(f"its {_shown(name)}", value)
     objectives = objectives_of(facts)
     names = [direction.name.lower() for direction in study.directions]
-    # One that was cut off when it was created has no facts.
-    if names != objectives.directions and facts:
+    # One that was cut off when it was created, or of another program, has no space.
+    if names != objectives.directions and "space" in facts:
         raise _BrokenRuleError(
             f"its objectives are {' and '.join(names)}; {objectives.text} needs "
             f"{' and '.join(objectives.directions)}"
