@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from reporting.drawing.style import counted
 from reporting.folder import writing
 from reporting.plan import Plan
 from reporting.retraining import Results, Retraining
@@ -16,6 +15,7 @@ from search.command_line import MOST_EPOCHS
 from search.errors import SettingsError
 from search.files import write_atomically
 from search.study.facts import is_whole
+from search.words import counted
 
 MOST_FITTED: Final = 100
 _FILE: Final = "fitted.json"

@@ -16,7 +16,6 @@ from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
 from reporting.choosing import chosen_trials, limits_of, rule_of
 from reporting.distillation import order_distillation
-from reporting.drawing.style import counted, listed
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.export import export
@@ -48,6 +47,7 @@ from search.files import locked, refuse_links
 from search.study.facts import pixels_of, split_sizes
 from search.study.provenance import command_line, commit
 from search.training.hardware import machine, start_tensorflow
+from search.words import counted, listed
 from search.workers.local import workers_here
 from search.workers.messages import Failed, Train
 from search.workers.pool import make_pool

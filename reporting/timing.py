@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from optuna.distributions import BaseDistribution
 
-from reporting.drawing.style import counted
 from reporting.folder import writing
 from reporting.study_tables import Record
 from search.apart import ProcessEndedError, run_apart
 from search.files import write_atomically
 from search.study.facts import is_number
 from search.training.hardware import machine, set_precision, start_tensorflow
+from search.words import counted
 from search.workers.process import redirect_output
 from spaces import DataShape, load_space
 from spaces.errors import one_line

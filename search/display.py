@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.escape import escaped
+from search.words import counted
 
 
 @dataclass(slots=True)
@@ -228,7 +229,7 @@ def _summary(progress: Progress) -> str:
         "unknown" if progress.seconds_left is None else f"about {duration(progress.seconds_left)}"
     )
     if progress.front:
-        best += f", front of {progress.front} trial{'' if progress.front == 1 else 's'}"
+        best += f", front of {counted(progress.front, 'trial')}"
     paused = "paused | " if progress.paused else ""
     return (
         f"{paused}{progress.finished}/{progress.target} trials, {progress.pruned} pruned, "

@@ -12,6 +12,7 @@ from typing import Any, Final
 from search.data.split import VALIDATION_COST
 from search.engines.pruners import PRUNERS, Rungs
 from search.errors import SettingsError
+from search.words import counted
 
 DEFAULT_EPOCHS: Final = 8
 ENOUGH_SEEN: Final = 80_000  # images that a trial sees; fewer steps teach a network little
@@ -274,7 +275,7 @@ def _too_short(minutes: float, speed: Speed, smallest: Plan, spent_seconds: floa
 
     fewer = f", or lower --trials to {_largest(fits, 1, smallest.trials)}" if fits(1) else ""
     return (
-        f"--minutes is {minutes:g}, but {_trials(smallest.trials)} of {size} take about "
+        f"--minutes is {minutes:g}, but {counted(smallest.trials, 'trial')} of {size} take about "
         f"{needed} min here; raise it to {needed}{fewer}."
     )
 
@@ -306,8 +307,8 @@ def expectation(plan: Plan, speed: Speed, place: str, precision: str) -> str:
     """
     seconds = plan.seconds(speed)
     line = (
-        f"{about(seconds)} for {_trials(plan.trials)} on {place} "
-        f"({worker_words(speed.workers)}, {precision})"
+        f"{about(seconds)} for {counted(plan.trials, 'trial')} on {place} "
+        f"({counted(speed.workers, 'worker')}, {precision})"
     )
     shorter = max((m for m in _SHORTER_MINUTES if 60 * m <= seconds / 4), default=None)
     return line if shorter is None else f"{line}; --minutes {shorter} for a shorter one"
@@ -318,10 +319,11 @@ def fitted_words(minutes: float, plan: Plan, speed: Speed, *, available: int) ->
     is_all = plan.train == available
     flags = f"--epochs {plan.epochs}{'' if is_all else f' --train-size {plan.train}'}"
     allowed = (
-        f"{worker_words(speed.workers)} {'trains' if speed.workers == 1 else 'train'} about "
+        f"{counted(speed.workers, 'worker')} {'trains' if speed.workers == 1 else 'train'} about "
         f"{_rounded(speed.images_per_second):,} images/s"
-        f"{'' if speed.workers == 1 else ' each'}: {_trials(plan.trials)} in {minutes:g} min allow "
-        f"{plan.epochs} epochs of {'all ' if is_all else ''}{plan.train:,} images"
+        f"{'' if speed.workers == 1 else ' each'}: {counted(plan.trials, 'trial')} in "
+        f"{minutes:g} min allow {plan.epochs} epochs of {'all ' if is_all else ''}"
+        f"{plan.train:,} images"
     )
     seconds = plan.seconds(speed)
     expected = f"{about(seconds)}; " if seconds < 0.8 * 60 * minutes else ""
@@ -331,15 +333,6 @@ def fitted_words(minutes: float, plan: Plan, speed: Speed, *, available: int) ->
 def _rounded(number: float) -> int:
     """Round to two significant digits."""
     return round(float(f"{number:.1e}"))
-
-
-def _trials(count: int) -> str:
-    return f"{count:,} trial" if count == 1 else f"{count:,} trials"
-
-
-def worker_words(count: int) -> str:
-    """Return a number of workers in words."""
-    return f"{count} worker" if count == 1 else f"{count} workers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

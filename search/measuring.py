@@ -7,9 +7,10 @@ from typing import Final
 
 from search.command_line import stop_by_signal
 from search.errors import SearchError, StoppedError, StopReason
-from search.length import Speed, worker_words
+from search.length import Speed
 from search.settings import SearchSettings
 from search.study.requests import STOP, Inbox
+from search.words import counted
 from search.workers.messages import Died, Failed, Measure, Measured
 from search.workers.pool import POLL_SECONDS, WorkerPool
 
@@ -70,7 +71,7 @@ class Measurement:
         self._inbox = inbox
         count = min(self._workers.count, self._settings.trials)
         # Those of a cluster may still wait for a node.
-        self._say(f"measuring the speed of {worker_words(count) if count else 'workers'} ...")
+        self._say(f"measuring the speed of {counted(count, 'worker') if count else 'workers'} ...")
         with stop_by_signal(self._stop):
             found = measure(
                 self._workers,

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 BASE = (
     "spaces",
     *("search.errors", "search.escape", "search.files", "search.secrets", "search.streams"),
-    *("search.command_line", "search.apart"),
+    *("search.command_line", "search.apart", "search.words"),
 )
 ORDER = ("search.data", "search.training", "search.workers", "search.study", "search.engines")
 ALLOWED = {

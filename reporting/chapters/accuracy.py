@@ -14,10 +14,8 @@ from reporting.drawing.style import (
     BLUE,
     ORANGE,
     VERMILION,
-    counted,
     is_narrow,
     legend_above,
-    listed,
     new_figure,
     percent,
     points,
@@ -28,6 +26,7 @@ from reporting.evidence import Evidence, Remeasured, Row
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.statistics import IMAGES_ONLY, Difference, Interval
 from reporting.views import ALONE, trained_with_flips
+from search.words import counted, listed
 from spaces.baselines import BASELINES
 
 _BASELINES: Final = {baseline.name: baseline for baseline in BASELINES}

@@ -4,10 +4,11 @@ import statistics
 from dataclasses import dataclass
 from operator import attrgetter
 
-from reporting.drawing.style import counted, points
+from reporting.drawing.style import points
 from reporting.evidence import Evidence, Remeasured
 from reporting.page.document import Block, Column, Paragraph, Table
 from search.study.health import CHECKS, Trials
+from search.words import counted
 
 _LEAD = (
     "Two candidates or more were retrained with two seeds or more each, and the mean of the chosen "

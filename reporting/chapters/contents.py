@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Final
 
-from reporting.drawing.style import counted
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Document, Paragraph, Section
+from search.words import counted
 
 
 @dataclass(frozen=True, slots=True)

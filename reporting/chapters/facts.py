@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from reporting.drawing.style import MISSING, counted, listed
+from reporting.drawing.style import MISSING
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Code, Column, Paragraph, Table
 from reporting.settings import ReportSettings
 from reporting.shared import FOLDER
 from search.data.dataset import Dataset
 from search.display import duration
+from search.words import counted, listed
 
 
 def blocks(evidence: Evidence) -> list[Block]:

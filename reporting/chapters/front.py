@@ -23,10 +23,8 @@ from reporting.drawing.style import (
     BLUE,
     GREY,
     VERMILION,
-    counted,
     is_narrow,
     legend_above,
-    listed,
     new_figure,
     percent,
 )
@@ -34,6 +32,7 @@ from reporting.evidence import Evidence
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from search.study.front import knee, value_of, within
 from search.study.objective import COSTS, Cost, costs_of
+from search.words import counted, listed
 
 _KNEE: Final = (
     "The knee is the trial of the front that is farthest from the line between the front's ends, "

@@ -22,19 +22,12 @@ from reporting.dimensions import Dimension, brief, dimensions, short
 from reporting.drawing.axes import below_words, lower_end
 from reporting.drawing.parallel import draw_parallel
 from reporting.drawing.slices import draw_slices, points_below
-from reporting.drawing.style import (
-    BLUE,
-    GROUND,
-    SHADES,
-    is_narrow,
-    listed,
-    new_figure,
-    percent,
-)
+from reporting.drawing.style import BLUE, GROUND, SHADES, is_narrow, new_figure, percent
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record
 from search.study.front import value_of
+from search.words import listed
 
 _FEW: Final = 50
 _MOST_ROWS: Final = 15

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from reporting.drawing.style import counted, listed
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Paragraph
 from reporting.statistics import IMAGES_ONLY
 from search.study.facts import split_sizes
+from search.words import counted, listed
 
 _OFFICIAL_IMAGES: Final = 60_000
 

@@ -19,9 +19,7 @@ from reporting.drawing.style import (
     GROUND,
     ORANGE,
     VERMILION,
-    counted,
     is_narrow,
-    listed,
     new_figure,
     percent,
 )
@@ -29,6 +27,7 @@ from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph, Picture
 from reporting.statistics import Booleans, Floats
 from search.data.dataset import Bytes, LabeledImages
+from search.words import counted, listed
 
 _MOST_CONFIDENT: Final = 18
 _ALWAYS_WRONG: Final = 12

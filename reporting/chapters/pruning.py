@@ -19,13 +19,13 @@ from reporting.drawing.style import (
     STATES,
     VERMILION,
     legend_above,
-    listed,
     new_figure,
     percent,
 )
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record
+from search.words import listed
 
 # Source: DeepCAVE's documentation, plugin "Budget Correlation": "very strong" from here on.
 _TRUSTED: Final = 0.70

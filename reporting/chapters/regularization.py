@@ -11,10 +11,11 @@ from statsmodels.stats.multitest import multipletests
 from reporting.dimensions import Dimension, dimensions, short
 from reporting.drawing.axes import below_words
 from reporting.drawing.slices import draw_slices, points_below
-from reporting.drawing.style import listed, percent
+from reporting.drawing.style import percent
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.statistics import CONFIDENCE
+from search.words import listed
 
 _WORDS: Final = ("batch_norm", "dropout")
 _MOST_PANELS: Final = 6

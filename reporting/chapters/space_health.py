@@ -20,7 +20,6 @@ from reporting.drawing.style import (
     ORANGE,
     is_narrow,
     legend_above,
-    listed,
     new_figure,
     percent,
 )
@@ -28,6 +27,7 @@ from reporting.evidence import Evidence
 from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record
 from search.study.health import EDGE, narrow_ends
+from search.words import listed
 
 _SHARE: Final = 0.1
 _LEAST: Final = 5

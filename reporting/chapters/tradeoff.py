@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from reporting.dimensions import brief
 from reporting.drawing.axes import Label, label_points, set_cost_axis
-from reporting.drawing.style import BLUE, GREEN, GREY, ORANGE, listed, new_figure
+from reporting.drawing.style import BLUE, GREEN, GREY, ORANGE, new_figure
 from reporting.evidence import Evidence, Kind, Row
 from reporting.page.document import Block, Paragraph, Picture
+from search.words import listed
 
 _STYLES: Final[dict[Kind, tuple[str, str]]] = {
     "tuned": (BLUE, "*"),

@@ -9,7 +9,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from reporting.drawing.axes import time_unit
-from reporting.drawing.style import GROUND, STATES, counted, legend_above, new_figure, percent
+from reporting.drawing.style import GROUND, STATES, legend_above, new_figure, percent
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import (
@@ -22,6 +22,7 @@ from reporting.study_tables import (
     surplus,
 )
 from search.display import duration
+from search.words import counted
 
 _ENDINGS: Final = ("complete", "pruned", "failed", "duplicate", "surplus", "running", "waiting")
 _STATE_OF: Final = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}

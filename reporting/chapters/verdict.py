@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 
 from reporting.chapters.accuracy import p_value_words
-from reporting.drawing.style import bounds, counted, listed, percent, points, spread
+from reporting.drawing.style import bounds, percent, points, spread
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Paragraph
 from reporting.plan import Candidate
 from reporting.statistics import Difference
 from reporting.views import ALONE
+from search.words import counted, listed
 
 
 def blocks(evidence: Evidence) -> list[Block]:

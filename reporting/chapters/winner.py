@@ -17,7 +17,6 @@ from reporting.drawing.style import (
     MISSING,
     ORANGE,
     VERMILION,
-    counted,
     legend_above,
     new_figure,
     percent,
@@ -27,6 +26,7 @@ from reporting.evidence import Evidence, Remeasured, Row
 from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table
 from reporting.retraining import MODEL_FILE, Retrained
 from reporting.views import ALONE
+from search.words import counted
 from spaces import DataShape, load_space
 from spaces.errors import one_line
 

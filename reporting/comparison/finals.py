@@ -6,7 +6,6 @@ from typing import Final
 import numpy as np
 
 from reporting.comparison.reported import MissingError, Reported, read_report
-from reporting.drawing.style import counted
 from reporting.evidence import Row, make_row
 from reporting.plan import TUNED, Candidate, Entry
 from reporting.retraining import Folders, Retrained, Retraining
@@ -16,6 +15,7 @@ from reporting.shared import FOLDER
 from reporting.study_tables import Record
 from search.study.facts import split_sizes
 from search.study.provenance import command_line
+from search.words import counted
 from search.workers.messages import Images
 
 _ROUNDING: Final = 1e-9

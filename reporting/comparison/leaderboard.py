@@ -7,9 +7,10 @@ from reporting.chapters.accuracy import difference_with_interval, p_value_words,
 from reporting.chapters.verdict import compared_words
 from reporting.comparison.finals import Finals, TrainingProtocol
 from reporting.comparison.studies import Compared
-from reporting.drawing.style import counted, percent
+from reporting.drawing.style import percent
 from reporting.evidence import Row
 from reporting.page.document import Block, Column, Paragraph, Table
+from search.words import counted
 
 
 def blocks(studies: Sequence[Compared]) -> list[Block]:

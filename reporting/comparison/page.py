@@ -10,7 +10,6 @@ import optuna
 
 from reporting.comparison import leaderboard, progress, settings
 from reporting.comparison.studies import Compared, read_studies
-from reporting.drawing.style import listed
 from reporting.errors import ReportError
 from reporting.folder import replaced, writing
 from reporting.page.document import Document, Section
@@ -19,6 +18,7 @@ from reporting.settings import ReportSettings
 from search.command_line import COMPARISONS
 from search.files import locked
 from search.study.provenance import command_line
+from search.words import listed
 
 _LONGEST_NAME: Final = 150  # bytes of a folder's name; it gets a prefix while it is written
 

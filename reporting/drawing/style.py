@@ -138,14 +138,3 @@ def bounds(interval: Interval | None) -> str:
     if interval is None or interval.low is None or interval.high is None:
         return MISSING
     return f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"
-
-
-def listed(words: Sequence[str]) -> str:
-    """Return `a, b and c`."""
-    *others, last = words
-    return f"{', '.join(others)} and {last}" if others else last
-
-
-def counted(count: int, noun: str) -> str:
-    """Return `1 trial`, `1,200 trials`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -17,6 +17,7 @@ from search.study.facts import last_settings
 from search.study.front import front, value_of
 from search.study.objective import objectives_of
 from search.study.study import FINISHED, SURPLUS, ended_at_budget
+from search.words import counted, listed
 
 # Share of a range, on its own scale, that counts as its end.
 EDGE: Final = 0.05
@@ -160,7 +161,7 @@ def _on_a_bound(trials: Trials) -> str:
         found += [f"{name} {end}" for end in ends]
     if not found:
         return ""
-    return f"half or more of the best {len(trials.best)} trials ask for {_listed(found)}"
+    return f"half or more of the best {len(trials.best)} trials ask for {listed(found)}"
 
 
 def _places(trials: Sequence[FrozenTrial]) -> dict[str, list[float]]:
@@ -241,7 +242,7 @@ def _pruned_while_ahead(trials: Trials) -> str:
         return ""
     shown = ahead if len(ahead) <= _MOST_NAMED else [*ahead[:_MOST_NAMED], "others"]
     return (
-        f"{_counted(ahead, 'trial')} ({_listed(shown)}) had a higher value when pruned than the "
+        f"{counted(len(ahead), 'trial')} ({listed(shown)}) had a higher value when pruned than the "
         f"best trial, {trials.complete[0].number}, after the same epoch"
     )
 
@@ -266,7 +267,7 @@ def _failures_cluster(trials: Trials) -> str:
         chance = hypergeom.sf(both - 1, len(asked), len(having), len(failed)) * len(values)
         if chance < _CHANCE:
             found.append(f"{both} of {len(having)} trials with {name} {value} failed")
-    return _listed(found)
+    return listed(found)
 
 
 def _choices(trial: FrozenTrial) -> Iterator[tuple[str, Hashable]]:
@@ -386,14 +387,3 @@ CHECKS: Final = (
 
 def _epochs(trial: FrozenTrial) -> int:
     return max(trial.intermediate_values, default=0)
-
-
-def _counted(items: Sequence[object], noun: str) -> str:
-    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
-
-
-def _listed(items: Sequence[str]) -> str:
-    if not items:
-        return ""
-    *others, last = items
-    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,16 @@
+"""Numbers and lists as words of a sentence."""
+
+from collections.abc import Sequence
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return `a, b and c`; nothing for no words."""
+    if not words:
+        return ""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def counted(count: int, noun: str) -> str:
+    """Return `1 trial`, `1,200 trials`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
