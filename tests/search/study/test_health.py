@@ -165,7 +165,7 @@ def test_a_trial_that_was_ahead_of_the_best_when_pruned() -> None:
 def test_of_many_trials_that_were_ahead_a_few_are_named() -> None:
     ahead = [trial(i, (0.7,), TrialState.PRUNED) for i in range(1, 10_000)]
     assert found([trial(0, (0.5, 0.9)), *ahead])["pruned while ahead"].startswith(
-        "9999 trials (1, 2, 3, 4, 5 and others) had a higher value when pruned than the best trial"
+        "9,999 trials (1, 2, 3, 4, 5 and others) had a higher value when pruned than the best trial"
     )
 
 
