@@ -95,6 +95,7 @@ class Retraining:
     def shared_key(self) -> str:
         """Name of the folder that studies share."""
         sizes = self.sizes
+        pixels = self.pixels or {"normalized": False}
         return shared_key(
             {
                 "space": self.space,
@@ -105,6 +106,10 @@ class Retraining:
                 # All images are the same ones, however many of them a study validates on.
                 "images": None if sizes.train is None else [sizes.train, sizes.val],
                 "precision": self.precision,
+                # Baselines are not whitened.
+                "normalized": [pixels["mean"], pixels["deviation"]]
+                if pixels.get("normalized", True)
+                else None,
             }
         )
 

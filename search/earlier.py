@@ -53,7 +53,8 @@ def earlier_configurations(
     """Return the best configurations of an earlier study.
 
     Those of a built-in space are points of it: a hyperparameter that the earlier study lacks takes
-    its default, and a configuration that the space cannot have is left out.
+    its default (but without `whitened` they were not whitened, and are not), and a configuration
+    that the space cannot have is left out.
 
     Args:
         study: From `earlier_study`.

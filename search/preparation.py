@@ -22,7 +22,7 @@ from search.settings import DEFAULT_DATA, SearchSettings
 from search.study.facts import pixels_of
 from search.study.storage import check_url, file_of
 from search.study.stored import find_study
-from search.study.study import ENDED
+from search.study.study import ENDED, keeps_facts
 from search.training.hardware import Precision, best_precision
 from search.workers.limits import require_room
 from search.workers.pool import WorkerPool, make_pool
@@ -69,7 +69,9 @@ class Inputs:
         Args:
             study: None: there is none yet.
         """
-        if study is None or "space" not in study.user_attrs:
+        if study is None or not keeps_facts(study):
+            return self
+        if study.user_attrs.get("data") != self.dataset.fingerprint:  # it will be refused
             return self
         dataset = replace(self.dataset, pixels=pixels_of(study.user_attrs))
         first = _first(self.settings, dataset.shape, self.earlier)

@@ -69,8 +69,10 @@ class PixelStatistics:
         if self.patches is not None and (
             [len(row) for row in self.patches] != [4 * channels] * (4 * channels)
             or not all(_is_within(-1, 1, value) for row in self.patches for value in row)
+            or any(row[index] < 0 for index, row in enumerate(self.patches))
+            or self.patches != tuple(zip(*self.patches, strict=True))
         ):
-            raise ValueError("patches are not (4 x channels) squared numbers in [-1, 1]")
+            raise ValueError("patches are not the covariance of 4 x channels numbers in [0, 1]")
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
@@ -111,6 +113,11 @@ class DataShape:
     classes: int
     mirror: bool | None = None
     pixels: PixelStatistics | None = None
+
+    @property
+    def knows_patches(self) -> bool:
+        """Whether networks can be whitened."""
+        return self.pixels is not None and self.pixels.patches is not None
 
 
 class Space(Protocol):

@@ -1,8 +1,8 @@
 """The main space: convolutional networks, and how each is trained."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from spaces import DataShape, PixelStatistics, SpaceError
 from spaces.configuration import Configuration, HyperParameters, numbered
@@ -136,9 +136,8 @@ class CnnConfig(Configuration):
         blocks = _ask_blocks(hp, data)
         values: dict[str, Any] = {"blocks": blocks}
         # Points of earlier versions have no value, which means that they are not whitened.
-        knows_patches = data is not None and data.pixels is not None and data.pixels.patches
-        if data is None or knows_patches:
-            values["whitened"] = hp.Boolean("whitened", default=bool(knows_patches))
+        if data is None or data.knows_patches:
+            values["whitened"] = hp.Boolean("whitened", default=data is not None)
         with hp.conditional_scope("blocks", [1, 2]):
             values["kernel_size"] = hp.Choice("kernel_size", [3])
         with hp.conditional_scope("blocks", [1, 2, 3]):
@@ -164,6 +163,11 @@ class CnnConfig(Configuration):
         values["head_dropout"] = hp.Float("head_dropout", 0.0, 0.5, step=0.05, default=0.25)
         values["training"] = TrainingConfig.sample(hp, data.mirror if data else None)
         return values
+
+    def fitted_to(self, data: DataShape) -> Self:
+        """See `Configuration`; where the covariance of patches is not known, it is not whitened."""
+        config = self if data.knows_patches else replace(self, whitened=False)
+        return Configuration.fitted_to(config, data)
 
     def _layer_answers(self) -> dict[str, Any]:
         return (

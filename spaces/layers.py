@@ -51,7 +51,7 @@ def whitened(images: Any, pixels: PixelStatistics) -> Any:
     variances, vectors = np.linalg.eigh(np.array(pixels.patches))
     # An eigenvector has no sign of its own; that of its largest value is positive on any machine.
     vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(vectors))])
-    kernel = vectors / np.sqrt(variances + _LEAST_VARIANCE)
+    kernel = vectors / np.sqrt(np.maximum(variances, 0) + _LEAST_VARIANCE)
     if pixels.normalized:  # the covariance is that of the pixels before
         kernel *= np.tile(pixels.deviation, 4)[:, None]
     kernel = np.concatenate([kernel, -kernel], axis=1).reshape(2, 2, len(pixels.mean), -1)

@@ -36,7 +36,7 @@ from search.errors import DataError
 from spaces import PixelStatistics
 from spaces.errors import one_line, shown
 
-_VERSION: Final = 2  # of how files become arrays; another one makes the cache anew
+_VERSION: Final = 3  # of how files become arrays; another one makes the cache anew
 _BUILDING: Final = ".building-"
 _TEMPORARY: Final = "unpacked-images-"
 _DAY: Final = 86_400.0  # seconds after which a partial folder is that of a killed process

@@ -15,7 +15,7 @@ Bytes = npt.NDArray[np.uint8]
 MOST_CLASSES = 256  # labels are bytes
 _ROWS: Final = 512  # images that are counted at once
 _IMAGES_OF_PATCHES: Final = 500
-_MOST_PATCHES: Final = 200_000
+_IMAGES_AT_ONCE: Final = 16  # whose patches are in memory: 60 MB with 224x224 pixels in colour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -164,14 +164,21 @@ def _patches(images: Bytes) -> tuple[tuple[float, ...], ...] | None:
 
     Patches of one value, mostly of a blank background, would hide how the others vary.
     """
-    chosen = images[:: max(1, len(images) // _IMAGES_OF_PATCHES)]
-    windows = np.lib.stride_tricks.sliding_window_view(chosen, (2, 2), axis=(1, 2))
-    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 4 * images.shape[3])
-    varied = patches[(patches != patches[:, :1]).any(axis=1)]
-    if not len(varied):
+    channels = images.shape[3]
+    chosen = images[:: -(-len(images) // _IMAGES_OF_PATCHES)]
+    count, total, products = 0, np.zeros(4 * channels), np.zeros((4 * channels, 4 * channels))
+    for start in range(0, len(chosen), _IMAGES_AT_ONCE):
+        block = chosen[start : start + _IMAGES_AT_ONCE]
+        windows = np.lib.stride_tricks.sliding_window_view(block, (2, 2), axis=(1, 2))
+        pixels = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 4, channels)
+        varied = pixels[(pixels != pixels[:, :1]).any(axis=(1, 2))].reshape(-1, 4 * channels) / 255
+        count += len(varied)
+        total += varied.sum(axis=0)
+        products += varied.T @ varied
+    if not count:
         return None
-    varied = varied[:: max(1, len(varied) // _MOST_PATCHES)]
-    covariance = np.cov(varied, rowvar=False, bias=True) / 255**2
+    mean = total / count
+    covariance = products / count - np.outer(mean, mean)
     return tuple(tuple(row) for row in covariance.round(9).tolist())
 
 

@@ -41,9 +41,22 @@ _MOST_LEVELS: Final = 50  # far below the depth at which Python's own functions 
 
 
 def pixels_of(facts: Mapping[str, Any]) -> PixelStatistics | None:
-    """Return by what the networks of a study normalize and whiten images; None: they do not."""
+    """Return by what the networks of a study normalize and whiten images; None: they do not.
+
+    Raises:
+        StudyError: They are of images with another number of channels: the study is damaged.
+    """
     known = facts.get("pixels")
-    return None if known is None else PixelStatistics.from_facts(known)
+    if known is None:
+        return None
+    pixels = PixelStatistics.from_facts(known)
+    channels = facts["dataset"]["image_shape"][2] if "dataset" in facts else len(pixels.mean)
+    if len(pixels.mean) != channels:
+        raise StudyError(
+            f"the study is damaged: pixels has the statistics of {len(pixels.mean)} channels, and "
+            f"its images have {channels}. Start another with --study NAME."
+        )
+    return pixels
 
 
 def last_settings(facts: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -194,7 +194,7 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
         )
     check_study(study)
     differing = [key for key in COMPARABLE if _differs(key, stored, facts)]
-    if differing and not any(map(_must_be_kept, study.get_trials(deepcopy=False))):
+    if differing and not keeps_facts(study):
         # It was refused or stopped at once; its queue may be of another space.
         optuna.delete_study(study_name=name, storage=storage)
         return create_or_continue(storage, name, facts)
@@ -253,8 +253,15 @@ def _fact_words(key: str, facts: Mapping[str, Any]) -> Any:
             return facts[key]
 
 
-def _must_be_kept(trial: FrozenTrial) -> bool:
-    return trial.state in ENDED or ENQUEUED in trial.user_attrs
+def keeps_facts(study: optuna.Study) -> bool:
+    """Return whether a study has trials that tie it to its facts.
+
+    They have ended, or a user has enqueued them; other studies take new facts.
+    """
+    return any(
+        trial.state in ENDED or ENQUEUED in trial.user_attrs
+        for trial in study.get_trials(deepcopy=False)
+    )
 
 
 def _requeue_abandoned(study: optuna.Study) -> int:

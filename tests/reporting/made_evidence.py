@@ -61,7 +61,7 @@ FACTS = {
     "command": "python run_search.py --trials 30",
     "runs": [{"command": "python run_search.py --trials 30", "seed": 0}],
 }
-PIXELS = PixelStatistics((0.286,), (0.353,), ((0.1, 0.08, 0.08, 0.07),) * 4, normalized=False)
+PIXELS = PixelStatistics((0.286,), (0.353,), ((0.08,) * 4,) * 4, normalized=False)
 CLOTHING = DataShape((28, 28, 1), 10, pixels=PIXELS)
 START = datetime.datetime(2026, 1, 1, 12)
 

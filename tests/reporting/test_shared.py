@@ -124,6 +124,7 @@ def test_what_another_report_is_writing_is_left_alone(studies: list[Path]) -> No
         {"data": "1"},
         {"precision": "bfloat16"},
         {"sizes": SplitSizes(train=20, val=10)},
+        {"pixels": {"mean": [0.1], "deviation": [0.2]}},
     ],
 )
 def test_whatever_changes_the_result_changes_the_key(change: dict[str, Any]) -> None:

@@ -1,19 +1,21 @@
 """A search that begins with the best configurations of an earlier study."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from search.earlier import MOST, earlier_configurations, earlier_study
+from search.earlier import MOST, _as_point, earlier_configurations, earlier_study
 from search.errors import SettingsError, StudyError
 from search.preparation import find_inputs
 from search.settings import SearchSettings
 from search.study.storage import open_storage
 from search.study.study import create_or_continue
-from spaces import DataShape, SpaceError
+from spaces import DataShape, PixelStatistics, SpaceError, first_configurations
 from tests.search.harness import FACTS
 
 DATA = DataShape((28, 28, 1), 10)
@@ -102,6 +104,18 @@ def test_configurations_that_are_no_points_of_the_space_are_left_out(tmp_path: P
     trials = [(0.9, params(4_000)), (0.8, {"width": 0.5}), (0.7, params(16))]
     make_study(tmp_path / "results" / "old", *trials)
     assert list(configurations(settings(tmp_path, "old"))) == ["old trial 2"]
+
+
+def test_a_whitened_network_goes_on_without_where_patches_are_not_known(tmp_path: Path) -> None:
+    pixels = PixelStatistics((0.5,), (0.5,), tuple(map(tuple, (np.eye(4) / 12).tolist())))
+    known = replace(DATA, pixels=pixels)
+    whitened = first_configurations("cnn", known)["default"]
+    assert whitened["whitened"]
+    expected = {name: value for name, value in whitened.items() if name != "whitened"}
+    assert _as_point("cnn", DATA, whitened) == expected
+    assert _as_point("cnn", known, whitened) == whitened
+    # One of an earlier version was not whitened.
+    assert _as_point("cnn", known, expected) == whitened | {"whitened": False}
 
 
 def test_no_more_than_a_portfolio_is_taken(tmp_path: Path) -> None:

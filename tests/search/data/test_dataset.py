@@ -25,12 +25,15 @@ def test_images_of_one_level_have_the_deviation_of_one_level() -> None:
     assert found.deviation == (round(1 / 255, 6),)
 
 
-def test_patches_of_one_value_do_not_count() -> None:
-    images = np.zeros((40, 6, 6, 1), np.uint8)
-    assert pixel_statistics(images).patches is None
-    images[:, :2] = np.random.default_rng(0).integers(0, 256, (40, 2, 6, 1), np.uint8)
-    half_blank = np.concatenate([images, np.zeros_like(images)])
-    assert pixel_statistics(images).patches == pixel_statistics(half_blank).patches
+@pytest.mark.parametrize("wall", [(0,), (200, 120, 40)])
+def test_patches_of_one_colour_do_not_count(wall: tuple[int, ...]) -> None:
+    blank = np.zeros((40, 6, 6, len(wall)), np.uint8) + np.array(wall, np.uint8)
+    assert pixel_statistics(blank).patches is None
+    images = blank.copy()
+    images[:, :2] = np.random.default_rng(0).integers(0, 256, (40, 2, 6, len(wall)), np.uint8)
+    half_blank = np.concatenate([images, blank])
+    found, expected = (pixel_statistics(part).patches for part in (half_blank, images))
+    assert np.array(found) == pytest.approx(np.array(expected), abs=1e-9)
 
 
 def test_the_covariance_of_patches_is_that_of_pixels_in_0_to_1() -> None:
@@ -58,6 +61,8 @@ def test_statistics_survive_being_stored() -> None:
         {"mean": [0.5], "deviation": [0.1], "patches": [[0.1] * 4] * 3},
         {"mean": [0.5], "deviation": [0.1], "patches": [[2.0] * 4] * 4},
         {"mean": [0.5], "deviation": [0.1], "patches": [["a"] * 4] * 4},
+        {"mean": [0.5], "deviation": [0.1], "patches": (-np.eye(4)).tolist()},
+        {"mean": [0.5], "deviation": [0.1], "patches": np.triu(np.full((4, 4), 0.1)).tolist()},
     ],
     ids=str,
 )
