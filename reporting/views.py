@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from search.data.dataset import Bytes
+from spaces.training import AUGMENTATIONS
 
 # By one pixel each, down and to the right.
 _SHIFTS: Final = ((-1, 0), (1, 0), (0, -1), (0, 1))
@@ -43,8 +44,9 @@ class Views:
 
     @property
     def ways(self) -> "tuple[Views, ...]":
-        """These views and fewer: the image alone first, mirror images before shifts."""
-        return tuple(dict.fromkeys([ALONE, Views(mirror=self.mirror), self]))
+        """These views and fewer: alone, mirror images, shifts, both."""
+        each = [ALONE, Views(mirror=self.mirror), Views(shifts=self.shifts), self]
+        return tuple(dict.fromkeys(each))
 
 
 ALONE: Final = Views()
@@ -61,12 +63,18 @@ def views_of(mirror: bool | None, params: Mapping[str, Any]) -> Views:
             tells: the search found out.
     """
     mirrors = mirror is True or (mirror is None and trained_with_flips(params))
-    return Views(mirror=mirrors, shifts="shift" in str(params.get("augmentation")))
+    return Views(mirror=mirrors, shifts=_trained_with("shift", params))
 
 
 def trained_with_flips(params: Mapping[str, Any]) -> bool:
     """Return whether a network was trained on mirrored images too."""
-    return "flip" in str(params.get("augmentation"))
+    return _trained_with("flip", params)
+
+
+def _trained_with(change: str, params: Mapping[str, Any]) -> bool:
+    augmentation = params.get("augmentation")
+    # A space of the user's may name its own in any way, such as `no_shift`.
+    return augmentation in AUGMENTATIONS and change in str(augmentation)
 
 
 def group_of(images: Bytes, name: str) -> list[Bytes]:

@@ -141,7 +141,7 @@ def _of_views(evidence: Evidence) -> list[str]:
     why = "; best_model.keras is the network alone" if readout.plain else ""
     notes.append(f"On validation images: {found}; tuned: {readout.views}{why}.")
     if readout.views != ALONE and evidence.has_baselines:
-        notes.append("Baselines are without, as published.")
+        notes.append("Baselines use the image alone, as published.")
     return notes
 
 

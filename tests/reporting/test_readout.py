@@ -9,9 +9,9 @@ from sklearn.metrics import log_loss
 
 from reporting.readout import PLAIN, Readout, choose
 from reporting.scoring import Scores
-from reporting.views import ALONE, Views
+from reporting.views import ALONE, Views, views_of
 
-MIRROR, ALL = Views(mirror=True), Views(mirror=True, shifts=True)
+MIRROR, SHIFTS, ALL = Views(mirror=True), Views(shifts=True), Views(True, True)
 CLASSES = 5
 LABELS = (np.arange(2000) % CLASSES).astype(np.uint8)
 
@@ -78,17 +78,39 @@ def test_mirror_images_are_chosen_if_mean_accuracy_does_not_fall() -> None:
 def test_shifts_are_chosen_only_if_mean_accuracy_rises() -> None:
     good, bad = logits(0), logits(1, strength=0.1)
 
-    def chosen(mirrored: np.ndarray, shifted: np.ndarray) -> Views:
-        groups = {"mirrored": mirrored, "shifted": shifted, "mirrored_shifted": shifted}
+    def chosen(mirrored: np.ndarray, shifted: np.ndarray, both: np.ndarray) -> Views:
+        groups = {"mirrored": mirrored, "shifted": shifted, "mirrored_shifted": both}
         given = replace(scores(good), others={k: softmax(v, axis=1) for k, v in groups.items()})
         found = choose([given], LABELS, views=ALL)
-        assert list(found.compared) == [ALONE, MIRROR, ALL]
+        assert list(found.compared) == [ALONE, MIRROR, SHIFTS, ALL]
         return found.views
 
-    assert chosen(good, good) == MIRROR
-    assert chosen(20 * bad, 20 * bad) == ALONE
-    assert chosen(20 * bad, logits(2)) == ALL
-    assert chosen(good, logits(2)) == ALL
+    assert chosen(good, good, good) == MIRROR
+    assert chosen(20 * bad, 20 * bad, 20 * bad) == ALONE
+    assert chosen(good, logits(2), logits(3)) == ALL
+    # Where mirroring hurts, shifts may pay all the same.
+    assert chosen(20 * bad, logits(2), 20 * bad) == SHIFTS
+
+
+@pytest.mark.parametrize(
+    ("mirror", "augmentation", "views"),
+    [
+        (None, "flip", MIRROR),
+        (None, "flip_shift", ALL),
+        (True, "shift_erase", ALL),
+        (False, "shift", SHIFTS),
+        (False, "none", ALONE),
+        # Of a space of the user's.
+        (None, "no_shift", ALONE),
+        (None, "colour flip", ALONE),
+        (None, ["shift"], ALONE),
+    ],
+)
+def test_views_follow_the_augmentation(
+    mirror: bool | None, augmentation: object, views: Views
+) -> None:
+    assert views_of(mirror, {"augmentation": augmentation}) == views
+    assert views_of(mirror, {}) == (MIRROR if mirror else ALONE)
 
 
 def test_each_shifted_view_counts_as_much_as_the_image_itself() -> None:

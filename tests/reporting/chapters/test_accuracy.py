@@ -194,8 +194,8 @@ def test_published_numbers(name: str, number: float | None, evidence: Evidence) 
             Readout(views=MIRROR, compared={ALONE: 0.9, MIRROR: 0.9}),
             ["tuned, network alone"],
             "chosen unless validation accuracy falls by it. On validation images: 90.00 % network "
-            "alone and 90.00 % mirror images; tuned: mirror images. Baselines are without, as "
-            "published.",
+            "alone and 90.00 % mirror images; tuned: mirror images. Baselines use the "
+            "image alone, as published.",
         ),
         (
             Readout(compared={ALONE: 0.9, MIRROR: 0.8}),
@@ -213,7 +213,7 @@ def test_published_numbers(name: str, number: float | None, evidence: Evidence) 
             "Shifts: mean also over each image shifted by one pixel in four directions; chosen "
             "only if validation accuracy rises by it. On validation images: 80.00 % network alone, "
             "85.00 % mirror images and 90.00 % mirror images and shifts; tuned: mirror images and "
-            "shifts. Baselines are without, as published.",
+            "shifts. Baselines use the image alone, as published.",
         ),
     ],
 )
