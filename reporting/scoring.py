@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from predicting.model import BATCH_SIZE, load_model
+from predicting.model import BATCH_SIZE, Model, load_model
 from reporting.folder import writing
 from reporting.retraining import MODEL_FILE, Retrained
 from reporting.views import ALONE, Views, group_of
-from search.data.dataset import Dataset, LabeledImages
+from search.data.dataset import Bytes, Dataset, LabeledImages
 from search.errors import DataError
 from search.files import write_atomically
 from search.training.hardware import machine
@@ -26,6 +26,7 @@ SCORES_FILE: Final = "test_scores.npz"
 VALIDATION_SCORES_FILE: Final = "val_scores.npz"
 # In place of a probability of 0, whose logarithm is not finite; float32 can hold it.
 SMALLEST: Final = 1e-37
+_PART_BYTES: Final = 2**26  # of images whose other views are made at once
 Probabilities = npt.NDArray[np.float64]
 
 
@@ -102,10 +103,7 @@ class Scorer:
         milliseconds = 1000 * (time.perf_counter() - began) / len(images)
         scores = Scores(
             probabilities=probabilities,
-            others={
-                name: _geometric_mean(map(model.probabilities, group_of(images, name)))
-                for name in views.others
-            },
+            others={name: _predict_group(model, images, name) for name in views.others},
             milliseconds_per_image=milliseconds,
             machine=machine(),
             part=self._digest,
@@ -160,6 +158,16 @@ def stored_scores(file: Path, shape: tuple[int, int]) -> Scores | None:
         for part in (scores.probabilities, *scores.others.values())
     )
     return scores if sound and 0 <= scores.milliseconds_per_image < np.inf else None
+
+
+def _predict_group(model: Model, images: Bytes, name: str) -> Probabilities:
+    """Return the mean prediction (n, classes) for a group of views of images."""
+    # The images may be mapped from a file larger than the memory, and views are copies.
+    rows = max(1, _PART_BYTES // images[0].size)
+    parts = [images[start : start + rows] for start in range(0, len(images), rows)]
+    return np.concatenate(
+        [_geometric_mean(map(model.probabilities, group_of(part, name))) for part in parts]
+    )
 
 
 def _geometric_mean(parts: Iterable[Probabilities]) -> Probabilities:

@@ -52,9 +52,11 @@ class SureModel:
 
     def __init__(self) -> None:
         self.predicted = 0
+        self.sizes: list[int] = []
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         self.predicted += len(images)
+        self.sizes.append(len(images))
         return np.eye(10)[images[:, 0, 0, 0] % 10]
 
 
@@ -108,6 +110,25 @@ def test_other_views_are_predicted_only_where_a_row_needs_them(
     all_views = score(kept(tmp_path), test, views=Views(mirror=True, shifts=True))
     assert list(all_views.others) == ["mirrored", "shifted", "mirrored_shifted"]
     assert model.predicted == 3 * once + len(test) * (1 + 9)
+
+
+def test_views_are_made_of_a_few_images_at_once(
+    tmp_path: Path, model: SureModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = small_images(20, seed=1)
+    test = LabeledImages(images=images[..., None], labels=labels)
+    every = Views(mirror=True, shifts=True)
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole = score(kept(tmp_path / "whole"), test, views=every)
+    monkeypatch.setattr(scoring, "_PART_BYTES", 7 * 28 * 28)
+    model.sizes.clear()
+    parts = score(kept(tmp_path / "parts"), test, views=every)
+    batch, alone, *others = model.sizes
+    assert batch == alone == len(test)
+    assert max(others) == 7
+    for name in every.others:
+        assert np.array_equal(parts.others[name], whole.others[name])
 
 
 def test_the_test_split_is_read_once_to_identify_it(
