@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from reporting.scoring import SMALLEST, Probabilities, Scores
 from reporting.views import ALONE, Views
@@ -16,6 +16,8 @@ from search.data.dataset import Bytes
 # A temperature outside would say that the network, or its few validation images, are useless.
 LOWEST_TEMPERATURE: Final = 0.1
 HIGHEST_TEMPERATURE: Final = 10.0
+_STANDARD_ERRORS: Final = 0.5
+_ROUNDING: Final = 1e-9  # less than one image of any data set changes
 _BOUND: Final = 0.01  # of the logarithm: as near to an end, it is one
 
 
@@ -61,10 +63,12 @@ def choose(
 ) -> Readout:
     """Choose on images that the networks have not trained on.
 
-    Mirror images are averaged if the mean objective over the networks does not fall by it, shifts
-    if it rises: they take five times as long. The temperature then minimizes the mean negative
-    log-likelihood of the final probabilities, over all networks together; it stays 1 if that has no
-    minimum in the range, as where all images are predicted right.
+    Mirror images are averaged if the mean objective over the networks does not fall by it. Shifts,
+    which take five times as long, are averaged if it rises above the best way without shifts by
+    more than half a standard error of the difference, which is paired over the images. The
+    temperature then minimizes the mean negative log-likelihood of the final probabilities, over all
+    networks together; it stays 1 if that has no minimum in the range, as where all images are
+    predicted right.
 
     Args:
         scored: Predictions of one or more networks, with those of all views.
@@ -74,14 +78,21 @@ def choose(
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2.
     """
-    measure = balanced_accuracy_score if objective == "balanced_accuracy" else accuracy_score
-    compared = {
-        way: float(np.mean([measure(labels, _logits(one, way).argmax(axis=1)) for one in scored]))
+    weights = _weights(labels, balanced=objective == "balanced_accuracy")
+    gained = {  # by each image, mean over the networks; the mean over the images is the objective
+        way: weights * np.mean([_logits(one, way).argmax(axis=1) == labels for one in scored], 0)
         for way in views.ways
     }
+    compared = {way: float(each.mean()) for way, each in gained.items()}
     best = ALONE
-    for way, value in compared.items():
-        if value > compared[best] or (value == compared[best] and not way.shifts):
+    for way in compared:
+        if not way.shifts and compared[way] >= compared[best] - _ROUNDING:
+            best = way
+    without = best
+    for way in compared:
+        difference = gained[way] - gained[without]
+        margin = _STANDARD_ERRORS * float(difference.std()) / np.sqrt(len(labels)) + _ROUNDING
+        if way.shifts and difference.mean() > margin and compared[way] > compared[best]:
             best = way
     logits = [_logits(scores, best) for scores in scored]
     rows = np.arange(len(labels))
@@ -101,6 +112,14 @@ def choose(
         runs=len(scored),
         compared=compared if len(compared) > 1 else {},
     )
+
+
+def _weights(labels: Bytes, *, balanced: bool) -> npt.NDArray[np.float64]:
+    """Return (n,) weights of images, of mean 1; if balanced, each class has the same sum."""
+    if not balanced:
+        return np.ones(len(labels))
+    counts = np.bincount(labels)
+    return np.asarray(len(labels) / (np.count_nonzero(counts) * counts[labels]), np.float64)
 
 
 def _logits(scores: Scores, views: Views) -> Probabilities:

@@ -120,6 +120,7 @@ def _of_views(evidence: Evidence) -> list[str]:
     readout = evidence.readout
     if not readout.compared:
         return []
+    measure = evidence.record.measure
     most = list(readout.compared)[-1]
     notes = []
     if most.mirror:
@@ -130,16 +131,17 @@ def _of_views(evidence: Evidence) -> list[str]:
         )
         notes.append(
             "Mirror images: each model's mean prediction for an image and its mirror image; "
-            f"{trained}; chosen unless validation accuracy falls by it."
+            f"{trained}; chosen unless {measure} falls by it."
         )
     if most.shifts:
         notes.append(
             "Shifts: mean also over each image shifted by one pixel in four directions; chosen "
-            "only if validation accuracy rises by it."
+            f"only if {measure} rises above the best without shifts by more than half a standard "
+            f"error of the paired difference over {readout.images:,} images."
         )
     found = listed([f"{percent(value)} {way}" for way, value in readout.compared.items()])
     why = "; best_model.keras is the network alone" if readout.plain else ""
-    notes.append(f"On validation images: {found}; tuned: {readout.views}{why}.")
+    notes.append(f"{measure.capitalize()}: {found}; tuned: {readout.views}{why}.")
     if readout.views != ALONE and evidence.has_baselines:
         notes.append("Baselines use the image alone, as published.")
     return notes

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.special import softmax
-from sklearn.metrics import log_loss
+from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from reporting.readout import PLAIN, Readout, choose
 from reporting.scoring import Scores
@@ -90,6 +90,55 @@ def test_shifts_are_chosen_only_if_mean_accuracy_rises() -> None:
     assert chosen(good, logits(2), logits(3)) == ALL
     # Where mirroring hurts, shifts may pay all the same.
     assert chosen(20 * bad, logits(2), 20 * bad) == SHIFTS
+
+
+def outputs_of(right: np.ndarray, labels: np.ndarray = LABELS) -> np.ndarray:
+    """Sure outputs, right for some images."""
+    return 9 * np.eye(CLASSES)[np.where(right, labels, (labels + 1) % CLASSES)]
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "views"),
+    [
+        (0, 0, ALONE),
+        (52, 48, ALONE),  # 4 of 100 images that differ: 0.4 standard errors
+        (53, 47, SHIFTS),  # 0.6
+        (1, 0, SHIFTS),
+    ],
+)
+def test_shifts_must_gain_half_a_standard_error(won: int, lost: int, views: Views) -> None:
+    images = np.arange(len(LABELS))
+    alone = images >= 1000
+    shifted = (alone | (images < won)) & (images < len(LABELS) - lost)
+    # The mean of two sure outputs must follow the shifted ones.
+    given = replace(
+        scores(outputs_of(alone)), others={"shifted": softmax(outputs_of(shifted), axis=1)}
+    )
+    for scored in ([given], [given, given]):  # seeds that agree say no more than one
+        assert choose(scored, LABELS, views=SHIFTS).views == views
+
+
+def test_shifts_must_gain_half_a_standard_error_of_the_objective() -> None:
+    images = np.arange(1000)
+    labels = np.where(images < 10, 0, 1).astype(np.uint8)
+    alone = (images >= 5) & (images < 900)
+    # They mend 40 images of the frequent class, and lose one of the ten of the rare one.
+    shifted = (images >= 6) & (images < 940)
+    given = replace(
+        scores(outputs_of(alone, labels)),
+        others={"shifted": softmax(outputs_of(shifted, labels), axis=1)},
+    )
+    assert choose([given], labels, views=SHIFTS).views == SHIFTS
+    found = choose([given], labels, views=SHIFTS, objective="balanced_accuracy")
+    assert found.views == ALONE
+    balanced = [
+        balanced_accuracy_score(labels, np.where(x, labels, 1 - labels)) for x in (alone, shifted)
+    ]
+    assert list(found.compared.values()) == pytest.approx(balanced)
+    # Five images more are half of the rare class.
+    rare = alone | (images < 10)
+    given = replace(given, others={"shifted": softmax(outputs_of(rare, labels), axis=1)})
+    assert choose([given], labels, views=SHIFTS, objective="balanced_accuracy").views == SHIFTS
 
 
 @pytest.mark.parametrize(

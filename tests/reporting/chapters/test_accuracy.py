@@ -193,7 +193,7 @@ def test_published_numbers(name: str, number: float | None, evidence: Evidence) 
         (
             Readout(views=MIRROR, compared={ALONE: 0.9, MIRROR: 0.9}),
             ["tuned, network alone"],
-            "chosen unless validation accuracy falls by it. On validation images: 90.00 % network "
+            "chosen unless validation accuracy falls by it. Validation accuracy: 90.00 % network "
             "alone and 90.00 % mirror images; tuned: mirror images. Baselines use the "
             "image alone, as published.",
         ),
@@ -208,10 +208,12 @@ def test_published_numbers(name: str, number: float | None, evidence: Evidence) 
             "tuned: network alone; best_model.keras is the network alone.",
         ),
         (
-            Readout(views=ALL, compared={ALONE: 0.8, MIRROR: 0.85, ALL: 0.9}),
+            Readout(views=ALL, images=5000, compared={ALONE: 0.8, MIRROR: 0.85, ALL: 0.9}),
             ["tuned, network alone", "tuned, mirror images"],
             "Shifts: mean also over each image shifted by one pixel in four directions; chosen "
-            "only if validation accuracy rises by it. On validation images: 80.00 % network alone, "
+            "only if validation accuracy rises above the best without shifts by more than half a "
+            "standard error of the paired difference over 5,000 images. Validation accuracy: "
+            "80.00 % network alone, "
             "85.00 % mirror images and 90.00 % mirror images and shifts; tuned: mirror images and "
             "shifts. Baselines use the image alone, as published.",
         ),
@@ -227,6 +229,17 @@ def test_why_views_were_chosen_or_not_is_said(
     assert main.shown["network"].tolist()[1 : 1 + len(rows)] == rows
     for row in made.rows[: 1 + len(rows)]:
         assert row.milliseconds_per_image == pytest.approx(0.1 * row.readout.views.count)
+
+
+def test_views_are_explained_by_the_objective_of_the_search(tmp_path: Path) -> None:
+    made = made_evidence(tmp_path, trials=8, readout=Readout(compared={ALONE: 0.9, ALL: 0.8}))
+    facts = made.record.facts | {"objective": "balanced_accuracy"}
+    made = dataclasses.replace(made, record=dataclasses.replace(made.record, facts=facts))
+    note = tables(accuracy.blocks(made))["accuracy"].note
+    assert note is not None
+    assert "chosen unless validation balanced accuracy falls by it" in note
+    assert "only if validation balanced accuracy rises above" in note
+    assert "Validation balanced accuracy: 90.00 % network alone" in note
 
 
 def test_a_winner_with_another_augmentation_has_no_accuracy_in_the_search(
