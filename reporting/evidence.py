@@ -326,7 +326,8 @@ def make_row(
 
 def other_way(row: Row, entry: Entry, scored: list[tuple[Retrained, Scores]], views: Views) -> Row:
     """Return the row of the winner with other views than those that were chosen."""
-    way = replace(row.readout, views=views)
+    readout = row.readout
+    way = replace(readout, views=views, temperature=readout.compared[views].temperature)
     other = make_row(entry, "variant", scored, row.labels, row.gap, way)
     return replace(other, name=f"{row.name}, {views}")
 

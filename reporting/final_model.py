@@ -15,7 +15,7 @@ from predicting.config import CONFIG_FILE, dataset_facts
 from predicting.model import BATCH_SIZE, RAW_INPUT, Model, load_model
 from reporting.evidence import Evidence, Row
 from reporting.plan import Candidate
-from reporting.readout import Readout, choose
+from reporting.readout import Readout, Tried, choose
 from reporting.retraining import MODEL_FILE, Retrained
 from reporting.scoring import SMALLEST, VALIDATION_SCORES_FILE, Probabilities, Scorer
 from reporting.study_tables import Record
@@ -83,7 +83,10 @@ def choose_readout(
     )
     file, scores = scored[0]
     why = _refusal(file, readout, split, readout.probabilities(scores))
-    return replace(readout, views=ALONE, temperature=1.0, plain=why) if why else readout
+    if not why:
+        return readout
+    compared = {way: Tried(tried.value) for way, tried in readout.compared.items()}
+    return replace(readout, views=ALONE, temperature=1.0, compared=compared, plain=why)
 
 
 def _refusal(file: Path, readout: Readout, split: Split, expected: Probabilities) -> str:

@@ -21,6 +21,19 @@ _ROUNDING: Final = 1e-9  # less than one image of any data set changes
 _BOUND: Final = 0.01  # of the logarithm: as near to an end, it is one
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a mean over some views gives on validation images.
+
+    Args:
+        value: Mean objective, in [0, 1].
+        temperature: The best one for this mean, as in `Readout`.
+    """
+
+    value: float
+    temperature: float = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readout:
     """From logits to probabilities: mean over views, divided by the temperature, softmax.
@@ -31,7 +44,7 @@ class Readout:
             below 1 it adds some.
         images: Validation images that it was chosen on; 0: it was not chosen.
         runs: Trainings that have predicted these images.
-        compared: Mean validation objective by views; empty: none but the image itself make sense.
+        compared: What was tried, by views; empty: none but the image itself make sense.
         plain: Why it is that of the network alone; empty if it was chosen.
     """
 
@@ -39,7 +52,7 @@ class Readout:
     temperature: float = 1.0
     images: int = 0
     runs: int = 0
-    compared: Mapping[Views, float] = field(default_factory=dict)
+    compared: Mapping[Views, Tried] = field(default_factory=dict)
     plain: str = ""
 
     def probabilities(self, scores: Scores) -> Probabilities:
@@ -66,8 +79,8 @@ def choose(
     Mirror images are averaged if the mean objective over the networks does not fall by it. Shifts,
     which take five times as long, are averaged if it rises above the best way without shifts by
     more than half a standard error of the difference, which is paired over the images. The
-    temperature then minimizes the mean negative log-likelihood of the final probabilities, over all
-    networks together; it stays 1 if that has no minimum in the range, as where all images are
+    temperature of each way minimizes the mean negative log-likelihood of its probabilities, over
+    all networks together; it is 1 if that has no minimum in the range, as where all images are
     predicted right.
 
     Args:
@@ -83,18 +96,31 @@ def choose(
         way: weights * np.mean([_logits(one, way).argmax(axis=1) == labels for one in scored], 0)
         for way in views.ways
     }
-    compared = {way: float(each.mean()) for way, each in gained.items()}
+    compared = {
+        way: Tried(float(each.mean()), _temperature([_logits(one, way) for one in scored], labels))
+        for way, each in gained.items()
+    }
     best = ALONE
     for way in compared:
-        if not way.shifts and compared[way] >= compared[best] - _ROUNDING:
+        if not way.shifts and compared[way].value >= compared[best].value - _ROUNDING:
             best = way
     without = best
     for way in compared:
         difference = gained[way] - gained[without]
         margin = _STANDARD_ERRORS * float(difference.std()) / np.sqrt(len(labels)) + _ROUNDING
-        if way.shifts and difference.mean() > margin and compared[way] > compared[best]:
+        if way.shifts and difference.mean() > margin and compared[way].value > compared[best].value:
             best = way
-    logits = [_logits(scores, best) for scores in scored]
+    return Readout(
+        views=best,
+        temperature=compared[best].temperature,
+        images=len(labels),
+        runs=len(scored),
+        compared=compared if len(compared) > 1 else {},
+    )
+
+
+def _temperature(logits: Sequence[Probabilities], labels: Bytes) -> float:
+    """Return the temperature for logits (n, classes) of one or more networks."""
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
@@ -105,13 +131,7 @@ def choose(
     bounds = np.log([LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE])
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     has_minimum = bool(np.abs(bounds - found.x).min() > _BOUND)
-    return Readout(
-        views=best,
-        temperature=round(float(np.exp(found.x)), 4) if has_minimum else 1.0,
-        images=len(labels),
-        runs=len(scored),
-        compared=compared if len(compared) > 1 else {},
-    )
+    return round(float(np.exp(found.x)), 4) if has_minimum else 1.0
 
 
 def _weights(labels: Bytes, *, balanced: bool) -> npt.NDArray[np.float64]:

@@ -109,7 +109,7 @@ def _of_distillation(evidence: Evidence) -> list[str]:
         "Its target for an image is the mean of the label and of the mean prediction (views "
         "and temperature as for tuned) of "
         f"{counted(len(row.teachers), 'final training')}, which have trained on that label too. "
-        "Augmented images keep the target of their original."
+        "Augmented images keep the target of their original. It is read with tuned's temperature."
         for row in _distilled(evidence)
     ]
 
@@ -139,7 +139,7 @@ def _of_views(evidence: Evidence) -> list[str]:
             f"only if {measure} rises above the best without shifts by more than half a standard "
             f"error of the paired difference over {readout.images:,} images."
         )
-    found = listed([f"{percent(value)} {way}" for way, value in readout.compared.items()])
+    found = listed([f"{percent(tried.value)} {way}" for way, tried in readout.compared.items()])
     why = "; best_model.keras is the network alone" if readout.plain else ""
     notes.append(f"{measure.capitalize()}: {found}; tuned: {readout.views}{why}.")
     if readout.views != ALONE and evidence.has_baselines:

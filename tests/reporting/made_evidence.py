@@ -26,7 +26,7 @@ from reporting.evidence import (
     other_way,
 )
 from reporting.plan import Plan
-from reporting.readout import PLAIN, Readout
+from reporting.readout import PLAIN, Readout, Tried
 from reporting.retraining import Retrained
 from reporting.scoring import Scores
 from reporting.settings import ReportSettings
@@ -264,7 +264,9 @@ def made_evidence(
             temperature=0.8,
             images=500,
             runs=chosen.candidate_seeds,
-            compared=dict(zip(ways, (0.93, 0.94), strict=True)) if len(ways) > 1 else {},
+            compared=dict(zip(ways, (Tried(0.93, 0.9), Tried(0.94, 0.8)), strict=True))
+            if len(ways) > 1
+            else {},
         )
     for index, entry in enumerate(entries):
         scored = [

@@ -1,13 +1,17 @@
 """Mirror images and temperature, chosen on validation images."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
+from reporting.evidence import make_row, other_way
+from reporting.plan import Entry
 from reporting.readout import PLAIN, Readout, choose
+from reporting.retraining import Retrained
 from reporting.scoring import Scores
 from reporting.views import ALONE, Views, views_of
 
@@ -61,6 +65,30 @@ def test_the_temperature_is_that_of_the_mean_over_mirror_images() -> None:
     np.testing.assert_allclose(found.probabilities(scored[0]), mean, atol=1e-9)
 
 
+def test_each_way_has_its_own_temperature() -> None:
+    scored = [scores(0.5 * logits(0), 0.5 * logits(1))]
+    found = choose(scored, LABELS, views=MIRROR)
+    assert found.temperature == found.compared[MIRROR].temperature
+    alone = choose(scored, LABELS, views=ALONE).temperature
+    assert found.compared[ALONE].temperature == alone == pytest.approx(0.5, rel=0.1)
+    entry = Entry(name="tuned", params={}, retrainings=[])
+    run = Retrained(
+        folder=Path("nowhere"),
+        seed=0,
+        parameters=1,
+        history=[{"loss": 1.0}],
+        train_seconds=1.0,
+        cpu_seconds=1.0,
+        val_accuracy=None,
+        origin={},
+    )
+    one = [(run, scored[0])]
+    row = make_row(entry, "tuned", one, LABELS, "", found)
+    other = other_way(row, entry, one, ALONE)
+    assert (other.name, other.readout.temperature) == ("tuned, network alone", alone)
+    np.testing.assert_allclose(other.probabilities[0], softmax(0.5 * logits(0) / alone, axis=1))
+
+
 def test_mirror_images_are_chosen_if_mean_accuracy_does_not_fall() -> None:
     good, bad = logits(0), logits(1, strength=0.1)
     same = choose([scores(good, good)], LABELS, views=MIRROR)
@@ -68,7 +96,7 @@ def test_mirror_images_are_chosen_if_mean_accuracy_does_not_fall() -> None:
     assert same.compared[ALONE] == same.compared[MIRROR]
     worse = choose([scores(good, 20 * bad)], LABELS, views=MIRROR)
     assert worse.views == ALONE
-    assert worse.compared[MIRROR] < worse.compared[ALONE]
+    assert worse.compared[MIRROR].value < worse.compared[ALONE].value
     # It is the mean that counts: one network may lose by it.
     mixed = choose([scores(good, 20 * bad), *[scores(20 * bad, good)] * 3], LABELS, views=MIRROR)
     assert mixed.views == MIRROR
@@ -134,7 +162,7 @@ def test_shifts_must_gain_half_a_standard_error_of_the_objective() -> None:
     balanced = [
         balanced_accuracy_score(labels, np.where(x, labels, 1 - labels)) for x in (alone, shifted)
     ]
-    assert list(found.compared.values()) == pytest.approx(balanced)
+    assert [tried.value for tried in found.compared.values()] == pytest.approx(balanced)
     # Five images more are half of the rare class.
     rare = alone | (images < 10)
     given = replace(given, others={"shifted": softmax(outputs_of(rare, labels), axis=1)})

@@ -9,7 +9,7 @@ import pytest
 from reporting.chapters import accuracy, limits, verdict
 from reporting.drawing.style import percent
 from reporting.evidence import Evidence
-from reporting.readout import Readout
+from reporting.readout import Readout, Tried
 from reporting.views import ALONE, Views
 from tests.reporting.made_evidence import made_evidence
 from tests.reporting.written import drawn, pictures, tables, words
@@ -191,24 +191,28 @@ def test_published_numbers(name: str, number: float | None, evidence: Evidence) 
     ("readout", "rows", "said"),
     [
         (
-            Readout(views=MIRROR, compared={ALONE: 0.9, MIRROR: 0.9}),
+            Readout(views=MIRROR, compared={ALONE: Tried(0.9), MIRROR: Tried(0.9)}),
             ["tuned, network alone"],
             "chosen unless validation accuracy falls by it. Validation accuracy: 90.00 % network "
             "alone and 90.00 % mirror images; tuned: mirror images. Baselines use the "
             "image alone, as published.",
         ),
         (
-            Readout(compared={ALONE: 0.9, MIRROR: 0.8}),
+            Readout(compared={ALONE: Tried(0.9), MIRROR: Tried(0.8)}),
             ["tuned, mirror images"],
             "90.00 % network alone and 80.00 % mirror images; tuned: network alone.",
         ),
         (
-            Readout(compared={ALONE: 0.8, MIRROR: 0.9}, plain="no graph"),
+            Readout(compared={ALONE: Tried(0.8), MIRROR: Tried(0.9)}, plain="no graph"),
             ["tuned, mirror images"],
             "tuned: network alone; best_model.keras is the network alone.",
         ),
         (
-            Readout(views=ALL, images=5000, compared={ALONE: 0.8, MIRROR: 0.85, ALL: 0.9}),
+            Readout(
+                views=ALL,
+                images=5000,
+                compared={ALONE: Tried(0.8), MIRROR: Tried(0.85), ALL: Tried(0.9)},
+            ),
             ["tuned, network alone", "tuned, mirror images"],
             "Shifts: mean also over each image shifted by one pixel in four directions; chosen "
             "only if validation accuracy rises above the best without shifts by more than half a "
@@ -232,7 +236,9 @@ def test_why_views_were_chosen_or_not_is_said(
 
 
 def test_views_are_explained_by_the_objective_of_the_search(tmp_path: Path) -> None:
-    made = made_evidence(tmp_path, trials=8, readout=Readout(compared={ALONE: 0.9, ALL: 0.8}))
+    made = made_evidence(
+        tmp_path, trials=8, readout=Readout(compared={ALONE: Tried(0.9), ALL: Tried(0.8)})
+    )
     facts = made.record.facts | {"objective": "balanced_accuracy"}
     made = dataclasses.replace(made, record=dataclasses.replace(made.record, facts=facts))
     note = tables(accuracy.blocks(made))["accuracy"].note
