@@ -194,13 +194,12 @@ class Retrainings:
         )
         with writing(folder.parent):
             try:
-                kept.save(trained.model)
+                return kept.save(trained.model)
             except OSError:
                 # Another study's report may have put the same baseline there in the meantime.
                 if (other := self._folders.load(run.retraining)) is None:
                     raise
                 return other
-        return kept
 
     def _show(self, run: "_Run") -> None:
         retraining = run.retraining

@@ -11,7 +11,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -147,6 +147,7 @@ class Retrained:
         val_accuracy: Value of the objective after the last epoch; None if it was trained on all
             images.
         origin: Commit, machine and versions that it was made with.
+        digest: SHA-256 of the model, once it is saved or loaded; not part of the record.
 
     Raises:
         ValueError: A value is of another kind: the record is damaged.
@@ -160,6 +161,7 @@ class Retrained:
     cpu_seconds: float
     val_accuracy: float | None
     origin: dict[str, str]
+    digest: str = ""
 
     def __post_init__(self) -> None:
         costs = (self.train_seconds, self.cpu_seconds)
@@ -184,12 +186,14 @@ class Retrained:
             record = json.loads((folder / _RECORD_FILE).read_text())
             if not zipfile.is_zipfile(folder / MODEL_FILE):
                 return None
-            return cls(folder=folder, **record)
+            with (folder / MODEL_FILE).open("rb") as model:
+                digest = hashlib.file_digest(model, "sha256").hexdigest()
+            return cls(folder=folder, digest=digest, **record)
         except (OSError, ValueError, TypeError, RecursionError):
             return None
 
-    def save(self, model: bytes) -> None:
-        """Write record and model to `folder`, both or neither.
+    def save(self, model: bytes) -> Self:
+        """Write record and model to `folder`, both or neither; return it with its digest.
 
         Args:
             model: Content of a `.keras` file.
@@ -201,7 +205,8 @@ class Retrained:
         shutil.rmtree(partial_folder, ignore_errors=True)
         partial_folder.mkdir(parents=True)
         try:
-            record = {name: value for name, value in asdict(self).items() if name != "folder"}
+            record = asdict(self)
+            del record["folder"], record["digest"]
             (partial_folder / _RECORD_FILE).write_text(json.dumps(record))
             (partial_folder / MODEL_FILE).write_bytes(model)
             # After a power cut the renamed folder must not be empty.
@@ -212,6 +217,7 @@ class Retrained:
             os.replace(partial_folder, self.folder)
         finally:
             shutil.rmtree(partial_folder, ignore_errors=True)
+        return replace(self, digest=hashlib.sha256(model).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +240,7 @@ class Teachers:
         for part in (self.finals, self.candidates):
             digest.update(f"{len(part)}\n".encode())
             for one in part:
-                digest.update(hashlib.sha256((one.folder / MODEL_FILE).read_bytes()).digest())
+                digest.update(bytes.fromhex(one.digest))
         return digest.hexdigest()
 
 

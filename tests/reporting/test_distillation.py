@@ -1,6 +1,7 @@
 """The distilled network: when it is due, its key, its teachers, its cost."""
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from reporting.evidence import Evidence, make_row
 from reporting.final_model import choose_readout
 from reporting.fitting import wall_seconds
 from reporting.plan import DISTILLED, Plan
-from reporting.retraining import Results, Retrained, Retraining, Teachers
+from reporting.retraining import MODEL_FILE, Results, Retrained, Retraining, Teachers
 from reporting.scoring import Scorer
 from reporting.views import Views
 from search.data.dataset import LabeledImages
@@ -45,7 +46,7 @@ def kept(directory: Path, one: Retraining, content: str = "") -> Retrained:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("weights", f"{one.label} {content}")
-    found = Retrained(
+    return Retrained(
         folder=directory / one.key,
         seed=one.seed,
         parameters=1,
@@ -54,9 +55,7 @@ def kept(directory: Path, one: Retraining, content: str = "") -> Retrained:
         cpu_seconds=1,
         val_accuracy=0.9 if one.images is Images.TRAINING else None,
         origin={},
-    )
-    found.save(file.getvalue())
-    return found
+    ).save(file.getvalue())
 
 
 def of_candidates(plan: Plan, directory: Path) -> dict[str, Retrained | Failed]:
@@ -111,10 +110,24 @@ def test_other_teachers_make_another_key(plan: Plan, tmp_path: Path, changed: st
     key = before.key
     assert [one.key for one in distilled_of(plan, results)] == [key]
     other = tuned.retrainings[1] if changed == "final" else winner.retrainings[0]
-    kept(tmp_path, other, "trained again")
+    results[other.key] = kept(tmp_path, other, "trained again")
     [after] = distilled_of(plan, results)
     assert after.key != key
     assert replace(before, teachers=None).key not in (key, after.key)
+
+
+def test_its_key_is_known_though_a_teacher_disappears(plan: Plan, tmp_path: Path) -> None:
+    made = of_candidates(plan, tmp_path)
+    [tuned] = plan.winners(plan.candidates[0])
+    made |= {one.key: kept(tmp_path, one) for one in tuned.retrainings}
+    [before] = distilled_of(plan, made)
+    loaded = {key: Retrained.load(tmp_path / key) for key in made}
+    (tmp_path / tuned.retrainings[0].key / MODEL_FILE).unlink()
+    [after] = distilled_of(plan, {key: one for key, one in loaded.items() if one is not None})
+    assert after.key == before.key
+    assert "digest" not in json.loads(
+        (tmp_path / tuned.retrainings[0].key / "record.json").read_text()
+    )
 
 
 def test_the_plan_of_its_time_has_it_wait_for_its_teachers(plan: Plan, tmp_path: Path) -> None:

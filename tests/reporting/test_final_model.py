@@ -72,7 +72,7 @@ def retrained(folder: Path, model: Any) -> Retrained:
     )
 
 
-@pytest.mark.parametrize("views", [*Views(True, True).ways, Views(shifts=True)], ids=str)
+@pytest.mark.parametrize("views", Views(True, True).ways, ids=str)
 @pytest.mark.parametrize(
     ("kind", "input_shape"),
     [
