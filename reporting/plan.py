@@ -122,6 +122,19 @@ class Plan:
             *_interleaved(self.baselines),
         ]
 
+    def kept(self, results: Results) -> list[Retraining]:
+        """Return the retrainings that a report without training looks for: those that are due too.
+
+        A failed training is not kept. So the distilled network is looked for where teachers are
+        missing: it may have been trained without these.
+        """
+        chosen = self.choose(results)
+        distilled = [] if chosen is None else self.distilled(chosen, results)
+        return [
+            *self.due(results),
+            *(one for entry in distilled if entry.teachers for one in entry.retrainings),
+        ]
+
     def choose(self, results: Results) -> Candidate | None:
         """Return the candidate with the highest mean validation accuracy over new seeds.
 

@@ -123,7 +123,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         if settings.retrain:
             results = _retrain(settings, record, plan, dataset, folders, progress)
         else:
-            results = load_kept(folders, plan.due)
+            results = load_kept(folders, plan.kept)
         evidence = _gather(settings, record, plan, dataset, results, arguments)
         _refuse_to_lose_results(target, evidence)
         with replaced(target) as fresh:

@@ -17,7 +17,15 @@ from reporting.evidence import Evidence, make_row
 from reporting.final_model import choose_readout
 from reporting.fitting import wall_seconds
 from reporting.plan import DISTILLED, Plan
-from reporting.retraining import MODEL_FILE, Results, Retrained, Retraining, Teachers
+from reporting.retraining import (
+    MODEL_FILE,
+    Folders,
+    Results,
+    Retrained,
+    Retraining,
+    Teachers,
+    load_kept,
+)
 from reporting.scoring import Scorer
 from reporting.views import Views
 from search.data.dataset import LabeledImages
@@ -91,6 +99,27 @@ def test_it_is_due_once_its_teachers_are_finished(plan: Plan, tmp_path: Path) ->
     assert fewer.key != one.key
     results[first.key] = Failed(reason="x")
     assert distilled_of(plan, results) == []
+
+
+def test_it_is_found_though_a_teacher_failed_which_is_not_kept(plan: Plan, tmp_path: Path) -> None:
+    folders = Folders(study=tmp_path / "kept", shared=tmp_path / "shared")
+    assert load_kept(folders, plan.kept) == {}
+    results = of_candidates(plan, folders.study)
+    assert load_kept(folders, plan.kept).keys() == results.keys()
+    first, second = plan.winners(plan.candidates[0])[0].retrainings
+    results |= {
+        first.key: kept(folders.study, first),
+        second.key: Failed(reason="non-finite loss"),
+    }
+    [taught] = distilled_of(plan, results)
+    assert taught.key not in load_kept(folders, plan.kept)
+    kept(folders.study, taught)
+    # What trains waits for the other teacher; what only reports does not.
+    assert taught.key not in load_kept(folders, plan.due)
+    found = load_kept(folders, plan.kept)
+    assert found.keys() == {*results, taught.key} - {second.key}
+    [entry] = plan.distilled(plan.candidates[0], found)
+    assert [one.key for one in entry.retrainings] == [taught.key]
 
 
 def test_it_is_trained_only_if_it_was_asked_for(tmp_path: Path) -> None:
