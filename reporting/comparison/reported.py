@@ -69,6 +69,7 @@ def read_report(record: Record) -> Reported:
         raise MissingError(f"its report is damaged ({error})") from error
     assert content is not None
     _check(record, content)
+    _refuse_earlier(content["model"])
     trial, params = content["trial"], content["params"]
     own, augmentation = record.trial_params(trial), params.get(_AUGMENTATION)
     return Reported(
@@ -119,6 +120,12 @@ def _check(record: Record, content: Mapping[str, Any]) -> None:
                 f"its {CONFIG_FILE} is damaged or of another study: {name} is "
                 f"{shown(reprlib.repr(content[name]))}; it must be {rule}"
             )
+
+
+def _refuse_earlier(model: Mapping[str, Any]) -> None:
+    """Refuse a mean over mirror images that was one of probabilities; it is one of logits now."""
+    if model.get("mirror_averaged", False) and "shift_averaged" not in model:
+        raise MissingError("its report was made by an earlier version")
 
 
 def _are_seeds(value: Any) -> bool:

@@ -261,6 +261,27 @@ def test_results_are_read_as_the_report_has_read_them(results: Path, tmp_path: P
     assert board.loc["both", "test_accuracy"] == pytest.approx(expected)
 
 
+def test_a_report_whose_mean_was_one_of_probabilities_is_to_be_made_again(
+    results: Path, tmp_path: Path
+) -> None:
+    for name in ("good", "near"):
+        shutil.copytree(results / name, tmp_path / name)
+    made_report(tmp_path, "old", 0.9, readout=Readout(views=Views(mirror=True), temperature=0.7))
+    file = tmp_path / "old" / "report" / CONFIG_FILE
+    content = json.loads(file.read_text())
+    del content["model"]["shift_averaged"]
+    file.write_text(json.dumps(content))
+    page = compare_studies("good", "near", "old", results_dir=tmp_path)
+    gap = page.studies[2].gap
+    assert gap.startswith("its report was made by an earlier version; run ")
+    assert gap.endswith(f"report.py --study old --results-dir {tmp_path} --epochs 20 --seeds 3")
+    # Without mirror images nothing has changed.
+    content["model"]["mirror_averaged"] = False
+    file.write_text(json.dumps(content))
+    page = compare_studies("good", "near", "old", results_dir=tmp_path)
+    assert "earlier version" not in page.studies[2].gap
+
+
 def test_a_failed_first_seed_leaves_the_others_to_compare(results: Path, tmp_path: Path) -> None:
     shutil.copytree(results / "good", tmp_path / "good")
     made_report(tmp_path, "gap", seeds=4, failed=1)
