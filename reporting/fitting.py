@@ -108,10 +108,13 @@ def fit_epochs(
     least = seconds(fewest)
     if least > 60 * minutes:
         needed = math.ceil(least / 60)
+        plan = plan_of(fewest)
+        distills = plan.distilled(plan.candidates[0], {})
+        leave_out = ", or leave --distill out" if distills else ""
         raise SettingsError(
             f"--minutes is {minutes:g}, but the trainings take about {needed} min here with "
             f"{counted(fewest, 'epoch')}, as many as a trial has; raise it to {needed}, or "
-            "lower --top, --seeds or --baseline-seeds."
+            f"lower --top, --seeds or --baseline-seeds{leave_out}."
         )
     low, high = fewest, max(fewest, MOST_FITTED)
     while low < high:

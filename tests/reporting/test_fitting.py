@@ -66,7 +66,13 @@ def test_finished_trainings_take_no_time(plan: Plan) -> None:
 
 
 def fitted(
-    directory: Path, minutes: float, *, baselines: bool = False, train: bool = True, fewest: int = 8
+    directory: Path,
+    minutes: float,
+    *,
+    baselines: bool = False,
+    train: bool = True,
+    fewest: int = 8,
+    distill: bool = False,
 ) -> int:
     """Fit the plan above for two workers."""
 
@@ -74,7 +80,7 @@ def fitted(
         folder = directory / f"{epochs}-{len(list(directory.iterdir()))}"
         folder.mkdir()
         trials = [{"filters": 16, "augmentation": "flip"}]
-        plan = made_plan(folder, trials, OFFERED, epochs=epochs)
+        plan = made_plan(folder, trials, OFFERED, epochs=epochs, distill=distill)
         if not baselines:
             plan.baselines.clear()
         return plan
@@ -126,6 +132,16 @@ def test_a_time_that_is_too_short_is_refused_with_one_that_would_do(tmp_path: Pa
     assert str(refused.value) == expected
     assert not (tmp_path / "fitted.json").exists()
     assert fitted(tmp_path, 7) == 8
+
+
+def test_the_distilled_network_is_a_stage_that_may_be_left_out(tmp_path: Path) -> None:
+    # 50 s an epoch, and 20 more.
+    with pytest.raises(SettingsError) as refused:
+        fitted(tmp_path, 7, distill=True)
+    said = str(refused.value)
+    assert "raise it to 10, or lower" in said
+    assert said.endswith("--seeds or --baseline-seeds, or leave --distill out.")
+    assert fitted(tmp_path, 10, distill=True) == 8
 
 
 def test_without_retraining_nothing_is_fitted(tmp_path: Path) -> None:
