@@ -33,7 +33,7 @@ from reporting.shared import FOLDER
 from reporting.statistics import Interval
 from reporting.study_tables import Record, read_study
 from reporting.timing import Times, times_again
-from reporting.views import ALONE, views_of
+from reporting.views import views_of
 from search.command_line import stop_by_signal
 from search.data.cache import forget
 from search.data.dataset import Dataset
@@ -412,7 +412,8 @@ def _rows(
     if readout is not None:
         kind = "tuned" if entry.name == TUNED else "variant"
     compared = [] if readout is None else list(readout.compared)
-    most = compared[-1] if compared else ALONE
+    # Only the winner has rows for the views that were not chosen.
+    most = compared[-1] if compared and kind == "tuned" else (readout or PLAIN).views
     scored, missing = [], []
     for retraining in entry.retrainings:
         match results.get(retraining.key):
