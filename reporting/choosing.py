@@ -15,6 +15,15 @@ def limits_of(settings: ReportSettings, record: Record) -> Limits:
     return settings.limits if settings.limits.given else Limits.of(last_settings(record.facts))
 
 
+def prediction_costs(settings: ReportSettings, record: Record) -> list[str]:
+    """Return which costs of a prediction matter: limited by the report or the search, or minimized.
+
+    Each view of an image costs a prediction, so the network is then used alone.
+    """
+    matter = {*limits_of(settings, record).given, *record.objectives.minimized}
+    return [name for name in ("flops", "latency") if name in matter]
+
+
 def rule_of(settings: ReportSettings, record: Record) -> str:
     """Return by what rule a report chooses among the trials, in words."""
     limits = limits_of(settings, record)

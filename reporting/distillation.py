@@ -8,7 +8,6 @@ from predicting.model import load_model
 from reporting.errors import ReportError
 from reporting.final_model import choose_readout, graph_of
 from reporting.retraining import MODEL_FILE, Retraining
-from reporting.views import views_of
 from search.apart import ProcessEndedError, run_apart
 from search.data.split import Split
 from search.training.hardware import start_tensorflow, training_variables
@@ -53,7 +52,7 @@ def _teachers(load_split: Callable[[], Split], distilled: Retraining) -> tuple[b
         readout = choose_readout(
             teachers.candidates,
             split,
-            views=views_of(split.mirror, distilled.params),
+            views=teachers.views,
             objective=distilled.objective,
         )
         if readout.plain:

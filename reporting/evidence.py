@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
-from reporting.choosing import limits_of, rule_of
+from reporting.choosing import limits_of, prediction_costs, rule_of
 from reporting.plan import DISTILLED, Candidate, Entry
 from reporting.readout import PLAIN, Readout
 from reporting.retraining import Retrained
@@ -195,6 +195,11 @@ class Evidence:
     def limits(self) -> Limits:
         """The most that the winner may cost."""
         return limits_of(self.settings, self.record)
+
+    @property
+    def prediction_costs(self) -> list[str]:
+        """Costs of a prediction that matter, so that no other views of an image are tried."""
+        return prediction_costs(self.settings, self.record)
 
     @property
     def winner_costs(self) -> dict[str, float]:

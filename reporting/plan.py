@@ -11,10 +11,11 @@ from typing import Any, Final
 import pandas as pd
 from optuna.distributions import CategoricalDistribution
 
-from reporting.choosing import chosen_trials
+from reporting.choosing import chosen_trials, prediction_costs
 from reporting.retraining import Results, Retrained, Retraining, Teachers
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, epochs_trained, seconds_taken
+from reporting.views import ALONE, Views, views_of
 from search.study.facts import split_sizes
 from search.study.study import trial_params, trial_seed
 from search.workers.messages import Images
@@ -94,6 +95,7 @@ class Plan:
     def __init__(self, settings: ReportSettings, record: Record, data: DataShape) -> None:
         self._settings = settings
         self._record = record
+        self._mirror = data.mirror
         self._sizes = split_sizes(record.facts["split"])
         self._epoch_seconds = seconds_taken(record) / epochs_trained(record)
         self._images_per_second = pd.to_numeric(record.trials["images_per_second"], errors="coerce")
@@ -163,6 +165,12 @@ class Plan:
         # max() keeps the first of equals.
         return self.candidates[max(means, key=lambda index: means[index])]
 
+    def views(self, chosen: Candidate) -> Views:
+        """Return the views of an image that are tried for the winner."""
+        if prediction_costs(self._settings, self._record):
+            return ALONE
+        return views_of(self._mirror, chosen.params)
+
     def winners(self, chosen: Candidate) -> list[Entry]:
         """Return the winner's row, and the one with averaged weights if that was asked for."""
         params, settings = chosen.params, self._settings
@@ -193,6 +201,7 @@ class Plan:
         teachers = Teachers(
             finals=finished(tuned.retrainings, results),
             candidates=finished(chosen.retrainings, results),
+            views=self.views(chosen),
         )
         taught = replace(retraining, teachers=teachers)
         return [Entry(name=DISTILLED, params=chosen.params, retrainings=[taught])]

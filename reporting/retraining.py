@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final, Self
 
 from reporting.shared import shared_key
+from reporting.views import Views
 from search.data.split import SplitSizes
 from search.study.facts import is_number, is_whole
 from search.training.hardware import Precision
@@ -228,15 +229,17 @@ class Teachers:
         finals: Its finished final trainings, whose mean prediction is learned.
         candidates: Its finished retrainings on the training part, whose predictions for the
             validation images decide how outputs become probabilities.
+        views: The views of an image that are tried.
     """
 
     finals: tuple[Retrained, ...]
     candidates: tuple[Retrained, ...]
+    views: Views
 
     @property
     def digest(self) -> str:
-        """Digest of their models: of others, a distilled network would be another one."""
-        digest = hashlib.sha256()
+        """Digest of what decides their predictions, which make another distilled network."""
+        digest = hashlib.sha256(f"{self.views}\n".encode())
         for part in (self.finals, self.candidates):
             digest.update(f"{len(part)}\n".encode())
             for one in part:

@@ -14,7 +14,7 @@ from predicting.archive import ModelError
 from predicting.config import CONFIG_FILE
 from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
-from reporting.choosing import chosen_trials, limits_of, rule_of
+from reporting.choosing import chosen_trials, limits_of, prediction_costs, rule_of
 from reporting.distillation import order_distillation
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
@@ -33,7 +33,6 @@ from reporting.shared import FOLDER
 from reporting.statistics import Interval
 from reporting.study_tables import Record, read_study
 from reporting.timing import Times, times_again
-from reporting.views import views_of
 from search.command_line import stop_by_signal
 from search.data.cache import forget
 from search.data.dataset import Dataset
@@ -341,7 +340,7 @@ def _gather(
         start_tensorflow()
         load_space(record.space, dataset.shape)  # registers its custom layers
         winners = [*plan.winners(chosen), *plan.distilled(chosen, results)]
-        views = views_of(dataset.mirror, winners[0].params)
+        views = plan.views(chosen)
         readout = choose_readout(winner.runs, split, views=views, objective=record.objective)
         # All is chosen: the test split may be opened.
         test = load_test_split(dataset)
@@ -373,7 +372,7 @@ def _gather(
 
 def _times(settings: ReportSettings, record: Record, dataset: Dataset, progress: Progress) -> Times:
     """Measure the front again, or what is retrained, if latency matters; nothing else runs now."""
-    if "latency" not in (*record.objectives.minimized, *limits_of(settings, record).given):
+    if "latency" not in prediction_costs(settings, record):
         return {}
     front = [trial.number for trial in record.front]
     return times_again(

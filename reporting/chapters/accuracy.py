@@ -25,7 +25,7 @@ from reporting.drawing.style import (
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.statistics import IMAGES_ONLY, Difference, Interval
-from reporting.views import ALONE, trained_with_flips
+from reporting.views import ALONE, trained_with_flips, views_of
 from search.words import counted, listed
 from spaces.baselines import BASELINES
 
@@ -119,7 +119,13 @@ def _of_views(evidence: Evidence) -> list[str]:
     tuned = next(row for row in evidence.rows if row.kind == "tuned")
     readout = evidence.readout
     if not readout.compared:
-        return []
+        untried = views_of(evidence.dataset.mirror, tuned.params)
+        if untried == ALONE or not evidence.prediction_costs:
+            return []
+        return [
+            f"Means over {untried} were not tried: {listed(evidence.prediction_costs)} is limited "
+            "or minimized, and each view of an image costs a prediction."
+        ]
     measure = evidence.record.measure
     most = list(readout.compared)[-1]
     notes = []

@@ -31,7 +31,7 @@ from reporting.retraining import Retrained
 from reporting.scoring import Scores
 from reporting.settings import ReportSettings
 from reporting.study_tables import read_study
-from reporting.views import Views, views_of
+from reporting.views import Views
 from search.data.classes import FASHION_CLASSES, FASHION_FINGERPRINT
 from search.data.dataset import Dataset, LabeledImages
 from search.data.idx import IdxFiles
@@ -258,7 +258,7 @@ def made_evidence(
     rows: list[Row] = []
     entries = [*plan.winners(plan.candidates[0]), *plan.baselines] if retrained else []
     if readout is None and entries:
-        ways = views_of(dataset.mirror, entries[0].params).ways[:2]
+        ways = plan.views(plan.candidates[0]).ways[:2]
         readout = Readout(
             views=ways[-1],
             temperature=0.8,

@@ -89,6 +89,7 @@ def test_it_is_due_once_its_teachers_are_finished(plan: Plan, tmp_path: Path) ->
     assert one.teachers == Teachers(
         finals=(results[first.key], results[second.key]),  # type: ignore[arg-type]
         candidates=(results[winner.retrainings[0].key],),  # type: ignore[arg-type]
+        views=plan.views(winner),
     )
     assert (one.label, one.images, one.epochs) == ("distilled, seed 700000", Images.ALL, 30)
     assert one.params == tuned.params
@@ -143,6 +144,14 @@ def test_other_teachers_make_another_key(plan: Plan, tmp_path: Path, changed: st
     [after] = distilled_of(plan, results)
     assert after.key != key
     assert replace(before, teachers=None).key not in (key, after.key)
+
+
+def test_other_views_of_its_teachers_make_another_key(tmp_path: Path) -> None:
+    def key(views: Views) -> str:
+        one = lesson(candidates=())
+        return replace(one, teachers=Teachers(finals=(), candidates=(), views=views)).key
+
+    assert key(MIRROR) == key(Views(mirror=True)) != key(Views())
 
 
 def test_its_key_is_known_though_a_teacher_disappears(plan: Plan, tmp_path: Path) -> None:
@@ -221,7 +230,7 @@ def lesson(*teachers: Retrained, candidates: tuple[Retrained, ...]) -> Retrainin
         data="0",
         sizes=SplitSizes(val=200),
         precision="float32",
-        teachers=Teachers(finals=teachers, candidates=candidates),
+        teachers=Teachers(finals=teachers, candidates=candidates, views=MIRROR),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from reporting.chapters import facts, front, verdict
+from reporting.chapters import accuracy, facts, front, verdict
 from reporting.chapters.contents import document_of
 from reporting.choosing import chosen_trials
 from reporting.drawing.style import NARROW, WIDE
@@ -17,6 +17,7 @@ from reporting.plan import Plan
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, read_study
 from reporting.timing import times_again
+from reporting.views import ALONE, Views
 from search.study.front import knee
 from search.training.hardware import machine
 from tests.reporting.made_evidence import CLOTHING, made_evidence, made_study
@@ -213,3 +214,32 @@ def test_a_network_that_cannot_be_built_is_said(moved: Record) -> None:
     assert times_again(broken, CLOTHING, [0], measure=True, say=said.append) == {}
     assert said[1].startswith("trial 0: its latency was not measured again, ")
     assert f"more in {moved.directory / 'logs' / 'latency.log'}" in said[1]
+
+
+def test_views_are_not_tried_where_a_prediction_must_be_cheap(
+    tmp_path: Path, several: Evidence
+) -> None:
+    def views(made: Evidence, **limits: float) -> Views:
+        settings = dataclasses.replace(made.settings, **limits)
+        plan = Plan(settings, made.record, made.dataset.shape)
+        return plan.views(plan.candidates[0])
+
+    made = made_evidence(tmp_path)
+    for trial in made.record.frozen:
+        trial.user_attrs |= {"flops": 10**6, "latency_ms": 1.0}
+    assert views(made).mirror
+    assert views(made, max_params=10**9).mirror
+    assert views(made, max_flops=10**12) == views(made, max_latency_ms=1e9) == ALONE
+    runs = [{"settings": {"max_flops": 10**12}}]
+    searched = dataclasses.replace(made.record, facts=made.record.facts | {"runs": runs})
+    assert views(dataclasses.replace(made, record=searched)) == ALONE
+    # The limits of a report take the place of those of the search.
+    assert views(dataclasses.replace(made, record=searched), max_params=10**9).mirror
+    assert views(several) == ALONE
+    note = tables(accuracy.blocks(several))["accuracy"].note
+    assert note is not None
+    assert "Means over mirror images" in note
+    assert note.endswith(
+        "were not tried: latency is limited or minimized, and each view of an image costs a "
+        "prediction."
+    )
