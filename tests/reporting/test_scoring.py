@@ -11,12 +11,18 @@ import pytest
 
 from reporting import scoring
 from reporting.errors import ReportError
-from reporting.retraining import Retrained
+from reporting.plan import Entry
+from reporting.readout import Readout, Tried
+from reporting.retraining import Retrained, Retraining
+from reporting.run import _rows
 from reporting.scoring import Scorer, Scores, load_test_split
+from reporting.settings import ReportSettings
 from reporting.views import ALONE, Views
 from search.data.dataset import LabeledImages
 from search.data.idx import open_idx
+from search.data.split import SplitSizes
 from search.errors import DataError
+from search.workers.messages import Images
 from spaces import DataShape
 from tests.conftest import small_images, write_idx_data
 
@@ -110,6 +116,29 @@ def test_other_views_are_predicted_only_where_a_row_needs_them(
     all_views = score(kept(tmp_path), test, views=Views(mirror=True, shifts=True))
     assert list(all_views.others) == ["mirrored", "shifted", "mirrored_shifted"]
     assert model.predicted == 3 * once + len(test) * (1 + 9)
+
+
+def test_unchosen_views_are_predicted_for_the_winner_only(tmp_path: Path, model: SureModel) -> None:
+    images, labels = small_images(20, seed=1)
+    scorer = Scorer(LabeledImages(images=images[..., None], labels=labels), DATA)
+    one = Retraining(
+        space="mlp",
+        params={},
+        seed=0,
+        epochs=1,
+        images=Images.ALL,
+        data="0",
+        sizes=SplitSizes(val=20),
+        precision="float32",
+    )
+    readout = Readout(compared={way: Tried(0.9) for way in Views(True, True).ways})
+    for name, views, rows in (("tuned", 10, 4), ("tuned, averaged weights", 1, 1)):
+        (tmp_path / name).mkdir()
+        results = {one.key: kept(tmp_path / name)}
+        entry = Entry(name=name, params={}, retrainings=[one])
+        model.predicted = 0
+        assert len(_rows(ReportSettings(), entry, readout, results, scorer)) == rows
+        assert model.predicted == (1 + views) * len(labels)  # once more to compile
 
 
 def test_views_are_made_of_a_few_images_at_once(
