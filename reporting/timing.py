@@ -1,5 +1,6 @@
 """The latency of networks, measured for a report: nothing else of it runs then."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from reporting.study_tables import Record
 from search.apart import ProcessEndedError, run_apart
 from search.files import write_atomically
 from search.study.facts import is_number
-from search.training.hardware import machine, set_precision, start_tensorflow
+from search.training.hardware import machine, set_precision, start_tensorflow, versions
 from search.words import counted
 from search.workers.process import redirect_output
 from spaces import DataShape, load_space
@@ -33,7 +34,8 @@ def times_again(
 ) -> Times:
     """Return the latency of the networks of some trials, measured on this machine.
 
-    What was measured is kept: a report that is continued has the same times.
+    What was measured is kept by network, machine and version of TensorFlow: a report that is
+    continued has the same times, and a study that is begun anew under the same name has its own.
 
     Args:
         record: The search.
@@ -47,7 +49,10 @@ def times_again(
     """
     directory = record.directory / "retrainings"
     kept = _kept(directory / _FILE)
-    missing = {number: record.trial_params(number) for number in numbers if number not in kept}
+    keys = {number: _key(record, data, number) for number in numbers}
+    missing = {
+        number: record.trial_params(number) for number in numbers if keys[number] not in kept
+    }
     if measure and missing:
         say(f"measuring the latency of {counted(len(missing), 'network')} again, about 10 s each")
         logs = record.directory / "logs"
@@ -62,11 +67,24 @@ def times_again(
             if isinstance(times, str):
                 say(f"trial {number}: its latency was not measured again, {times} (more in {log})")
             else:
-                kept[number] = times
-        content = {"machine": machine(), "trials": kept}
+                kept[keys[number]] = times
         with writing(directory):
-            write_atomically(directory / _FILE, (json.dumps(content) + "\n").encode())
-    return {number: kept[number] for number in numbers if number in kept}
+            write_atomically(directory / _FILE, (json.dumps(kept) + "\n").encode())
+    return {number: kept[key] for number, key in keys.items() if key in kept}
+
+
+def _key(record: Record, data: DataShape, number: int) -> str:
+    """Return what the latency of a trial's network depends on, as a digest."""
+    content = {
+        "space": record.space,
+        "params": record.trial_params(number),
+        "image_shape": data.image_shape,
+        "classes": data.classes,
+        "pixels": None if data.pixels is None else data.pixels.facts,
+        "machine": machine(),
+        "tensorflow": versions().get("tensorflow"),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _measure(
@@ -98,19 +116,20 @@ def _answer(values: Mapping[str, Any], name: str, distribution: BaseDistribution
     return values[name]
 
 
-def _kept(file: Path) -> dict[int, dict[str, Any]]:
-    """Return the times of earlier reports on this machine; none if the file is damaged."""
+def _kept(file: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the times that earlier reports have measured, by key; none if the file is damaged."""
     try:
         stored = json.loads(file.read_text())
-        if stored["machine"] != machine():
-            return {}
-        found = {int(number): dict(times) for number, times in stored["trials"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return {number: times for number, times in found.items() if _are_times(times)}
+    if not isinstance(stored, dict):
+        return {}
+    return {key: times for key, times in stored.items() if _are_times(times)}
 
 
-def _are_times(times: Mapping[str, Any]) -> bool:
+def _are_times(times: Any) -> bool:
+    if not isinstance(times, dict):
+        return False
     medians = [times.get(name) for name in ("latency_ms", "batch_latency_ms")]
     quartiles = [times.get(name) for name in ("latency_quartiles_ms", "batch_latency_quartiles_ms")]
     return all(is_number(one) for one in medians) and all(

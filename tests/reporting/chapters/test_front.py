@@ -19,7 +19,7 @@ from reporting.study_tables import Record, read_study
 from reporting.timing import times_again
 from reporting.views import ALONE, Views
 from search.study.front import knee
-from search.training.hardware import machine
+from spaces import DataShape
 from tests.reporting.made_evidence import CLOTHING, made_evidence, made_study
 from tests.reporting.written import draw_all, drawn, pictures, tables, words
 
@@ -188,7 +188,7 @@ def moved(several: Evidence, tmp_path: Path) -> Record:
     return dataclasses.replace(several.record, directory=tmp_path)
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"machine": "another", "trials": {}}'])
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"3": {}}', '{"3": 1}'])
 def test_a_damaged_file_of_times_holds_none(moved: Record, content: str | None) -> None:
     if content is not None:
         (moved.directory / "retrainings" / "latency.json").write_text(content)
@@ -197,15 +197,41 @@ def test_a_damaged_file_of_times_holds_none(moved: Record, content: str | None) 
 
 def test_times_are_measured_once_and_kept(moved: Record) -> None:
     said: list[str] = []
-    kept = {"machine": machine(), "trials": {"3": TIMES, "4": {"latency_ms": "x"}}}
-    (moved.directory / "retrainings" / "latency.json").write_text(json.dumps(kept))
     number = moved.front[0].number
-    for _ in range(2):
-        found = times_again(moved, CLOTHING, [3, number], measure=True, say=said.append)
-        assert found[3] == TIMES
-        low, high = found[number]["latency_quartiles_ms"]
-        assert 0 < low <= found[number]["latency_ms"] <= high
+    found = [
+        times_again(moved, CLOTHING, [number], measure=True, say=said.append) for _ in range(2)
+    ]
+    assert found[0] == found[1]
+    low, high = found[0][number]["latency_quartiles_ms"]
+    assert 0 < low <= found[0][number]["latency_ms"] <= high
     assert said == ["measuring the latency of 1 network again, about 10 s each"]
+    file = moved.directory / "retrainings" / "latency.json"
+    (key,) = json.loads(file.read_text())
+    file.write_text(json.dumps({key: {**TIMES, "latency_ms": "x"}}))
+    assert times_again(moved, CLOTHING, [number], measure=False, say=print) == {}
+    file.write_text(json.dumps({key: TIMES}))
+    assert times_again(moved, CLOTHING, [number], measure=False, say=print) == {number: TIMES}
+
+
+def test_times_are_those_of_the_network_not_of_the_number(
+    moved: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, other = (trial.number for trial in moved.front[:2])
+
+    def kept(record: Record, data: DataShape = CLOTHING) -> bool:
+        return number in times_again(record, data, [number], measure=False, say=print)
+
+    times_again(moved, CLOTHING, [number], measure=True, say=print)
+    assert kept(moved)
+    # A study that is begun anew under the same name.
+    frozen = list(moved.frozen)
+    frozen[number] = frozen[other]
+    assert not kept(dataclasses.replace(moved, frozen=frozen))
+    assert not kept(dataclasses.replace(moved, facts={**moved.facts, "space": "mlp"}))
+    assert not kept(moved, dataclasses.replace(CLOTHING, classes=11))
+    assert not kept(moved, dataclasses.replace(CLOTHING, pixels=None))
+    monkeypatch.setattr("reporting.timing.versions", dict)
+    assert not kept(moved)
 
 
 def test_a_network_that_cannot_be_built_is_said(moved: Record) -> None:
