@@ -182,9 +182,7 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
         for point in outcome.front.trials:
             value = point[settings.objectives.names[0]]
             print(f"  trial {point['number']:<5} {value:.4f}{_costs(point)}")
-        if outcome.best is None:
-            print(f"none of them is {outcome.front.rule}")
-        else:
+        if outcome.best is not None:
             print(f"the best is {outcome.front.rule}:")
     if outcome.best is not None:
         best = outcome.best
@@ -199,6 +197,11 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
             for parameter, value in best.params.items():
                 shown = f"{value:.4g}" if isinstance(value, float) else value
                 print(f"  {one_line(parameter):24} {one_line(str(shown))}")
+    elif outcome.complete:
+        print(
+            f"best: none, no complete trial is within {settings.limits.words}; more trials may "
+            "find one"
+        )
     elif outcome.pruned:
         print(f"no trial has run all its {outcome.max_epochs} epochs yet: more --trials let some")
     for finding in outcome.findings:

@@ -1,12 +1,12 @@
 """Which trials of a search are retrained: the most accurate, or those that a rule chooses."""
 
-from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 
 from reporting.errors import ReportError
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record
 from search.study.facts import last_settings
-from search.study.front import knee, rule_words, within
+from search.study.front import choose, rule_words
 from search.study.objective import COSTS, Limits, costs_of
 
 
@@ -26,32 +26,24 @@ def prediction_costs(settings: ReportSettings, record: Record) -> list[str]:
 
 def rule_of(settings: ReportSettings, record: Record) -> str:
     """Return by what rule a report chooses among the trials, in words."""
-    limits = limits_of(settings, record)
-    if record.objectives.several:
-        return rule_words(limits)
-    return f"the most accurate within {limits.words}" if limits.given else "the most accurate"
+    return rule_words(limits_of(settings, record), several=record.objectives.several)
 
 
 def chosen_trials(settings: ReportSettings, record: Record) -> list[int]:
-    """Return the numbers of the trials to retrain, the best first; all keep the rule.
-
-    Within limits, or with one objective and no limits, these are the most accurate `--top` trials,
-    of a front if there is one. The knee is a single trial: another one is no knee, however accurate
-    it becomes.
+    """Return the numbers of the trials to retrain, the best first: at most `--top` keep the rule.
 
     Raises:
         ReportError: No trial is within the limits, or their costs are not known.
     """
     limits = limits_of(settings, record)
-    ordered = record.front if record.objectives.several else _complete(record)
-    if not limits.given:
-        chosen = [knee(ordered)] if record.objectives.several else ordered
-        return [trial.number for trial in chosen[: settings.top]]
-    if chosen := within(ordered, limits):
+    complete = [
+        record.timed(trial) for trial in record.frozen if trial.state == TrialState.COMPLETE
+    ]
+    if chosen := choose(complete, limits, several=record.objectives.several):
         return [trial.number for trial in chosen[: settings.top]]
     least = []
     for name in limits.given:
-        known = [costs_of(trial.user_attrs).get(name) for trial in ordered]
+        known = [costs_of(trial.user_attrs).get(name) for trial in complete]
         found = [cost for cost in known if cost is not None]
         if not found:
             raise ReportError(
@@ -65,7 +57,3 @@ def chosen_trials(settings: ReportSettings, record: Record) -> list[int]:
         f"no complete trial of study {record.name!r} is within {limits.words}; the least are "
         f"{cheapest}. Raise {limits.flags}, or search for cheaper networks."
     )
-
-
-def _complete(record: Record) -> list[FrozenTrial]:
-    return [record.frozen[int(number)] for number in record.complete.index]

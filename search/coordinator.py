@@ -33,7 +33,6 @@ from search.study.study import (
     finished_since,
     front_of,
     known_as,
-    last_on_front,
     trial_seed,
 )
 from search.workers.messages import (
@@ -103,6 +102,7 @@ class Coordinator:
         self._last_failure = ""
         self._unusable = ""  # why a report could not use the models; said once
         self._exhausted = False
+        self._last_on_front: int | None = None
         self._said: set[str] = set()  # names of checks that have found something
         self._inbox = Inbox(study)
         self.progress = Progress(
@@ -111,7 +111,8 @@ class Coordinator:
             measured=settings.objectives.names[0],
         )
         self._count()
-        best = best_trial(study)
+        # What earlier runs with other limits have found may be above those of this one.
+        best = best_trial(study, settings.limits)
         if best is not None:
             self.progress.best = (best.number, value_of(best))
         self._count_front()
@@ -456,7 +457,9 @@ class Coordinator:
 
     def _count_front(self) -> None:
         if self._settings.objectives.several:
-            self.progress.front = len(front_of(self._study))
+            front = front_of(self._study, self._settings.limits)
+            self.progress.front = len(front)
+            self._last_on_front = max((trial.number for trial in front), default=None)
 
     def _show(self) -> None:
         progress = self.progress
@@ -472,7 +475,7 @@ class Coordinator:
 
     def _finished_since_best(self) -> int:
         if self._settings.objectives.several:
-            return finished_since(self._study, last_on_front(self._study))
+            return finished_since(self._study, self._last_on_front)
         best = self.progress.best
         return finished_since(self._study, None if best is None else best[0])
 

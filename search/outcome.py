@@ -17,13 +17,13 @@ from search.settings import SearchSettings
 from search.study.front import choose, rule_words, value_of
 from search.study.health import Finding, Trials, findings
 from search.study.stored import known_study
-from search.study.study import best_trial, count_states, front_of, trial_name, trial_params
+from search.study.study import count_states, front_of, trial_name, trial_params
 from spaces import SPACES, DataShape, load_space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
-    """The best complete trial of a search; of one with several objectives, as its rule chooses it.
+    """The best complete trial of a search, as its rule chooses it: limits, or the knee of a front.
 
     Args:
         number: Number of the trial.
@@ -49,7 +49,7 @@ class Front:
     """The Pareto front of a search with several objectives.
 
     Args:
-        rule: How `best` was chosen from it, in words.
+        rule: How `best` was chosen, in words.
         trials: Number and values of each trial, the most accurate first.
     """
 
@@ -66,7 +66,7 @@ class Outcome:
         storage: Path of the journal file, or the URL without its password.
         directory: Folder of the study.
         complete: Number of complete trials in the study; likewise `pruned` and `failed`.
-        best: The best complete trial; None without one.
+        best: The best complete trial within the limits; None without one.
         front: The front; None in a search with one objective.
         seconds: Duration of this run.
         stopped_by: Why it ended early; None if the study holds all its trials.
@@ -148,7 +148,9 @@ def outcome_of(
     """
     states = count_states(study)
     front = _front(study, settings)
-    best = best_trial(study) if front is None else choose(front_of(study), settings.limits)
+    several = settings.objectives.several
+    found = choose(study.get_trials(deepcopy=False), settings.limits, several=several)
+    best = next(iter(found), None)
     complete, pruned = states[TrialState.COMPLETE], states[TrialState.PRUNED]
     return Outcome(
         name=settings.study_name,
@@ -177,7 +179,7 @@ def _front(study: optuna.Study, settings: SearchSettings) -> Front | None:
         {"number": trial.number, **dict(zip(objectives.names, trial.values, strict=True))}
         for trial in front_of(study)
     ]
-    return Front(rule=rule_words(settings.limits), trials=trials)
+    return Front(rule=rule_words(settings.limits, several=True), trials=trials)
 
 
 def _best(trial: FrozenTrial, settings: SearchSettings, data: DataShape) -> Best:

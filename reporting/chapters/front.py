@@ -131,6 +131,8 @@ def _summary(evidence: Evidence, trials: Sequence[FrozenTrial], complete: int) -
     text += listed([COSTS[name].shown(cost) for name, cost in costs_of(winner.user_attrs).items()])
     if number == most.number:
         return f"{text}. It is also the most accurate of all."
+    if number not in {trial.number for trial in trials}:
+        text += "; it is not on the front, of which no trial within the limits is as accurate"
     parts = [
         f"{_share(costs_of(winner.user_attrs)[name], costs_of(most.user_attrs)[name])} of its "
         f"{COSTS[name].unit.split()[0]}"

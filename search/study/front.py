@@ -1,4 +1,4 @@
-"""The Pareto front of a study with several objectives, and the rule that chooses from it."""
+"""The Pareto front of a study with several objectives, and the rule that chooses a trial."""
 
 import math
 from collections.abc import Sequence
@@ -52,19 +52,27 @@ def best_first(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return ordered
 
 
-def choose(trials: Sequence[FrozenTrial], limits: Limits) -> FrozenTrial | None:
-    """Choose a trial of a front: the most accurate within the limits; without limits, the knee.
+def choose(trials: Sequence[FrozenTrial], limits: Limits, *, several: bool) -> list[FrozenTrial]:
+    """Return the trials that keep the rule, the best first: searches and reports choose by it.
+
+    The limits come first, since a front need not be one of the cost that they limit: a trial that
+    another one dominates may be the most accurate within them.
 
     Args:
-        trials: From `front`.
-        limits: The most that it may cost.
+        trials: Of one study; only complete ones count.
+        limits: The most that a network may cost.
+        several: Whether the study has several objectives.
 
     Returns:
-        None if no trial is within the limits.
+        The complete trials within the limits, the most accurate first. With several objectives the
+        front of these; without limits the knee alone: another one is no knee, however accurate.
     """
-    if limits.given:
-        return next(iter(within(trials, limits)), None)
-    return knee(trials) if trials else None
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    kept = within(complete, limits)
+    if not several:
+        return sorted(kept, key=lambda trial: (-value_of(trial), trial.number))
+    on_front = front(kept)
+    return [knee(on_front)] if on_front and not limits.given else on_front
 
 
 def within(trials: Sequence[FrozenTrial], limits: Limits) -> list[FrozenTrial]:
@@ -107,11 +115,11 @@ def knee(trials: Sequence[FrozenTrial]) -> FrozenTrial:
     return trials[sums.index(max(sums))]  # the most accurate of equals
 
 
-def rule_words(limits: Limits) -> str:
+def rule_words(limits: Limits, *, several: bool) -> str:
     """Return by what rule `choose` chooses, in words."""
     if limits.given:
-        return f"the most accurate of the front within {limits.words}"
-    return "the knee of the front"
+        return f"the most accurate within {limits.words}"
+    return "the knee of the front" if several else "the most accurate"
 
 
 def _losses(trial: FrozenTrial) -> tuple[float, ...]:

@@ -211,3 +211,6 @@ class Limits:
     def _flag(self, name: str) -> str:
         limit = self.given[name]
         return f"{COSTS[name].flag} {limit:{',' if isinstance(limit, int) else ',g'}}"
+
+
+NO_LIMITS: Final = Limits()

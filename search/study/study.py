@@ -23,8 +23,8 @@ from search.study.facts import (
     split_sizes,
     split_words,
 )
-from search.study.front import best_first, front, value_of
-from search.study.objective import objectives_of
+from search.study.front import best_first, front, value_of, within
+from search.study.objective import NO_LIMITS, Limits, objectives_of
 from search.study.requests import ENQUEUED
 from search.study.storage import (
     file_of,
@@ -351,19 +351,16 @@ def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: (-value_of(trial), trial.number))
 
 
-def front_of(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the Pareto front of a study, see `search.study.front`."""
-    return front(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+def front_of(study: optuna.Study, limits: Limits = NO_LIMITS) -> list[FrozenTrial]:
+    """Return the Pareto front of the trials of a study that are within limits."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return front(within(complete, limits))
 
 
-def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """Return the most accurate complete trial, the earlier one of equals; None without one."""
-    return next(iter(complete_trials(study)), None)
-
-
-def last_on_front(study: optuna.Study) -> int | None:
-    """Return the number of the latest trial on the front; None without one."""
-    return max((trial.number for trial in front_of(study)), default=None)
+def best_trial(study: optuna.Study, limits: Limits = NO_LIMITS) -> FrozenTrial | None:
+    """Return the most accurate complete trial within limits, the earlier one of equals."""
+    complete = within(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), limits)
+    return min(complete, key=lambda trial: (-value_of(trial), trial.number), default=None)
 
 
 def ended_at_budget(trial: FrozenTrial) -> bool:

@@ -14,8 +14,11 @@ from search.dry_run import seconds_left
 from search.engines.samplers import make_sampler
 from search.errors import SearchError, StopReason, StorageError
 from search.length import Plan, Speed, TimeLeft
+from search.outcome import Outcome, outcome_of
+from search.settings import SearchSettings
 from search.study.storage import storage_errors
 from search.study.study import ENGINE_FACTS, FINISHED, front_of
+from spaces import DataShape
 from tests.search.harness import RecordingDisplay, load, search
 
 anywhere = pytest.mark.parametrize(
@@ -276,6 +279,37 @@ def test_patience_counts_from_the_latest_trial_of_the_front(tmp_path: Path) -> N
     assert reason == StopReason.PATIENCE
     latest = max(trial.number for trial in front_of(study))
     assert len([one for one in study.trials if one.number > latest]) == 4
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "accuracy,flops"])
+def test_what_breaks_a_limit_of_this_run_is_not_its_best(tmp_path: Path, objective: str) -> None:
+    flags: dict[str, Any] = {
+        "space": "conditional",
+        "objective": objective,
+        "pruner": "none",
+        "workers": 1,
+    }
+    study, _ = search(tmp_path, trials=10, **flags)
+    costs = {trial.number: trial.user_attrs["parameters"] for trial in study.trials}
+    limit = sorted(costs.values())[4]
+    best = max(
+        (trial for trial in study.trials if costs[trial.number] <= limit),
+        key=lambda trial: trial.values[0],
+    )
+
+    def ended(**limits: int) -> Outcome:
+        settings = SearchSettings(study="test", objective=objective, results_dir=tmp_path, **limits)
+        return outcome_of(settings, DataShape((28, 28, 1), 10), study, "", 0.0, None, 0)
+
+    found = ended(max_params=limit).best
+    assert found is not None
+    assert found.number == best.number
+    assert ended(max_params=1).best is None
+    display = RecordingDisplay()
+    shown: list[tuple[int, float] | None] = []
+    display.update = lambda progress: shown.append(progress.best)  # type: ignore[method-assign]
+    search(tmp_path, trials=11, max_params=limit, display=display, **flags)
+    assert shown[0] == (best.number, best.values[0])
 
 
 def test_patience_ends_a_search_without_progress(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The chapter on the front of a search with several objectives."""
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_limits_choose_the_most_accurate_within_them(several: Evidence) -> None:
     ]
     assert numbers == inside[:3]
     written = front.blocks(made)
-    rule = "the most accurate of the front within --max-params 100,000"
+    rule = "the most accurate within --max-params 100,000"
     assert f"The winner is trial {numbers[0]}, {rule}: " in words(written)
     assert "Das" not in words(written)
     table = tables(written)["front"].values.set_index("trial")
@@ -147,6 +148,23 @@ def test_limits_of_the_last_search_hold_unless_the_report_has_its_own(tmp_path: 
     assert all(record.frozen[number].user_attrs["parameters"] <= 50_000 for number in within)
     more = chosen_trials(ReportSettings(max_params=10**9), record)
     assert more == [trial.number for trial in record.front[:2]]
+
+
+def test_a_limit_beside_the_objectives_counts_before_the_front(tmp_path: Path) -> None:
+    made = made_evidence(tmp_path, facts={"objective": "accuracy,latency"})
+    on_front = {trial.number for trial in made.record.front}
+    number = next(one for one in made.record.complete.index if one not in on_front)
+    frozen = list(made.record.frozen)
+    frozen[number] = copy.copy(frozen[number])
+    frozen[number].user_attrs = {**frozen[number].user_attrs, "flops": 5}
+    made = limited(
+        dataclasses.replace(made, record=dataclasses.replace(made.record, frozen=frozen)),
+        max_flops=5,
+    )
+    assert chosen_trials(made.settings, made.record) == [number]
+    said = words(front.blocks(made))
+    assert f"The winner is trial {number}, the most accurate within --max-flops 5: " in said
+    assert "it is not on the front, of which no trial within the limits is as accurate" in said
 
 
 def test_limits_hold_with_one_objective_too(tmp_path: Path) -> None:

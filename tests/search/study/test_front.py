@@ -55,14 +55,34 @@ def test_limits_choose_the_most_accurate_within_them() -> None:
     trials = front(studied((0.5, 1_000), (0.85, 10_000), (0.9, 100_000)))
     limits = Limits(max_params=50_000)
     assert numbers(within(trials, limits)) == [1, 0]
-    chosen = choose(trials, limits)
-    assert chosen is not None
-    assert chosen.number == 1
-    assert rule_words(limits) == "the most accurate of the front within --max-params 50,000"
-    assert choose(trials, Limits(max_params=10)) is None
-    assert choose(trials, Limits(max_latency_ms=1.0)) is None  # which nobody has measured
-    assert choose([], Limits()) is None
-    assert rule_words(Limits()) == "the knee of the front"
+    assert numbers(choose(trials, limits, several=True)) == [1, 0]
+    assert rule_words(limits, several=True) == "the most accurate within --max-params 50,000"
+    assert choose(trials, Limits(max_params=10), several=True) == []
+    unknown = Limits(max_latency_ms=1.0)  # which nobody has measured
+    assert choose(trials, unknown, several=True) == []
+    assert choose([], Limits(), several=True) == []
+    assert numbers(choose(trials, Limits(), several=True)) == [knee(trials).number]
+    assert rule_words(Limits(), several=True) == "the knee of the front"
+
+
+def test_limits_with_one_objective_choose_the_most_accurate_within_them() -> None:
+    trials = [
+        create_trial(value=value, user_attrs={"parameters": parameters})
+        for value, parameters in ((0.9, 500), (0.8, 50), (0.85, 50))
+    ]
+    found = choose(trials, Limits(max_params=100), several=False)
+    assert [trial.value for trial in found] == [0.85, 0.8]
+    found = choose([*trials, create_trial(state=TrialState.FAIL)], Limits(), several=False)
+    assert [trial.value for trial in found] == [0.9, 0.85, 0.8]
+    assert rule_words(Limits(), several=False) == "the most accurate"
+
+
+def test_a_limit_beside_the_objectives_may_choose_a_trial_that_is_not_on_the_front() -> None:
+    trials = studied((0.9, 1_000), (0.92, 2_000), (0.915, 50_000), (0.85, 900))
+    for trial, flops in zip(trials, (9e6, 8e6, 1e5, 7e6), strict=True):
+        trial.user_attrs["flops"] = flops
+    assert numbers(choose(trials, Limits(max_flops=200_000), several=True)) == [2]
+    assert numbers(choose(trials, Limits(max_flops=8_500_000), several=True)) == [1, 3]
 
 
 def test_excesses_are_parts_of_the_limits() -> None:
