@@ -326,7 +326,10 @@ class Coordinator:
         return True
 
     def _is_within_limits(self, attempt: Attempt) -> bool:
-        """Judge the costs that are known so far, and tell the sampler by how much they differ."""
+        """Judge the costs that are known so far, and store by how much they differ.
+
+        Samplers judge all trials by the limits of their own run; dashboards show what is stored.
+        """
         limits = self._settings.limits
         if not limits.given:
             return True

@@ -164,6 +164,7 @@ def _search(
                 pruner=settings.pruner_used,
                 seed=settings.seed,
                 max_epochs=settings.max_epochs,
+                limits=settings.limits,
                 trials=settings.trials,
                 find_space=partial(
                     explore,

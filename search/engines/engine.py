@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalChoiceType
 
+from search.study.objective import Limits
 from search.training.hardware import start_tensorflow
 
 
@@ -93,6 +94,7 @@ def make_engine(
     pruner: str,
     seed: int,
     max_epochs: int,
+    limits: Limits,
     trials: int,
     find_space: Callable[[], list[dict[str, Any]]],
     note: Callable[[str], None],
@@ -106,6 +108,7 @@ def make_engine(
         pruner: A key of `PRUNERS`.
         seed: Seed of the search.
         max_epochs: Maximum epochs of a trial.
+        limits: The most that a network may cost in this run.
         trials: Number of trials of the search.
         find_space: Returns the hyperparameters as KerasTuner's configs; called by its engine if
             the study does not have them yet.
@@ -118,7 +121,13 @@ def make_engine(
         from search.engines.optuna_engine import OptunaEngine
 
         return OptunaEngine(
-            study, sampler=algorithm, pruner=pruner, seed=seed, max_epochs=max_epochs, note=note
+            study,
+            sampler=algorithm,
+            pruner=pruner,
+            seed=seed,
+            max_epochs=max_epochs,
+            limits=limits,
+            note=note,
         )
     # KerasTuner imports TensorFlow, which takes 5 seconds.
     start_tensorflow(devices=False)

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from search.engines.engine import Budget
 from search.engines.samplers import SAMPLERS, make_sampler, to_grid
 from search.engines.trials import Note, StudyTrials
+from search.study.objective import NO_LIMITS, Limits
 from search.study.study import ENDED
 
 # After this many duplicate proposals, enumerate the remaining configurations; after twice as many,
@@ -27,6 +28,7 @@ class OptunaEngine:
         pruner: A key of `PRUNERS`.
         seed: Seed of the search.
         max_epochs: Maximum epochs of a trial.
+        limits: The most that a network may cost in this run.
         note: Takes what the user must know about a hyperparameter.
 
     Raises:
@@ -41,11 +43,12 @@ class OptunaEngine:
         pruner: str,
         seed: int,
         max_epochs: int,
+        limits: Limits = NO_LIMITS,
         note: Note = lambda text: None,
     ) -> None:
         self._max_epochs = max_epochs
         self._on_grid = SAMPLERS[sampler].on_grid
-        self._sampler = make_sampler(sampler, study, seed)
+        self._sampler = make_sampler(sampler, study, seed, limits)
         self._trials = StudyTrials(study, self._sampler, pruner, max_epochs, note=note)
         self._duplicates = _duplicates_at_the_end(
             study

@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.engines.near_best import NearBestSampler, ranked
 from search.errors import SettingsError
 from search.study.front import is_refused
+from search.study.objective import NO_LIMITS, Limits, costs_of
 from search.study.study import FINISHED, GIVEN, trial_seed
 
 GRID_LEVELS: Final = 5
@@ -132,13 +133,14 @@ SAMPLERS: Final = {
 }
 
 
-def make_sampler(name: str, study: Study, seed: int) -> "SeededByTrial":
+def make_sampler(name: str, study: Study, seed: int, limits: Limits = NO_LIMITS) -> "SeededByTrial":
     """Make the sampler of a study.
 
     Args:
         name: A key of `SAMPLERS`.
         study: The study.
         seed: Seed of the search.
+        limits: The most that a network may cost in this run.
 
     Raises:
         SettingsError: A package that this sampler needs is not installed.
@@ -147,7 +149,7 @@ def make_sampler(name: str, study: Study, seed: int) -> "SeededByTrial":
     warnings.filterwarnings("ignore", category=ExperimentalWarning)
     # CMA-ES: refused trials are recorded for all, also for samplers that do not learn from them.
     warnings.filterwarnings("ignore", message="Constraints have been set")
-    return SeededByTrial(SAMPLERS[name], study, seed)
+    return SeededByTrial(SAMPLERS[name], study, seed, limits)
 
 
 def check_packages(name: str) -> None:
@@ -174,18 +176,19 @@ class SeededByTrial(BaseSampler):
         sampler: The sampler to wrap.
         study: The study that it samples for.
         seed: Seed of the search.
+        limits: The most that a network may cost in this run.
 
     Attributes:
         enumerates: Whether the next trials are drawn from the configurations that are left of a
             finite space, instead of by the wrapped sampler.
     """
 
-    def __init__(self, sampler: Sampler, study: Study, seed: int) -> None:
+    def __init__(self, sampler: Sampler, study: Study, seed: int, limits: Limits) -> None:
         self.enumerates = False
         self._make = sampler.make
         self._seed = seed
         self._samplers: dict[int, BaseSampler] = {}  # of the running trials, by number
-        self._study = _Remembered(study, sampler)
+        self._study = _Remembered(study, sampler, limits)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Make the sampler of this trial."""
@@ -253,17 +256,20 @@ class _Remembered(Study):
     """A study as samplers see it during one trial: its best and its latest trials.
 
     Optuna's samplers read constraints of complete and pruned trials only, so one that learns them
-    sees a refused trial, which has failed, as one that was pruned before its first epoch.
+    sees a refused trial, which has failed, as one that was pruned before its first epoch. All
+    trials are judged by the limits of this run: those of the run that trained them may have been
+    others, so what the study stores as constraints does not count here.
 
     It also replaces the study that Optuna would show, which holds only the trials of one Hyperband
     bracket: one search would become several small ones. Samplers read trials by an
     underscored method: there is no other way to limit what they see.
     """
 
-    def __init__(self, study: Study, sampler: Sampler) -> None:
+    def __init__(self, study: Study, sampler: Sampler, limits: Limits) -> None:
         super().__init__(study_name=study.study_name, storage=study._storage)
         self._memory = sampler.memory
-        self._learns_limits = sampler.learns_limits
+        # The Gaussian process would refuse a study some of whose trials have no constraints.
+        self._limits = limits if sampler.learns_limits else NO_LIMITS
         self._seen: list[FrozenTrial] | None = None
 
     def refresh(self) -> None:
@@ -290,26 +296,27 @@ class _Remembered(Study):
         return copy.deepcopy(trials) if deepcopy else trials
 
     def _as_seen(self, trial: FrozenTrial) -> FrozenTrial:
-        if self._learns_limits and trial.state == TrialState.FAIL and is_refused(trial):
-            seen = copy.copy(trial)
+        excesses = self._limits.excesses(costs_of(trial.user_attrs))
+        if not excesses and not trial.constraints:
+            return trial
+        seen = copy.copy(trial)
+        seen.system_attrs = {
+            name: value
+            for name, value in trial.system_attrs.items()
+            if not name.startswith("constraints")
+        }
+        for name, excess in excesses.items():
+            seen.set_constraint(name, excess)
+        if seen.state == TrialState.FAIL and is_refused(seen):
             seen.state = TrialState.PRUNED
-            return seen
-        if not self._learns_limits and trial.constraints:
-            # The Gaussian process would refuse a study some of whose trials have none.
-            seen = copy.copy(trial)
-            seen.system_attrs = {
-                name: value
-                for name, value in trial.system_attrs.items()
-                if not name.startswith("constraints")
-            }
-            return seen
-        return trial
+        return seen
 
     def _select(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         if self._memory is None or len(trials) <= self._memory:
             return trials
         # TPE takes at most 25 trials as good ones: half of the memory is ample.
-        best = ranked(trials, several=len(self.directions) > 1)[: self._memory // 2]
+        allowed = [trial for trial in trials if not is_refused(trial)]
+        best = ranked(allowed, several=len(self.directions) > 1)[: self._memory // 2]
         kept = {trial.number for trial in best}
         latest = [trial for trial in trials if trial.number not in kept][-self._memory // 2 :]
         return sorted([*best, *latest], key=lambda trial: trial.number)

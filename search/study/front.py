@@ -17,7 +17,7 @@ def value_of(trial: FrozenTrial) -> float:
 
 
 def is_refused(trial: FrozenTrial) -> bool:
-    """Return whether a trial's network was above a limit, and so was not trained."""
+    """Return whether a trial's network is above a limit, by the constraints that it has."""
     return any(excess > 0 for excess in trial.constraints.values())
 
 

@@ -253,6 +253,7 @@ def engine_of(
         pruner=settings.pruner_used,
         seed=settings.seed,
         max_epochs=settings.max_epochs,
+        limits=settings.limits,
         trials=settings.trials,
         find_space=find_space,
         note=note,

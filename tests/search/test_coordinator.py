@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna_dashboard._note import get_note_from_system_attrs
 
 from search import attempt, coordinator
@@ -16,6 +16,8 @@ from search.errors import SearchError, StopReason, StorageError
 from search.length import Plan, Speed, TimeLeft
 from search.outcome import Outcome, outcome_of
 from search.settings import SearchSettings
+from search.study.front import is_refused
+from search.study.objective import Limits
 from search.study.storage import storage_errors
 from search.study.study import ENGINE_FACTS, FINISHED, front_of
 from spaces import DataShape
@@ -182,7 +184,7 @@ def test_a_network_above_a_limit_is_not_trained_and_the_sampler_learns_it(
     assert not large.intermediate_values
     assert large.constraints == {name: pytest.approx(0.86 / 0.7 - 1, abs=1e-3)}
     assert small.constraints == {name: pytest.approx(0.54 / 0.7 - 1, abs=1e-3)}
-    sampler = make_sampler(algorithm, study, 0)
+    sampler = make_sampler(algorithm, study, 0, Limits(**limit))
     sampler.before_trial(study, create_trial(state=TrialState.WAITING))
     seen = {trial.number: trial for trial in sampler._study.get_trials(states=FINISHED)}
     assert small.number in seen
@@ -191,6 +193,36 @@ def test_a_network_above_a_limit_is_not_trained_and_the_sampler_learns_it(
         assert not any(trial.constraints for trial in seen.values())
     else:
         assert seen[large.number].constraints == large.constraints
+
+
+@pytest.mark.parametrize("algorithm", ["near-best", "tpe"])
+def test_a_sampler_judges_by_the_limits_of_this_run(tmp_path: Path, algorithm: str) -> None:
+    flags: dict[str, Any] = {
+        "space": "conditional",
+        "algorithm": algorithm,
+        "pruner": "none",
+        "workers": 1,
+    }
+
+    def seen(limits: Limits) -> list[FrozenTrial]:
+        sampler = make_sampler(algorithm, study, 0, limits)
+        sampler.before_trial(study, create_trial(state=TrialState.WAITING))
+        return sampler._study.get_trials(states=FINISHED)
+
+    # From none to a strict one: what was complete breaks it now.
+    study, _ = search(tmp_path, trials=12, **flags)
+    assert not any(map(is_refused, study.trials))
+    limit = sorted(trial.user_attrs["parameters"] for trial in study.trials)[3]
+    strict = Limits(max_params=limit)
+    refused = [trial.number for trial in seen(strict) if is_refused(trial)]
+    assert refused == [one.number for one in study.trials if one.user_attrs["parameters"] > limit]
+    # And back: what was refused for it alone is nothing to avoid, or to learn from.
+    study, _ = search(tmp_path, trials=14, max_params=limit, **flags)
+    lax = seen(Limits())
+    assert not any(trial.constraints for trial in lax)
+    assert len(lax) == 14
+    laxer = seen(Limits(max_params=10**6))
+    assert all(trial.constraints["parameters"] < 0 for trial in laxer)
 
 
 def test_the_limits_that_no_model_meets_are_named(tmp_path: Path) -> None:
