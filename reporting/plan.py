@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution
 from reporting.choosing import chosen_trials, prediction_costs
 from reporting.retraining import Results, Retrained, Retraining, Teachers
 from reporting.settings import ReportSettings
-from reporting.study_tables import Record, epochs_trained, seconds_taken
+from reporting.study_tables import Record, epochs_trained, seconds_of_training
 from reporting.views import ALONE, Views, views_of
 from search.study.facts import split_sizes
 from search.study.study import trial_params, trial_seed
@@ -97,7 +97,7 @@ class Plan:
         self._record = record
         self._mirror = data.mirror
         self._sizes = split_sizes(record.facts["split"])
-        self._epoch_seconds = seconds_taken(record) / epochs_trained(record)
+        self._epoch_seconds = seconds_of_training(record) / epochs_trained(record)
         self._images_per_second = pd.to_numeric(record.trials["images_per_second"], errors="coerce")
         self.candidates = self._candidates()
         self.baselines = [

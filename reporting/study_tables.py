@@ -30,6 +30,7 @@ _ATTRS: Final = (
         "parameters",
         "flops",
         "latency_ms",
+        "latency_seconds",
         "seconds",
         "train_seconds",
         "val_seconds",
@@ -57,10 +58,10 @@ class Record:
         facts: Attributes of the study: space, data, split, precision, versions, runs and so on.
         trials: One row per trial, by number: `state`, `value` (validation accuracy after the last
             epoch), `started`, `ended_at`, `name` (if the search began with it), the attributes of
-            the trial (`epochs`, `parameters`, `flops`, `latency_ms`, `seconds`, `train_seconds`,
-            `cpu_seconds`, `images_per_second`, `seed`, `ended`, `reason`, `duplicate_of`,
-            `surplus`), and `continued`: whether a later trial resumed it where it was pruned, as
-            KerasTuner's Hyperband does.
+            the trial (`epochs`, `parameters`, `flops`, `latency_ms`, `latency_seconds`, `seconds`,
+            `train_seconds`, `cpu_seconds`, `images_per_second`, `seed`, `ended`, `reason`,
+            `duplicate_of`, `surplus`), and `continued`: whether a later trial resumed it where it
+            was pruned, as KerasTuner's Hyperband does.
         params: Hyperparameter values, by trial number; missing if the trial does not have it.
         curves: Validation accuracy by trial number and epoch (columns); a trial that resumed
             another has the epochs of both.
@@ -282,6 +283,12 @@ def seconds_taken(record: Record) -> pd.Series:
     measured = pd.to_numeric(record.trials["seconds"], errors="coerce")
     times = start_and_end(record)
     return measured.fillna(times["end"] - times["start"])
+
+
+def seconds_of_training(record: Record) -> pd.Series:
+    """Return the seconds of each trial without those in which its latency was measured."""
+    measuring = pd.to_numeric(record.trials["latency_seconds"], errors="coerce")
+    return seconds_taken(record) - measuring.fillna(0.0)
 
 
 def epochs_trained(record: Record) -> pd.Series:

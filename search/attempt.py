@@ -94,6 +94,7 @@ class Attempt:
             epochs=len(self.history),
             seconds=now - self.started,
             is_first=self.is_first,
+            latency_seconds=self.attrs.get("latency_seconds", 0.0),
             budget=self.budget.epochs - self.budget.initial_epoch,
         )
 
@@ -113,6 +114,7 @@ class Attempt:
             if name not in known:
                 self.trial.set_user_attr(name, value)
             self.attrs[name] = known.get(name, value)
+        self.attrs["latency_seconds"] = round(timed.seconds, 3)  # of this attempt, as `seconds`
 
     def take_epoch(self, epoch: Epoch) -> None:
         """Take in the metrics of an epoch."""

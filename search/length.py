@@ -41,6 +41,7 @@ class Share:
 # Source: benchmarks/replay.csv, `epoch_cpu_seconds` over those of the default.
 FIRST: Final = Share(1.27)  # the configurations that are tried first
 SAMPLED: Final = Share(1.46)
+LATENCY_SECONDS: Final = 8.0  # of one measurement of a network's latency: 5 to 10 s
 PRIOR_TRIALS: Final = 5.0  # what the prior counts for, in trials
 _SHORTER_MINUTES: Final = (5, 10, 15, 30, 60, 120, 240, 480)
 
@@ -101,6 +102,8 @@ class Plan:
         train: Training images; 1 or more.
         val: Validation images; 1 or more.
         prunes: Whether trials may end before their last epoch.
+        extra_seconds: What each trial takes beside its training, 0 or more, as the measurement of
+            its latency.
         first_share: What the configurations cost that are tried first.
         sampled_share: What the other trials cost.
 
@@ -114,6 +117,7 @@ class Plan:
     train: int
     val: int
     prunes: bool
+    extra_seconds: float = 0.0
     first_share: Share = FIRST
     sampled_share: Share = SAMPLED
 
@@ -140,9 +144,8 @@ class Plan:
         """Return the expected seconds of a trial; `epochs`: it trains so many."""
         share = self.share(is_first)
         trained = self.epochs_of(is_first) if epochs is None else epochs
-        return speed.startup_seconds + trained * share.epoch_cost * self.images / (
-            speed.images_per_second
-        )
+        apart = speed.startup_seconds + self.extra_seconds
+        return apart + trained * share.epoch_cost * self.images / (speed.images_per_second)
 
     @property
     def images(self) -> float:
@@ -151,7 +154,8 @@ class Plan:
 
     def whole_seconds(self, speed: Speed) -> float:
         """Return the seconds of a whole training of the default, in one worker."""
-        return speed.startup_seconds + self.epochs * self.images / speed.images_per_second
+        apart = speed.startup_seconds + self.extra_seconds
+        return apart + self.epochs * self.images / speed.images_per_second
 
     def seconds(self, speed: Speed) -> float:
         """Return the expected wall time of the search."""
@@ -344,12 +348,14 @@ class Running:
         seconds: Time since it began.
         is_first: Whether it is one of the configurations that are tried first.
         budget: Epochs that it may train; without those of the trial that it continues.
+        latency_seconds: How much of its time its latency was measured.
     """
 
     epochs: int
     seconds: float
     is_first: bool
     budget: int
+    latency_seconds: float = 0.0
 
 
 class TimeLeft:
@@ -433,4 +439,5 @@ class TimeLeft:
         may_be_pruned = plan.prunes and epochs >= plan.epochs
         if may_be_pruned and trial.epochs < Rungs.of(plan.epochs).last:
             epochs = math.ceil(plan.epochs_of(trial.is_first))
-        return max(0, epochs - trial.epochs) * trial.seconds / trial.epochs
+        pace = (trial.seconds - trial.latency_seconds) / trial.epochs
+        return max(0, epochs - trial.epochs) * pace

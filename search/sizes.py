@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 
 from search.errors import StudyError
-from search.length import Plan, Share, Speed, fit_to
+from search.length import LATENCY_SECONDS, Plan, Share, Speed, fit_to
 from search.preparation import Inputs
 from search.settings import SearchSettings
 from search.study.facts import split_sizes, split_words
@@ -95,6 +95,7 @@ def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
         train=settings.train_size or inputs.available,
         val=settings.split.val,
         prunes=settings.prunes,
+        extra_seconds=LATENCY_SECONDS if "latency" in settings.measured_costs else 0.0,
         **shares,
     )
 

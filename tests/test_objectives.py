@@ -59,6 +59,7 @@ def test_a_killed_search_is_continued_and_prints_its_front(
         low, high = trial.user_attrs["latency_quartiles_ms"]
         assert 0 < low <= trial.values[2] <= high
         assert trial.user_attrs["batch_latency_ms"] > 0
+        assert 0 < trial.user_attrs["latency_seconds"] < trial.user_attrs["seconds"]
     again = run(searched, small_data_with_test, *FLAGS)
     assert again.returncode == 0
     assert f"Pareto front: {len(numbers)} of 4 complete trials" in again.stdout

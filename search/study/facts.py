@@ -325,6 +325,7 @@ _TRIAL_ATTRS: Final[dict[str, _Rule]] = {
     "epochs": _COUNT,
     "parameters": _COUNT,
     "flops": _COUNT,
+    "latency_seconds": _AMOUNT,
     "latency_ms": _AMOUNT,
     "latency_quartiles_ms": _Rule("two numbers", _are_quartiles),
     "batch_latency_ms": _AMOUNT,

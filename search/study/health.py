@@ -309,7 +309,7 @@ def _slowed_down(trials: Trials) -> str:
 
 def _lost_time(trials: Trials) -> str:
     timed = [trial.user_attrs for trial in trials.finished if "seconds" in trial.user_attrs]
-    total = sum(attrs["seconds"] for attrs in timed)
+    total = sum(attrs["seconds"] - attrs.get("latency_seconds", 0) for attrs in timed)
     training = sum(attrs.get("train_seconds", 0) + attrs.get("val_seconds", 0) for attrs in timed)
     if total < _LEAST_SECONDS or training >= (1 - _LOST) * total:
         return ""

@@ -136,9 +136,11 @@ class Timed:
 
     Args:
         attrs: Attributes of the trial; see `search.training.latency`.
+        seconds: How long the measurement itself has taken.
     """
 
     attrs: dict[str, Any]
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ class Trained:
 
     Args:
         epochs: Number of epochs that this message's trial trained.
-        seconds: Wall time of the trial, from `Train` to here.
+        seconds: Wall time of the trial, from `Train` to here, with `Timed.seconds`.
         train_seconds: Wall time in training steps.
         val_seconds: Wall time in validation.
         cpu_seconds: Processor time of the training and validation, user and system.

@@ -346,10 +346,13 @@ class KerasTrainer:
         """
         from search.training.latency import measure_latency
 
+        started = time.monotonic()
         if self._precision == "float32":
-            return Timed(measure_latency(model, self._data).attrs)
-        with self._in_float32(answers) as exported:
-            return Timed(measure_latency(exported, self._data).attrs)
+            found = measure_latency(model, self._data)
+        else:
+            with self._in_float32(answers) as exported:
+                found = measure_latency(exported, self._data)
+        return Timed(found.attrs, seconds=time.monotonic() - started)
 
     @contextlib.contextmanager
     def _in_float32(self, answers: dict[str, Any]) -> Iterator["keras.Model"]:

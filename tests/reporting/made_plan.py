@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -22,6 +23,7 @@ def made_plan(
     *,
     space: str = "cnn",
     seed: int = 0,
+    attrs: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
 ) -> Plan:
     """The plan of a study of these trials, the best first.
@@ -32,6 +34,7 @@ def made_plan(
         offered: Augmentations that the space offers.
         space: Its name.
         seed: Seed of the search.
+        attrs: Further attributes of the trials.
         **settings: Fields of `ReportSettings`.
     """
     (directory / "own").mkdir()
@@ -49,7 +52,7 @@ def made_plan(
             value=0.9 - 0.01 * index,
             params=dict(params),
             distributions={name: asked[name] for name in params},
-            user_attrs={"epochs": 8, "seconds": 80.0, "images_per_second": 1000.0},
+            user_attrs={"epochs": 8, "seconds": 80.0, "images_per_second": 1000.0} | attrs,
         )
         study.add_trial(trial)
     chosen = ReportSettings(**settings).for_trials_of(8)

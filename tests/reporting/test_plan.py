@@ -103,6 +103,12 @@ def test_a_trial_is_compared_with_shifts_where_it_has_none_and_the_space_offers_
         }
 
 
+def test_the_time_of_an_epoch_is_without_the_measurement_of_latencies(tmp_path: Path) -> None:
+    plan = made_plan(tmp_path, [{"filters": 16}], ["none"], attrs={"latency_seconds": 64.0})
+    ((only,),) = (candidate.retrainings for candidate in plan.candidates)
+    assert only.epoch_seconds == 2.0  # 80 s of 8 epochs
+
+
 def test_a_space_without_augmentation_has_one_version(tmp_path: Path) -> None:
     plan = made_plan(tmp_path, [{"filters": 16}], ["none"], space="mine:Mine")
     assert [one.name for one in plan.candidates] == ["trial 0"]

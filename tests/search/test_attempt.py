@@ -9,7 +9,7 @@ from search.attempt import Attempt
 from search.display import RunningTrial
 from search.engines.engine import Budget
 from search.study.objective import Objectives
-from search.workers.messages import Epoch, Trained
+from search.workers.messages import Epoch, Timed, Trained
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ def test_the_slowest_epoch_counts_where_epochs_take_long_enough(
         losses=[],
         objectives=Objectives("accuracy"),
     )
+    attempt.take_times(Timed({"latency_ms": 2.0}, seconds=5.0))
     for number, one in enumerate(seconds, start=1):
         metrics: dict[str, Any] = {"accuracy": 0.9, "val_accuracy": 0.8, "seconds": one}
         attempt.take_epoch(Epoch(number, metrics))
@@ -42,3 +43,5 @@ def test_the_slowest_epoch_counts_where_epochs_take_long_enough(
     attempt.take_end(trained, elapsed_seconds=21.0)
     assert attempt.attrs.get("slowest_epoch") == slowest
     assert attempt.attrs["train_accuracy"] == 0.9
+    assert (attempt.attrs["seconds"], attempt.attrs["latency_seconds"]) == (20.0, 5.0)
+    assert attempt.as_running(21.0).latency_seconds == 5.0

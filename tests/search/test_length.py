@@ -295,6 +295,16 @@ def test_without_pruning_a_search_takes_longer() -> None:
     assert plan(prunes=False).seconds(SPEED) > 2 * plan().seconds(SPEED)
 
 
+def test_the_measurement_of_latencies_counts_in_the_length_but_not_in_the_pace() -> None:
+    measured = plan(prunes=False, extra_seconds=10.0)
+    assert measured.seconds(SPEED) == pytest.approx(
+        plan(prunes=False).seconds(SPEED) + 10 * measured.trials / SPEED.workers
+    )
+    left = TimeLeft(measured, SPEED)
+    half = Running(epochs=4, seconds=110.0, is_first=False, budget=8, latency_seconds=10.0)
+    assert left.seconds(waiting=0, waiting_first=0, running=[half], workers=1) == 100.0
+
+
 def test_workers_cannot_share_a_trial() -> None:
     many = Speed(workers=100, images_per_second=742.0, startup_seconds=3.0)
     one = Speed(workers=1, images_per_second=742.0, startup_seconds=3.0)

@@ -217,6 +217,8 @@ def test_time_outside_training() -> None:
         "10% of the workers' time was neither training nor validation"
     )
     assert "time outside training" not in found(improving(5, **lost))
+    measured = {"seconds": 120.0, "train_seconds": 90.0, "val_seconds": 10.0}
+    assert "time outside training" not in found(improving(6, **measured, latency_seconds=20.0))
 
 
 def test_every_check_says_its_rule_and_what_to_do() -> None:
