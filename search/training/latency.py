@@ -99,7 +99,8 @@ def _quartiles(folder: Path, batch: int, data: DataShape) -> tuple[list[float], 
         "CUDA_VISIBLE_DEVICES": "-1",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
-    command = [sys.executable, "-m", "search.training.stopwatch", str(folder)]
+    # -P: Python would put the current directory first, where files of the user's may have any name.
+    command = [sys.executable, "-P", "-m", "search.training.stopwatch", str(folder)]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             [*command, *map(str, (batch, *data.image_shape))],

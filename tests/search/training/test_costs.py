@@ -1,5 +1,6 @@
 """What a network costs, whatever it has learned: FLOPs and latency."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -67,6 +68,15 @@ def test_latency_is_measured_in_a_process_of_its_own_with_its_spread() -> None:
         assert 0 < low <= median <= high
     assert found.batch == 500
     check_study(study(create_trial(value=0.5, user_attrs=found.attrs)))  # can be stored
+
+
+def test_files_of_the_current_directory_are_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json", "search"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('file of the user')\n")
+    monkeypatch.chdir(tmp_path)
+    assert measure_latency(network(keras.layers.Flatten()), DATA).single_ms > 0
 
 
 def test_a_process_that_fails_is_said_in_one_line() -> None:
