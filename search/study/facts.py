@@ -285,6 +285,9 @@ _TEXT: Final = _Rule("text", lambda value: isinstance(value, str))
 _COUNT: Final = _Rule("a whole number, 0 or more", is_whole)
 _NUMBER: Final = _Rule("a finite number", is_number)
 _AMOUNT: Final = _Rule("a number, 0 or more", lambda value: is_number(value) and value >= 0)
+_LIMIT: Final = _Rule(
+    "a number above 0, or null", lambda value: value is None or (is_number(value) and value > 0)
+)
 _TABLE: Final = _Rule("names with numbers or text", _is_table)
 _VALUE: Final = _Rule("a number, text, true, false or null", _is_scalar)
 _TIME: Final = _Rule("a date and time without time zone, from 1970 to 2261", _is_time)
@@ -358,12 +361,12 @@ def _check_study(study: optuna.Study, required: Collection[str]) -> None:
             raise _BrokenRuleError(f"it has no {name!r}")
     if "split" in facts:
         split_sizes(facts["split"])
-    _check_attrs("its", facts, _FACTS)
+    _check_facts("its", facts)
     runs = facts.get("runs", [])
     _Rule("a list of runs", lambda value: isinstance(value, list)).check("its 'runs'", runs)
     for number, run in enumerate(runs):
         _Rule("a run", lambda value: isinstance(value, Mapping)).check(f"its run {number}", run)
-        _check_attrs(f"the {number}. run's", run, _FACTS)
+        _check_facts(f"the {number}. run's", run)
     # Optuna has no public way to read these; the dashboard counts the versions of its notes there.
     for name, value in study._storage.get_study_system_attrs(study._study_id).items():
         if name.endswith("note_ver"):
@@ -386,6 +389,13 @@ def _check_study(study: optuna.Study, required: Collection[str]) -> None:
                     f"trial {trial.number} has a hyperparameter {_shown(name)} of another kind "
                     "than earlier trials"
                 )
+
+
+def _check_facts(whose: str, facts: Mapping[str, Any]) -> None:
+    _check_attrs(whose, facts, _FACTS)
+    settings = facts.get("settings", {})
+    for cost in COSTS.values():  # reports choose by the limits of the last run
+        _LIMIT.check(f"{whose} setting {cost.limit!r}", settings.get(cost.limit))
 
 
 def _check_attrs(whose: str, attrs: Mapping[str, Any], rules: Mapping[str, _Rule]) -> None:

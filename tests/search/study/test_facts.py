@@ -50,6 +50,19 @@ def test_a_fact_that_breaks_its_rule_is_named_with_its_value(name: str) -> None:
         check_study(study(**{name: BAD_FACTS[name]}))
 
 
+@pytest.mark.parametrize("limit", ["x", "1000", 0, -5, True, float("nan")])
+@pytest.mark.parametrize("name", ["max_params", "max_flops", "max_latency_ms"])
+def test_a_limit_that_no_search_stores_is_named(name: str, limit: object) -> None:
+    message = f"'{name}' is .*; it must be a number above 0, or null"
+    if isinstance(limit, float):
+        message = "it must be names with numbers or text"
+    with pytest.raises(StudyError, match=f"its .*{message}"):
+        check_study(study(settings={name: limit}))
+    with pytest.raises(StudyError, match=f"the 1. run's .*{message}"):
+        check_study(study(runs=[{}, {"settings": {name: limit}}]))
+    check_study(study(settings={name: 5}, runs=[{"settings": {name: None}}]))
+
+
 DATASET: dict[str, Any] = {
     "name": "photos",
     "image_shape": [32, 32, 3],
