@@ -18,7 +18,7 @@ from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
 from search.study.front import front
-from search.study.objective import Objectives, objectives_of
+from search.study.objective import COSTS, Objectives, objectives_of
 from search.study.storage import open_storage, reading
 from search.study.stored import check_folder, listing, studies_in
 from search.study.study import FINISHED, SURPLUS, known_as, trial_params
@@ -186,6 +186,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
             "command continues it; if all its trials were pruned, give a larger --trials."
         )
     check_study(study, required=_REQUIRED)
+    trials = [_with_costs(trial, objectives_of(facts)) for trial in trials]
     parents = _parents(trials)
     return Record(
         name=name,
@@ -202,6 +203,22 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
         ),
         curves=_curves(trials, parents),
     )
+
+
+def _with_costs(trial: FrozenTrial, objectives: Objectives) -> FrozenTrial:
+    """Return a trial whose minimized values are among its attributes too.
+
+    A dashboard, or a program that adds a trial of its own, writes values alone.
+    """
+    attrs = {
+        COSTS[name].attr: value
+        for name, value in zip(objectives.minimized, (trial.values or [])[1:], strict=False)
+    }
+    if attrs.keys() <= trial.user_attrs.keys():
+        return trial
+    known = copy.copy(trial)
+    known.user_attrs = {**attrs, **trial.user_attrs}
+    return known
 
 
 def _parents(trials: Sequence[FrozenTrial]) -> dict[int, int]:

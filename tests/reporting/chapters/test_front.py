@@ -167,6 +167,17 @@ def test_a_limit_beside_the_objectives_counts_before_the_front(tmp_path: Path) -
     assert "it is not on the front, of which no trial within the limits is as accurate" in said
 
 
+def test_a_trial_that_another_program_has_added_has_its_values_as_costs(tmp_path: Path) -> None:
+    study = made_study(tmp_path, 30, objective="accuracy,parameters")
+    study.tell(study.ask(), [0.999, 10])
+    made = made_evidence(tmp_path / "other", facts={"objective": "accuracy,parameters"})
+    made = dataclasses.replace(made, record=read_study(tmp_path, "cnn", None), winner=None)
+    written = front.blocks(made)
+    assert tables(written)["front"].values["parameters"].tolist() == [10]
+    draw_all(written)
+    assert chosen_trials(ReportSettings(max_params=10), made.record) == [30]
+
+
 def test_limits_hold_with_one_objective_too(tmp_path: Path) -> None:
     made_study(tmp_path, 30)
     record = read_study(tmp_path, "cnn", None)
