@@ -13,7 +13,7 @@ from typing import Final
 
 import optuna
 from optuna.exceptions import OptunaError, UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.attempt import Attempt
 from search.display import Display, Progress, RunningTrial
@@ -22,7 +22,7 @@ from search.errors import SearchError, StopReason, StorageError
 from search.length import Plan, TimeLeft
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
-from search.study.front import value_of
+from search.study.front import front, value_of
 from search.study.health import Trials, findings
 from search.study.objective import COSTS
 from search.study.requests import PAUSE, STOP, Inbox
@@ -102,7 +102,7 @@ class Coordinator:
         self._last_failure = ""
         self._unusable = ""  # why a report could not use the models; said once
         self._exhausted = False
-        self._last_on_front: int | None = None
+        self._front: list[FrozenTrial] = []
         self._said: set[str] = set()  # names of checks that have found something
         self._inbox = Inbox(study)
         self.progress = Progress(
@@ -115,7 +115,7 @@ class Coordinator:
         best = best_trial(study, settings.limits)
         if best is not None:
             self.progress.best = (best.number, value_of(best))
-        self._count_front()
+        self._read_front()
         self._since_best = self._finished_since_best()
         self._time_left = time_left or TimeLeft(_plan_of(settings), None)
         self._first_waiting = 0
@@ -307,6 +307,7 @@ class Coordinator:
             with contextlib.suppress(UpdateFinishedTrialError):
                 self._engine.fail(attempt.trial)
             self._count()
+            self._read_front()
             self._display.log(f"trial {attempt.number}: ended from outside")
 
     def _is_wanted(self, attempt: Attempt, built: Built) -> bool:
@@ -365,7 +366,7 @@ class Coordinator:
             values = attempt.values
             self._engine.complete(attempt.trial, values if values[1:] else attempt.value)
             self.progress.complete += 1
-            self._count_front()
+            self._take_into_front(attempt)
             if self.progress.best is None or attempt.value > self.progress.best[1]:
                 self.progress.best = (attempt.number, attempt.value)
         self._since_best = self._finished_since_best()
@@ -458,11 +459,17 @@ class Coordinator:
         self.progress.pruned = states[TrialState.PRUNED]
         self.progress.failed = states[TrialState.FAIL]
 
-    def _count_front(self) -> None:
+    def _read_front(self) -> None:
         if self._settings.objectives.several:
-            front = front_of(self._study, self._settings.limits)
-            self.progress.front = len(front)
-            self._last_on_front = max((trial.number for trial in front), default=None)
+            self._front = front_of(self._study, self._settings.limits)
+            self.progress.front = len(self._front)
+
+    def _take_into_front(self, attempt: Attempt) -> None:
+        """Update the front by a trial; to sort all trials each time would take long."""
+        if self._settings.objectives.several:
+            trial = self._study.get_trials(deepcopy=False)[attempt.number]
+            self._front = front([*self._front, trial])
+            self.progress.front = len(self._front)
 
     def _show(self) -> None:
         progress = self.progress
@@ -478,7 +485,8 @@ class Coordinator:
 
     def _finished_since_best(self) -> int:
         if self._settings.objectives.several:
-            return finished_since(self._study, self._last_on_front)
+            last = max((trial.number for trial in self._front), default=None)
+            return finished_since(self._study, last)
         best = self.progress.best
         return finished_since(self._study, None if best is None else best[0])
 

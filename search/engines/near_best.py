@@ -67,7 +67,7 @@ class NearBestSampler(BaseSampler):
                     place = rng.random()
                 else:
                     count = min(_BEST, math.ceil(len(finished) / 3))
-                    best = ranked(finished, several=False)[:count]
+                    best = ranked(finished, several=False, limit=count)
                     place = rng.random() ** 2
                 self._centre = best[int(len(best) * place)].params
                 names = sorted(self._centre)
@@ -151,18 +151,22 @@ class NearBestSampler(BaseSampler):
         return low + place * step
 
 
-def ranked(trials: Sequence[FrozenTrial], *, several: bool) -> list[FrozenTrial]:
+def ranked(
+    trials: Sequence[FrozenTrial], *, several: bool, limit: int | None = None
+) -> list[FrozenTrial]:
     """Return trials in the order in which a sampler learns from them, the best first.
 
     Args:
         trials: Of one study.
         several: Whether it has several objectives; the best are then those of the front.
+        limit: Return the first ones only; None: all.
     """
     if not several:
-        return sorted(trials, key=_rank, reverse=True)
+        return sorted(trials, key=_rank, reverse=True)[:limit]
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     numbers = {trial.number for trial in complete}
-    return [*best_first(complete), *(one for one in trials if one.number not in numbers)]
+    others = [one for one in trials if one.number not in numbers]
+    return [*best_first(complete, limit), *others][:limit]
 
 
 def _rank(trial: FrozenTrial) -> tuple[bool, float, float]:

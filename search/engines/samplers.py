@@ -316,7 +316,8 @@ class _Remembered(Study):
             return trials
         # TPE takes at most 25 trials as good ones: half of the memory is ample.
         allowed = [trial for trial in trials if not is_refused(trial)]
-        best = ranked(allowed, several=len(self.directions) > 1)[: self._memory // 2]
+        several = len(self.directions) > 1
+        best = ranked(allowed, several=several, limit=self._memory // 2)
         kept = {trial.number for trial in best}
         latest = [trial for trial in trials if trial.number not in kept][-self._memory // 2 :]
         return sorted([*best, *latest], key=lambda trial: trial.number)

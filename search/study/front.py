@@ -35,21 +35,28 @@ def front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     # In this order no trial can be dominated by a later one.
     complete = [(_losses(one), one) for one in trials if one.state == TrialState.COMPLETE]
     for losses, trial in sorted(complete, key=_by_losses):
-        if not any(_dominates(other, losses) for other, _ in found):
+        # With one cost the last one found is the cheapest so far: it dominates if any does.
+        rivals = found[-1:] if len(losses) == 2 else found
+        if not any(_dominates(other, losses) for other, _ in rivals):
             found.append((losses, trial))
     return [trial for _, trial in found]
 
 
-def best_first(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return complete trials in order: the front, then the front of the others, and so on."""
+def best_first(trials: Sequence[FrozenTrial], limit: int | None = None) -> list[FrozenTrial]:
+    """Return complete trials in order: the front, then the front of the others, and so on.
+
+    Args:
+        trials: As for `front`, all complete.
+        limit: Return the first ones only, without sorting the others; None: all.
+    """
     ordered: list[FrozenTrial] = []
     rest = list(trials)
-    while rest:
+    while rest and (limit is None or len(ordered) < limit):
         layer = front(rest)
         numbers = {trial.number for trial in layer}
         ordered += layer
         rest = [trial for trial in rest if trial.number not in numbers]
-    return ordered
+    return ordered[:limit]
 
 
 def choose(trials: Sequence[FrozenTrial], limits: Limits, *, several: bool) -> list[FrozenTrial]:

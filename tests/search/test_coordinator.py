@@ -16,7 +16,7 @@ from search.errors import SearchError, StopReason, StorageError
 from search.length import Plan, Speed, TimeLeft
 from search.outcome import Outcome, outcome_of
 from search.settings import SearchSettings
-from search.study.front import is_refused
+from search.study.front import front, is_refused
 from search.study.objective import Limits
 from search.study.storage import storage_errors
 from search.study.study import ENGINE_FACTS, FINISHED, front_of
@@ -297,6 +297,18 @@ def test_several_objectives_give_the_same_trials_after_an_interruption(
     parts, _ = search(tmp_path / "parts", **flags)
     assert [trial.params for trial in whole.trials] == [trial.params for trial in parts.trials]
     assert whole.get_trials(states=(TrialState.FAIL,))
+
+
+def test_the_front_that_is_shown_is_that_of_the_study(tmp_path: Path) -> None:
+    display = RecordingDisplay()
+    sizes: list[tuple[int, int | None]] = []
+    display.update = lambda shown: sizes.append((shown.complete, shown.front))  # type: ignore[method-assign]
+    flags: dict[str, Any] = {"space": "conditional", "objective": "accuracy,parameters,latency"}
+    for trials in (6, 12):
+        study, _ = search(tmp_path, trials=trials, workers=1, display=display, **flags)
+        complete = study.get_trials(states=(TrialState.COMPLETE,))
+        for count, shown in sizes:
+            assert shown == len(front(complete[:count]))
 
 
 def test_patience_counts_from_the_latest_trial_of_the_front(tmp_path: Path) -> None:

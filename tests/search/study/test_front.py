@@ -1,5 +1,7 @@
 """The front of a study, and the rule that chooses from it."""
 
+from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import optuna
@@ -35,6 +37,28 @@ def test_the_front_holds_what_no_other_trial_dominates_the_most_accurate_first()
     unfinished = create_trial(state=TrialState.FAIL)
     assert numbers(front([*trials, unfinished])) == [5, 1, 3, 0]
     assert front([unfinished]) == []
+
+
+@pytest.mark.parametrize("costs", [1, 2])
+def test_the_first_of_many_trials_are_found_without_sorting_the_others(
+    costs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = Random(0)
+    trials = studied(*((draw.random(), *(draw.randint(1, 99),) * costs) for _ in range(300)))
+    ordered = numbers(best_first(trials))
+    assert sorted(ordered) == [*range(300)]
+    layers: list[int] = []
+
+    def counted(rest: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        found = front(rest)
+        layers.append(len(found))
+        return found
+
+    monkeypatch.setattr("search.study.front.front", counted)
+    for limit in (0, 1, 30, 150):
+        layers.clear()
+        assert numbers(best_first(trials, limit)) == ordered[:limit]
+        assert sum(layers[:-1]) < max(limit, 1)  # no layer more than is needed
 
 
 def test_three_objectives_have_a_front_too() -> None:
