@@ -36,15 +36,18 @@ def chosen_trials(settings: ReportSettings, record: Record) -> list[int]:
         ReportError: No trial is within the limits, or their costs are not known.
     """
     limits = limits_of(settings, record)
+    several = record.objectives.several
     complete = [
         record.timed(trial) for trial in record.frozen if trial.state == TrialState.COMPLETE
     ]
-    if chosen := choose(complete, limits, several=record.objectives.several):
+    # Without limits, all of the front have the same kind of times: measured again, or not.
+    known = record.front if several and not limits.given else complete
+    if chosen := choose(known, limits, several=several):
         return [trial.number for trial in chosen[: settings.top]]
     least = []
     for name in limits.given:
-        known = [costs_of(trial.user_attrs).get(name) for trial in complete]
-        found = [cost for cost in known if cost is not None]
+        costs = [costs_of(trial.user_attrs).get(name) for trial in complete]
+        found = [cost for cost in costs if cost is not None]
         if not found:
             raise ReportError(
                 f"{limits.words} cannot be applied: no complete trial of study {record.name!r} "

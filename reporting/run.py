@@ -14,7 +14,7 @@ from predicting.archive import ModelError
 from predicting.config import CONFIG_FILE
 from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
-from reporting.choosing import chosen_trials, limits_of, prediction_costs, rule_of
+from reporting.choosing import limits_of, rule_of
 from reporting.distillation import order_distillation
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
@@ -32,7 +32,7 @@ from reporting.settings import ReportSettings
 from reporting.shared import FOLDER
 from reporting.statistics import Interval
 from reporting.study_tables import Record, read_study
-from reporting.timing import Times, times_again
+from reporting.timing import times_of_choice
 from search.command_line import stop_by_signal
 from search.data.cache import forget
 from search.data.dataset import Dataset
@@ -116,7 +116,13 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         refuse_links(folders.shared)
         if settings.retrain:
             dataset.files.require_test()  # now, not after hours of training
-        record = replace(record, times=_times(settings, record, dataset, progress))
+        times = times_of_choice(
+            settings,
+            record,
+            dataset.shape,
+            say=lambda text: progress.console.print(escaped(text), soft_wrap=True, markup=False),
+        )
+        record = replace(record, times=times)
         settings = _fit(settings, record, dataset, folders)
         plan = Plan(settings, record, dataset.shape)
         if settings.retrain:
@@ -367,20 +373,6 @@ def _gather(
             for retraining in plan.due(results)
             if isinstance(result := results.get(retraining.key), Failed)
         },
-    )
-
-
-def _times(settings: ReportSettings, record: Record, dataset: Dataset, progress: Progress) -> Times:
-    """Measure the front again, or what is retrained, if latency matters; nothing else runs now."""
-    if "latency" not in prediction_costs(settings, record):
-        return {}
-    front = [trial.number for trial in record.front]
-    return times_again(
-        record,
-        dataset.shape,
-        front or chosen_trials(settings, record),
-        measure=settings.retrain,
-        say=lambda text: progress.console.print(escaped(text), soft_wrap=True, markup=False),
     )
 
 

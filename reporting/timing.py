@@ -3,13 +3,16 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from optuna.distributions import BaseDistribution
 
+from reporting.choosing import chosen_trials, prediction_costs
 from reporting.folder import writing
+from reporting.settings import ReportSettings
 from reporting.study_tables import Record
 from search.apart import ProcessEndedError, run_apart
 from search.files import write_atomically
@@ -22,6 +25,36 @@ from spaces.errors import one_line
 
 _FILE: Final = "latency.json"
 Times = Mapping[int, Mapping[str, Any]]  # attributes of latency, as of a trial, by its number
+
+
+def times_of_choice(
+    settings: ReportSettings, record: Record, data: DataShape, say: Callable[[str], None]
+) -> Times:
+    """Return the latencies by which a report chooses; none where latency does not matter.
+
+    These are those of the search's front, and of the trials to retrain: where one turns out to be
+    above a limit, the next ones are measured, until all that are chosen are within it.
+
+    Args:
+        settings: Settings of the report.
+        record: The search.
+        data: What its data set looks like.
+        say: Takes a line for the user.
+
+    Raises:
+        ReportError: No trial is within the limits, or the times cannot be stored.
+    """
+    if "latency" not in prediction_costs(settings, record):
+        return {}
+    times: dict[int, Mapping[str, Any]] = {}
+    missing = [trial.number for trial in record.front] or chosen_trials(settings, record)
+    asked: set[int] = set()
+    while missing:
+        asked.update(missing)
+        times |= times_again(record, data, missing, measure=settings.retrain, say=say)
+        chosen = chosen_trials(settings, replace(record, times=times))
+        missing = [number for number in chosen if number not in asked]
+    return times
 
 
 def times_again(

@@ -43,14 +43,6 @@ def blocks(evidence: Evidence) -> list[Block]:
         )
     if evidence.record.objectives.several or evidence.limits.given:
         written.append(Paragraph(f"Trial {number} was chosen as {evidence.rule}."))
-    if refusal := evidence.limits.refusal(evidence.winner_costs):
-        written.append(
-            Paragraph(
-                f"Measured again for this report, it is above the limit: {refusal}. Give a lower "
-                "limit, so that a faster network is chosen.",
-                strong=True,
-            )
-        )
     rival = evidence.best_baseline
     if rival is None and evidence.has_baselines:
         written.append(Paragraph("No baseline has test results to compare with."))
