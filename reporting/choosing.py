@@ -57,6 +57,6 @@ def chosen_trials(settings: ReportSettings, record: Record) -> list[int]:
         least.append(COSTS[name].shown(min(found)))
     cheapest = " and ".join(least)
     raise ReportError(
-        f"no complete trial of study {record.name!r} is within {limits.words}; the least are "
-        f"{cheapest}. Raise {limits.flags}, or search for cheaper networks."
+        f"no complete trial of study {record.name!r} is within {limits.words} (lowest: "
+        f"{cheapest}). Raise {limits.flags}, or search for cheaper networks."
     )

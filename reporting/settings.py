@@ -89,7 +89,7 @@ class ReportSettings:
     max_params: int | None = flag(
         "--max-params",
         None,
-        "choose the winner among the trials with at most so many parameters",
+        "choose the winner among the trials with at most N parameters",
         shown_default="as the search; of a search with several objectives without any limit, the "
         "winner is the knee of the front",
         metavar="N",
@@ -99,7 +99,7 @@ class ReportSettings:
     max_flops: int | None = flag(
         "--max-flops",
         None,
-        "the same for FLOPs, where the search knows them",
+        "choose it among those with at most N FLOPs, where the search has counted them",
         metavar="N",
         above=0,
         at_most=LARGEST,
@@ -107,7 +107,8 @@ class ReportSettings:
     max_latency_ms: float | None = flag(
         "--max-latency-ms",
         None,
-        "the same for the milliseconds of one image, where the search has measured them",
+        "choose it among those that take at most MS milliseconds for one image, where the search "
+        "has measured them",
         metavar="MS",
         above=0,
         at_most=LARGEST,

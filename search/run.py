@@ -259,7 +259,7 @@ def _removed_if_refused(directory: Path) -> Iterator[None]:
 
 def _objectives_words(settings: SearchSettings) -> str:
     objectives = settings.objectives
-    costs = " and ".join(COSTS[name].words for name in objectives.minimized)
+    costs = " and ".join(COSTS[name].noun for name in objectives.minimized)
     return (
         f"{objectives.words} against {costs}: the result is a Pareto front, and no trial is pruned"
     )

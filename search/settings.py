@@ -93,7 +93,7 @@ class SearchSettings:
     max_flops: int | None = flag(
         "--max-flops",
         None,
-        "the same for FLOPs: twice the multiply-adds for one image",
+        "reject models with more FLOPs (twice the multiply-adds for one image) before training",
         metavar="N",
         above=0,
         at_most=LARGEST,
@@ -101,8 +101,8 @@ class SearchSettings:
     max_latency_ms: float | None = flag(
         "--max-latency-ms",
         None,
-        "the same for the time of one image, which is measured before the training, in a process "
-        "of its own on one core",
+        "reject models that take longer for one image; it is measured before the training, in a "
+        "process of its own on one core",
         metavar="MS",
         above=0,
         at_most=LARGEST,
@@ -143,14 +143,9 @@ class SearchSettings:
     )
     objective: str = flag(
         "--objective",
-        next(iter(OBJECTIVES)),
-        "what the search maximizes, on the validation images after the last epoch; then, with "
-        "commas between, costs that it minimizes: its result is a Pareto front, and no trial is "
-        "pruned, as with accuracy,parameters ("
-        + "; ".join(f"{name}: {words}" for name, words in OBJECTIVES.items())
-        + "; costs: "
-        + "; ".join(f"{name}: {cost.help}" for name, cost in COSTS.items())
-        + ")",
+        OBJECTIVES[0],
+        f"what the search maximizes, {' or '.join(OBJECTIVES)}, then costs that it minimizes, of "
+        f"{', '.join(COSTS)}, as in accuracy,parameters (see docs/objectives.md)",
         metavar="NAME[,COST]",
     )
     engine: str = flag(
@@ -399,7 +394,7 @@ class SearchSettings:
         if isinstance(self.results_dir, str):  # as a program may give it
             object.__setattr__(self, "results_dir", Path(self.results_dir))
         check_flags(self)
-        # Spaces and the order of costs say nothing.
+        # Neither spaces nor the order of costs matter.
         object.__setattr__(self, "objective", Objectives.read(self.objective).text)
         self._check_one_thing()
         self._check_minutes()

@@ -99,4 +99,4 @@ def test_the_report_has_the_front_and_keeps_the_rule(
     assert config["trial"] == table["parameters"].idxmin()
     none = run(searched, small_data_with_test, *flags, "--max-params", "1", program="report.py")
     assert none.returncode == 2
-    assert "no complete trial of study 'mlp' is within --max-params 1; the least" in none.stderr
+    assert "no complete trial of study 'mlp' is within --max-params 1 (lowest: " in none.stderr

@@ -43,8 +43,8 @@ _KNEE: Final = (
 )
 _NOT_PRUNED: Final = (
     "No trial was pruned: one that is behind in accuracy may be the best of its cost. Each point "
-    "is a single training of the search, so that accuracies which differ by less than seeds do may "
-    "change places."
+    "is a single training of the search: where two accuracies differ by less than those of two "
+    "seeds, another training could order them otherwise."
 )
 _LATENCY: Final = (
     "Latency: one image, or a batch of 500 (fewer large ones), through the network in float32 as "
@@ -55,7 +55,8 @@ _LATENCY: Final = (
 )
 _AGAIN: Final = (
     "This report has measured the trials of the search's front again, while nothing else of it "
-    "ran, and goes by the new times: what they dominate is no longer on the front."
+    "ran, and goes by the new times: a trial that is dominated by these is no longer on the front. "
+    "The other trials keep the times of the search."
 )
 _MOST_NAMED: Final = 12
 
@@ -114,7 +115,7 @@ def blocks(evidence: Evidence) -> list[Block]:
 
 
 def _summary(evidence: Evidence, trials: Sequence[FrozenTrial], complete: int) -> str:
-    costs = listed([COSTS[name].words for name in evidence.record.objectives.minimized])
+    costs = listed([COSTS[name].noun for name in evidence.record.objectives.minimized])
     text = (
         f"{len(trials)} of {counted(complete, 'complete trial')} are on the Pareto front of "
         f"{evidence.record.measure} against {costs}: no other trial is better in one of these and "
@@ -135,7 +136,7 @@ def _summary(evidence: Evidence, trials: Sequence[FrozenTrial], complete: int) -
         text += "; it is not on the front, of which no trial within the limits is as accurate"
     parts = [
         f"{_share(costs_of(winner.user_attrs)[name], costs_of(most.user_attrs)[name])} of its "
-        f"{COSTS[name].unit.split()[0]}"
+        f"{COSTS[name].noun}"
         for name in evidence.record.objectives.minimized
     ]
     return (
@@ -169,12 +170,12 @@ def _lowest_kept(points: _Points) -> float:
 
 def _finding(points: _Points) -> str:
     cheapest = min(points.front, key=points.place)
-    dearest = points.front[0]
-    if cheapest.number == dearest.number:
-        return f"Trial {dearest.number} is the most accurate and has the fewest {points.cost.words}"
+    best, cost = points.front[0], points.cost
+    if cheapest.number == best.number:
+        return f"Trial {best.number} is the most accurate and has the {cost.least} {cost.noun}"
     return (
-        f"From {percent(value_of(cheapest))} with {points.cost.shown(points.place(cheapest))} to "
-        f"{percent(value_of(dearest))} with {points.cost.shown(points.place(dearest))}"
+        f"From {percent(value_of(cheapest))} with {cost.shown(points.place(cheapest))} to "
+        f"{percent(value_of(best))} with {cost.shown(points.place(best))}"
     )
 
 

@@ -22,7 +22,9 @@ def is_refused(trial: FrozenTrial) -> bool:
 
 
 def front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the Pareto front: trials than which no other is better in one value and worse in none.
+    """Return the Pareto front: the trials that no other one dominates.
+
+    A trial dominates another one if it is better in one value and worse in none.
 
     Args:
         trials: Of one study; the first value of each is maximized, the others minimized. Only

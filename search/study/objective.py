@@ -9,10 +9,7 @@ from spaces.errors import did_you_mean
 
 Direction = Literal["maximize", "minimize"]
 
-OBJECTIVES: Final = {
-    "accuracy": "share of the validation images that are right",
-    "balanced_accuracy": "mean of that share over the classes, for classes that differ in size",
-}
+OBJECTIVES: Final = ("accuracy", "balanced_accuracy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,20 +17,22 @@ class Cost:
     """An entry of `COSTS`: what a network costs, whatever it has learned.
 
     Args:
-        help: Phrase for `--help` and the documentation.
         attr: Attribute of a trial that holds it, and name of the value in Optuna.
         limit: Field of `Limits`.
         flag: Flag that sets the limit.
         words: Label of an axis or a column.
+        noun: What it is called in a sentence, as in "half of its parameters".
+        least: Superlative of a small one: `fewest` or `lowest`.
         format: Format specification of a value.
         unit: What follows a value in a sentence.
     """
 
-    help: str
     attr: str
     limit: str
     flag: str
     words: str
+    noun: str
+    least: str
     format: str
     unit: str
 
@@ -44,29 +43,32 @@ class Cost:
 
 COSTS: Final = {
     "parameters": Cost(
-        help="weights of the network",
         attr="parameters",
         limit="max_params",
         flag="--max-params",
         words="parameters",
+        noun="parameters",
+        least="fewest",
         format=",.0f",
         unit="parameters",
     ),
     "flops": Cost(
-        help="twice the multiply-adds of its convolutions and matrix products for one image",
         attr="flops",
         limit="max_flops",
         flag="--max-flops",
         words="FLOPs per image",
+        noun="FLOPs",
+        least="fewest",
         format=",.0f",
         unit="FLOPs",
     ),
     "latency": Cost(
-        help="milliseconds for one image on one core, measured before the training",
         attr="latency_ms",
         limit="max_latency_ms",
         flag="--max-latency-ms",
         words="ms per single image",
+        noun="latency",
+        least="lowest",
         format=".3g",
         unit="ms for one image",
     ),
@@ -78,7 +80,7 @@ class Objectives:
     """The objectives of a search.
 
     Args:
-        maximized: A key of `OBJECTIVES`.
+        maximized: One of `OBJECTIVES`.
         minimized: Keys of `COSTS`, in their order; none in a search for accuracy alone.
     """
 

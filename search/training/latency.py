@@ -57,8 +57,8 @@ class Latency:
 def measure_latency(model: keras.Model, data: DataShape) -> Latency:
     """Measure the predictions of a model in another process; that takes about 5 s.
 
-    The model is handed over as a graph, so no code of its space runs there. The weights do not
-    matter: one that was not trained takes as long.
+    The model is handed over as a graph, so no code of its space runs there. The time does
+    not depend on the weights.
 
     Args:
         model: Built, computing in float32, as it would be deployed.

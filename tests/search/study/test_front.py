@@ -162,6 +162,6 @@ def test_objectives_that_no_search_can_have_are_refused(text: str, message: str)
         ),
     ],
 )
-def test_the_order_of_costs_and_spaces_say_nothing(text: str, expected: dict[str, Any]) -> None:
+def test_neither_the_order_of_costs_nor_spaces_matter(text: str, expected: dict[str, Any]) -> None:
     objectives = Objectives.read(text)
     assert {name: getattr(objectives, name) for name in expected} == expected
