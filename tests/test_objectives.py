@@ -60,12 +60,12 @@ def test_a_killed_search_is_continued_and_prints_its_front(
         assert 0 < low <= trial.values[2] <= high
         assert trial.user_attrs["batch_latency_ms"] > 0
         assert 0 < trial.user_attrs["latency_seconds"] < trial.user_attrs["seconds"]
-    again = run(searched, small_data_with_test, *FLAGS)
-    assert again.returncode == 0
-    assert f"Pareto front: {len(numbers)} of 4 complete trials" in again.stdout
     none = run(searched, small_data_with_test, *FLAGS, "--max-params", "1")
     assert none.returncode == 0
     assert "best: none, no complete trial is within --max-params 1; more" in none.stdout
+    again = run(searched, small_data_with_test, *FLAGS)
+    assert again.returncode == 0
+    assert f"Pareto front: {len(numbers)} of 4 complete trials" in again.stdout
     other = run(searched, small_data_with_test, *FLAGS, "--objective", "accuracy")
     assert other.returncode == 2
     assert "trials with objective 'accuracy,parameters,latency'; this run asks for" in other.stderr
