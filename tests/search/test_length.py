@@ -5,6 +5,7 @@ from pathlib import Path
 from random import Random
 from shutil import copy
 from statistics import mean
+from typing import Any
 
 import optuna
 import pytest
@@ -29,8 +30,12 @@ from search.length import (
     fitted_words,
     remaining_words,
 )
+from search.preparation import Inputs
+from search.settings import SearchSettings
+from search.sizes import plan_of
 from search.study.storage import open_storage
 from search.study.study import FINISHED
+from tests.reporting.made_evidence import made_dataset
 
 REPLAY = Path(__file__).parents[2] / "benchmarks" / "replay.csv"
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "cnn" / "study.journal"
@@ -303,6 +308,18 @@ def test_the_measurement_of_latencies_counts_in_the_length_but_not_in_the_pace()
     left = TimeLeft(measured, SPEED)
     half = Running(epochs=4, seconds=110.0, is_first=False, budget=8, latency_seconds=10.0)
     assert left.seconds(waiting=0, waiting_first=0, running=[half], workers=1) == 100.0
+
+
+@pytest.mark.parametrize(
+    ("flags", "seconds"),
+    [({}, 0.0), ({"objective": "accuracy,latency"}, 8.0), ({"max_latency_ms": 2.0}, 8.0)],
+)
+def test_a_search_that_measures_latencies_plans_their_time(
+    flags: dict[str, Any], seconds: float
+) -> None:
+    settings = SearchSettings(trials=5, epochs=2, train_size=100, val_size=50, **flags)
+    inputs = Inputs(settings=settings, first={}, earlier={}, dataset=made_dataset(), available=100)
+    assert plan_of(settings, inputs).extra_seconds == seconds
 
 
 def test_workers_cannot_share_a_trial() -> None:
