@@ -371,9 +371,8 @@ class Coordinator:
                 self.progress.best = (attempt.number, attempt.value)
         self._since_best = self._finished_since_best()
         self._failures_in_a_row = self._rejections_in_a_row = 0
-        name = f" ({one_line(attempt.name)})" if attempt.name else ""
         self._display.log(
-            f"trial {attempt.number}{name}: {ended}, {self.progress.measured} "
+            f"trial {_label(attempt)}: {ended}, {self.progress.measured} "
             f"{attempt.value:.4f}, {self._costs_words(attempt)}"
             f"{attempt.epochs_words(self._settings.max_epochs)}, "
             f"{attempt.attrs['seconds']:.0f} s"
@@ -383,10 +382,10 @@ class Coordinator:
             self._check_health()
 
     def _costs_words(self, attempt: Attempt) -> str:
-        """Return the costs that the search minimizes, each followed by a comma."""
-        costs = attempt.costs
-        minimized = self._settings.objectives.minimized
-        return "".join(f"{COSTS[name].shown(costs[name])}, " for name in minimized)
+        """Return the costs that the search minimizes or limits, each followed by a comma."""
+        settings, costs = self._settings, attempt.costs
+        names = dict.fromkeys((*settings.objectives.minimized, *settings.limits.given))
+        return "".join(f"{COSTS[name].shown(costs[name])}, " for name in names)
 
     def _check_health(self) -> None:
         trials = self._study.get_trials(deepcopy=False)
@@ -403,7 +402,7 @@ class Coordinator:
         attempt.record(f"failed: {reason}")
         self._engine.fail(attempt.trial)
         self.progress.failed += 1
-        self._display.log(f"trial {attempt.number}: failed, {reason}")
+        self._display.log(f"trial {_label(attempt)}: failed, {reason}")
         if attempt.rejected:
             self._rejections_in_a_row += 1
             if self._rejections_in_a_row >= _REJECTIONS_IN_A_ROW:
@@ -501,3 +500,8 @@ def _plan_of(settings: SearchSettings) -> Plan:
         val=1,
         prunes=settings.prunes,
     )
+
+
+def _label(attempt: Attempt) -> str:
+    """Return the number of a trial, and after it the name of its configuration if it has one."""
+    return f"{attempt.number} ({one_line(attempt.name)})" if attempt.name else str(attempt.number)

@@ -37,7 +37,8 @@ from search.words import counted, listed
 _KNEE: Final = (
     "The knee is the trial of the front that is farthest from the line between the front's ends, "
     "with accuracy and the logarithm of each cost scaled to [0, 1] over the front (of several "
-    "costs the mean). Source: Das 1999, Structural Optimization 18; the logarithm is our choice. "
+    "costs the mean); of equals, as on a front of two, it is the most accurate. Source: Das 1999, "
+    "Structural Optimization 18; the logarithm is our choice. "
     "--max-params, --max-flops and --max-latency-ms choose the most accurate trial within them "
     "instead."
 )
@@ -50,8 +51,8 @@ _LATENCY: Final = (
     "Latency: one image, or a batch of 500 (fewer large ones), through the network in float32 as "
     "one graph on one core, after a warm-up, without reading pictures; median and quartiles of one "
     "second or more. The search measures each network before its training in a process of its own, "
-    "while other workers may train on other cores. It is the time of the network alone: "
-    "best_model.keras takes twice as long where it averages mirror images."
+    "while other workers may train on other cores. It is the time of the network alone, which "
+    "best_model.keras is too where latency is limited or minimized."
 )
 _AGAIN: Final = (
     "This report has measured the trials of the search's front again, while nothing else of it "
