@@ -48,11 +48,13 @@ class Finals:
         candidate: The winner: a trial, as it was or with another augmentation.
         row: Its parameters, accuracies and costs.
         protocol: How they were trained.
+        rule: By what rule the winner was chosen, in words; empty: for its accuracy alone.
     """
 
     candidate: Candidate
     row: Row
     protocol: TrainingProtocol
+    rule: str = ""
 
 
 class NoFinalsError(Exception):
@@ -103,6 +105,7 @@ def read_finals(record: Record, wanted: TrainingProtocol | None, url: str | None
             images=_images(record),
             test=tests.pop(),
         ),
+        rule=reported.rule,
     )
 
 

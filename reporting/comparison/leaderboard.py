@@ -56,11 +56,12 @@ def _table(ranked: Sequence[Compared]) -> Table:
     return Table(
         name="leaderboard",
         caption="Winners, retrained under one protocol",
-        note=" ".join([_trained(protocol), *_compared(ranked)]),
+        note=" ".join([_trained(protocol), *_rules(ranked), *_compared(ranked)]),
         columns=[
             Column("study", "study", lambda study: study.name),
             Column("trial", None, lambda study: _finals(study).candidate.number),
             Column("winner", "winner", lambda study: _finals(study).candidate.name),
+            Column("rule", None, lambda study: _finals(study).rule),
             Column(
                 None,
                 "test accuracy (95 % interval)",
@@ -115,6 +116,16 @@ def _trained(protocol: TrainingProtocol) -> str:
         "ones) are not part of the protocol, but those of each study. Test accuracy: "
         "mean over seeds and its 95 % t interval."
     )
+
+
+def _rules(ranked: Sequence[Compared]) -> list[str]:
+    """Say which winners were not chosen for their accuracy alone."""
+    return [
+        f"The winner of {study.name} is {_finals(study).rule}, so a more accurate trial may have "
+        "been left."
+        for study in ranked
+        if _finals(study).rule
+    ]
 
 
 def _compared(ranked: Sequence[Compared]) -> list[str]:

@@ -41,6 +41,7 @@ class Reported:
         accuracies: Test accuracy of each.
         labels: (n,) class of each test image.
         classes: Number of classes.
+        rule: By what rule it was chosen, in words; empty: for its accuracy alone.
     """
 
     candidate: Candidate
@@ -50,6 +51,7 @@ class Reported:
     accuracies: list[float]
     labels: npt.NDArray[np.uint8]
     classes: int
+    rule: str = ""
 
 
 def read_report(record: Record) -> Reported:
@@ -86,6 +88,7 @@ def read_report(record: Record) -> Reported:
         accuracies=content["test_accuracy"],
         labels=labels,
         classes=len(classes),
+        rule=shown(content.get("rule", "")),
     )
 
 
@@ -105,6 +108,7 @@ def _check(record: Record, content: Mapping[str, Any]) -> None:
             lambda value: _are_accuracies(value, len(content["seeds"])),
             "a list of a number for each seed",
         ),
+        ("rule", lambda value: isinstance(value, str), "text"),
         (
             "model",
             _is_model,
@@ -113,6 +117,8 @@ def _check(record: Record, content: Mapping[str, Any]) -> None:
         ),
     )
     for name, allowed, rule in rules:
+        if name not in content and name == "rule":
+            continue  # only where there is another rule than accuracy
         if name not in content:
             raise MissingError(f"its {CONFIG_FILE} has no {name}")
         if not allowed(content[name]):

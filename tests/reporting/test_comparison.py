@@ -151,7 +151,10 @@ def test_many_long_names_still_make_a_folder(tmp_path: Path) -> None:
 
 
 def remove_training(study: Path) -> None:
-    shutil.rmtree(next((study / "retrainings").iterdir()))
+    first, *_ = json.loads((study / "report" / CONFIG_FILE).read_text())["seeds"]
+    for folder in (study / "retrainings").iterdir():
+        if json.loads((folder / "record.json").read_text())["seed"] == first:
+            shutil.rmtree(folder)
 
 
 def remove_scores(study: Path) -> None:
@@ -246,6 +249,25 @@ def test_a_winner_with_another_augmentation_is_shown_as_it_was_trained(
     assert list(configurations.index) == ["winner", "augmentation"]
     assert configurations.loc["augmentation", "changed"] == changed.rpartition(" ")[2]
     assert list(configurations.loc["winner"]) == [own, changed]
+
+
+def test_a_winner_that_was_not_chosen_for_its_accuracy_alone_is_said_to_be(
+    results: Path, tmp_path: Path
+) -> None:
+    for name in ("good", "near"):
+        shutil.copytree(results / name, tmp_path / name)
+    file = tmp_path / "good" / "report" / CONFIG_FILE
+    rule = "the most accurate within --max-params 1,000"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"rule": rule}))
+    page = compare_studies("good", "near", results_dir=tmp_path)
+    note = (page.html.parent / "report.md").read_text()
+    assert note.count("so a more accurate trial may have been left") == 1
+    assert f"The winner of good is {rule}, so" in note
+    assert table(page, "leaderboard", "study").loc["good", "rule"] == rule
+    file.write_text(json.dumps(config | {"rule": 5}))
+    [good, _] = compare_studies("good", "near", results_dir=tmp_path).studies
+    assert "rule is 5; it must be text" in good.gap
 
 
 def test_results_are_read_as_the_report_has_read_them(results: Path, tmp_path: Path) -> None:
