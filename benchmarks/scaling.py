@@ -37,6 +37,7 @@ from search.workers.ray.cluster import Cluster, Resources, connect
 _PLANNED_EPOCH_SECONDS = 10.0
 _BUSY = 0.9  # of many there is always one between two trials
 FACTS = dict.fromkeys((*COMPARABLE, "command"), "scaling") | {
+    "objective": "accuracy",
     "split": split_fact(SplitSizes(val=1)),
     "epochs": 1,
     "precision": "float32",

@@ -50,8 +50,8 @@ def pixels_of(facts: Mapping[str, Any]) -> PixelStatistics | None:
     if known is None:
         return None
     pixels = PixelStatistics.from_facts(known)
-    channels = facts["dataset"]["image_shape"][2] if "dataset" in facts else len(pixels.mean)
-    if len(pixels.mean) != channels:
+    shape = facts.get("dataset", {}).get("image_shape")
+    if shape is not None and len(pixels.mean) != (channels := shape[2]):
         raise StudyError(
             f"the study is damaged: pixels has the statistics of {len(pixels.mean)} channels, and "
             f"its images have {channels}. Start another with --study NAME."
