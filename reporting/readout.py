@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from reporting.scoring import SMALLEST, Probabilities, Scores
+from reporting.scoring import Probabilities, Scores, logarithms
 from reporting.views import ALONE, Views
 from search.data.dataset import Bytes
 
@@ -146,5 +146,5 @@ def _logits(scores: Scores, views: Views) -> Probabilities:
     """Return (n, classes) logits, up to a constant for each image: the mean over the views."""
     parts = [scores.probabilities, *(scores.others[name] for name in views.others)]
     weights = [1, *views.others.values()]
-    logs = [np.log(np.where(part > 0, part, SMALLEST)) for part in parts]
+    logs = [logarithms(part) for part in parts]
     return np.asarray(np.average(logs, axis=0, weights=weights), np.float64)

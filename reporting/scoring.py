@@ -175,10 +175,13 @@ def _geometric_mean(parts: Iterable[Probabilities]) -> Probabilities:
     first, *others = parts
     if not others:
         return first
-    logs = np.mean(
-        [np.log(np.where(part > 0, part, SMALLEST)) for part in (first, *others)], axis=0
-    )
-    return np.asarray(softmax(logs, axis=1), np.float64)
+    mean = np.mean([logarithms(part) for part in (first, *others)], axis=0)
+    return np.asarray(softmax(mean, axis=1), np.float64)
+
+
+def logarithms(part: Probabilities) -> Probabilities:
+    """Return the logarithms of probabilities, finite ones also of 0."""
+    return np.asarray(np.log(np.where(part > 0, part, SMALLEST)), np.float64)
 
 
 def _digest(part: LabeledImages) -> str:

@@ -1,6 +1,6 @@
 """The settings of a report: one frozen dataclass whose fields are the flags of `report.py`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -227,11 +227,7 @@ class ReportSettings:
     @property
     def limits(self) -> Limits:
         """The most that the winner may cost."""
-        return Limits(
-            max_params=self.max_params,
-            max_flops=self.max_flops,
-            max_latency_ms=self.max_latency_ms,
-        )
+        return Limits.of(asdict(self))
 
     @property
     def final_epochs(self) -> int:

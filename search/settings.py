@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -509,11 +509,7 @@ class SearchSettings:
     @property
     def limits(self) -> Limits:
         """The most that a network may cost."""
-        return Limits(
-            max_params=self.max_params,
-            max_flops=self.max_flops,
-            max_latency_ms=self.max_latency_ms,
-        )
+        return Limits.of(asdict(self))
 
     @property
     def measured_costs(self) -> tuple[str, ...]:

@@ -287,7 +287,7 @@ def _pixels(known: dict[str, Any], channels: int) -> PixelStatistics:
     """Return the statistics in the facts of a folder.
 
     Raises:
-        ValueError: They are not those of images with so many channels.
+        ValueError: They are damaged, or of images with another number of channels.
     """
     pixels = PixelStatistics.from_facts(known)
     if len(pixels.mean) != channels:

@@ -16,8 +16,8 @@ from spaces import DataShape
 
 # An epoch of augmented images is in memory several times: a larger one is loaded in parts.
 _PART_BYTES: Final = 2**28
-_VALIDATION_BATCH: Final = 500
-_VALIDATION_PIXELS: Final = 500 * 32 * 32  # of a batch: its maps must fit in memory
+_PREDICTION_BATCH: Final = 500
+_PREDICTION_PIXELS: Final = 500 * 32 * 32  # of a batch: its maps must fit in memory
 
 
 def training_batches(
@@ -90,13 +90,17 @@ def training_batches(
     )
 
 
+def prediction_batch(data: DataShape) -> int:
+    """Return how many images are predicted at once while a network trains."""
+    height, width, _ = data.image_shape
+    return min(_PREDICTION_BATCH, max(1, _PREDICTION_PIXELS // (height * width)))
+
+
 def validation_batches(split: Split, classes: int | None) -> Any:
     """Return the validation part in its own order, in batches like those of `training_batches`."""
-    height, width, _ = split.shape.image_shape
-    batch_size = min(_VALIDATION_BATCH, max(1, _VALIDATION_PIXELS // (height * width)))
     return (
         tf.data.Dataset.from_tensor_slices((split.val_images, split.val_labels))
-        .batch(batch_size)
+        .batch(prediction_batch(split.shape))
         .map(_to_model_input(classes))
         .prefetch(2)
     )

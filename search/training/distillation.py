@@ -12,12 +12,11 @@ import numpy.typing as npt
 from search.data.dataset import Bytes
 from search.data.split import Split
 from search.errors import SearchError
+from search.training.batches import prediction_batch
 from search.training.saving import load_saved
 
 SoftTargets = npt.NDArray[np.float32]
 _LABEL_SHARE: Final = 0.5
-_BATCH: Final = 500
-_BATCH_PIXELS: Final = 500 * 32 * 32  # of a batch: its maps must fit in memory
 
 
 def soft_targets(teachers: Sequence[bytes], split: Split) -> SoftTargets:
@@ -55,9 +54,7 @@ def _predict(teacher: bytes, split: Split) -> SoftTargets:
         file = Path(folder) / "teacher.keras"
         file.write_bytes(teacher)
         model = load_saved(file, split.shape)
-    height, width, _ = split.shape.image_shape
-    size = min(_BATCH, max(1, _BATCH_PIXELS // (height * width)))
-    images = split.train_images
+    size, images = prediction_batch(split.shape), split.train_images
     parts = [
         _probabilities(model, images[start : start + size]) for start in range(0, len(images), size)
     ]

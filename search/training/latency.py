@@ -19,9 +19,8 @@ from spaces import DataShape
 from spaces.errors import one_line
 
 BATCH: Final = 500
-_BATCH_PIXELS: Final = (
-    2**22
-)  # larger images are measured in smaller batches: the memory is the same
+# Of a batch: larger images are measured in smaller ones, since the memory is the same.
+_BATCH_PIXELS: Final = 2**22
 _CUT: Final = 200  # characters of what the process has printed last
 
 

@@ -52,7 +52,7 @@ def expected(split: Split, *biases: float) -> np.ndarray:
 def test_the_target_is_the_mean_of_the_label_and_of_the_teachers_mean(
     split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BATCH", 64)  # a last one that is smaller
+    monkeypatch.setattr(module, "prediction_batch", lambda data: 64)  # a smaller last one
     targets = soft_targets([teacher(split, 0, 1), teacher(split, 2, 0, 0)], split)
     mean = (expected(split, 0, 1) + expected(split, 2, 0, 0)) / 2
     labels = np.eye(10)[split.train_labels]
