@@ -20,12 +20,17 @@ from spaces.cnn_model import build_model
 
 SHAPE = (20, 18, 3)
 DATA = DataShape(SHAPE, 5)
-IMAGES = np.random.default_rng(0).integers(0, 256, (7, *SHAPE)).astype(np.float32)
+# From dark to bright: any network tells them apart, also one with random weights.
+BRIGHTNESS = np.linspace(0.1, 1, 7, dtype=np.float32)[:, None, None, None]
+IMAGES = np.random.default_rng(0).integers(0, 256, (7, *SHAPE)).astype(np.float32) * BRIGHTNESS
 
 
 @pytest.fixture(scope="module")
 def best_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of the `cnn` space with all views and temperature, with random weights."""
+    import keras
+
+    keras.utils.set_random_seed(0)
     config = CnnConfig(
         blocks=(ConvBlock(filters=16, convs=2), ConvBlock(filters=16, pool="average")),
         residual=True,
