@@ -218,7 +218,7 @@ def _files(paths: Sequence[Path], refuse: Callable[[str | Path, object], None]) 
 def _demo(
     settings: PredictSettings, config: "ModelConfig"
 ) -> "tuple[list[dict[str, Any]], list[Bytes]]":
-    """Return some test images, as `_read_images`, with their true classes."""
+    """Return some test images in the form of `_read_images`, with their true classes added."""
     from reporting.scoring import load_test_split
     from search.data.formats import open_dataset
     from search.data.named import NAMES

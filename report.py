@@ -30,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the flags, make the report, and print its results.
 
     Returns:
-        0 after a report; 1 after one without all its results, unless it was asked not to retrain,
-        without a file of `--export`, and after a comparison that lacks the results of a study; 130,
-        143 or 129 after Ctrl-C, SIGTERM or SIGHUP; 2 after an error.
+        Exit code: 0 after a complete report or comparison; 1 if results are missing (unless the
+        report was asked not to retrain), an `--export` file could not be written, or a compared
+        study has no results; 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP; 2 after an error.
     """
     prepare_process()
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -62,7 +62,7 @@ def _run(settings: ReportSettings, command: list[str]) -> int:
         with make_progress(quiet=settings.quiet) as progress:
             outcome = run_report(settings, progress, command)
     except Interrupted as stop:
-        # A second Ctrl-C must not cut off the words that answer the first one.
+        # A second Ctrl-C must not interrupt the message about the first one.
         let_signals_stop(lambda reason: None)
         print_error(
             "report.py",

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the flags, search, and print the outcome.
 
     Returns:
-        0 after a search that ended as asked, and after a dashboard alone, however it was stopped;
+        Exit code: 0 after a search that ended as asked, and whenever `--dashboard-only` ends;
         130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP; 2 after an error.
     """
     prepare_process()
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _serve(settings)
         if settings.is_request:
             return _request(settings)
-        # Until the coordinator can stop by itself, and so that no process outlives this one.
+        # Until the coordinator handles signals: raise, so that cleanup ends all child processes.
         let_signals_stop(stop_early)
         if settings.dry_run:
             return _dry_run(settings)
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome = run_search(settings, display, ["run_search.py", *_flags(settings, given)])
         _report(outcome, settings, given)
     except KeyboardInterrupt as stop:
-        let_signals_stop(lambda reason: None)  # a second one must not cut off the answer
+        let_signals_stop(lambda reason: None)  # a second one must not interrupt the message
         print_error("run_search.py", "stopped before the search started; nothing is lost.")
         return EXIT_CODES[stop.reason if isinstance(stop, StoppedEarly) else StopReason.CTRL_C]
     except (SearchError, SpaceError, OSError) as error:
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _flags(settings: SearchSettings, given: list[str]) -> list[str]:
-    """Return the flags that a study stores: of a file too, which may change."""
+    """Return the flags to store in the study, with those of a `--config` file: it may change."""
     return given if settings.config is None else given_flags(replace(settings, config=None))
 
 
@@ -98,7 +98,7 @@ def _serve(settings: SearchSettings) -> int:
 
     stopped = threading.Event()
     with stop_by_signal(lambda reason: stopped.set()):
-        # Without --study, all studies are shown, also those to come.
+        # Without --study, show all studies, including those created later.
         every = None
         if settings.study is not None:
             require_study(settings.study, settings.results_dir, settings.storage)
@@ -229,7 +229,7 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
 
 
 def _costs(values: Mapping[str, float]) -> str:
-    """Return those values that are costs, each after a comma."""
+    """Return the costs among the values as text, each after a comma."""
     known = (cost for cost in COSTS.values() if cost.attr in values)
     return "".join(f", {cost.shown(values[cost.attr])}" for cost in known)
 

@@ -21,7 +21,7 @@ _MODULES: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: workers and `--help` need a module of this room, not all of them.
+    # Import lazily: workers and `--help` need single modules of this package, not all of them.
     if name not in _MODULES:
         raise AttributeError(f"module 'search' has no attribute {name!r}")
     return getattr(import_module(_MODULES[name]), name)

@@ -30,15 +30,15 @@ class ProcessEndedError(Exception):
 
 
 def run_apart(function: Callable[..., Result], *args: object, name: str) -> Result:
-    """Call a function in a spawned process; wait for it, and end that process however this ends.
+    """Call a function in a spawned process and wait; the process does not outlive the call.
 
-    The signals that stop a search are blocked there, and it ends when this process is killed.
+    The process blocks the signals that stop a search, and exits when this process is killed.
 
     Args:
-        function: Of a module, so that it can be pickled; returns what can be pickled. The process
-            ends if it raises, so it returns its errors.
-        args: Its arguments, which can be pickled.
-        name: Of the process.
+        function: Function of a module, since it is pickled, as is its result. It returns its
+            errors: an exception ends the process.
+        args: Arguments that can be pickled.
+        name: Name of the process.
 
     Raises:
         ProcessEndedError: The process ended before the function returned.
@@ -48,7 +48,7 @@ def run_apart(function: Callable[..., Result], *args: object, name: str) -> Resu
     process = context.Process(
         target=_call_and_send, args=(theirs, function, args), name=name, daemon=True
     )
-    # Otherwise the process would start it, and it would unblock the signals.
+    # Start the tracker here: started by the new process, it would unblock the signals.
     resource_tracker.ensure_running()
     with signals_blocked():
         process.start()
@@ -67,9 +67,9 @@ def run_apart(function: Callable[..., Result], *args: object, name: str) -> Resu
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Block the signals that stop a search, in processes that are started meanwhile.
+    """Block the signals that stop a search in processes started inside this context.
 
-    They inherit the mask: only the coordinator reacts to a signal to the whole group.
+    They inherit the mask, so only the coordinator reacts to a signal to the process group.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
@@ -95,10 +95,10 @@ def _end_with_parent() -> None:
 
 
 def require_main_program(function: str) -> None:
-    """Refuse the call of a script that a worker imports: it would start workers again.
+    """Refuse a call made while a worker imports the script: it would start workers again.
 
     Args:
-        function: Its name, for the message.
+        function: Name of the called function, for the message.
 
     Raises:
         SearchError: The call is not under `if __name__ == "__main__":`.

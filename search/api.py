@@ -1,4 +1,4 @@
-"""What programs and notebooks call: run a search, load a study."""
+"""Python API for programs and notebooks: run a search, load a study."""
 
 import signal
 from pathlib import Path
@@ -29,7 +29,7 @@ def run_search(settings: SearchSettings | None = None) -> Outcome:
         SearchError: Something that the user can fix; the message says how.
         SpaceError: The space does not exist.
         KeyboardInterrupt: Ctrl-C came before the study was opened or created.
-        StoppedError: Ctrl-C came while `minutes` needed the speed to be measured, or while a
+        StoppedError: Ctrl-C came during the speed measurement that `minutes` needs, or while a
             database did not answer; a `SearchError`, with the signal in `reason`.
     """
     settings = settings or SearchSettings()

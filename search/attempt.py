@@ -1,4 +1,4 @@
-"""One attempt at training a trial: what the coordinator knows of it, and how it is recorded."""
+"""One attempt at training a trial: its state in the coordinator, and how it is recorded."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +14,7 @@ from search.study.objective import Objectives, costs_of
 from search.study.study import trial_name
 from search.workers.messages import Built, Epoch, Timed, Trained
 
-_LEAST_SECONDS: Final = 1.0  # of an epoch: shorter ones vary by themselves
+_LEAST_SECONDS: Final = 1.0  # of an epoch; shorter epochs vary too much to be compared
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,8 +24,8 @@ class Attempt:
     Attributes:
         trial: The trial.
         budget: Epochs that it may train.
-        started: Reading of the coordinator's clock, in seconds.
-        shown: Its state, for the display.
+        started: Start time on the coordinator's clock, in seconds.
+        shown: State for the display.
         attrs: Attributes that the study will store.
         objectives: What the search maximizes, `val_...` of the history, and what it minimizes.
         is_first: Whether it is one of the configurations that are tried first.
@@ -58,17 +58,17 @@ class Attempt:
 
     @property
     def name(self) -> str | None:
-        """Name, if its configuration was not proposed: where it comes from."""
+        """Where the configuration comes from; None if the engine proposed it."""
         return trial_name(self.trial)
 
     @property
     def value(self) -> float:
-        """What the search maximizes, after the last epoch, in [0, 1]."""
+        """Value of the maximized objective after the last epoch, in [0, 1]."""
         return self.history[-1][f"val_{self.objectives.maximized}"]
 
     @property
     def costs(self) -> dict[str, float]:
-        """What is known of the network's costs, by key of `COSTS`."""
+        """Costs of the network that are known so far, by key of `COSTS`."""
         return costs_of(self.attrs)
 
     @property
@@ -89,7 +89,7 @@ class Attempt:
         return f"epochs {first} to {self.epochs_reached} of {max_epochs}"
 
     def as_running(self, now: float) -> Running:
-        """Return what an estimate of the time left needs; `now`: the coordinator's clock."""
+        """Return the input of the time estimate; `now`: the coordinator's clock, in seconds."""
         return Running(
             epochs=len(self.history),
             seconds=now - self.started,
@@ -99,7 +99,7 @@ class Attempt:
         )
 
     def take_model(self, built: Built) -> None:
-        """Take in what is known once the model is built."""
+        """Record what the worker reports about the built model."""
         self.description, self.summary = built.description, built.summary
         self.attrs["parameters"] = built.parameters
         if built.flops is not None:
@@ -108,7 +108,7 @@ class Attempt:
             self.attrs["fixed"] = built.fixed
 
     def take_times(self, timed: Timed) -> None:
-        """Take in how long predictions take; what an earlier attempt has measured stays."""
+        """Record how long predictions take, unless an earlier attempt has measured it."""
         known = self.trial.user_attrs
         for name, value in timed.attrs.items():
             if name not in known:
@@ -117,17 +117,17 @@ class Attempt:
         self.attrs["latency_seconds"] = round(timed.seconds, 3)  # of this attempt, as `seconds`
 
     def take_epoch(self, epoch: Epoch) -> None:
-        """Take in the metrics of an epoch."""
+        """Record the metrics of an epoch."""
         self.history.append(epoch.metrics)
         self.shown.epoch, self.shown.value = epoch.number, self.value
 
     def take_end(self, trained: Trained, elapsed_seconds: float) -> None:
-        """Take in the measurements of a training.
+        """Record the measurements of a training.
 
         Args:
-            trained: What the worker measured.
-            elapsed_seconds: Upper limit of the duration: the worker also counts the time in which
-                its messages waited for the storage.
+            trained: Measurements of the worker.
+            elapsed_seconds: Upper limit of the duration; the worker's own count includes time in
+                which its messages waited for the storage.
         """
         in_training = trained.train_seconds + trained.val_seconds
         spent = min(trained.seconds, max(in_training, elapsed_seconds))
@@ -153,12 +153,12 @@ class Attempt:
         return f"pruned after epoch {self.epochs_reached}" if self.pruned else "complete"
 
     def attach_files(self, artifacts: Artifacts, trained: Trained | None = None) -> None:
-        """Attach what is known of the training to the trial.
+        """Attach the training's files to the trial.
 
         Args:
             artifacts: Stores the metrics of each epoch and, after a training that ended well, the
                 learning curve and the table of layers.
-            trained: What the worker measured; None: the trial failed.
+            trained: Measurements of the worker; None: the trial failed.
         """
         if self.history:
             table = history_csv(self.history, self.budget.initial_epoch)

@@ -31,9 +31,9 @@ _REASONS: Final[dict[int, StopReason]] = {
 STOP_SIGNALS: Final = tuple(_REASONS)
 EXIT_CODES: Final = {reason: 128 + number for number, reason in _REASONS.items()}  # as shells do
 EXIT_CODES[StopReason.REQUESTED] = EXIT_CODES[StopReason.CTRL_C]
-# Read without `--storage`: unlike a flag, it is not in the list of processes.
+# Used when `--storage` is not given; unlike a flag, it is not in the process list.
 STORAGE_VARIABLE: Final = "SEARCH_STORAGE"
-# What a study may hold; one with more counts as damaged.
+# Largest integer in a study; a study with a larger one counts as damaged.
 LARGEST: Final = 2**63 - 1
 MOST_EPOCHS: Final = 1_000_000
 _MAX_NAME_BYTES: Final = 200  # of the 255 of a file's name; a lock file's name is longer
@@ -44,7 +44,7 @@ COMMANDS: Final = {
     "report.py": "keras-search-report",
     "predict.py": "keras-search-predict",
 }
-# What the value of a field may be, by its type: in words, and as types.
+# Allowed values of a field, by its type: in words, and as types.
 _KINDS: Final[dict[Any, tuple[str, tuple[type, ...]]]] = {
     bool: ("True or False", (bool,)),
     int: ("a whole number", (int,)),
@@ -120,11 +120,11 @@ def flag(
         read: Converts the text of the flag; by default the field's type does.
         shown_default: Default in words, where the default is None.
         url: Whether the value may be a URL; other flags refuse one.
-        variable: Environment variable that is read without the flag.
-        once: Whether it is about one call only, so that no configuration file holds it.
-        runs_code: Whether a value starts code that it names; a configuration file, which may be
-            somebody else's, cannot do that alone.
-        starts_nothing: Whether such values are not used with this flag.
+        variable: Environment variable that is used if the flag is not given.
+        once: Whether the flag concerns a single call, so that configuration files may not set it.
+        runs_code: Returns whether a value makes the program run code that the value names. A
+            configuration file, which may be somebody else's, cannot do that alone.
+        starts_nothing: Whether the command runs no such code when this flag is given.
     """
     declared = Flag(
         name=name,
@@ -207,19 +207,19 @@ def _opposite(name: str) -> str:
 
 
 def reader(declared: Flag, kind: Any) -> Callable[[str], Any]:
-    """Return what converts the text of a flag's value.
+    """Return the function that converts the text of a flag to its value.
 
     Args:
         declared: The flag; it is not a boolean.
         kind: Type of its field.
 
     Returns:
-        A function, which raises `argparse.ArgumentTypeError` for text that it cannot convert.
+        The function; it raises `argparse.ArgumentTypeError` for text that it cannot convert.
     """
     read = declared.read or next(one for one in (*get_args(kind), kind) if one is not None)
 
     def checked(text: str) -> Any:
-        # A URL with a password would go on as a name of files and studies.
+        # Otherwise a URL with a password could end up in the names of files and studies.
         if "://" in text and not declared.url:
             raise argparse.ArgumentTypeError(f"is {masked_url(text)!r}; it takes no URL")
         try:
@@ -296,7 +296,7 @@ def text_of(value: Any) -> str:
 def check_flags(settings: Any) -> None:
     """Check the values of all flags against their types, choices and bounds.
 
-    None is not checked where it stands for the default.
+    None is allowed where it is the default.
 
     Raises:
         SettingsError: A value is not allowed; the message names the flag.
@@ -333,7 +333,7 @@ def check_flag(declared: Flag, value: Any) -> None:
 
 
 def _check_type(declared: Flag, hint: Any, value: object) -> None:
-    """Check the type of a value: a command line gives the right one, a program may give any."""
+    """Check the type of a value: a program, unlike a command line, may pass a wrong one."""
     kind = hint if hint in _KINDS else next(one for one in get_args(hint) if one in _KINDS)
     words, allowed = _KINDS[kind]
     # True is an int too.
@@ -345,14 +345,14 @@ def _check_type(declared: Flag, hint: Any, value: object) -> None:
 
 
 def check_study_name(name: str, flag: str = "--study") -> None:
-    """Check the name of a study, which is also that of its folder.
+    """Check the name of a study, which also names its folder.
 
     Args:
         name: The name.
         flag: Flag that gives it, for the message.
 
     Raises:
-        SettingsError: It is no name of one folder, or too long for it.
+        SettingsError: The name cannot be that of a single folder, or is too long.
     """
     if not name.strip(" .") or not name.isprintable() or set("/\\") & set(name):
         raise SettingsError(
@@ -367,10 +367,10 @@ def check_study_name(name: str, flag: str = "--study") -> None:
 
 
 def check_new_study_name(name: str) -> None:
-    """Check the name of a study that does not exist yet: one that needs no quotes in a shell.
+    """Check that the name of a new study needs no quotes in a shell.
 
     Raises:
-        SettingsError: It has other characters, or is that of the folder of comparisons.
+        SettingsError: The name has other characters, or is reserved for comparisons.
     """
     if name == COMPARISONS:
         raise SettingsError(
@@ -410,7 +410,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def print_error(script: str, message: object) -> None:
-    """Print the line of an error, without secrets; what it quotes may hold any characters.
+    """Print an error on one line, with secrets masked and control characters escaped.
 
     Args:
         script: A key of `COMMANDS`; the line starts with its name as it was called.
@@ -421,7 +421,7 @@ def print_error(script: str, message: object) -> None:
 
 
 def called(script: str) -> str:
-    """Return a script's name or, in a process that an installed command started, its command."""
+    """Return how the user calls a script: by its file name, or as an installed command."""
     return COMMANDS[script] if Path(sys.argv[0]).name in COMMANDS.values() else script
 
 
@@ -445,8 +445,8 @@ def prepare_process() -> None:
     """Prepare the streams and the signals of a command; the first call of its `main`."""
     keep_streams()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        # A script's shell lets what it starts with `&` ignore SIGINT, and only SIGINT; a person
-        # who sends it with `kill -INT` wants to stop the search.
+        # Shell scripts start `&` jobs with SIGINT ignored, and only SIGINT; a person who sends it
+        # with `kill -INT` wants to stop the search.
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -490,7 +490,7 @@ def let_signals_stop(on_stop: Callable[[StopReason], None]) -> dict[int, Any]:
 
 
 def stop_early(reason: StopReason) -> None:
-    """Stop what cannot stop by itself yet; for `let_signals_stop`.
+    """Raise an exception: the handler for `let_signals_stop` until the search can stop itself.
 
     Raises:
         StoppedEarly: Always.

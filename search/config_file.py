@@ -28,7 +28,7 @@ from search.secrets import masked_url
 from spaces.errors import did_you_mean, one_line
 
 Settings = TypeVar("Settings")
-_CODE: Final = object()  # in place of a value that only the command line may give
+_CODE: Final = object()  # in place of a value that only the command line may set
 
 
 def read_arguments(parser: Parser, settings: type[Settings], arguments: Sequence[str]) -> Settings:
@@ -37,7 +37,7 @@ def read_arguments(parser: Parser, settings: type[Settings], arguments: Sequence
     Args:
         parser: Has the flags of the settings.
         settings: Has a field `config`.
-        arguments: Of the command line; they win.
+        arguments: Command-line arguments; they override the file.
 
     Raises:
         SettingsError: The file cannot be read, or a value is not allowed; the message names the
@@ -73,7 +73,7 @@ def read_arguments(parser: Parser, settings: type[Settings], arguments: Sequence
 
 
 def config_text(settings: Any) -> str:
-    """Return settings as a configuration file: without secrets, and without what is not set."""
+    """Return settings as a configuration file, without secrets and without unset flags."""
     return "\n".join(_lines(settings)) + "\n"
 
 
@@ -136,7 +136,7 @@ def _parsed(file: Path) -> dict[str, Any]:
 
 
 def _value(part: Field[Any], declared: Flag, kind: Any, value: Any) -> Any:
-    """Return a value of a file as its flag would give it."""
+    """Convert a value of a file in the same way as the value of its flag."""
     if kind in (bool, bool | None):
         if not isinstance(value, bool):
             raise SettingsError(f"is {reprlib.repr(value)}; it must be true or false")
@@ -144,7 +144,7 @@ def _value(part: Field[Any], declared: Flag, kind: Any, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise SettingsError(f"is {reprlib.repr(value)}; it must be a number or text")
     converted = reader(declared, kind)(str(value))
-    if converted is not None:  # as of workers = "auto"
+    if converted is not None:  # `workers = "auto"` gives None
         check_flag(declared, converted)
     return converted
 

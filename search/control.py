@@ -43,10 +43,10 @@ def send_request(settings: SearchSettings, say: Callable[[str], None] = lambda t
 
     Args:
         settings: Name the study and the request.
-        say: Takes a line for the user: what was repaired in a study that no search holds.
+        say: Called with a line for the user about repairs of a study that no search holds.
 
     Returns:
-        What happens now, in words.
+        A sentence about what happens next.
 
     Raises:
         SearchError: There is no such study, no search of it runs, or it cannot take the
@@ -73,7 +73,7 @@ def _is_searched(settings: SearchSettings) -> bool:
 
 
 def _wait_for_begin(study: optuna.Study) -> None:
-    """Wait until the run that holds the study can be told from the one before."""
+    """Wait until the current search has registered its run, so that requests reach that run."""
     end = time.monotonic() + _BEGIN_SECONDS
     while not takes_requests(study):
         if time.monotonic() > end:
@@ -118,7 +118,7 @@ def _enqueue(settings: SearchSettings, study: optuna.Study, say: Callable[[str],
     if _is_searched(settings):
         what, before, _ = _put(study, params, put)
         return f"{what} and is the next to begin{before}, if --trials of that search leaves room"
-    # Held as by a search: what a crash has left is repaired before anything is appended.
+    # Lock the study as a search does, which repairs what a crash left before we append.
     name, url, directory = settings.study_name, settings.storage, settings.study_dir
     with study_storage(name, url, directory, say, Outages(say)) as storage:
         what, before, finished = _put(
@@ -134,7 +134,7 @@ def _put(study: optuna.Study, params: dict[str, Any], put: dict[str, Any]) -> tu
     """Enqueue a configuration.
 
     Returns:
-        What was done, in words; how many are before it, in words; number of finished trials.
+        What was done and how many trials are queued before it, in words; number of finished trials.
     """
     trials = study.get_trials(deepcopy=False)
     twin = next((trial for trial in trials if _has(trial, params)), None)
@@ -180,7 +180,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _check_algorithm(study: optuna.Study) -> None:
-    """Refuse a study whose trials have an order of their own."""
+    """Refuse a study whose algorithm tries its own list of configurations."""
     noted = last_settings(study.user_attrs)
     name = noted.get("sampler", noted.get("tuner"))
     algorithm = _ALGORITHMS.get(name)
@@ -221,7 +221,7 @@ def _point(settings: SearchSettings, study: optuna.Study, values: dict[str, Any]
 
 def _data(study: optuna.Study) -> DataShape:
     known = study.user_attrs.get("dataset")
-    if known is None:  # of a version that had no other
+    if known is None:  # earlier versions searched no other data
         return PUBLISHED_FOR
     height, width, channels = known["image_shape"]
     return DataShape(

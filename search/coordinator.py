@@ -1,6 +1,6 @@
 """The coordinator: the only process that runs and ends trials.
 
-Other processes may add a request to the study, or an enqueued trial.
+Other processes may only add requests and enqueued trials to the study.
 
 It gives trials to workers, answers their questions, records their results, and decides when to
 stop. It loads no TensorFlow unless KerasTuner proposes.
@@ -51,7 +51,7 @@ from search.workers.pool import ATTEMPTS, POLL_SECONDS, Worker, WorkerPool
 from spaces.errors import one_line
 
 _CHECKED_EVERY: Final = 10  # finished trials
-_REJECTIONS_IN_A_ROW: Final = 100  # a limit that one model in 50 meets does not end a search
+_REJECTIONS_IN_A_ROW: Final = 100  # a search goes on even if only one model in 50 is accepted
 
 
 class Coordinator:
@@ -65,9 +65,9 @@ class Coordinator:
         artifacts: Holds the files of trials.
         checkpoints: Holds trainings that other trials may continue.
         display: Shows the progress.
-        clock: Returns seconds that count against `--trial-timeout`.
+        clock: Returns the seconds that count against `--trial-timeout`.
         started: `time.monotonic()` at the start of the run; None: now.
-        time_left: Estimates the time left, without trials so far; None: from trials alone.
+        time_left: Time estimator that has seen no trials yet; None: estimate from trials alone.
         on_ready: Called once, when a worker has accepted the space and the data.
     """
 
@@ -103,7 +103,7 @@ class Coordinator:
         self._unusable = ""  # why a report could not use the models; said once
         self._exhausted = False
         self._front: list[FrozenTrial] = []
-        self._said: set[str] = set()  # names of checks that have found something
+        self._said: set[str] = set()  # names of checks that were reported
         self._inbox = Inbox(study)
         self.progress = Progress(
             target=settings.trials,
@@ -111,7 +111,7 @@ class Coordinator:
             measured=settings.objectives.names[0],
         )
         self._count()
-        # What earlier runs with other limits have found may be above those of this one.
+        # Trials of earlier runs with other limits may exceed the limits of this one.
         best = best_trial(study, settings.limits)
         if best is not None:
             self.progress.best = (best.number, value_of(best))
@@ -171,7 +171,7 @@ class Coordinator:
                 self._show()
             return reason
         except (OSError, OptunaError, StorageError):
-            # Another write could damage what a failed one left; the next run requeues the trials.
+            # After a failed write, another could do damage; the next run requeues the trials.
             self._running.clear()
             raise
         finally:
@@ -200,7 +200,7 @@ class Coordinator:
         return StopReason.EXHAUSTED
 
     def _take_request(self) -> None:
-        """Follow what another process has written into the study."""
+        """Follow a request that another process wrote into the study."""
         request = self._inbox.look()
         if request == STOP:
             self.stop(StopReason.REQUESTED)
@@ -327,9 +327,9 @@ class Coordinator:
         return True
 
     def _is_within_limits(self, attempt: Attempt) -> bool:
-        """Judge the costs that are known so far, and store by how much they differ.
+        """Return whether the costs known so far are within the limits; store the excesses.
 
-        Samplers judge all trials by the limits of their own run; dashboards show what is stored.
+        The stored values are for dashboards: samplers judge all trials by the limits of their run.
         """
         limits = self._settings.limits
         if not limits.given:
@@ -445,7 +445,7 @@ class Coordinator:
                 f"--max-worker-memory {memory_mb:g}"
             )
             self._take_back(worker)
-            # A worker that trained before may owe its size to earlier trials.
+            # The memory of a worker that trained before may be due to earlier trials.
             (self._fail if worker.trials == 1 else self._try_again)(attempt, reason)
 
     def _take_back(self, worker: Worker) -> None:
@@ -464,7 +464,7 @@ class Coordinator:
             self.progress.front = len(self._front)
 
     def _take_into_front(self, attempt: Attempt) -> None:
-        """Update the front by a trial; to sort all trials each time would take long."""
+        """Update the front with one trial: sorting all trials each time would be slow."""
         if self._settings.objectives.several:
             trial = self._study.get_trials(deepcopy=False)[attempt.number]
             self._front = front([*self._front, trial])
@@ -491,7 +491,7 @@ class Coordinator:
 
 
 def _plan_of(settings: SearchSettings) -> Plan:
-    # Without a speed, the numbers of images do not count.
+    # There is no speed, so the numbers of images have no effect.
     return Plan(
         trials=settings.trials,
         first=0,

@@ -1,4 +1,4 @@
-"""How far a search is, and its display: a live table on a terminal, plain lines elsewhere."""
+"""Progress of a search: a live table on a terminal, plain lines elsewhere."""
 
 import sys
 from dataclasses import dataclass, field
@@ -39,9 +39,9 @@ class Progress:
         best: Number and value of the best complete trial; with several objectives, of the most
             accurate one.
         front: With several objectives, the number of trials on the front.
-        seconds: Since this run began.
-        seconds_left: An estimate; None while there is nothing to estimate from.
-        paused: Whether a request keeps new trials from beginning.
+        seconds: Time since this run began.
+        seconds_left: Estimated time left; None if there is no estimate yet.
+        paused: Whether a request has paused the search.
     """
 
     target: int
@@ -64,7 +64,7 @@ class Progress:
 
 
 class Display(Protocol):
-    """Where a search shows its state to a person."""
+    """Interface for showing the progress of a search."""
 
     def update(self, progress: Progress) -> None:
         """Show the state of the search."""
@@ -77,9 +77,9 @@ class Display(Protocol):
 
 
 def make_display(*, quiet: bool) -> "LiveDisplay | NotebookDisplay | PlainDisplay | QuietDisplay":
-    """Return the display that fits the notebook, or standard error.
+    """Return the display for a notebook, a terminal or plain standard error.
 
-    Of a command, standard output stays free for the outcome.
+    A command keeps standard output free for the outcome.
 
     Args:
         quiet: Show no progress.
@@ -193,7 +193,7 @@ class NotebookDisplay(QuietDisplay):
     """A `Display` that keeps the totals current in a notebook's cell; other lines follow them."""
 
     def __init__(self) -> None:
-        # There already, in a notebook; no requirement elsewhere.
+        # IPython is always installed in a notebook, and not required elsewhere.
         self._place: Any = import_module("IPython.display").DisplayHandle()
         self._shown = "starting the workers (about 5 s) ..."
         self._place.display({"text/plain": self._shown}, raw=True)

@@ -1,4 +1,4 @@
-"""What a search would do and how long it would take, without creating anything."""
+"""Plan a search and estimate its time, without creating anything."""
 
 import tempfile
 import time
@@ -35,19 +35,19 @@ class DryRun:
     """The plan of a search.
 
     Args:
-        settings: Its settings, with sizes that are known or fitted.
-        plan: Its size.
-        available: Training images that there are.
-        minutes: What the sizes were fitted to; None: they were not.
+        settings: Settings of the search, with sizes that are known or fitted.
+        plan: Size of the search.
+        available: Number of available training images.
+        minutes: Time that the sizes were fitted to; None: they were not fitted.
         speed: Speed of the workers; None if it is not known.
-        unmeasured: Why it is not.
-        seconds: How long the missing trials take; None if it is not known.
-        finished: Trials that its study holds already.
+        unmeasured: Why the speed is not known.
+        seconds: Expected time of the missing trials; None if it is not known.
+        finished: Number of finished trials in the study.
         place: Where the workers run, in words.
         precision: Number format in which models train.
         hyperparameters: Number of hyperparameters with a choice; None if the space cannot be
             explored.
-        unexplored: Why it cannot.
+        unexplored: Why the space cannot be explored.
         first: Names of the configurations that are tried first and are not finished.
         pruning: Epochs after which trials may be pruned; None: the tuner's budgets decide.
     """
@@ -167,7 +167,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         attrs = {} if study is None else study.user_attrs
         speed = stored_speed(attrs, min(workers.count, settings.trials))
         unmeasured = ""
-        # As the search decides it.
+        # The same condition as in a search.
         if known is None or (speed is None and ("speed" in attrs or not finished)):
             measurement = Measurement(workers, settings, started, display.log)
             found = measurement.required() if known is None else measurement.run(known.train_size)
@@ -203,7 +203,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
 
 
 def seconds_left(plan: Plan, speed: Speed | None, finished: Sequence[FrozenTrial]) -> float | None:
-    """Return how long the missing trials of a search take; None if nothing shows it.
+    """Return the expected seconds of the missing trials; None if there is no estimate.
 
     Args:
         plan: Its size.
@@ -233,6 +233,6 @@ def _explored(space: str, data: DataShape, log: Path) -> tuple[int | None, str]:
         found = explore(space, data, log)
     except UnexploredError as error:
         return None, error.reason
-    # Those of several scopes have several entries.
+    # A hyperparameter in several scopes has several entries.
     asked = {each["config"]["name"] for each in found if each["class_name"] != "Fixed"}
     return len(asked), ""

@@ -16,7 +16,7 @@ MOST: Final = 8  # as many as a portfolio has, so that sampled trials remain
 
 
 def earlier_study(settings: SearchSettings) -> optuna.Study:
-    """Return the study that `--from` names: of the results folder or its storage, or a folder.
+    """Return the study that `--from` names, by its name or by the path of its folder.
 
     Args:
         settings: Settings of the search; `from_study` is set.
@@ -52,9 +52,9 @@ def earlier_configurations(
 ) -> dict[str, dict[str, Any]]:
     """Return the best configurations of an earlier study.
 
-    Those of a built-in space are points of it: a hyperparameter that the earlier study lacks takes
-    its default (but without `whitened` they were not whitened, and are not), and a configuration
-    that the space cannot have is left out.
+    In a built-in space, a hyperparameter that the earlier study lacks takes its default (except
+    `whitened`, which is then off: the earlier networks were not whitened), and configurations
+    outside of the space are left out.
 
     Args:
         study: From `earlier_study`.
@@ -84,7 +84,7 @@ def earlier_configurations(
 def _as_point(space: str, data: DataShape, params: dict[str, Any]) -> dict[str, Any] | None:
     """Return hyperparameters as a point of a built-in space; None where it has no such point."""
     if space not in SPACES:
-        return params  # its code runs in workers only
+        return params  # a user's space, whose code runs in workers only
     built_in: Any = load_space(space, data)
     try:
         return dict(built_in.configuration(params).params(data))

@@ -51,11 +51,11 @@ class StorageError(SearchError):
 
 
 class StoppedError(StorageError):
-    """A signal ended the wait for a database, or for what a study is begun with.
+    """A signal ended the wait for a database or a measurement.
 
     Args:
         reason: The signal.
-        when: When it came and what the same command does then, in words.
+        when: When it came and what repeating the command does, in words.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Escape text for terminals, Markdown and spreadsheets: a name from a study may hold any sign."""
+"""Escape text for terminals, Markdown and spreadsheets: names may hold any character."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import pandas as pd
 
-# Controls of terminals, of the direction of text, and of lines, except for tab, CR and LF.
+# Control characters of terminals, text direction and line breaks, except tab, CR and LF.
 _CONTROLS: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 _UNSAFE_ON_TERMINAL: Final = re.compile(f"[{_CONTROLS}\r]")
 _UNSAFE_IN_FILE: Final = re.compile(f"[{_CONTROLS}\ud800-\udfff\ufffe\uffff]")
@@ -25,18 +25,18 @@ def escaped(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Replace signs that no text file should hold: of control, of direction, half surrogates."""
+    """Replace characters that no text file should hold: controls, directions, lone surrogates."""
     return _UNSAFE_IN_FILE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def markdown_words(text: object) -> str:
-    """Return text that Markdown shows as it is, on one line: in a table cell, say."""
+    """Return text escaped for Markdown, on one line, such as for a table cell."""
     line = " ".join(str(text).split("\n"))
     return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), line)
 
 
 def markdown_line(text: object) -> str:
-    """Return text that Markdown shows as it is, as a paragraph or a heading."""
+    """Return text escaped for Markdown, as a paragraph or a heading."""
     return _BLOCK.sub(r"\1\\\2", markdown_words(text).strip())
 
 
@@ -48,7 +48,7 @@ def markdown_code(text: object) -> str:
 
 
 def code_fence(text: str) -> str:
-    """Return the backticks that enclose the text as a block of code: more than it has in a row."""
+    """Return a fence for the text as a code block: longer than any run of backticks in it."""
     return "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
 
 

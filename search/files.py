@@ -1,4 +1,4 @@
-"""Write files whole or not at all, lock them, and stay inside a folder."""
+"""Write files atomically, lock them, and refuse links out of a folder."""
 
 import fcntl
 import os
@@ -24,7 +24,7 @@ _KINDS: Final = {
 
 
 def special_kind(path: Path) -> str | None:
-    """Return the kind of a file that is not a regular one, in words; opening it may never end.
+    """Return in words what a path is if it is not a regular file: opening it may block forever.
 
     Raises:
         OSError: The file does not exist, or links lead in a circle.
@@ -33,10 +33,10 @@ def special_kind(path: Path) -> str | None:
 
 
 def write_atomically(file: Path, content: bytes) -> None:
-    """Replace a file so that a reader, a crash or a full disk finds the old or the new content.
+    """Replace a file atomically: readers see the old or the new content, even after a crash.
 
     Args:
-        file: Its folder exists.
+        file: File to replace, in a folder that exists.
         content: All of the new content.
 
     Raises:
@@ -86,7 +86,7 @@ def _lock(descriptor: int) -> bool:
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-        time.sleep(_PAUSE_SECONDS)  # `is_locked` of another process has it for a moment
+        time.sleep(_PAUSE_SECONDS)  # `is_locked` of another process holds it briefly
     return False
 
 
@@ -101,7 +101,7 @@ def is_locked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        # Shared: two processes that look at once do not see each other.
+        # A shared lock, so that two processes that check at once do not block each other.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -121,10 +121,10 @@ def _holder(inode: int) -> str:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a folder whose entries, at any depth, lead out of it or are no files.
+    """Refuse a folder that contains links or special files at any depth.
 
-    What is written or read inside of such a folder could land anywhere. The folder itself may be
-    reached through a link.
+    They could lead reads and writes out of the folder. The folder itself may be reached through
+    a link.
 
     Args:
         folder: The folder of a study, which somebody else may have made.

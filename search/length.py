@@ -1,7 +1,7 @@
-"""How long a search takes: its plan, fitted to the speed of the workers, and the time that is left.
+"""Estimate how long a search takes, fit its plan to a time, and estimate the time left.
 
-The unit of all costs is a whole training of the space's default configuration, with all epochs.
-Speed says how many seconds that takes here; recorded searches say what other trials cost in it.
+The unit of cost is one training of the space's default configuration, with all epochs. The
+measured speed converts it to seconds; recorded searches give the relative cost of other trials.
 """
 
 import math
@@ -15,7 +15,7 @@ from search.errors import SettingsError
 from search.words import counted
 
 DEFAULT_EPOCHS: Final = 8
-ENOUGH_SEEN: Final = 80_000  # images that a trial sees; fewer steps teach a network little
+ENOUGH_SEEN: Final = 80_000  # images that a trial sees; with fewer, a network learns little
 MOST_DEFAULT_EPOCHS: Final = 100
 MOST_FITTED_EPOCHS: Final = 30
 FEWEST_EPOCHS: Final = 2
@@ -26,12 +26,12 @@ ENOUGH_IMAGES: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a kind of trial costs of a whole training of the default configuration.
+    """Cost of a kind of trial, relative to a whole training of the default configuration.
 
     Args:
         epoch_cost: Mean seconds of its epochs over those of the default configuration.
-        epochs: Mean part of its epochs that a trial trains although it may be pruned; None: what
-            the rungs let expect.
+        epochs: Mean share of its epochs that a trial trains, early pruning included; None:
+            computed from the rungs.
     """
 
     epoch_cost: float
@@ -42,7 +42,7 @@ class Share:
 FIRST: Final = Share(1.27)  # the configurations that are tried first
 SAMPLED: Final = Share(1.46)
 LATENCY_SECONDS: Final = 8.0  # of one measurement of a network's latency: 5 to 10 s
-PRIOR_TRIALS: Final = 5.0  # what the prior counts for, in trials
+PRIOR_TRIALS: Final = 5.0  # weight of the prior, in trials
 _SHORTER_MINUTES: Final = (5, 10, 15, 30, 60, 120, 240, 480)
 
 
@@ -102,10 +102,10 @@ class Plan:
         train: Training images; 1 or more.
         val: Validation images; 1 or more.
         prunes: Whether trials may end before their last epoch.
-        extra_seconds: What each trial takes beside its training, 0 or more, as the measurement of
-            its latency.
-        first_share: What the configurations cost that are tried first.
-        sampled_share: What the other trials cost.
+        extra_seconds: Time of each trial besides its training, such as the measurement of its
+            latency; 0 or more.
+        first_share: Cost of the configurations that are tried first.
+        sampled_share: Cost of the other trials.
 
     Raises:
         ValueError: A number is out of its range.
@@ -141,7 +141,7 @@ class Plan:
         return max(1.0, share * self.epochs)
 
     def trial_seconds(self, speed: Speed, is_first: bool, epochs: float | None = None) -> float:
-        """Return the expected seconds of a trial; `epochs`: it trains so many."""
+        """Return the expected seconds of a trial; `epochs`: epochs that it trains."""
         share = self.share(is_first)
         trained = self.epochs_of(is_first) if epochs is None else epochs
         apart = speed.startup_seconds + self.extra_seconds
@@ -149,7 +149,7 @@ class Plan:
 
     @property
     def images(self) -> float:
-        """Training images that cost as much as an epoch with its validation."""
+        """Cost of an epoch with its validation, in training images."""
         return self.train + VALIDATION_COST * self.val
 
     def whole_seconds(self, speed: Speed) -> float:
@@ -167,7 +167,7 @@ class Plan:
 
 
 def expected_share(epochs: int, is_first: bool) -> float:
-    """Return the mean part of its epochs that a trial trains under the default pruner.
+    """Return the mean share of its epochs that a trial trains under the default pruner.
 
     Half of the trials that reach a rung of their bracket end there. The configurations that are
     tried first are strong: half of them end at the last rung.
@@ -191,10 +191,10 @@ def expected_share(epochs: int, is_first: bool) -> float:
 def default_epochs(available: int) -> int:
     """Return the epochs of a trial without `--epochs`.
 
-    8; of fewer than 10,000 training images as many as show 80,000, at most 100.
+    8; with fewer than 10,000 training images as many as show 80,000 images, at most 100.
 
     Args:
-        available: Training images that there are; 1 or more.
+        available: Number of available training images; 1 or more.
     """
     return min(MOST_DEFAULT_EPOCHS, max(DEFAULT_EPOCHS, round(ENOUGH_SEEN / available)))
 
@@ -211,21 +211,21 @@ def fit_to(
 ) -> Plan:
     """Fit the epochs and the training images of a search to its time.
 
-    The rule: 8 epochs (`default_epochs`) of as many images as fit. Where all images fit, up to 30
-    epochs of them; where fewer than 5,000 fit, fewer epochs of 5,000, and then 2 epochs of 2,000
+    The rule: 8 epochs (`default_epochs`) of as many images as fit. If all images fit, up to 30
+    epochs; if fewer than 5,000 images fit, fewer epochs of 5,000, then 2 epochs of 2,000 images
     or more.
 
     Args:
         minutes: Planned wall time of the search; above 0.
         speed: Speed of the workers.
         plan: The search; its epochs and training images are replaced.
-        available: Training images that there are.
+        available: Number of available training images.
         epochs: Given epochs: only the images are fitted.
         train: Given number of images: only the epochs are fitted.
-        spent_seconds: What the search has spent before its first trial.
+        spent_seconds: Seconds that the search has spent before its first trial.
 
     Raises:
-        SettingsError: Less fits than 2 epochs of 2,000 images; the message says what would.
+        SettingsError: Not even 2 epochs of 2,000 images fit; the message says what would.
     """
     usual = default_epochs(available)
     at_most = max(MOST_FITTED_EPOCHS, usual)
@@ -257,7 +257,7 @@ def fit_to(
 
 
 def _largest(fits: Callable[[int], bool], low: int, high: int) -> int:
-    """Return the largest number that fits, from `low`, which does, to `high`."""
+    """Return the largest number in [low, high] that fits; `low` does."""
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
@@ -285,7 +285,7 @@ def _too_short(minutes: float, speed: Speed, smallest: Plan, spent_seconds: floa
 
 
 def about(seconds: float) -> str:
-    """Return an expected time in words, as exact as it can be: `about 2 h 40 min`."""
+    """Return an expected time in words, rounded to its accuracy: `about 2 h 40 min`."""
     minutes = seconds / 60
     if minutes < 1.5:
         return f"about {max(10, 10 * round(seconds / 10))} s"
@@ -348,7 +348,7 @@ class Running:
         seconds: Time since it began.
         is_first: Whether it is one of the configurations that are tried first.
         budget: Epochs that it may train; without those of the trial that it continues.
-        latency_seconds: How much of its time its latency was measured.
+        latency_seconds: Seconds that the measurement of its latency took.
     """
 
     epochs: int
@@ -359,32 +359,32 @@ class Running:
 
 
 class TimeLeft:
-    """Estimates the time that is left of a search, from its trials so far and from a prior.
+    """Estimates the time left of a search, from its trials so far and from a prior.
 
-    It counts costs, not trials: a trial that was pruned after an epoch says little about one that
-    runs to its end. Running trials count with what they are expected to cost, since those that run
-    for long would otherwise be missing from the evidence.
+    It compares costs, not trials: a trial pruned after one epoch says little about one that
+    runs to its end. Running trials count with their expected cost; otherwise long ones would
+    be missing from the evidence.
 
     Args:
         plan: Size of the search.
         speed: Measured speed; None: there is no estimate before a trial has ended.
-        prior_trials: What the prior counts for, in sampled trials.
+        prior_trials: Weight of the prior, in sampled trials.
     """
 
     def __init__(self, plan: Plan, speed: Speed | None, prior_trials: float = PRIOR_TRIALS) -> None:
         self._prior_trials = prior_trials
         self._plan = plan
         self._is_measured = speed is not None
-        # Without a speed, only the ratios of what is expected count.
+        # Without a speed, only the ratios of expected costs matter.
         self._speed = speed or Speed(workers=1, images_per_second=1.0, startup_seconds=0.0)
         self._seconds = 0.0
-        self._planned = 0.0  # what the trials that took these seconds were expected to take
+        self._planned = 0.0  # expected seconds of the trials that took `_seconds`
 
     def take(self, seconds: float, *, is_first: bool) -> None:
-        """Take in a finished trial.
+        """Record a finished trial.
 
         Args:
-            seconds: What it took.
+            seconds: Time that it took.
             is_first: Whether it is one of the configurations that are tried first.
         """
         self._seconds += seconds
@@ -422,7 +422,7 @@ class TimeLeft:
         lefts = [*unknown, *(more for more in left if more is not None)]
         sampled = max(0, waiting - waiting_first)
         ahead = waiting_first * self._expected(True) + sampled * self._expected(False)
-        # Some waiting trial runs to its end, and workers cannot share it.
+        # At least one waiting trial runs to its end, on a single worker.
         longest = slower * self._plan.whole_seconds(self._speed) if waiting else 0.0
         return max((sum(lefts) + ahead * slower) / workers, *lefts, longest)
 
@@ -435,7 +435,7 @@ class TimeLeft:
         if not trial.epochs:
             return None
         epochs, plan = trial.budget, self._plan
-        # No pruner stops a trial with a budget of its own, or one that is past the last rung.
+        # A pruner stops no trial with an epoch budget, and none past the last rung.
         may_be_pruned = plan.prunes and epochs >= plan.epochs
         if may_be_pruned and trial.epochs < Rungs.of(plan.epochs).last:
             epochs = math.ceil(plan.epochs_of(trial.is_first))

@@ -23,7 +23,7 @@ _ANSWER_SECONDS: Final = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Unmeasured:
-    """Why there is no speed.
+    """Why the speed could not be measured.
 
     Args:
         reason: In words, without a full stop.
@@ -41,7 +41,7 @@ class Measurement:
         workers: The pool.
         settings: Settings of the search.
         started: `time.monotonic()` at the start of the run.
-        say: Takes the line that it measures.
+        say: Called with a line when the measurement starts.
 
     Attributes:
         stopped_by: The signal or request that ended it; None without one.
@@ -70,7 +70,7 @@ class Measurement:
         """
         self._inbox = inbox
         count = min(self._workers.count, self._settings.trials)
-        # Those of a cluster may still wait for a node.
+        # Workers of a cluster may still wait for a node.
         self._say(f"measuring the speed of {counted(count, 'worker') if count else 'workers'} ...")
         with stop_by_signal(self._stop):
             found = measure(
@@ -84,7 +84,7 @@ class Measurement:
         return found
 
     def required(self) -> Speed:
-        """Measure the speed that `--minutes` needs; once more if a worker is lost.
+        """Measure the speed that `--minutes` needs; retry once if a worker is lost.
 
         Raises:
             StoppedError: A signal ended it.
@@ -130,10 +130,10 @@ def measure(
     train_size: int | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Speed | Unmeasured:
-    """Let all workers train for some seconds; see `Measure` for what they train.
+    """Train on all workers for some seconds; see `Measure` for what they train.
 
-    They share the memory's bandwidth, so they train at the same time. They then wait for trials. A
-    worker that ends or does not answer is replaced when the search starts its workers.
+    They train at the same time, because they share memory bandwidth, and then wait for trials.
+    A worker that ends or does not answer is replaced when the search starts its workers.
 
     Args:
         workers: The pool; its workers are started.
@@ -153,7 +153,7 @@ def measure(
     answers: list[Measured] = []
     failed, is_lost = "", False
     end = time.monotonic() + _ANSWER_SECONDS
-    # A late answer would be taken for the end of a trial, so this waits for all of them.
+    # Wait for all answers: a late one would be mistaken for the end of a trial.
     while waiting and not stopped():
         if time.monotonic() > end:
             failed = f"no answer in {_ANSWER_SECONDS:.0f} s"

@@ -68,13 +68,13 @@ def command_at_end(
     read_outcome: Callable[[], "Outcome | None"],
     say: Callable[[str], None],
 ) -> Iterator[Ending]:
-    """Tell the command of `--on-end` how a search has ended, if it has come to its study.
+    """Run the command of `--on-end` when a search ends, if it got as far as its study.
 
     Args:
         settings: Settings of the search.
         started: `time.monotonic()` at its start.
         read_outcome: Returns what the study holds after an error; None if it cannot be read.
-        say: Takes a line for the user.
+        say: Called with a line for the user.
     """
     ending = Ending()
     error: BaseException | None = None
@@ -122,20 +122,20 @@ def _facts(
 def _run(command: str, outcome: Mapping[str, Any], say: Callable[[str], None]) -> None:
     """Run a command with the outcome of a search on its standard input, and show its output.
 
-    Whatever it does changes nothing for the search. It gets no storage URL, which may hold a
-    password: neither in the outcome nor in its environment.
+    The command cannot affect the search. It gets no storage URL, which may hold a password,
+    neither in the outcome nor in its environment.
 
     Args:
         command: Words as a shell splits them; no shell reads them.
-        outcome: Becomes one JSON object.
-        say: Takes a line for the user.
+        outcome: Passed as one JSON object.
+        say: Called with a line for the user.
 
     Raises:
         OSError: It cannot be started.
     """
     content = json.dumps(outcome).encode()
     environment = {name: value for name, value in os.environ.items() if name != STORAGE_VARIABLE}
-    # A file: a process that the command leaves behind may keep a pipe open.
+    # A file, not a pipe: a process left behind by the command could keep a pipe open.
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             shlex.split(command),

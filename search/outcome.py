@@ -23,11 +23,11 @@ from spaces import SPACES, DataShape, load_space
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
-    """The best complete trial of a search, as its rule chooses it: limits, or the knee of a front.
+    """The best complete trial, by the rule of the search: within limits, or the knee of a front.
 
     Args:
         number: Number of the trial.
-        value: What the search maximizes, on the validation images.
+        value: Value of the maximized objective, on the validation images.
         values: Value of each objective, by its name in the study.
         params: Hyperparameter values by name.
         description: The network in words; None for a space that describes none.
@@ -104,7 +104,7 @@ class Outcome:
         return self.complete + self.pruned
 
     def as_json(self) -> dict[str, Any]:
-        """Return what a program is told of it, as `--json` and `--on-end` do."""
+        """Return the JSON object that `--json` prints and the command of `--on-end` gets."""
         return {
             "study": self.name,
             "finished": self.finished,
@@ -122,7 +122,7 @@ class Outcome:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the same command would go on."""
+        """Whether the same command would continue the search."""
         return self.stopped_by in (*EXIT_CODES, StopReason.TIMEOUT)
 
 

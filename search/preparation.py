@@ -1,4 +1,4 @@
-"""What a search needs before its study: its data, its cluster, its number format, its workers."""
+"""Prepare a search before its study is opened: data, cluster, number format, workers."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -33,14 +33,14 @@ from spaces import DataShape, check_space, first_configurations, published_confi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What a search starts from.
+    """Inputs of a search.
 
     Args:
         settings: Settings of the search, with the sizes that follow from the data.
         first: Hyperparameters by name of the configurations that are tried first.
-        earlier: Those of them that `--from` gives.
+        earlier: Those of them that come from `--from`.
         dataset: The data set.
-        available: Training images that validation leaves.
+        available: Number of training images without those for validation.
     """
 
     settings: SearchSettings
@@ -64,7 +64,7 @@ class Inputs:
         ]
 
     def of_study(self, study: optuna.Study | None) -> "Inputs":
-        """Return these inputs for a study; one that has begun keeps its statistics of pixels.
+        """Return these inputs for a study; one that has begun keeps its pixel statistics.
 
         Args:
             study: None: there is none yet.
@@ -79,7 +79,7 @@ class Inputs:
 
 
 def find_inputs(settings: SearchSettings) -> Inputs:
-    """Find all that a search starts from, before anything is created.
+    """Collect the inputs of a search, before anything is created.
 
     Raises:
         SearchError: Something is missing or does not fit; the message says what.
@@ -119,7 +119,7 @@ def find_inputs(settings: SearchSettings) -> Inputs:
 
 
 def _is_new(settings: SearchSettings) -> bool:
-    """Return whether the study cannot exist yet; of a server, only its answer would tell."""
+    """Return whether the study surely does not exist yet; False for a database server."""
     file = file_of(settings.storage, settings.study_dir / "study.journal")
     return file is not None and not file.exists()
 
@@ -140,7 +140,7 @@ def _first(
 def _earlier(
     settings: SearchSettings, from_study: optuna.Study, data: DataShape
 ) -> dict[str, dict[str, Any]]:
-    """Return what a study began with; of one that begins, what it will."""
+    """Return the configurations of `--from`: those stored in a study that has begun, else new."""
     study = find_study(settings.study_name, settings.storage, settings.study_dir)
     if study is None or not study.get_trials(deepcopy=False, states=ENDED):
         return earlier_configurations(from_study, settings.space, data)

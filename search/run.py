@@ -144,7 +144,7 @@ def _search(
         is_fitted = speed is not None
         speed = speed or stored_speed(study.user_attrs, min(workers.count, settings.trials))
         plan = plan_of(settings, inputs)
-        # Finished trials tell the speed, but not that of another machine.
+        # Finished trials show the speed, but only that of the machine that ran them.
         is_unknown = "speed" in study.user_attrs or not _has_finished(study)
         if speed is None and not given.quiet and is_unknown:
             found = measurement.run(settings.train_size, Inbox(study))
@@ -226,7 +226,7 @@ def _has_finished(study: optuna.Study) -> bool:
 def _logs_removed_if_refused(
     directory: Path, workers: WorkerPool, *, is_new: bool
 ) -> Iterator[None]:
-    """Remove what the measurement has left, if an error leaves no study."""
+    """Remove the logs of the measurement if an error leaves no study."""
     try:
         yield
     except SearchError:
@@ -241,9 +241,9 @@ def _logs_removed_if_refused(
 
 @contextmanager
 def _removed_if_refused(directory: Path) -> Iterator[None]:
-    """Remove a folder, and those above it, if they are new and an error leaves nothing in them.
+    """Remove a new folder and its new parents if an error leaves nothing in them.
 
-    The files of a study whose space or name was refused are nothing.
+    Files of a study whose space or name was refused do not count.
     """
     new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
@@ -328,7 +328,7 @@ def _make_directory(directory: Path) -> Path:
 def _live_view(
     settings: SearchSettings, display: Display, server: Server | None, opened: ExitStack
 ) -> Callable[[], None]:
-    """Serve the dashboard if it is wanted, until `opened` closes; return what says where it is."""
+    """Serve the dashboard if wanted, until `opened` closes; return a function that says where."""
     later = command_line(["run_search.py", "--dashboard-only", *settings.study_flags])
     if server is None:
         return partial(display.log, f"live view: {later}")

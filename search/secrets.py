@@ -32,9 +32,9 @@ _URL_IN_TEXT: Final = re.compile(
 
 
 def masked_url(url: str) -> str:
-    """Return a URL as it may be printed and stored, with `***` in place of all that may be secret.
+    """Return a URL that is safe to print and store: `***` replaces everything that may be secret.
 
-    What is not understood is hidden: a password may contain any character, a user may have
+    Unrecognized parts are hidden too: a password may contain any character, a user may have
     mistyped the URL, and drivers have many options.
     """
     match = _URL.fullmatch(url)
@@ -75,7 +75,7 @@ def _masked_login(login: str) -> str:
 def _masked_query(query: str) -> str:
     options = query.split("&") if query else []
     shown = [option for option in options if _is_harmless(option)]
-    # Once for all: a secret with an & in it looks like several options.
+    # One mask for all hidden options: a secret with an & in it looks like several options.
     return "&".join(shown if len(shown) == len(options) else [*shown, "***"])
 
 

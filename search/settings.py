@@ -249,7 +249,7 @@ class SearchSettings:
         "(started for this search)",
         metavar="ADDRESS",
         url=True,
-        # Nodes elsewhere send what is unpickled here.
+        # Other machines send data that is unpickled here.
         runs_code=lambda address: address not in ("auto", "local"),
     )
     cpus_per_trial: float | None = flag(
@@ -498,7 +498,7 @@ class SearchSettings:
 
     @property
     def max_epochs(self) -> int:
-        """Maximum epochs of a trial; with `minutes`, of no meaning before they are fitted."""
+        """Maximum epochs of a trial; with `minutes`, meaningless until they are fitted."""
         return DEFAULT_EPOCHS if self.epochs is None else self.epochs
 
     @property
@@ -508,7 +508,7 @@ class SearchSettings:
 
     @property
     def limits(self) -> Limits:
-        """The most that a network may cost."""
+        """Upper limits on the cost of a network."""
         return Limits.of(asdict(self))
 
     @property
@@ -561,7 +561,7 @@ class SearchSettings:
         space = self.space.replace(":", ".")
         if self.data == DEFAULT_DATA:
             return space
-        # The data of another study of the same space cannot be mixed with these.
+        # Trials on other data cannot be mixed with these, so the name contains the data.
         data = re.sub(r"[^\w.]+", "-", Path(self.data).expanduser().resolve().stem).strip("-.")
         return f"{data[:_LONGEST_DATA]}-{space}" if data else space
 

@@ -63,7 +63,7 @@ def fitted_sizes(
         settings: Settings of the search, with `minutes`.
         speed: Measured speed.
         inputs: What the search starts from.
-        spent_seconds: What it has spent before its first trial.
+        spent_seconds: Seconds that it has spent before its first trial.
 
     Raises:
         SettingsError: The time is too short.
@@ -101,10 +101,10 @@ def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
 
 
 def stored_speed(attrs: Mapping[str, Any], workers: int) -> Speed | None:
-    """Return the speed that a study stores; None without one of this machine and its workers.
+    """Return a study's stored speed; None without one of this machine and number of workers.
 
     Args:
-        attrs: Of the study.
+        attrs: Attributes of the study.
         workers: Number of workers of this run.
     """
     stored = attrs.get("speed")

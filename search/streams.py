@@ -18,18 +18,18 @@ _STDERR: Final = 2
 
 
 def keep_streams() -> None:
-    """Discard output whose reader is gone, so that it never ends the work.
+    """Keep the standard streams usable without a reader, so that output never ends the work.
 
-    A closed stream leads to the null device from the start; one whose terminal or reader goes away
-    does from then on. Characters that the encoding lacks are escaped, on standard output controls
-    too; on standard error, progress bars are drawn with them.
+    A stream that is closed, or whose terminal or reader goes away, leads to the null device.
+    Characters that the encoding lacks are escaped. Control characters are escaped on standard
+    output only: progress bars on standard error need them.
     """
     for descriptor in (0, _STDOUT, _STDERR):
         try:
             os.fstat(descriptor)
         except OSError:
-            # Opened under this number, the lowest that is free; workers inherit it. Otherwise one
-            # of their pipes would get it.
+            # Takes the lowest free number, which is this one; workers inherit it. Otherwise one of
+            # their pipes would get it.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     # Streams that something has replaced are left alone.
     if sys.stdout is sys.__stdout__:
@@ -57,7 +57,7 @@ class _Escaping(io.TextIOWrapper):
 class _Output(io.FileIO):
     """Standard output or standard error.
 
-    It raises only what a user must know: that a file, or a full disk, did not take the outcome.
+    It raises only errors that the user must know: the outcome could not be written to a file.
     """
 
     def write(self, content: "ReadableBuffer") -> int:

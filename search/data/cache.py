@@ -1,8 +1,8 @@
-"""Data sets unpacked into files that processes map into memory, so that they share the pages.
+"""Cache of data sets: files that processes map into memory and share.
 
 A folder `NAME-KEY-STAMP` holds `train-images.npy`, `train-labels.npy`, `test-images.npy`,
-`test-labels.npy` and `facts.json`. It is written whole, or not at all. Changed files have another
-stamp, so a search goes on with the images that it began with.
+`test-labels.npy` and `facts.json`. It is written atomically. Changed files have another stamp, so
+a search continues with the images that it began with.
 """
 
 import atexit
@@ -36,10 +36,10 @@ from search.errors import DataError
 from spaces import PixelStatistics
 from spaces.errors import one_line, shown
 
-_VERSION: Final = 3  # of how files become arrays; another one makes the cache anew
+_VERSION: Final = 3  # of the conversion of files to arrays; a new version rebuilds the cache
 _BUILDING: Final = ".building-"
 _TEMPORARY: Final = "unpacked-images-"
-_DAY: Final = 86_400.0  # seconds after which a partial folder is that of a killed process
+_DAY: Final = 86_400.0  # seconds; an older partial folder was left by a killed process
 _UNUSED: Final = 30 * _DAY  # after which a folder of an earlier state of the files is removed
 _ROWS: Final = 512  # images that are copied at once
 _MOST_FACTS: Final = 10**7  # bytes
@@ -143,7 +143,7 @@ def forget(dataset: Dataset, kept: Collection[str]) -> None:
     """Remove the unpacked images of a data set.
 
     Args:
-        dataset: From `open_cached`; of another one nothing is removed.
+        dataset: From `open_cached`; for any other data set nothing is removed.
         kept: Names of folders of the cache that stay.
     """
     files = dataset.files
@@ -161,17 +161,17 @@ def open_cached(
     read: Callable[[Path], Parts],
     create: bool = True,
 ) -> Dataset:
-    """Open a data set in the cache, into which it is read if its files have changed.
+    """Open a data set from the cache; read it into the cache first if its files have changed.
 
     Args:
         cache: Folder of all data sets; None, or one that cannot be written: a temporary one, which
             is removed when this process ends.
-        name: What reports call the data set.
-        where: What messages call it.
-        key: Identifies the data set among all, with the settings that it is read with.
+        name: Name of the data set in reports.
+        where: Name of the data set in messages.
+        key: Identifies the data set and the settings that it is read with.
         stamp: Identifies the state of its files.
         read: Reads it; gets a folder for large arrays, which is removed afterwards.
-        create: Whether the cache may be created or changed; else what it lacks goes into a
+        create: Whether the cache may be created or changed; if not, missing images go into a
             temporary folder.
 
     Raises:
@@ -211,7 +211,7 @@ def open_cached(
 
 
 def _known(name: str, directory: Path, stamp: str) -> Dataset | None:
-    """Return the data set of a folder, if it is that of the files as they are now.
+    """Return the cached data set of a folder, if it matches the current files.
 
     Somebody else may have made the folder, so nothing in it is taken for granted.
     """
@@ -243,7 +243,7 @@ def _known(name: str, directory: Path, stamp: str) -> Dataset | None:
 
 
 def _require_regular(file: Path) -> None:
-    """Refuse what leads elsewhere, or may never end.
+    """Refuse links and special files: reading them could block, or leave the cache.
 
     Raises:
         OSError: It does not exist.
@@ -376,7 +376,7 @@ def _write(directory: Path, parts: Parts, train: Indices, test: Indices) -> dict
 
 
 def _save(file: Path, array: Bytes, indices: Indices) -> None:
-    # Written, not mapped: a full disk is an error then, and no signal that ends the process.
+    # Written, not mapped: a full disk then raises an error instead of killing the process.
     header = {
         "descr": "|u1",
         "fortran_order": False,
@@ -389,7 +389,7 @@ def _save(file: Path, array: Bytes, indices: Indices) -> None:
 
 
 def _put(building: Path, target: Path, name: str, stamp: str) -> Dataset | None:
-    """Give a folder its name; return the data set of another process that was first, if one was."""
+    """Rename a folder into place; if another process was first, return its data set."""
     try:
         os.rename(building, target)
         return None

@@ -1,4 +1,4 @@
-"""What the rest of the project knows of a data set, and the one way to its images."""
+"""The interface to a data set: its facts and its images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +73,7 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A data set. Nothing else knows a shape, a number of classes or the name of a class.
+    """A data set, the only source of image shapes and class names.
 
     Args:
         name: What reports call it.
@@ -82,7 +82,7 @@ class Dataset:
         mirror: Whether an image that is mirrored left-right still belongs to its class; None: not
             known.
         fingerprint: Identifies the training part by content.
-        pixels: By what networks normalize and whiten the images; None: by nothing.
+        pixels: Statistics by which networks normalize and whiten the images; None: neither.
         files: Where its images are read from.
         source: How to open it again, as JSON values: `data`, a name or an absolute path, and the
             settings `image_size` and `mirror`, None where they were not given.
@@ -122,12 +122,12 @@ class Dataset:
 
     @property
     def shape(self) -> DataShape:
-        """What a space must know of it."""
+        """Facts that a space needs."""
         return DataShape(self.image_shape, len(self.class_names), self.mirror, self.pixels)
 
     @property
     def fact(self) -> dict[str, Any]:
-        """What a study stores of its data set, beside the fingerprint."""
+        """Facts that a study stores about its data set, beside the fingerprint."""
         return {
             "name": self.name,
             "image_shape": list(self.image_shape),
@@ -138,7 +138,7 @@ class Dataset:
 
 
 def pixel_statistics(images: Bytes) -> PixelStatistics:
-    """Return what networks may know of the pixels; a deviation is 1/255 or more.
+    """Return statistics of the pixels; each standard deviation is 1/255 or more.
 
     Args:
         images: (n, height, width, channels) uint8, n >= 1.
@@ -152,7 +152,7 @@ def pixel_statistics(images: Bytes) -> PixelStatistics:
     shares = counts / counts.sum(axis=1, keepdims=True)
     levels = np.arange(256) / 255
     mean = shares @ levels
-    # Of one level at least: a channel that is constant here need not be so elsewhere.
+    # At least one grey level: a channel that is constant here may vary in other images.
     deviation = np.sqrt(np.maximum(shares @ levels**2 - mean**2, 1 / 255**2))
     return PixelStatistics(
         tuple(mean.round(6).tolist()), tuple(deviation.round(6).tolist()), _patches(images)
@@ -160,9 +160,9 @@ def pixel_statistics(images: Bytes) -> PixelStatistics:
 
 
 def _patches(images: Bytes) -> tuple[tuple[float, ...], ...] | None:
-    """Return the covariance of patches of 2x2 pixels; None if all patches are of one value.
+    """Return the covariance of patches of 2x2 pixels; None if all patches are constant.
 
-    Patches of one value, mostly of a blank background, would hide how the others vary.
+    Constant patches, mostly of a blank background, would hide how the others vary.
     """
     channels = images.shape[3]
     chosen = images[:: -(-len(images) // _IMAGES_OF_PATCHES)]

@@ -130,7 +130,7 @@ def _label_all(listing: Listing) -> Bytes:
 def _parallel(function: Callable[[Path], Result], files: Sequence[Path]) -> Iterator[Result]:
     """Apply a function to all files in threads (Pillow decodes without Python's lock)."""
     with ThreadPoolExecutor(min(joblib.cpu_count(), _MOST_THREADS)) as threads:
-        # In batches: Ctrl-C waits for one, and few results wait to be written.
+        # In batches: Ctrl-C waits for one batch, and few results are in memory.
         for start in range(0, len(files), _BATCH):
             yield from threads.map(function, files[start : start + _BATCH])
 

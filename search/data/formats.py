@@ -33,7 +33,7 @@ def open_dataset(
         mirror: Whether an image that is mirrored left-right still belongs to its class; None: what
             is known of a name, else unknown.
         cache: Folder for unpacked images, beside the studies. None: a temporary one.
-        create: Whether it may be created or changed; else it is used if the images are in it.
+        create: Whether the cache may be created or changed; if not, it is only read.
         quiet: Show no progress.
 
     Raises:

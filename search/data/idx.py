@@ -103,8 +103,8 @@ def download(name: str, folder: Path) -> None:
 def open_idx(directory: Path) -> Dataset:
     """Open the data set of a folder; only its training files are read.
 
-    Classes have the names of Fashion-MNIST where it is that; else those of the lines of the
-    folder's `classes.txt`, in the order of their labels; else the labels are their names.
+    Class names are those of Fashion-MNIST if the files are; else the lines of `classes.txt` in the
+    folder, in the order of the labels; else the labels themselves.
 
     Args:
         directory: Folder from `find_data`.

@@ -1,4 +1,4 @@
-"""The image files of a folder: its parts, its classes, and what is none of them."""
+"""List the image files of a folder, by part and class."""
 
 import hashlib
 import os
@@ -105,7 +105,7 @@ def _list_parts(folders: list[str], found: Listing) -> None:
             classes, of_part = _classes(folder, found), found.train
         elif part in _TEST and (classes := _classes(folder, found)):
             of_part = found.test = found.test or {}
-        else:  # a test part without classes is one for a contest
+        else:  # a test part without classes, as in a contest
             found.ignored.append(folder)
             continue
         for name, paths in classes.items():
@@ -113,7 +113,7 @@ def _list_parts(folders: list[str], found: Listing) -> None:
 
 
 def _holds_studies(folder: Path) -> bool:
-    """Return whether a folder is one of results; the images of its reports are no class."""
+    """Return whether a folder holds results; the images in reports are not a class."""
     if (folder / ".data").is_dir():
         return True
     try:

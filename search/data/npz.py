@@ -20,7 +20,7 @@ from spaces.errors import one_line, shown
 
 SMALLEST: Final = 16  # pixels a side: smaller images are enlarged to it
 LARGEST: Final = 224
-_DARK: Final = 128  # highest pixel of images that probably have another white
+_DARK: Final = 128  # images whose brightest pixel is below this probably have another white level
 _TRAIN: Final = ("x_train", "y_train")
 _TEST: Final = ("x_test", "y_test")
 _MOST_BYTES: Final = 2**34  # unpacked: 16 GiB
@@ -33,8 +33,8 @@ def open_npz(
 
     Images are (n, height, width) or (n, height, width, 1 or 3). Floats from 0 to 1 are multiplied
     by 255 and rounded; numbers from 0 to 255 are rounded. Labels are integers, text, or one-hot
-    rows. Classes have the names of the lines of a `classes.txt` beside the file, in the order of
-    the sorted labels; else the labels are their names.
+    rows. Class names are the lines of `classes.txt` beside the file, in the order of the sorted
+    labels; else the labels themselves.
 
     Args:
         path: The file.
@@ -228,7 +228,7 @@ def _range(member: Member) -> tuple[float, float]:
 
 
 def _factor(member: Member) -> int | None:
-    """Return what pixels are multiplied by; None if all are 0, so that it does not matter."""
+    """Return the factor that pixels are multiplied by; None if all pixels are 0."""
     if member.dtype == np.uint8:
         return 1
     lowest, highest = _range(member)

@@ -1,4 +1,4 @@
-"""Training and test parts that share no image, and classes with enough images."""
+"""Make training and test parts that share no image, with enough images of each class."""
 
 import hashlib
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Pictures are image files of any kind and size: opened with care, made images of a data set."""
+"""Open image files of any kind and size safely, and convert them to images of a data set."""
 
 import threading
 import warnings

@@ -43,7 +43,7 @@ class Split:
         val_labels: (m,) uint8.
         classes: Number of classes; above all labels.
         mirror: Whether a mirrored image still belongs to its class; None: not known.
-        pixels: By what networks normalize the images; None: they take them as they are.
+        pixels: Statistics by which networks normalize the images; None: not normalized.
 
     Raises:
         DataError: An array has another type or shape, or images and labels differ in number.
@@ -79,7 +79,7 @@ class Split:
 
     @property
     def shape(self) -> DataShape:
-        """What a space must know of the images."""
+        """Facts that a space needs about the images."""
         height, width, channels = self.train_images.shape[1:]
         return DataShape((height, width, channels), self.classes, self.mirror, self.pixels)
 
@@ -161,7 +161,7 @@ def load_split(dataset: Dataset, sizes: SplitSizes) -> Split:
 
 
 def check_sizes(dataset: Dataset, sizes: SplitSizes) -> int:
-    """Refuse sizes that do not fit the data, from its labels alone, so that it is quick.
+    """Refuse sizes that do not fit the data; quick, as it reads only the labels.
 
     `load_split` checks exactly: it knows which images occur more than once.
 
@@ -183,15 +183,15 @@ def check_sizes(dataset: Dataset, sizes: SplitSizes) -> int:
 def _interleave(order: npt.NDArray[np.int64], labels: Bytes) -> npt.NDArray[np.int64]:
     """Reorder indices so that every prefix holds each class in proportion.
 
-    The first indices, as many as there are classes, are one of each, however rare it is; so are the
-    last, of classes with more than one.
+    The first indices are one of each class, however rare it is. The last ones are one of each class
+    with two images or more.
     """
     position = np.empty(len(order))
     for label in np.unique(labels[order]):
         members = np.flatnonzero(labels[order] == label)
         position[members] = (np.arange(len(members)) + 0.5) / len(members)
     order = order[np.argsort(position, kind="stable")]
-    # With classes of similar size, they come first and last already: this moves nothing.
+    # With classes of similar size, this changes nothing.
     first = np.unique(labels[order], return_index=True)[1]
     others = np.delete(np.arange(len(order)), first)
     from_end = np.unique(labels[order[others]][::-1], return_index=True)[1]

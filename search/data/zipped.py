@@ -1,4 +1,4 @@
-"""Arrays of an .npz file, of which the headers are checked before anything is unpacked."""
+"""Read arrays of an .npz file, after checking their headers."""
 
 import lzma
 import math

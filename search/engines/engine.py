@@ -29,7 +29,7 @@ class Budget:
 class Engine(Protocol):
     """Proposes configurations for one study, records their values and decides which to stop.
 
-    It is the only one that asks the study for trials. The coordinator calls, for each trial,
+    Only the engine asks the study for trials. The coordinator calls, for each trial,
     `ask` and `budget`, then `suggest` for each question of the space, `learn` and `duplicate_of`
     when the model is built, `report` after each epoch, `learn` again after training, and one
     ending: `complete`, `prune`, `fail` or `requeue`. Endings raise `UpdateFinishedTrialError` if
@@ -62,7 +62,7 @@ class Engine(Protocol):
         """
 
     def learn(self, trial: optuna.Trial, space: list[dict[str, Any]]) -> None:
-        """Take in the hyperparameters that a trial has used, as KerasTuner's configs."""
+        """Learn the hyperparameters that a trial has used, as KerasTuner's configs."""
 
     def duplicate_of(self, trial: optuna.Trial) -> int | None:
         """Return the number of an earlier trial with the same configuration; None if it is new."""
@@ -112,7 +112,7 @@ def make_engine(
         trials: Number of trials of the search.
         find_space: Returns the hyperparameters as KerasTuner's configs; called by its engine if
             the study does not have them yet.
-        note: Takes what the user must know about a hyperparameter.
+        note: Called with a line about a hyperparameter.
 
     Raises:
         SearchError: A package is missing, or the hyperparameters cannot be found.

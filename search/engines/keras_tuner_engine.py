@@ -41,7 +41,7 @@ class KerasTunerEngine:
         max_epochs: Maximum epochs of a trial.
         trials: Number of trials of the search.
         space: The hyperparameters, as KerasTuner's configs.
-        note: Takes what the user must know about a hyperparameter.
+        note: Called with a line about a hyperparameter.
     """
 
     def __init__(

@@ -20,10 +20,10 @@ from search.study.front import best_first, front, is_refused
 from search.study.requests import ENQUEUED
 from search.study.study import FINISHED, known_as
 
-# One of these, and of the best third, is the centre; the best is the likeliest. With several
-# objectives it is any trial of the front.
+# The centre is one of this many best trials, and of the best third; better ones are likelier. With
+# several objectives it is any trial of the front.
 _BEST: Final = 3
-_UNIFORM: Final = 0.1  # share of trials drawn from the whole space, which no evidence can rule out
+_UNIFORM: Final = 0.1  # share of trials drawn from the whole space, however good the others look
 _HALF_AFTER: Final = 16  # sampled trials after which TPE proposes half of the others
 _CHANGED: Final = 0.25  # share of the centre's hyperparameters that are drawn anew
 _SPREAD: Final = 0.25  # standard deviation of a changed number, as a share of its range
@@ -37,7 +37,7 @@ class NearBestSampler(BaseSampler):
     falls with each trial that was sampled, and that of TPE rises.
 
     Args:
-        seed: Everything that it draws depends on it.
+        seed: Seed of all draws.
 
     Source: the rule of PriorBand (Mallik et al. 2023, arXiv 2306.12370), whose prior is here the
     best of the known configurations; the numbers above are our choice.
@@ -120,7 +120,7 @@ class NearBestSampler(BaseSampler):
             self._tpe.after_trial(study, trial, state, values)
 
     def _draws_of(self, name: str) -> np.random.Generator:
-        # One for each hyperparameter: a trial that is cut off between two of them is continued.
+        # One for each hyperparameter, so that a trial interrupted between two can be continued.
         return np.random.default_rng([self._seed, zlib.crc32(name.encode())])
 
     def _near(self, name: str, distribution: BaseDistribution) -> Any:

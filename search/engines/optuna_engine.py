@@ -29,7 +29,7 @@ class OptunaEngine:
         seed: Seed of the search.
         max_epochs: Maximum epochs of a trial.
         limits: The most that a network may cost in this run.
-        note: Takes what the user must know about a hyperparameter.
+        note: Called with a line about a hyperparameter.
 
     Raises:
         SettingsError: A package that the sampler needs is not installed.

@@ -1,7 +1,7 @@
 """KerasTuner's oracles, without their early ends, driven by a study instead of their own files.
 
-KerasTuner offers no public way to change how an oracle draws, compares or promotes: what is
-overridden here are its underscored methods, which is why its release is pinned.
+KerasTuner offers no public way to change how an oracle draws, compares or promotes. The classes
+here override its underscored methods, which is why its release is pinned.
 """
 
 import copy
@@ -36,10 +36,10 @@ def read_space(space: list[dict[str, Any]]) -> keras_tuner.HyperParameters:
 
 
 class StudyOracle:
-    """Drives one of `keras_tuner.oracles`, mixed in before it, from the trials of a study.
+    """Mixin that drives a class of `keras_tuner.oracles` from the trials of a study.
 
-    Trials have the numbers of the study's trials as ids. Where an oracle must know more about a
-    trial than its values and its score, the study keeps these facts.
+    Trial ids are the numbers of the study's trials. If an oracle must know more about a trial
+    than its values and its score, the study stores these facts.
 
     Args:
         seed: Seed of the search.
@@ -64,14 +64,14 @@ class StudyOracle:
         self.tried: list[dict[str, Any]] = []
 
     def seed_trial(self, seed: int, number: int) -> None:
-        """Let all draws for one trial follow from the seed of the search and its number."""
+        """Seed all draws for one trial with the seed of the search and the trial's number."""
         # Each draw takes the next seed: those of two trials must not overlap.
         own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         self._seed_state = own
         self._random_state = np.random.RandomState(own)
 
     def begin(self: Any, trial_id: str, params: dict[str, Any]) -> None:
-        """Take in that a trial runs, or has more parameters than it was known to have."""
+        """Record that a trial is running, or has used more parameters than before."""
         if trial_id not in self.trials:
             trial = Trial(self.get_space(), trial_id=trial_id, status=TrialStatus.RUNNING)
             trial.hyperparameters.values = {}
@@ -84,7 +84,7 @@ class StudyOracle:
         self.trials[trial_id].hyperparameters = hyperparameters
 
     def _possible(self: Any, params: dict[str, Any]) -> dict[str, Any]:
-        """Return parameters without values that no question has, as some baselines have them."""
+        """Return parameters without values outside of the space, which some baselines have."""
         asked = dict(
             question(each)
             for each in self.hyperparameters.space
@@ -97,7 +97,7 @@ class StudyOracle:
         }
 
     def end(self: Any, trial_id: str, score: float | None) -> None:
-        """Take in how a trial ended; None: it failed."""
+        """Record how a trial ended; a score of None means that it failed."""
         trial = self.trials[trial_id]
         trial.score = score
         trial.status = TrialStatus.FAILED if score is None else TrialStatus.COMPLETED
@@ -108,7 +108,7 @@ class StudyOracle:
         return {}
 
     def recall(self, trial_id: str, facts: dict[str, Any]) -> None:
-        """Take in the facts of a trial that an earlier run proposed, after `begin`."""
+        """Restore the facts of a trial that an earlier run proposed; call it after `begin`."""
 
     def promotable(self) -> set[str]:
         """Return the trials that another one may still continue."""
@@ -137,8 +137,8 @@ class RandomSearch(StudyOracle, oracles.RandomSearchOracle):  # type: ignore[mis
 class GridSearch(StudyOracle, oracles.GridSearchOracle):  # type: ignore[misc]
     """Every combination of the values that KerasTuner lists, the defaults first.
 
-    KerasTuner's own waits for the end of a trial before it proposes the next, and fails on trials
-    that it has not proposed.
+    KerasTuner's class waits for the end of a trial before it proposes the next, and fails on
+    trials that it has not proposed.
     """
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -148,10 +148,10 @@ class GridSearch(StudyOracle, oracles.GridSearchOracle):  # type: ignore[misc]
 
 
 class BayesianOptimization(StudyOracle, oracles.BayesianOptimizationOracle):  # type: ignore[misc]
-    """Random configurations, then those of which a Gaussian process expects most.
+    """Random configurations, then those that a Gaussian process rates highest.
 
-    The process begins after a quarter of the trials at the latest: KerasTuner's own three for each
-    hyperparameter would leave it none in a large space.
+    The process begins after a quarter of the trials at the latest. KerasTuner begins after three
+    trials for each hyperparameter, which in a large space may be never.
     """
 
     def __init__(self, *, trials: int, **given: Any) -> None:
@@ -194,7 +194,7 @@ class BayesianOptimization(StudyOracle, oracles.BayesianOptimizationOracle):  # 
 class GaussianProcess(GaussianProcessRegressor):  # type: ignore[misc]
     """scikit-learn's Gaussian process for one score a point, without checks of its input.
 
-    Checks take two thirds of a proposal's time, as it is asked about one point at a time.
+    Checks take two thirds of a proposal's time, because it predicts one point at a time.
     """
 
     def predict(self, X: Any, return_std: bool = False, return_cov: bool = False) -> Any:
@@ -247,7 +247,7 @@ class Hyperband(StudyOracle, oracles.HyperbandOracle):  # type: ignore[misc]
         if number == 0:
             bracket["rounds"][0].remove(entry)
         else:
-            # Its round waits for a score: the worst.
+            # Its round waits for a score, so it gets the worst.
             self.trials[trial_id].score = -math.inf
             self.trials[trial_id].status = TrialStatus.COMPLETED
 

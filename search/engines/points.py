@@ -1,4 +1,4 @@
-"""A point of a user's space: given hyperparameters, which its own `build` completes and checks."""
+"""Complete given hyperparameters to a point of a user's space, by running its `build`."""
 
 import math
 import traceback
@@ -18,7 +18,7 @@ from spaces.errors import did_you_mean, one_line
 
 
 class PointError(SearchError):
-    """Values are no point of a space."""
+    """The values are not a point of the space."""
 
 
 def point_of(space: str, data: DataShape, values: Mapping[str, Any], log: Path) -> dict[str, Any]:

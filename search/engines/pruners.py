@@ -1,9 +1,9 @@
 """Optuna's pruners by name; their steps are finished epochs, so that the first one is 1.
 
 Trials are judged between a fifth and a half of their epochs, and never after the first epoch.
-Earlier, the learning rate of the one-cycle schedule still rises; the first epoch of a small data
-set says nothing at all. Later, the gain of a falling rate comes, and a trial at a high rate would
-lose to one that has settled for less.
+Earlier, the learning rate of the one-cycle schedule is still rising, and the first epoch of a small
+data set says nothing at all. Later, falling rates bring their gain, and a trial whose rate is still
+high would lose to one that has settled for less.
 """
 
 import math
@@ -29,7 +29,7 @@ class Pruner:
     Args:
         help: Phrase for `--help` and the documentation.
         make: Makes the pruner, given the rungs.
-        epochs: Returns the epochs after which it may stop a trial, given the same.
+        epochs: Returns the epochs after which it may stop a trial, given the rungs.
     """
 
     help: str
@@ -43,7 +43,7 @@ class Rungs:
 
     Args:
         first: The first; 2 or more.
-        last: The last; below the first: none is pruned, since trials are too short.
+        last: The last; if it is below the first, trials are too short to be pruned.
     """
 
     first: int
@@ -56,7 +56,7 @@ class Rungs:
 
 
 def _halvings(rungs: Rungs) -> list[int]:
-    """Return the rungs of successive halving: each is reached after so many times the epochs."""
+    """Return the rungs of successive halving: each is a constant multiple of the one before."""
     epochs, epoch = [], rungs.first
     while epoch <= rungs.last:
         epochs.append(epoch)

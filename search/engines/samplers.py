@@ -1,4 +1,4 @@
-"""Optuna's samplers by name, each made anew for every trial: interruptions change nothing."""
+"""Optuna's samplers by name, made anew for every trial: interruptions change nothing."""
 
 import copy
 import warnings
@@ -73,9 +73,9 @@ class Sampler:
 class _NumberedPoint(QMCSampler):
     """Draws the point of a quasi-random sequence that has the number of the trial.
 
-    Optuna's own counts in the study how often it was asked, so that a trial that is begun twice
-    would shift the sequence. It reads the count in an underscored method: there is no other way to
-    replace it.
+    Optuna's sampler stores in the study how often it was asked, so a trial that begins twice
+    would shift the sequence. It reads the count in an underscored method, which is the only way
+    to replace it.
     """
 
     def __init__(self, seed: int, number: int) -> None:
@@ -179,8 +179,8 @@ class SeededByTrial(BaseSampler):
         limits: The most that a network may cost in this run.
 
     Attributes:
-        enumerates: Whether the next trials are drawn from the configurations that are left of a
-            finite space, instead of by the wrapped sampler.
+        enumerates: Whether the next trials come from the untried configurations of a finite space
+            instead of the wrapped sampler.
     """
 
     def __init__(self, sampler: Sampler, study: Study, seed: int, limits: Limits) -> None:
@@ -196,8 +196,8 @@ class SeededByTrial(BaseSampler):
         if not self.enumerates:
             sampler = self._make(self._seed, trial.number)
         else:
-            # Not `search.engines.untried`: Optuna learns the space one question at a time, so that
-            # what is left can only be inferred from the trials, which is what this sampler does.
+            # Not `search.engines.untried`: Optuna learns the space one question at a time, so what
+            # is left can only be inferred from the trials, as this sampler does.
             rest = BruteForceSampler if _is_finite(self._study) else RandomSampler
             sampler = rest(seed=trial_seed(self._seed, trial.number))
         self._samplers[trial.number] = sampler
@@ -246,7 +246,7 @@ class SeededByTrial(BaseSampler):
 
 
 def _on_its_step(value: Any, distribution: BaseDistribution) -> Any:
-    """Return 0.3 also where a sampler has added up steps to 0.30000000000000004."""
+    """Remove rounding errors of added steps: 0.30000000000000004 becomes 0.3."""
     if isinstance(distribution, FloatDistribution) and distribution.step is not None:
         return float(f"{value:.12g}")
     return value
@@ -255,14 +255,14 @@ def _on_its_step(value: Any, distribution: BaseDistribution) -> Any:
 class _Remembered(Study):
     """A study as samplers see it during one trial: its best and its latest trials.
 
-    Optuna's samplers read constraints of complete and pruned trials only, so one that learns them
-    sees a refused trial, which has failed, as one that was pruned before its first epoch. All
-    trials are judged by the limits of this run: those of the run that trained them may have been
-    others, so what the study stores as constraints does not count here.
+    Optuna's samplers read constraints of complete and pruned trials only. So a sampler that
+    learns limits sees a refused trial, which has failed, as one pruned before its first epoch.
+    All trials are judged by the limits of this run. The constraints in the study are ignored,
+    since earlier runs may have had other limits.
 
-    It also replaces the study that Optuna would show, which holds only the trials of one Hyperband
-    bracket: one search would become several small ones. Samplers read trials by an
-    underscored method: there is no other way to limit what they see.
+    This study also replaces the one that Optuna would show, which holds only the trials of one
+    Hyperband bracket and would split a search into several small ones. Samplers read trials by
+    an underscored method: there is no other way to limit what they see.
     """
 
     def __init__(self, study: Study, sampler: Sampler, limits: Limits) -> None:
@@ -283,8 +283,8 @@ class _Remembered(Study):
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
         if self._seen is None:
-            # A trial with values outside of the ranges lacks them here, and would cut the space
-            # that all trials have in common, in which several samplers work.
+            # Leave out trials with values outside of the ranges. They lack these values here, which
+            # would shrink the intersection of all spaces, in which several samplers work.
             inside = [
                 self._as_seen(trial)
                 for trial in super()._get_trials(deepcopy=False)

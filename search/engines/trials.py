@@ -1,4 +1,4 @@
-"""The trials of a study, as both engines begin, judge and end them."""
+"""Begin, judge and end the trials of a study, for both engines."""
 
 import copy
 import json
@@ -39,7 +39,7 @@ class StudyTrials:
         sampler: Draws the hyperparameters that no waiting trial fixes.
         pruner: A key of `PRUNERS`.
         max_epochs: Maximum epochs of a trial.
-        note: Takes what the user must know about a hyperparameter.
+        note: Called with a line about a hyperparameter.
         definitions: Hyperparameters that are known beyond those of the study's trials.
     """
 
@@ -91,8 +91,9 @@ class StudyTrials:
     ) -> CategoricalChoiceType:
         """Return the value of one hyperparameter; the same one when asked again.
 
-        Where Optuna allows no other definition of a name, the first one counts, as in KerasTuner.
-        A given value that the hyperparameter cannot have is returned, and not recorded in Optuna.
+        If Optuna does not allow a name to be redefined, the first definition counts, as in
+        KerasTuner. A given value that the hyperparameter cannot have is returned, but not recorded
+        in Optuna.
 
         Raises:
             StudyError: The trial was enqueued with a value that the hyperparameter cannot have.
@@ -168,8 +169,8 @@ class StudyTrials:
         """Return whether the pruner stops the trial after its last epoch; it is judged only once.
 
         Successive halving notes in the trial which rungs it has passed, and would skip them when
-        it is asked again. Its notes are therefore stored with the verdict, at once, before they
-        are written where it reads them.
+        asked again. So its notes are first stored together with the verdict, in one write, and
+        then where the pruner reads them.
         """
         storage = self._study._storage  # Optuna has no other way to write what pruners read
         frozen = storage.get_trial(trial._trial_id)
@@ -182,7 +183,7 @@ class StudyTrials:
             stop = prunes and epoch <= self._rungs.last
             verdict = {"epoch": epoch, "stop": stop, "notes": dict(self._rung_notes.taken)}
             if not stop and not verdict["notes"]:
-                return False  # to be judged again changes nothing
+                return False  # judging it again changes nothing
             storage.set_trial_system_attr(trial._trial_id, VERDICT, verdict)
         for key, note in verdict["notes"].items():
             storage.set_trial_system_attr(trial._trial_id, key, note)
@@ -210,7 +211,7 @@ class StudyTrials:
 
 
 class _RungNotes:
-    """A study's storage to a pruner, except that it keeps what the pruner would write.
+    """A study's storage as a pruner sees it, except that writes are kept in `taken`.
 
     Attributes:
         taken: Attributes of the judged trial.
@@ -246,7 +247,7 @@ def _words(distribution: BaseDistribution) -> str:
 
 
 def configuration_key(params: Mapping[str, Any]) -> str:
-    """Return a text that is the same for the same configuration."""
+    """Return a text that is equal for equal configurations."""
     return json.dumps({name: _rounded(value) for name, value in params.items()}, sort_keys=True)
 
 

@@ -156,8 +156,8 @@ class Attempt:
 class DrawnHyperParameters(TrialHyperParameters):
     """The hyperparameters of one run, each written to the study when the run first reads it.
 
-    KerasTuner has no public hook for that: `_register` and `_retrieve` are where `hp.Int` and its
-    like end.
+    KerasTuner has no public hook for that: `hp.Int` and its like end in `_register` and
+    `_retrieve`.
 
     Args:
         attempt: The run.

@@ -28,8 +28,8 @@ class OptunaTuner(keras_tuner.Tuner):  # type: ignore[misc]
     stops is `COMPLETED` in KerasTuner, with its best value, and `PRUNED` in the study; among the
     best trials it follows the complete ones. Nothing is pruned after its last epoch.
 
-    Your own training loop, in `HyperModel.fit` or `run_trial`, is left by `optuna.TrialPruned` when
-    it reports an epoch to its callbacks or to `on_epoch_end`.
+    In your own training loop, in `HyperModel.fit` or `run_trial`, the call that reports an epoch to
+    the callbacks or to `on_epoch_end` raises `optuna.TrialPruned` to leave the loop.
 
     To continue an interrupted search, run the same program again: the trial that was running is run
     again with its values.

@@ -1,4 +1,4 @@
-"""Kept beside the trials: notes and files for the dashboard, checkpoints for later trials."""
+"""Notes and files of trials for the dashboard, and checkpoints for later trials."""
 
 import csv
 import io
@@ -16,8 +16,8 @@ from search.files import write_atomically
 from search.study.facts import split_sizes, split_words
 from search.study.objective import COSTS, Objectives, objectives_of
 
-# The dashboard reads all notes for each trial of a page: 10,000 of both take minutes. What a note
-# says is among the attributes of every trial.
+# The dashboard reads all notes for each trial of a page, which takes minutes with 10,000 trials and
+# notes. The attributes of every trial hold the same facts.
 NOTED_TRIALS: Final = 1_000
 
 
@@ -152,7 +152,7 @@ class Checkpoints:
         self._directory = directory
 
     def save(self, number: int, checkpoint: bytes) -> None:
-        """Keep the checkpoint of a trial."""
+        """Store the checkpoint of a trial."""
         self._directory.mkdir(parents=True, exist_ok=True)
         write_atomically(self._file(number), checkpoint)
 

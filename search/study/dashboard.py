@@ -28,7 +28,7 @@ _DEFAULT_PORT: Final = 8080
 _DEFAULT_HOST: Final = "127.0.0.1"
 _LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _EVERY_ADDRESS: Final = "0.0.0.0"
-# The dashboard's page has a policy; this is added to it. Everything else may be a file of a trial.
+# Added to the policy of the dashboard's own page. Every other response may be a file of a trial.
 _PAGE_POLICY: Final = "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _FILE_POLICY: Final = (
     "sandbox; default-src 'self' data: 'unsafe-inline'; script-src 'none'; frame-ancestors 'self'"
@@ -37,7 +37,7 @@ _ALWAYS: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
-# Of the buttons that change a study. A rule that fits no page of a later version does no harm.
+# Icons of the buttons that change a study; a rule without such a button does no harm.
 _WRITING_ICONS: Final = (
     *("AddBox", "Delete", "DriveFileRenameOutline", "Edit", "StopCircle", "UploadFile"),
 )
@@ -88,9 +88,9 @@ def serve_dashboard(
 class _Guard:
     """A WSGI application in front of the dashboard, against web pages in the same browser.
 
-    It answers only to known host names: the name of a hostile page may lead to this machine (DNS
-    rebinding), which makes it the same origin. Changes are accepted from the dashboard's own page
-    alone, and files of trials run no scripts.
+    It answers only to known host names: the name of a hostile page may resolve to this machine (DNS
+    rebinding), which makes it the same origin. Only the dashboard's own page may change
+    anything, and files of trials run no scripts.
 
     Args:
         application: The dashboard.
@@ -163,7 +163,7 @@ def _read(body: Iterable[bytes]) -> bytes:
 
 
 class _Artifacts(FileSystemArtifactStore):
-    """Artifacts of a study, and for reading those of the studies beside it.
+    """Artifacts of a study, with read access to those of the studies beside it.
 
     Links are not followed: a results folder may come from somebody else.
 
@@ -199,7 +199,7 @@ class _Artifacts(FileSystemArtifactStore):
 
 
 class Server(ThreadingMixIn, WSGIServer):
-    """The server of a dashboard; its address is taken, and it answers once it has something to.
+    """The server of a dashboard; it takes its address at once, and answers when it is served.
 
     Args:
         host: Address or name to listen on; requests may call the dashboard by it.
@@ -220,7 +220,7 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 def listen(host: str | None = None, port: int | None = None) -> Server:
-    """Take the address of a dashboard, which answers only when `serve_dashboard` serves it.
+    """Take the address of a dashboard; `serve_dashboard` makes it answer.
 
     Args:
         host: Address or name to listen on; None: 127.0.0.1.

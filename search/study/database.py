@@ -69,7 +69,7 @@ def connect_options(url: str) -> dict[str, Any]:
 
 @contextmanager
 def one_at_a_time(url: str, what: str) -> Iterator[None]:
-    """Exclude other processes from the same step in the same database.
+    """Let only one process at a time run a step in a database.
 
     Args:
         url: The database.
@@ -93,7 +93,7 @@ class Outages:
     """Repeats calls while a database server is away, and measures for how long.
 
     Args:
-        say: Takes a line for the user, at the start and at the end of an outage.
+        say: Called with a line for the user, at the start and at the end of an outage.
         patience_seconds: Longest outage.
     """
 
@@ -203,7 +203,7 @@ def is_held(url: str, study: str) -> bool:
 class _WaitingStorage:
     """Optuna's storage, with each method repeated when the connection is lost.
 
-    All methods of `BaseStorage` may be called twice with the same result, except for those here.
+    All methods of `BaseStorage` may be called twice with the same result, except the ones here.
     """
 
     def __init__(self, storage: RDBStorage, outages: Outages) -> None:
@@ -315,7 +315,7 @@ class _StudyLock:
 
 
 def _tell_lost_connections(context: ExceptionContext) -> None:
-    # Raised in place of SQLAlchemy's error, of which Optuna repeats some statements by itself.
+    # Replaces SQLAlchemy's error: Optuna would repeat some statements by itself.
     away = isinstance(context.original_exception, context.dialect.loaded_dbapi.OperationalError)
     if context.is_pre_ping:
         return  # the pool connects again

@@ -1,4 +1,4 @@
-"""What a study stores beside its trials, and the rules that all of it must keep.
+"""Facts that a study stores beside its trials, and the rules that they must keep.
 
 A study can be damaged, or made by somebody else, so it is checked before it is used.
 """
@@ -41,7 +41,7 @@ _MOST_LEVELS: Final = 50  # far below the depth at which Python's own functions 
 
 
 def pixels_of(facts: Mapping[str, Any]) -> PixelStatistics | None:
-    """Return by what the networks of a study normalize and whiten images; None: they do not.
+    """Return the statistics for normalizing and whitening images; None: networks do neither.
 
     Raises:
         StudyError: They are of images with another number of channels: the study is damaged.
@@ -60,7 +60,7 @@ def pixels_of(facts: Mapping[str, Any]) -> PixelStatistics | None:
 
 
 def last_settings(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings that the last run of a study has noted: they may change from run to run.
+    """Return the settings of the last run of a study: they may change from run to run.
 
     Args:
         facts: Attributes of the study.
@@ -135,7 +135,7 @@ class _Rule:
 
     Args:
         words: Continues "it must be".
-        allows: Whether a value keeps it.
+        allows: Returns whether a value keeps the rule.
     """
 
     words: str
@@ -373,7 +373,7 @@ def _check_study(study: optuna.Study, required: Collection[str]) -> None:
             _COUNT.check(f"its {_shown(name)}", value)
     objectives = objectives_of(facts)
     names = [direction.name.lower() for direction in study.directions]
-    # One that was cut off when it was created, or of another program, has no space.
+    # A study without a space was cut off at its creation, or belongs to another program.
     if names != objectives.directions and "space" in facts:
         raise _BrokenRuleError(
             f"its objectives are {' and '.join(names)}; {objectives.text} needs "

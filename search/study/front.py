@@ -12,7 +12,7 @@ _LEAST_COST: Final = 1e-3  # of a network without any FLOPs: there is no logarit
 
 
 def value_of(trial: FrozenTrial) -> float:
-    """Return what a trial reached of the objective that is maximized; 0 without a value."""
+    """Return a trial's value of the maximized objective; 0 without a value."""
     return trial.values[0] if trial.values else 0.0
 
 
@@ -62,10 +62,10 @@ def best_first(trials: Sequence[FrozenTrial], limit: int | None = None) -> list[
 
 
 def choose(trials: Sequence[FrozenTrial], limits: Limits, *, several: bool) -> list[FrozenTrial]:
-    """Return the trials that keep the rule, the best first: searches and reports choose by it.
+    """Return the trials that the rule of searches and reports allows, best first.
 
-    The limits come first, since a front need not be one of the cost that they limit: a trial that
-    another one dominates may be the most accurate within them.
+    The limits come first, because the front may ignore the cost that they limit: a dominated
+    trial may be the most accurate one within them.
 
     Args:
         trials: Of one study; only complete ones count.
@@ -73,8 +73,8 @@ def choose(trials: Sequence[FrozenTrial], limits: Limits, *, several: bool) -> l
         several: Whether the study has several objectives.
 
     Returns:
-        The complete trials within the limits, the most accurate first. With several objectives the
-        front of these; without limits the knee alone: another one is no knee, however accurate.
+        The complete trials within the limits, the most accurate first. With several objectives,
+        only the front of these; without limits, only the knee.
     """
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     kept = within(complete, limits)
@@ -85,7 +85,7 @@ def choose(trials: Sequence[FrozenTrial], limits: Limits, *, several: bool) -> l
 
 
 def within(trials: Sequence[FrozenTrial], limits: Limits) -> list[FrozenTrial]:
-    """Return the trials that are within the limits, in their order; of unknown cost, not."""
+    """Return the trials within the limits, in their order; trials of unknown cost are left out."""
     return [
         trial
         for trial in trials
@@ -125,7 +125,7 @@ def knee(trials: Sequence[FrozenTrial]) -> FrozenTrial:
 
 
 def rule_words(limits: Limits, *, several: bool) -> str:
-    """Return by what rule `choose` chooses, in words."""
+    """Return the rule of `choose` in words."""
     if limits.given:
         return f"the most accurate within {limits.words}"
     return "the knee of the front" if several else "the most accurate"

@@ -200,8 +200,8 @@ def _range(trials: Sequence[FrozenTrial], name: str) -> tuple[float, float, bool
 
 
 def _stalled(trials: Trials) -> str:
-    # A front of k trials is in the beginning by chance with a probability of about 0.2 to the power
-    # of k: a search with several objectives would never look stalled.
+    # By chance, all k trials of a front are in the beginning with a probability of about 0.2 to the
+    # power of k: a search with several objectives would never look stalled.
     if trials.has_several_objectives:
         return ""
     if len(trials.finished) < _LEAST_FOR_STALLING or not trials.complete:

@@ -19,8 +19,8 @@ from search.study.storage import open_storage, reading
 from search.study.stored import stored_study, studies_in
 from spaces.errors import one_line
 
-# Ids of a journal's studies and trials begin at 0; here, those of each journal follow its place.
-# A browser counts to 2**53.
+# Ids of studies and trials begin at 0 in each journal. Outside, each journal has its own range of
+# ids; browsers count exactly up to 2**53.
 _STRIDE: Final = 10**9
 # The dashboard keeps the note of a trial in an attribute of the study, under the trial's id.
 _TRIAL_KEY: Final = re.compile(r"^(dashboard:(?:artifacts:)?)(\d+)(?=:)")
@@ -32,8 +32,8 @@ class _Journal:
 
     Args:
         folder: Name of the folder.
-        file: Device and number of the file, which another one in its place has not.
-        place: Number of the journal; never given again.
+        file: Device and inode of the file; a file that replaces it has others.
+        place: Number of the journal; never used again.
         storage: Reads it.
     """
 
@@ -43,11 +43,11 @@ class _Journal:
     storage: BaseStorage
 
     def outer(self, inner: int) -> int:
-        """Return the id that a study or a trial of this journal has outside."""
+        """Return the id outside of this journal for the id of a study or a trial in it."""
         return self.place * _STRIDE + inner
 
     def name(self, study: str) -> str:
-        """Return the name that a study has outside: one of its own in the whole results folder."""
+        """Return the name of a study outside of this journal, unique in the results folder."""
         return study if study == self.folder else f"{self.folder}/{study}"
 
     def trial(self, trial: FrozenTrial) -> FrozenTrial:
@@ -66,13 +66,13 @@ class _Journal:
 
 
 class Journals(BaseStorage):
-    """All studies of a results folder; those that begin later too.
+    """All studies of a results folder, including those that begin later.
 
     A study whose folder was renamed is called `FOLDER/STUDY`. Damaged studies are left out.
 
     Args:
         results_dir: Folder of the studies.
-        say: Takes a line about each study that is left out.
+        say: Called with a line about each study that is left out.
     """
 
     def __init__(self, results_dir: Path, say: Callable[[str], None]) -> None:

@@ -14,7 +14,7 @@ OBJECTIVES: Final = ("accuracy", "balanced_accuracy")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """An entry of `COSTS`: what a network costs, whatever it has learned.
+    """An entry of `COSTS`: a cost of a network, whatever it has learned.
 
     Args:
         attr: Attribute of a trial that holds it, and name of the value in Optuna.
@@ -158,7 +158,7 @@ def costs_of(attrs: Mapping[str, Any]) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most that a network may cost.
+    """Upper limits on the cost of a network.
 
     Args:
         max_params: Weights; None: any number.
@@ -192,9 +192,9 @@ class Limits:
         return " or ".join(COSTS[name].flag for name in self.given) or COSTS["parameters"].flag
 
     def excesses(self, costs: Mapping[str, float]) -> dict[str, float]:
-        """Return by what part of each limit a network is above it; negative below, by cost.
+        """Return the relative excess over each limit, by cost; negative below the limit.
 
-        Parts, since Optuna's samplers add up the excesses of several limits.
+        Relative, because Optuna's samplers add up the excesses of several limits.
 
         Args:
             costs: By key of `COSTS`; those that are missing are not judged.

@@ -71,12 +71,12 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 def _masked(word: str) -> str:
-    """A URL without secrets; of a command with a URL, as `--on-end` has it, nothing is shown."""
+    """Return a URL without secrets; a command that contains a URL (`--on-end`) is hidden."""
     return masked_url(word) if re.match(r"[\w+.-]+://", word) else "***"
 
 
 def _shown(program: str) -> str:
-    """A program as it is called here: by name where the PATH finds it, else by path."""
+    """Return how to call a program here: by name if it is on the PATH, else by path."""
     name = os.path.basename(program)
     found = shutil.which(name)
     if found is not None and os.path.abspath(found) == program:

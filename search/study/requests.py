@@ -1,4 +1,4 @@
-"""Requests of other processes to a running search, which its study holds.
+"""Requests of other processes to a running search, stored in its study.
 
 A request is one attribute of the study: any process that can open the storage writes it, and the
 coordinator reads it every few seconds. It names the run that it is for, so that no later run
@@ -21,12 +21,12 @@ REQUEST_SECONDS: Final = 2.0  # each look is a read of the journal, or a stateme
 
 
 def begin_run(study: optuna.Study) -> None:
-    """Note that a run begins: the study takes requests to it, and those to earlier ones end."""
+    """Record that a run begins and accepts requests; requests to earlier runs no longer count."""
     study.set_user_attr(RUN, uuid.uuid4().hex)
 
 
 def end_run(study: optuna.Study) -> None:
-    """Note that a run ends, so that no request is taken for it while the next one starts."""
+    """Record that a run ends, so that it gets no request while the next one starts."""
     study.set_user_attr(RUN, None)
 
 
@@ -61,7 +61,7 @@ class Inbox:
         self._read_at = -math.inf
 
     def look(self) -> str | None:
-        """Return the request, as far as it is known; one to stop is taken out of the study."""
+        """Return the request as of the last read; a request to stop is removed from the study."""
         now = time.monotonic()
         if now - self._read_at >= REQUEST_SECONDS:
             self._read_at = now

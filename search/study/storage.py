@@ -76,7 +76,7 @@ def _open_journal(journal: Path) -> BaseStorage:
 
 
 class _CountingBackend(JournalFileBackend):
-    """Optuna's journal file, which knows the number of the line that is read or applied."""
+    """Optuna's journal file that also counts lines, to name the one being read or applied."""
 
     line = 1
 
@@ -96,7 +96,7 @@ def _damaged_line(journal: Path, line: int) -> StorageError:
 
 
 def check_url(url: str) -> None:
-    """Refuse the URL of a database that no study can be kept in; nothing is opened.
+    """Refuse the URL of a database that cannot hold a study, without opening it.
 
     Raises:
         StorageError: The URL is malformed, or its driver is not installed.
@@ -277,7 +277,7 @@ def remove_old_lock(journal: Path) -> bool:
 def repair_journal(journal: Path) -> int:
     """Cut off a last line that a crash or a full disk left unfinished.
 
-    The next line would be appended to it, after which the file cannot be read. Call this only
+    Otherwise the next line would be appended to it, and the file could not be read. Call this only
     while the study is held, and for a file that `open_storage` accepts.
 
     Returns:

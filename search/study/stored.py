@@ -1,4 +1,4 @@
-"""Stored studies: found by name, and read as they are."""
+"""Find stored studies by name, and read them without changing them."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -16,7 +16,7 @@ from spaces.errors import did_you_mean, one_line
 
 
 def find_study(name: str, url: str | None, directory: Path) -> optuna.Study | None:
-    """Return a study as it is, to be read; None if there is none.
+    """Return a study for reading, unchanged; None if there is none.
 
     Args:
         name: Name of the study.
@@ -125,7 +125,7 @@ def stored_study(storage: BaseStorage, name: str) -> optuna.Study | None:
 
 
 def check_folder(journal: Path, name: str, names: Collection[str]) -> None:
-    """Check that a journal is that of the study after which its folder is called.
+    """Check that a journal holds the study that its folder is named after.
 
     Args:
         journal: Path of the journal.

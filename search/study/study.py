@@ -43,8 +43,8 @@ _MIRROR_FLAGS: Final = {
 }
 FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 ENDED: Final = (*FINISHED, TrialState.FAIL)
-# Versions that let several coordinators share a study left this attribute on failed trials that
-# they began for one place; such a trial counts nowhere.
+# Attribute of failed trials in studies of earlier versions, in which several coordinators could
+# begin one trial too many; these trials are not counted anywhere.
 SURPLUS: Final = "surplus"
 VERDICT: Final = "verdict"  # system attribute of a trial: the last verdict of the pruner
 ENGINE_FACTS: Final = "keras_tuner"  # attribute of a trial: what its tuner must know of it
@@ -63,14 +63,14 @@ def begin_study(
     first: Mapping[str, Mapping[str, Any]],
     say: Callable[[str], None],
 ) -> optuna.Study:
-    """Create or continue a study in a storage that this process holds for it.
+    """Create or continue a study in a storage that this process has locked.
 
     Args:
         storage: From `study_storage`.
         name: Name of the study.
         facts: What the study stores (see `create_or_continue`).
         first: Configurations of the first trials, by name.
-        say: Takes a line for the user.
+        say: Called with a line for the user.
 
     Raises:
         StudyError: Its trials are not comparable.
@@ -92,7 +92,7 @@ def study_storage(
         name: Name of the study.
         url: Database; None for a journal file in `directory`.
         directory: Folder of the study.
-        say: Takes a line for the user.
+        say: Called with a line for the user.
         outages: Waits while a database server is away.
 
     Raises:
@@ -121,7 +121,7 @@ def study_storage(
         names = optuna.get_all_study_names(storage)
         if url is None:
             check_folder(journal, name, names)
-            # After all that may refuse the file: one that is refused is left as it is.
+            # Last, after all checks: a file that is refused must not change.
             if cut := repair_journal(journal):
                 say(f"{journal}: cut off {cut} bytes of an unfinished last line")
                 storage = open_storage(journal, url)
@@ -146,7 +146,7 @@ def is_searched(name: str, url: str | None, directory: Path) -> bool:
 
 
 def _shared_file(journal: Path, name: str, url: str | None) -> Path:
-    """Return the file to lock against other machines and, of SQLite, other results folders."""
+    """Return the file to lock against other machines and, for SQLite, other results folders."""
     file = file_of(url, journal)
     if file in (None, journal):
         return journal
@@ -256,7 +256,7 @@ def _fact_words(key: str, facts: Mapping[str, Any]) -> Any:
 def keeps_facts(study: optuna.Study) -> bool:
     """Return whether a study has trials that tie it to its facts.
 
-    They have ended, or a user has enqueued them; other studies take new facts.
+    That is, trials that have ended, or that a user has enqueued; other studies take new facts.
     """
     return any(
         trial.state in ENDED or ENQUEUED in trial.user_attrs
@@ -313,21 +313,21 @@ def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -
 
 
 def known_as(trial: optuna.Trial | FrozenTrial) -> str | None:
-    """Return the name of a trial whose configuration the search began with."""
+    """Return the name of a configuration that the search began with; None for other trials."""
     # Earlier versions called it a baseline.
     name: str | None = trial.user_attrs.get("known_as", trial.user_attrs.get("baseline"))
     return name
 
 
 def trial_name(trial: optuna.Trial | FrozenTrial) -> str | None:
-    """Return the name of a trial whose configuration was not proposed: where it comes from."""
+    """Return where the configuration of a trial comes from; None if an engine proposed it."""
     return known_as(trial) or (ENQUEUED if ENQUEUED in trial.user_attrs else None)
 
 
 def trial_params(trial: FrozenTrial) -> dict[str, Any]:
     """Return the hyperparameter values of a trial.
 
-    Those of Optuna lack values that no search samples, which published baselines have.
+    Optuna's own parameters lack values that are never sampled, which published baselines have.
     """
     given: Mapping[str, Any] = trial.user_attrs.get(GIVEN, {})
     return {**given, **trial.params}

@@ -91,7 +91,7 @@ class WeightOwnership:
     """
 
     def __init__(self) -> None:
-        # By id: variables compare by value. One that is gone leaves its id to another.
+        # By id, because variables compare by value; weak, because ids of deleted ones are reused.
         self._known: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._trained: WeakValueDictionary[int, Any] = WeakValueDictionary()
 

@@ -12,9 +12,9 @@ from spaces import DataShape
 def count_flops(model: keras.Model, data: DataShape) -> int:
     """Return twice the multiply-adds of a model's convolutions and matrix products for one image.
 
-    They are counted in the graph of a prediction, so that layers of a user's own, subclassed
-    models and layers that are used twice count as what they compute. Additions, activations,
-    normalization and pooling do not count, nor does what is inside loops, as of a recurrent layer.
+    They are counted in the graph of a prediction, so custom layers, subclassed models and
+    layers that are used twice count as what they compute. Additions, activations,
+    normalization and pooling do not count, nor do loops, such as those of recurrent layers.
 
     Args:
         model: Built.

@@ -22,7 +22,7 @@ _CPU_INFO: Final = Path("/proc/cpuinfo")
 _CPU_FEATURES: Final = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _ONEDNN: Final = "TF_ENABLE_ONEDNN_OPTS"
 _X86: Final = ("x86_64", "AMD64")
-# They shorten trainings, or replace Keras by its version 2.
+# Variables that shorten trainings, or replace Keras by its version 2.
 _UNSET: Final = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_USE_LEGACY_KERAS")
 
 
@@ -150,7 +150,7 @@ def start_tensorflow(*, devices: bool = True) -> None:
 
 
 def _keep_number_format() -> None:
-    """Let `clear_session`, which many a `build` calls first, keep the number format."""
+    """Make `clear_session` keep the number format: many a `build` calls it first."""
     import keras
 
     stock = keras.utils.clear_session

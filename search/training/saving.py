@@ -18,7 +18,7 @@ from spaces.errors import one_line
 
 
 def save_model(model: keras.Model, data: DataShape) -> bytes:
-    """Return a model as the content of a `.keras` file that was loaded again and works.
+    """Return a model as the content of a `.keras` file, after checking that the file works.
 
     Args:
         model: Built.
@@ -38,9 +38,9 @@ def save_model(model: keras.Model, data: DataShape) -> bytes:
 
 
 def load_saved(file: Path, data: DataShape | None = None) -> keras.Model:
-    """Load a `.keras` file with stock Keras in safe mode, and ask the model for one image.
+    """Load a `.keras` file with stock Keras in safe mode, and let it predict one image.
 
-    A model whose input has no channel axis is asked as it is trained: Keras drops that axis.
+    A model without a channel axis gets the image as in training: Keras drops that axis.
 
     Args:
         file: Comes from anywhere; safe mode runs no code from it.
@@ -57,7 +57,7 @@ def load_saved(file: Path, data: DataShape | None = None) -> keras.Model:
 
 
 def count_weights(file: Path, data: DataShape | None = None) -> int:
-    """Return the number of weights that `load_saved` would load, without memory for them.
+    """Return the number of weights that `load_saved` would load, without allocating them.
 
     Args:
         file: As there.

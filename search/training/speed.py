@@ -1,4 +1,4 @@
-"""Measure how fast a model trains, without training it to any end."""
+"""Measure how fast a model trains, without finishing the training."""
 
 import time
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from search.errors import SearchError
 from search.training.loop import Ending, Fit, train
 from spaces.training import TrainingConfig
 
-# An epoch cannot be stopped in between, and a small one measures little but its own start.
+# An epoch cannot be interrupted, and a small one mostly measures its own start.
 _IMAGES: Final = 1_024
 _GPU_IMAGES: Final = 16_384
 _VALIDATION: Final = 256
@@ -26,7 +26,7 @@ class MeasuredSpeed:
 
     Args:
         images_per_second: Training images per second, after the model was traced.
-        seconds: What all its epochs would have taken without the tracing.
+        seconds: Time of all its epochs without the tracing.
     """
 
     images_per_second: float

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-# What is done first, then what is timed: at least so many calls, and then for so many seconds.
+# Fewest calls and fewest seconds, of the warm-up and of the two timings.
 _WARM_UP: Final = (3, 0.2)
 _SINGLE: Final = (30, 1.0)
 _BATCH: Final = (5, 1.0)

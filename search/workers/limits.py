@@ -14,7 +14,7 @@ _SPARE_DESCRIPTORS: Final = 20
 _ROOT: Final = Path("/")
 _PER_CORE: Final = 4  # more take turns on the cores, and no trial ends sooner
 _WORKER_MB: Final = 900  # resident memory of a worker that trains
-_UNLIMITED: Final = 1 << 60  # version 1 of cgroups says a number of this size
+_UNLIMITED: Final = 1 << 60  # version 1 of cgroups gives a number of this size
 
 
 def require_descriptors(slot: int, count: int) -> None:
@@ -25,7 +25,7 @@ def require_descriptors(slot: int, count: int) -> None:
         count: Number of workers wanted.
 
     Raises:
-        SearchError: It does not; the journal would be the next file that cannot be opened.
+        SearchError: It does not; the journal would be the next file to fail.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if psutil.Process().num_fds() + _SPARE_DESCRIPTORS > limit:
@@ -45,7 +45,7 @@ def require_room(count: int, cores: int, free_mb: float | None = None) -> None:
         free_mb: Memory; None: what is available now.
 
     Raises:
-        SettingsError: It has not.
+        SettingsError: There is no room for so many workers.
     """
     most = _PER_CORE * cores
     if count > most:

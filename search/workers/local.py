@@ -25,10 +25,10 @@ _SHOWN_LINES: Final = 3
 
 
 def workers_here(asked: int | None) -> int:
-    """Return a number of workers on this machine.
+    """Return the number of workers to run on this machine.
 
     Args:
-        asked: That number; None: one for each GPU, else for each core.
+        asked: Number that was asked for; None: one for each GPU, else for each core.
     """
     return asked or gpu_count() or int(joblib.cpu_count())
 
@@ -110,7 +110,7 @@ class LocalBackend:
             daemon=True,
         )
         try:
-            # Otherwise the first process would start it, and it would unblock the signals.
+            # Start the tracker here: started by the first process, it would unblock the signals.
             resource_tracker.ensure_running()
             with _environment(self._variables(slot)), signals_blocked():
                 process.start()

@@ -64,8 +64,8 @@ class Train:
 class Measure:
     """Coordinator: train for a moment, to measure the speed.
 
-    The default configuration of a built-in space is trained, whose cost relative to the others is
-    known. That of a user's space is KerasTuner's, often the smallest network, so a random one is.
+    It trains the default configuration of a built-in space, whose cost relative to the others is
+    known. In a user's space it trains a random one: the default is often the smallest network.
 
     Args:
         seconds: Time to train after the model is traced.
@@ -80,8 +80,8 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Coordinator: the suggested value; after `Built` and `Timed` whether to go on, after `Epoch`
-    to stop.
+    """Coordinator: the suggested value; after `Built` and `Timed`, whether to go on; after `Epoch`,
+    whether to stop.
     """
 
     value: Any
@@ -210,7 +210,7 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """In place of a message: the worker process is gone.
+    """Not sent by a worker: the worker process is gone.
 
     Args:
         reason: Exit code, signal, timeout or the cluster's words.

@@ -1,4 +1,4 @@
-"""The worker pool: start workers, read their messages, replace those that are used up or dead."""
+"""Worker pool: start workers, read their messages, replace those that are used up or dead."""
 
 import itertools
 import time
@@ -134,7 +134,7 @@ class WorkerPool:
         return free
 
     def poll(self, timeout_seconds: float) -> Iterator[tuple[Worker, Message]]:
-        """Yield the messages of the workers; of dead and silent ones `Died`.
+        """Yield the messages of the workers, and `Died` for dead and silent ones.
 
         Raises:
             UnusableError: The space or the data cannot be used.
@@ -168,7 +168,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """Kill all workers."""
-        # All of them before waiting for one: its end takes long while the others use the cores.
+        # Kill all before waiting for one: each takes long to end while the others use the cores.
         for worker in self._workers.values():
             worker.process.kill(wait=False)
         for worker in list(self._workers.values()):
@@ -218,7 +218,7 @@ def make_pool(
             cluster has room for at the time.
         log_dir: Folder for one log file for each worker on this machine.
         cluster: None: this machine.
-        note: Takes what the user must know about a node.
+        note: Called with a line about a node.
         max_memory_mb: As for `WorkerPool`.
         silence_seconds: As for `WorkerPool`.
         trainer_class: Runs the trials in the workers.

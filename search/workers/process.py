@@ -142,7 +142,7 @@ class KerasTrainer:
         self._space = load_space(settings.space, self._data)
         self._precision = settings.precision
         self._weights = WeightOwnership()
-        # Whether a model was tried as a report needs it; those of the built-in spaces are known.
+        # Whether a model was checked for use in a report; built-in spaces need no check.
         self._is_tried = settings.space in SPACES
 
     def run(self, order: Train) -> Trained | Failed:
@@ -150,7 +150,7 @@ class KerasTrainer:
 
         Raises:
             SpaceError: The space can build no trial's model.
-            CoordinatorGoneError: Nobody waits for the trial.
+            CoordinatorGoneError: The coordinator is gone.
         """
         started = time.monotonic()
         return self._attempted(order.seed, lambda: self._build_and_train(order, started))
@@ -158,7 +158,7 @@ class KerasTrainer:
     def measure(self, order: Measure) -> Measured | Failed:
         """Train for a moment; errors of the space fail the measurement.
 
-        Where a random configuration cannot be trained, the default is.
+        If a random configuration cannot be trained, the default is measured.
 
         Raises:
             SpaceError: The space can build no trial's model.
@@ -199,7 +199,7 @@ class KerasTrainer:
         from search.training.speed import measure_speed
 
         started = time.monotonic()
-        # KerasTuner's answer every question with its default: the default of a built-in space.
+        # KerasTuner's own class answers every question with its default.
         hp = _random_hyperparameters(order.seed) if is_random else keras_tuner.HyperParameters()
         model, config = build_for_training(self._space, hp, self._data)
         # A model that shares weights with those of the trials to come would train them here.
@@ -310,7 +310,7 @@ class KerasTrainer:
         )
 
     def _why_no_report(self, model: "keras.Model", answers: dict[str, Any]) -> str:
-        """Return why a report could not use the model; empty if it can, or if one was tried."""
+        """Return why a report could not use the model; empty if it can, or if one was checked."""
         if self._is_tried:
             return ""
         self._is_tried = True
@@ -368,7 +368,7 @@ class KerasTrainer:
 
 
 def _random_hyperparameters(seed: int) -> "TrialHyperParameters":
-    """Answer every question at random."""
+    """Return hyperparameters that answer every question at random."""
     import optuna
 
     from search.training.hyperparameters import TrialHyperParameters
@@ -463,7 +463,7 @@ def redirect_output(log: Path) -> None:
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
-    # The terminal's encoding is not the log's: a space must not fail because it prints a name.
+    # UTF-8, whatever the terminal's encoding: a space must not fail because it prints a name.
     sys.stdout, sys.stderr = (
         os.fdopen(number, "w", 1, "utf-8", "backslashreplace", closefd=False) for number in (1, 2)
     )

@@ -1,7 +1,7 @@
 """A worker inside a Ray actor: the same loop as in a local process.
 
-The module imports only the standard library and ours that need nothing else: the versions of the
-node's packages are checked first.
+The module imports only the standard library and modules of ours that need nothing else, because the
+versions of the node's packages are checked first.
 """
 
 import contextlib

@@ -87,7 +87,7 @@ class RayBackend:
             once.
         trainer_class: Runs the trials.
         count: Number of workers; None: as many as the cluster has room for at the time.
-        note: Takes what the user must know about a node.
+        note: Called with a line about a node.
         beat_seconds: Interval of heartbeats.
     """
 
