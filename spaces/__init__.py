@@ -38,18 +38,18 @@ def _is_within(lowest: float, highest: float, value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PixelStatistics:
-    """What networks may know of the pixels of the training part, which are in [0, 1].
+    """Statistics of the pixels of the training part, in [0, 1], that networks may use.
 
     Args:
-        mean: One number for each channel.
-        deviation: Likewise, standard deviations.
+        mean: Mean of each channel.
+        deviation: Standard deviation of each channel.
         patches: Covariance of the 4 x channels values of a patch of 2x2 pixels, over the patches
-            that are not of one value; None: not known, as in studies of earlier versions, whose
+            that are not constant; None: not known, as in studies of earlier versions, whose
             networks cannot be whitened.
         normalized: Whether networks subtract the mean and divide by the deviation.
 
     Raises:
-        ValueError: The numbers are not those of some images.
+        ValueError: The numbers cannot be those of images.
     """
 
     mean: tuple[float, ...]
@@ -76,10 +76,10 @@ class PixelStatistics:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
-        """Read what `facts` has written, or an earlier version, which knew no patches.
+        """Read what `facts` has written, or an earlier version, which stored no patches.
 
         Raises:
-            ValueError: They are not those of some images.
+            ValueError: They cannot be those of images.
             TypeError: They are no statistics at all.
         """
         patches = facts.get("patches")
@@ -99,14 +99,14 @@ class PixelStatistics:
 
 @dataclass(frozen=True, slots=True)
 class DataShape:
-    """What a space must know of the data.
+    """Facts about the data that a space needs.
 
     Args:
         image_shape: Height, width and channels of an image.
         classes: Number of classes; 2 or more.
         mirror: Whether an image that is mirrored left-right still belongs to its class; None: not
             known, so that a search tries both.
-        pixels: By what a network normalizes and whitens its images; None: it does not.
+        pixels: Statistics by which a network normalizes and whitens its images; None: neither.
     """
 
     image_shape: tuple[int, int, int]

@@ -81,8 +81,8 @@ MOST_FILTERS: Final = {3: (), 4: (), 5: (16, 64), 6: (16, 32, 64)}
 class CnnConfig(Configuration):
     """A network of the `cnn` space and how to train it.
 
-    A field's default switches it off; the default of its question belongs to the recipe that a
-    search starts from.
+    The default of a field switches it off; the default of its question is part of the recipe that
+    a search starts from.
 
     Args:
         blocks: Up to 6 convolution blocks; without any, the network is dense layers on pixels.
@@ -189,7 +189,7 @@ class CnnSpace:
         image_shape: Height and width, 16 to 224 pixels each, and channels, 1 or 3, of an image.
         classes: Number of classes.
         mirror: Whether a mirrored image still belongs to its class; None: not known.
-        pixels: By what the network normalizes and whitens its images; None: it does neither.
+        pixels: Statistics by which the network normalizes and whitens its images; None: neither.
 
     Attributes:
         baselines: The published systems, by name; empty for images of another shape than theirs.
@@ -228,7 +228,7 @@ class CnnSpace:
 
     @property
     def default(self) -> CnnConfig:
-        """The recipe that a search starts from, which the defaults of the questions make."""
+        """The recipe that a search starts from: the default of every question."""
         return CnnConfig.from_params({}, self._data)
 
     def build(self, hp: HyperParameters) -> "keras.Model":
@@ -245,7 +245,7 @@ class CnnSpace:
         return TrainingConfig.sample(hp, self._data.mirror)
 
     def configuration(self, params: Mapping[str, Any]) -> CnnConfig:
-        """Return the point of this space that hyperparameter values of any images mean.
+        """Return hyperparameter values, chosen for any images, as a point of this space.
 
         Raises:
             ValueError: There is none.
@@ -262,7 +262,7 @@ class CnnSpace:
 
 
 def _most_blocks(data: DataShape | None) -> int:
-    """Return how many blocks leave maps of 3 to 7 pixels, as the default pools."""
+    """Return the number of blocks that leave maps of 3 to 7 pixels, pooled as by default."""
     if data is None:
         return MAX_BLOCKS
     side = min(data.image_shape[:2])

@@ -21,7 +21,7 @@ def build_model(
         config: Its layers.
         image_shape: Height, width and channels of an image.
         classes: Number of classes.
-        pixels: By what images are normalized and whitened in the network; None: neither.
+        pixels: Statistics by which the network normalizes and whitens images; None: neither.
 
     Returns:
         Functional model from images `(batch, height, width, channels)` float32 in [0, 1] to logits

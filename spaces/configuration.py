@@ -51,13 +51,13 @@ class HyperParameters(Protocol):
 class Configuration(ABC):
     """Base of the configurations: a frozen dataclass whose fields answer the space's questions.
 
-    `_ask` holds the questions, and they are the only place where ranges and conditions are
-    written: checking a configuration and reading one back replay them. A field answers the
-    question of the same name; a tuple of layers answers several (`_layer_answers`).
-    Asked for a data set, the questions have the ranges that fit it; asked without one, as the
-    checks do, those that fit any.
-    `_unsampled` holds further values by name of a question, which published systems have and no
-    search has ever won with: they are valid, but never sampled.
+    `_ask` asks the questions. Ranges and conditions are written there only: checking a
+    configuration and reading one back replay the questions. A field answers the question of the
+    same name; a tuple of layers answers several (`_layer_answers`). For a data set, the ranges fit
+    that data; without one, as in the checks, they fit any data.
+
+    `_unsampled` holds further values by name of a question. They are valid, since published systems
+    have them, but never sampled, since no search has won with them.
 
     Raises:
         ValueError: A value is out of range, or is set where it has no effect.
@@ -104,7 +104,7 @@ class Configuration(ABC):
     def fitted_to(self, data: DataShape) -> Self:
         """Return this configuration as a point of the space of some images.
 
-        Where a mirrored image does not belong to its class, it is trained without.
+        If mirrored images do not belong to their class, it trains without them.
 
         Raises:
             ValueError: The space of these images has no such point.

@@ -12,8 +12,8 @@ from spaces import PixelStatistics
 BATCH_NORM_MOMENTUM = 0.9
 
 
-# Added to the variance of each direction that is whitened, of pixels in [0, 1]: else noise of the
-# smallest would become as large as all else.
+# Added to the variance of each whitened direction, of pixels in [0, 1]. Otherwise noise in the
+# smallest directions would become as large as everything else.
 _LEAST_VARIANCE = 5e-4
 
 
@@ -22,7 +22,7 @@ def normalized(images: Any, pixels: PixelStatistics | None) -> Any:
 
     Args:
         images: Keras tensor `(batch, height, width, channels)` in [0, 1].
-        pixels: None, or of images that are not normalized: return the images as they are.
+        pixels: None, or statistics with `normalized` unset: return the images as they are.
     """
     if pixels is None or not pixels.normalized:
         return images
@@ -49,7 +49,7 @@ def whitened(images: Any, pixels: PixelStatistics) -> Any:
     Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", section 3.2.
     """
     variances, vectors = np.linalg.eigh(np.array(pixels.patches))
-    # An eigenvector has no sign of its own; that of its largest value is positive on any machine.
+    # The sign of an eigenvector is arbitrary: make its largest value positive on any machine.
     vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(len(vectors))])
     kernel = vectors / np.sqrt(np.maximum(variances, 0) + _LEAST_VARIANCE)
     if pixels.normalized:  # the covariance is that of the pixels before
@@ -60,7 +60,7 @@ def whitened(images: Any, pixels: PixelStatistics) -> Any:
         2,
         padding="same",
         use_bias=False,
-        # As numbers, which the code of the network shows.
+        # As plain numbers, so that the generated code of the network shows them.
         kernel_initializer=keras.initializers.Constant(kernel.round(6).tolist()),
         trainable=False,
         name="whitening",

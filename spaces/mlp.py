@@ -64,7 +64,7 @@ class MlpSpace:
         image_shape: Height, width and channels of an image.
         classes: Number of classes.
         mirror: Whether a mirrored image still belongs to its class; None: not known.
-        pixels: By what the network normalizes its images; None: it does not.
+        pixels: Statistics by which the network normalizes its images; None: not normalized.
 
     Attributes:
         baselines: The published network of this kind, by name; empty for images of another shape.
@@ -89,7 +89,7 @@ class MlpSpace:
 
     @property
     def default(self) -> MlpConfig:
-        """The recipe that a search starts from, which the defaults of the questions make."""
+        """The recipe that a search starts from: the default of every question."""
         return MlpConfig.from_params({}, self._data)
 
     def build(self, hp: HyperParameters) -> "keras.Model":
@@ -106,7 +106,7 @@ class MlpSpace:
         return TrainingConfig.sample(hp, self._data.mirror)
 
     def configuration(self, params: Mapping[str, Any]) -> MlpConfig:
-        """Return the point of this space that hyperparameter values of any images mean.
+        """Return hyperparameter values, chosen for any images, as a point of this space.
 
         Raises:
             ValueError: There is none.

@@ -19,7 +19,7 @@ def build_model(
         config: Its layers.
         image_shape: Height, width and channels of an image.
         classes: Number of classes.
-        pixels: By what images are normalized in the network; None: not at all.
+        pixels: Statistics by which the network normalizes images; None: not normalized.
 
     Returns:
         Functional model from images `(batch, height, width, channels)` float32 in [0, 1] to logits

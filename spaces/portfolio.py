@@ -1,8 +1,8 @@
 """Strong configurations of the `cnn` space, which a search tries after its default.
 
 They come from recorded trials: winners of the reference search on 50,000 images
-(results/reference), and variants that differ in cost, width, head, optimizer or augmentation. What
-wins on other images, or in another time, may be another one, so they are chosen to differ.
+(results/reference), and variants that differ in cost, width, head, optimizer or augmentation. They
+are diverse, because other images, or another time, may need another one.
 """
 
 from dataclasses import replace
@@ -31,7 +31,7 @@ def _training(
     )
 
 
-# The default for 28 pixels, but for what an entry changes.
+# The default for 28 pixels; an entry may change parts of it.
 _BLOCKS: Final = (
     ConvBlock(filters=16, convs=2),
     ConvBlock(filters=64, pool="average"),
@@ -104,8 +104,8 @@ def portfolio(default: CnnConfig, mirror: bool | None) -> dict[str, CnnConfig]:
 
     Args:
         default: That of the space, with as many blocks as its images allow.
-        mirror: Whether a mirrored image still belongs to its class. Without it no recipe mirrors;
-            where it is not known, one is the default without it.
+        mirror: Whether a mirrored image still belongs to its class. If not, no recipe mirrors; if
+            that is not known, one recipe is the default without mirroring.
     """
     found = {"default": default}
     if mirror is None:
@@ -118,10 +118,10 @@ def portfolio(default: CnnConfig, mirror: bool | None) -> dict[str, CnnConfig]:
 
 
 def _fitted(blocks: tuple[ConvBlock, ...], default: tuple[ConvBlock, ...]) -> tuple[ConvBlock, ...]:
-    """Return the blocks of a recipe for 28 pixels for the images of a default.
+    """Fit the blocks of a recipe for 28 pixels to the images of a default.
 
-    For larger images it begins and ends with blocks of the default, and has that many more; for
-    smaller ones the last is left out.
+    For larger images, it gains the extra blocks of the default, at its start and its end; for
+    smaller ones, the last block is left out.
     """
     most = len(default)
     more = most - len(_BLOCKS)

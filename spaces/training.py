@@ -16,8 +16,8 @@ AUGMENTATIONS: Final = (
     "shift",
     "shift_erase",
 )
-# The same with shifts, which pay in longer trainings than those of a search; the first that a space
-# offers. "none" without "shift" is a space for images that may be mirrored.
+# Augmentations with shifts instead, which pay off in longer trainings than those of a search; the
+# first that a space offers. "none" without "shift" means a space for images that may be mirrored.
 SHIFTED: Final = {"none": ("shift", "flip_shift"), "flip": ("flip_shift",)}
 
 
