@@ -18,7 +18,7 @@ MAX_MEGABYTES: Final = 4
 MAX_SIDE: Final = 1024
 MAX_LETTERS: Final = 255  # of a class's name: the longest name of a folder
 
-# `frame`: the object is looked for, and put bright on black. `resize`: the whole picture is.
+# `frame`: find the object and put it, bright, on black. `resize`: resize the whole picture.
 Preprocessing = Literal["frame", "resize"]
 
 
@@ -42,7 +42,7 @@ class ModelConfig:
     image_size: int | None = None
 
 
-# Of a model without `best_config.json`, and of reports of earlier versions, which knew no other
+# For a model without `best_config.json`, and for reports of earlier versions, which knew no other
 # data.
 DEFAULT: Final = ModelConfig(
     dataset="fashion_mnist",

@@ -36,8 +36,8 @@ def frame_object(grey: Image.Image, size: tuple[int, int]) -> tuple[Image.Image,
         size: Width and height of that image.
 
     Returns:
-        The image (zeros if no object stands out), and whether the object fills its box, or what
-        lies along the edges is no background: the object may be wrong.
+        The image (zeros if no object stands out), and whether the object may be wrong: it fills its
+        box, or the picture has no background along its edges.
     """
     pixels = _without_borders(np.asarray(grey, np.float64))
     background = _background(pixels)
@@ -184,7 +184,7 @@ def _background(pixels: Floats) -> Floats:
         weights = 1 / distance.clip(1)
     if (distance <= _CLOSE).mean() < fits_flat + 0.1:
         return flat
-    # Degree 4 by all pixels near it, of a smaller copy.
+    # Degree 4, fitted to all pixels near that surface, in a smaller copy.
     step = math.ceil(max(pixels.shape) / 60)
     small_y, small_x = (part.ravel() for part in np.meshgrid(y[::step], x[::step], indexing="ij"))
     levels, terms = pixels[::step, ::step].ravel(), _terms(small_y, small_x)

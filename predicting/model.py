@@ -20,8 +20,8 @@ BATCH_SIZE: Final = 500
 # Larger images are predicted in smaller batches, and converted in parts: the memory stays the same.
 _BATCH_PIXELS: Final = 2**22
 _PART_PIXELS: Final = 2**26
-# Name of the input of a model that takes [0, 255]. The model itself says so, not a file beside it:
-# under another name, or in another folder, it must predict the same.
+# Name of the input of a model that takes [0, 255]. The range is stored in the model, not in a file
+# beside it, because a renamed or moved model must predict the same.
 RAW_INPUT: Final = "pixels_0_to_255"
 _REFERENCE: Final = Path(__file__).resolve().parents[1] / "results" / "reference"
 
@@ -46,7 +46,7 @@ class Model:
     def gives_probabilities(self) -> bool:
         """Whether its outputs are probabilities, not logits."""
         if self._ends_in_softmax is None:
-            # Images that are always the same: a prediction must not depend on its neighbours.
+            # Fixed images: the answer must not depend on which images are predicted first.
             self._ends_in_softmax = _are_probabilities(self._outputs(_probes(self._image_shape)))
         return self._ends_in_softmax
 
@@ -144,7 +144,7 @@ def load_model(path: Path, data: DataShape) -> Model:
 
 
 def _check_input(path: Path, model: Any, image_shape: tuple[int, int, int]) -> None:
-    """Refuse a model for images of another size: some layers take any, and Keras lets them."""
+    """Refuse a model for images of another size: some layers, and so Keras, accept any size."""
     known = getattr(model, "input_shape", None)  # a subclassed model has none
     if not isinstance(known, tuple) or len(known) not in (3, 4):
         return
@@ -158,7 +158,7 @@ def _check_input(path: Path, model: Any, image_shape: tuple[int, int, int]) -> N
 
 
 def _is_not_of_tracing(record: logging.LogRecord) -> bool:
-    """Leave out a warning: TensorFlow takes models that are loaded in turn for the same one."""
+    """Filter out a warning: TensorFlow mistakes models that are loaded in turn for one model."""
     return "triggered tf.function retracing" not in str(record.msg)
 
 
