@@ -21,7 +21,7 @@ _MODULES: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for, so that `--help` and chapters need not wait for all of the room.
+    # Import lazily: `--help` and the chapters need single modules of this package, not all.
     if name not in _MODULES:
         raise AttributeError(f"module 'reporting' has no attribute {name!r}")
     return getattr(import_module(_MODULES[name]), name)

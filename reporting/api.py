@@ -1,4 +1,4 @@
-"""What programs and notebooks call: make a report, compare studies."""
+"""Python API for programs and notebooks: make a report, compare studies."""
 
 from pathlib import Path
 

@@ -11,26 +11,26 @@ from search.study.objective import COSTS, Limits, costs_of
 
 
 def limits_of(settings: ReportSettings, record: Record) -> Limits:
-    """Return the limits within which a report chooses: its own, else those of the last search."""
+    """Return the limits for the winner: those of the report, else those of the last search."""
     return settings.limits if settings.limits.given else Limits.of(last_settings(record.facts))
 
 
 def prediction_costs(settings: ReportSettings, record: Record) -> list[str]:
-    """Return which costs of a prediction matter: limited by the report or the search, or minimized.
+    """Return the costs of a prediction that are limited or minimized, in the report or the search.
 
-    Each view of an image costs a prediction, so the network is then used alone.
+    If there are any, the network sees the image alone: each view costs another prediction.
     """
     matter = {*limits_of(settings, record).given, *record.objectives.minimized}
     return [name for name in ("flops", "latency") if name in matter]
 
 
 def rule_of(settings: ReportSettings, record: Record) -> str:
-    """Return by what rule a report chooses among the trials, in words."""
+    """Return in words the rule by which a report chooses among the trials."""
     return rule_words(limits_of(settings, record), several=record.objectives.several)
 
 
 def chosen_trials(settings: ReportSettings, record: Record) -> list[int]:
-    """Return the numbers of the trials to retrain, the best first: at most `--top` keep the rule.
+    """Return the numbers of the trials to retrain by the rule, the best first, at most `--top`.
 
     Raises:
         ReportError: No trial is within the limits, or their costs are not known.
@@ -40,7 +40,7 @@ def chosen_trials(settings: ReportSettings, record: Record) -> list[int]:
     complete = [
         record.timed(trial) for trial in record.frozen if trial.state == TrialState.COMPLETE
     ]
-    # Without limits, all of the front have the same kind of times: measured again, or not.
+    # Without limits, either all times of the front have been measured again, or none.
     known = record.front if several and not limits.given else complete
     if chosen := choose(known, limits, several=several):
         return [trial.number for trial in chosen[: settings.top]]

@@ -49,7 +49,7 @@ class Dimension:
 
     @property
     def few_integers(self) -> bool:
-        """Whether it is a range of so few integers that each can be shown."""
+        """Whether it is a range of integers, few enough to show each."""
         return self.numeric and self.whole and self.high - self.low < _MOST_CELLS
 
     def positions(self, values: pd.Series) -> pd.Series:

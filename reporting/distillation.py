@@ -17,10 +17,10 @@ from spaces.errors import one_line
 
 
 def order_distillation(load_split: Callable[[], Split], distilled: Retraining) -> Train:
-    """Return the message that has a worker train the distilled network.
+    """Return the message that tells a worker to train the distilled network.
 
-    It carries the teachers as files, so the worker may be on another machine. They are made in a
-    separate process: TensorFlow would keep memory here, that of a GPU too, which the workers need.
+    It contains the teachers as files, so the worker may be on another machine. They are made in
+    a separate process: here, TensorFlow would keep memory that the workers need, also of a GPU.
 
     Args:
         load_split: Loads the images; called in that process.

@@ -1,4 +1,4 @@
-"""What a report is written from: the search, the retrainings, and the test results."""
+"""The evidence for a report: the search, the retrainings, and the test results."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +66,7 @@ class Row:
         probabilities: (seeds, n, classes) on the test images; an ensemble counts as one seed.
         labels: (n,) of the test images.
         readout: How outputs of the networks became these probabilities.
-        uncalibrated: `probabilities` at temperature 1; None: they are.
+        uncalibrated: `probabilities` at temperature 1; None: theirs is 1.
         milliseconds_per_image: Median over the seeds; None if not measured.
         gap: Why trainings are missing; empty if none is.
         models: Number of models behind one prediction: more than 1 for an ensemble.
@@ -101,7 +101,7 @@ class Row:
     def balanced_accuracy(self) -> Interval:
         """Mean recall of the classes on the test split, over the seeds."""
         with warnings.catch_warnings():
-            # Of classes that the test part lacks: they take no part in the mean.
+            # About classes that the test part lacks: they are left out of the mean.
             warnings.simplefilter("ignore", UserWarning)
             return interval(
                 [
@@ -188,17 +188,17 @@ class Evidence:
 
     @property
     def rule(self) -> str:
-        """By what rule the candidates were chosen among the trials, in words."""
+        """Rule by which the candidates were chosen among the trials, in words."""
         return rule_of(self.settings, self.record)
 
     @property
     def limits(self) -> Limits:
-        """The most that the winner may cost."""
+        """Upper limits on the costs of the winner."""
         return limits_of(self.settings, self.record)
 
     @property
     def prediction_costs(self) -> list[str]:
-        """Costs of a prediction that matter, so that no other views of an image are tried."""
+        """Limited or minimized costs of a prediction; if any, other views are not tried."""
         return prediction_costs(self.settings, self.record)
 
     @property
@@ -258,7 +258,7 @@ class Evidence:
         return f"No final training of the winner is finished{reason}."
 
     def seeds_of(self, row: Row) -> int:
-        """Return the seeds that a row is to have."""
+        """Return the planned number of seeds of a row."""
         settings = self.settings
         if row.name == DISTILLED:
             return 1
@@ -330,7 +330,7 @@ def make_row(
 
 
 def other_way(row: Row, entry: Entry, scored: list[tuple[Retrained, Scores]], views: Views) -> Row:
-    """Return the row of the winner with other views than those that were chosen."""
+    """Return a row of the winner that uses views other than the chosen ones."""
     readout = row.readout
     way = replace(readout, views=views, temperature=readout.compared[views].temperature)
     other = make_row(entry, "variant", scored, row.labels, row.gap, way)

@@ -75,7 +75,7 @@ def export(model: Path, formats: Sequence[str], data: DataShape) -> list[str]:
     """
     from search.training.saving import load_saved
 
-    # What they say of an operation that they cannot write is returned.
+    # Operations that they cannot write are reported in the result.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     failed = []
     for name in formats:

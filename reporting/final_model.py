@@ -29,7 +29,7 @@ from spaces.errors import one_line
 
 BEST_MODEL_FILE: Final = "best_model.keras"
 LOGITS_FILE: Final = "best_logits.keras"
-# Between float32 in the graph, and float64 in `Readout.probabilities`.
+# Allowed difference between float32 in the graph and float64 in `Readout.probabilities`.
 _TOLERANCE: Final = 1e-3
 
 
@@ -38,7 +38,7 @@ def graph_of(network: Model, readout: Readout, data: DataShape) -> Any:
 
     Args:
         network: From [0, 1] to logits or probabilities, (batch, classes).
-        readout: What follows it.
+        readout: Turns its outputs into probabilities.
         data: What the images look like.
     """
     import keras
@@ -46,7 +46,7 @@ def graph_of(network: Model, readout: Readout, data: DataShape) -> Any:
     pixels = keras.Input(data.image_shape, dtype="float32", name=RAW_INPUT)
     images = keras.layers.Rescaling(1 / 255, dtype="float32", name="from_0_to_1")(pixels)
     logits = [_logits(network, view) for view in views_in_graph(images, readout.views)]
-    # A mean of one is none: the layer takes two or more.
+    # `Average` takes two inputs or more.
     mean = keras.layers.Average(dtype="float32", name="mean")(logits) if logits[1:] else logits[0]
     divide = keras.layers.Rescaling(1 / readout.temperature, dtype="float32", name="temperature")
     softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
@@ -61,12 +61,12 @@ def choose_readout(
     Args:
         runs: Retrainings of the winner on the training part.
         split: Training and validation images.
-        views: Those whose mean makes sense.
+        views: Views worth averaging.
         objective: What the search maximized.
 
     Returns:
-        That of the network alone, with the reason, if no network can predict or be saved inside
-        another model.
+        The chosen readout; the plain one, with the reason, if no network can predict or be saved
+        inside another model.
     """
     validation = LabeledImages(images=split.val_images, labels=split.val_labels)
     scorer = Scorer(validation, split.shape, VALIDATION_SCORES_FILE)
@@ -92,13 +92,13 @@ def choose_readout(
 def _refusal(file: Path, readout: Readout, split: Split, expected: Probabilities) -> str:
     """Return why a network cannot be saved as one graph, in one line; empty if it can.
 
-    Keras may save a network of the user's inside another model, and load other weights.
+    Keras may save a custom network inside another model, and then load other weights.
 
     Args:
         file: The network, as a `.keras` file.
-        readout: What follows it.
+        readout: Turns its outputs into probabilities.
         split: The graph predicts its first validation images.
-        expected: (n, classes), what it must give for them, but for rounding.
+        expected: (n, classes) probabilities that it must give for them, up to rounding.
     """
     from search.training.saving import save_model
 
@@ -183,7 +183,7 @@ def config_of(
 
 
 def _choice(evidence: Evidence) -> dict[str, Any]:
-    """Return by what rule the winner was chosen, and what it costs."""
+    """Return the rule that chose the winner, and the costs of the winner."""
     number = evidence.winner.candidate.number if evidence.winner is not None else -1
     costs = {COSTS[name].attr: cost for name, cost in evidence.winner_costs.items()}
     return {

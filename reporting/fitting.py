@@ -19,15 +19,15 @@ from search.words import counted
 
 MOST_FITTED: Final = 100
 _FILE: Final = "fitted.json"
-PlanOf = Callable[[int], Plan]  # the plan with so many final epochs
+PlanOf = Callable[[int], Plan]  # from the number of final epochs
 
 
 def wall_seconds(plan: Plan, kept: Results, workers: int) -> float:
     """Return the expected wall time of the trainings that are missing.
 
-    The final trainings wait for the last candidate, and the distilled network for them; workers
-    that are free before train baselines. While no winner is chosen, the slowest candidate stands
-    for it.
+    The final trainings start after the last candidate, and the distilled network after them;
+    workers that become idle train baselines. Until a winner is chosen, the slowest candidate
+    stands in for it.
 
     Args:
         plan: What is to be trained.
@@ -46,8 +46,8 @@ def wall_seconds(plan: Plan, kept: Results, workers: int) -> float:
         for parts in (plan.candidates, plan.winners(chosen), plan.distilled(chosen, kept))
     ]
     baselines = deque(missing(one for entry in plan.baselines for one in entry.retrainings))
-    free = [0.0] * workers  # when each worker is, a heap
-    ended = 0.0  # when the last training of the stage before is
+    free = [0.0] * workers  # times at which workers become free, a heap
+    ended = 0.0  # time at which the previous stage ends
     for stage in filter(None, stages):
         while baselines and free[0] < ended:
             heapq.heapreplace(free, free[0] + baselines.popleft())
@@ -70,10 +70,10 @@ def fit_epochs(
     directory: Path,
     train: bool,
 ) -> int:
-    """Return the most epochs of candidates and winner with which all trainings fit a time.
+    """Return the largest number of final epochs with which all trainings fit a time.
 
-    The number is stored beside the trainings: what is left of them takes less time when the report
-    is continued, and would fit more epochs, with which no finished one could be used.
+    The number is stored beside the trainings. A continued report has less left to train, so it
+    would fit more epochs, and could not use the trainings that are finished.
 
     Args:
         plan_of: Makes the plan.
@@ -82,7 +82,7 @@ def fit_epochs(
         fewest: Epochs of a trial.
         workers: Number of workers; 1 or more.
         directory: Contains the retrainings of the study.
-        train: Whether anything is to be trained; if not, only a stored number is of use.
+        train: Whether anything is to be trained; if not, the number must be stored.
 
     Raises:
         SettingsError: Not even the fewest epochs fit; the message says how many minutes would do.

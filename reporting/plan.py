@@ -1,7 +1,7 @@
 """The retrainings of a report: the best trials, then the winner and the baselines.
 
-The best trials are compared at the length of the final trainings, each also with shifts: which
-augmentation pays depends on the length, and that of a search is shorter.
+The best trials are compared at the length of the final trainings, each also with shifts: the best
+augmentation depends on the length, and trials of a search are shorter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ from spaces.training import SHIFTED
 TUNED: Final = "tuned"
 AVERAGED: Final = "tuned, averaged weights"
 DISTILLED: Final = "distilled"
-# In place of a trial's number: far above all of them, so that no retraining repeats its trial, and
-# apart from each other, so that no seed that helped to choose the winner takes part in its score.
+# Used in place of a trial's number. Far above all of them, so that no retraining repeats its trial,
+# and far apart, so that no seed that helped to choose the winner takes part in its score.
 _CANDIDATE_SEED: Final = 500_000
 FINAL_SEED: Final = 600_000
 _DISTILLED_SEED: Final = 700_000
@@ -125,10 +125,10 @@ class Plan:
         ]
 
     def kept(self, results: Results) -> list[Retraining]:
-        """Return the retrainings that a report without training looks for: those that are due too.
+        """Return the retrainings that a report without training loads, including those due.
 
-        A failed training is not kept. So the distilled network is looked for where teachers are
-        missing: it may have been trained without these.
+        Failed trainings are not kept, so the distilled network is looked up even where teachers are
+        missing: it may have been trained without them.
         """
         chosen = self.choose(results)
         distilled = [] if chosen is None else self.distilled(chosen, results)
@@ -140,8 +140,8 @@ class Plan:
     def choose(self, results: Results) -> Candidate | None:
         """Return the candidate with the highest mean validation accuracy over new seeds.
 
-        All candidates keep the rule of the report, so the winner does. Of equals it is the better
-        one in the search. A smaller lead counts: to ask for one above the noise would leave the
+        All candidates keep the rule of the report, so the winner does too. Ties go to the better
+        one in the search. A small lead counts too: to require one above the noise would leave the
         choice to the search, whose trainings are shorter.
 
         Returns:
@@ -185,7 +185,7 @@ class Plan:
 
         Args:
             chosen: The winner.
-            results: The trainings of its row that are in it and have not failed are the teachers.
+            results: Its successful trainings of the winner become the teachers.
         """
         if not self._settings.distill:
             return []
@@ -330,7 +330,7 @@ def _name(number: int, augmentation: str | None) -> str:
 
 
 def _without_augmentation(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides how long an epoch takes."""
+    """Return the hyperparameters that determine how long an epoch takes."""
     return {name: value for name, value in params.items() if name != _AUGMENTATION}
 
 

@@ -13,17 +13,17 @@ from reporting.scoring import Probabilities, Scores, logarithms
 from reporting.views import ALONE, Views
 from search.data.dataset import Bytes
 
-# A temperature outside would say that the network, or its few validation images, are useless.
+# Outside of these bounds, the network or the few validation images would be useless.
 LOWEST_TEMPERATURE: Final = 0.1
 HIGHEST_TEMPERATURE: Final = 10.0
 _STANDARD_ERRORS: Final = 0.5
-_ROUNDING: Final = 1e-9  # less than one image of any data set changes
-_BOUND: Final = 0.01  # of the logarithm: as near to an end, it is one
+_ROUNDING: Final = 1e-9  # less than the effect of one image in any data set
+_BOUND: Final = 0.01  # of the logarithm: a value this near to an end counts as the end
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What a mean over some views gives on validation images.
+    """Result of a mean over some views, on validation images.
 
     Args:
         value: Mean objective, in [0, 1].
@@ -42,10 +42,10 @@ class Readout:
         views: The views of an image whose logits are averaged.
         temperature: Logits are divided by it, from 0.1 to 10: above 1 it takes confidence away,
             below 1 it adds some.
-        images: Validation images that it was chosen on; 0: it was not chosen.
-        runs: Trainings that have predicted these images.
-        compared: What was tried, by views; empty: none but the image itself make sense.
-        plain: Why it is that of the network alone; empty if it was chosen.
+        images: Number of validation images that it was chosen on; 0: it was not chosen.
+        runs: Number of trainings that predicted these images.
+        compared: Results by views; empty: only the image itself makes sense.
+        plain: Why the network alone is used; empty if the readout was chosen.
     """
 
     views: Views = ALONE
@@ -76,17 +76,17 @@ def choose(
 ) -> Readout:
     """Choose on images that the networks have not trained on.
 
-    Mirror images are averaged if the mean objective over the networks does not fall by it. Shifts,
-    which take five times as long, are averaged if it rises above the best way without shifts by
-    more than half a standard error of the difference, which is paired over the images. The
-    temperature of each way minimizes the mean negative log-likelihood of its probabilities, over
-    all networks together; it is 1 if that has no minimum in the range, as where all images are
+    Mirror images are averaged if this does not lower the mean objective over the networks.
+    Shifts, which take five times as long, are averaged if the objective exceeds the best one
+    without shifts by more than half a standard error of the paired difference over images. The
+    temperature for each choice of views minimizes the mean negative log-likelihood over all
+    networks together. It is 1 if there is no minimum in the range, for example if all images are
     predicted right.
 
     Args:
         scored: Predictions of one or more networks, with those of all views.
         labels: (n,) of the images.
-        views: Those that make sense.
+        views: Views worth averaging.
         objective: What the search maximized: `accuracy` or `balanced_accuracy`.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2.

@@ -49,10 +49,10 @@ class Retrainings:
     """Runs retrainings on a worker pool, and keeps each that finishes.
 
     Args:
-        pool: Closed at the end.
-        folders: Where each is kept.
-        progress: Shows how far it is.
-        stopped: Returns why to stop; None to go on.
+        pool: Worker pool; closed at the end.
+        folders: Where each retraining is kept.
+        progress: Progress display.
+        stopped: Returns the reason to stop; None to go on.
         order: Returns the message for a worker; `SearchError` fails the retraining.
     """
 
@@ -110,7 +110,7 @@ class Retrainings:
         return self._results
 
     def _clean(self) -> None:
-        """Remove what a killed report has left half written."""
+        """Remove unfinished files of a killed report."""
         for partial_folder in self._folders.study.glob(f"{PARTIAL}*"):
             shutil.rmtree(partial_folder, ignore_errors=True)
         for partial_folder in self._folders.shared.glob(f"{PARTIAL}*"):

@@ -45,12 +45,12 @@ class Retraining:
         data: Fingerprint of the training files.
         sizes: Sizes of the training and the validation part.
         precision: Number format in which the model trains.
-        pixels: By what the network normalizes its images, as the study says; None: not at all.
+        pixels: Statistics of the study by which the network normalizes images; None: not at all.
         objective: What the search maximized; not part of the key, as a study has one.
         label: Name in messages; not part of the key.
         epoch_seconds: Expected time of one epoch, above 0; not part of the key.
-        shared: Whether the studies of a results folder share the result, as of a baseline, which
-            is trained on all images; not part of the key.
+        shared: Whether all studies of a results folder share the result, as for a baseline that is
+            trained on all images; not part of the key.
         teachers: Networks whose predictions it learns besides the labels; None: labels alone.
     """
 
@@ -120,7 +120,7 @@ class Retraining:
         return self.epochs * self.epoch_seconds
 
     def order(self) -> Train:
-        """Return the message that has a worker run it."""
+        """Return the message that tells a worker to run it."""
         return Train(
             number=None,
             seed=self.seed,
@@ -238,7 +238,7 @@ class Teachers:
 
     @property
     def digest(self) -> str:
-        """Digest of what decides their predictions, which make another distilled network."""
+        """Digest of everything that determines their predictions, and so the distilled network."""
         digest = hashlib.sha256(f"{self.views}\n".encode())
         for part in (self.finals, self.candidates):
             digest.update(f"{len(part)}\n".encode())
@@ -254,7 +254,7 @@ NONE: Final[Results] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where finished retrainings are kept, each in a folder of its own.
+    """Where finished retrainings are kept, one folder each.
 
     Args:
         study: Those of one study.
@@ -284,9 +284,9 @@ class Folders:
 
 
 def by_key(retrainings: Iterable[Retraining]) -> dict[str, Retraining]:
-    """Return retrainings by key, in order; the first of those with the same key.
+    """Return retrainings by key, in order; for equal keys, the first one.
 
-    So a winner that equals a baseline is kept with its study, where the baseline is found too.
+    So a winner that equals a baseline is kept with its study, and the baseline is found there.
     """
     found: dict[str, Retraining] = {}
     for one in retrainings:
@@ -295,7 +295,7 @@ def by_key(retrainings: Iterable[Retraining]) -> dict[str, Retraining]:
 
 
 def load_kept(folders: Folders, due: Due, known: Results = NONE) -> Results:
-    """Return results with the due retrainings added that earlier reports have kept.
+    """Return the results, extended by due retrainings that earlier reports have kept.
 
     Args:
         folders: Where they are kept.

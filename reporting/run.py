@@ -142,7 +142,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
 
 
 def _require_trust(settings: ReportSettings, record: Record, arguments: Sequence[str]) -> None:
-    """Refuse a space that neither is built in nor was given by the user: loading it runs it."""
+    """Refuse a space that is neither built in nor given by the user: loading it runs its code."""
     space = record.space
     if settings.space is None and ":" in space:
         trusting = command_line([*arguments, "--space", space])
@@ -167,7 +167,7 @@ def _refuse_to_lose_results(target: Path, evidence: Evidence) -> None:
 
 
 def _same_data(settings: ReportSettings, record: Record, progress: Progress) -> Dataset:
-    """Open the data set of the search, where and as the search has opened it."""
+    """Open the data set of the search, with the path and settings that the search used."""
     source = _source(record)
     data = settings.data or source.get("data")
     if settings.data is None and data is not None and data not in NAMES:
@@ -186,7 +186,7 @@ def _same_data(settings: ReportSettings, record: Record, progress: Progress) -> 
     )
     found, wanted = dataset.fingerprint, record.facts.get("data")
     if found != wanted:
-        forget(dataset, before)  # else they would travel with the results
+        forget(dataset, before)  # otherwise they would be copied along with the results
         raise ReportError(
             f"{shown(data or dataset.name)} has other data (MD5 {found}) than the search used "
             f"({wanted}). If its files have changed, put the old ones back; else give that of the "
@@ -271,7 +271,7 @@ def _retrain(
 
 
 def _order(load: Callable[[], Split], retraining: Retraining) -> Train:
-    """Return the message that has a worker run a retraining."""
+    """Return the message that tells a worker to run a retraining."""
     return (
         retraining.order() if retraining.teachers is None else order_distillation(load, retraining)
     )
@@ -394,7 +394,7 @@ def _rows(
     Args:
         settings: Settings of the report.
         entry: The entry.
-        readout: That of the winner, and of its configuration trained in another way; None for a
+        readout: Readout of the winner and of its configuration trained in another way; None for a
             baseline.
         results: All retrainings.
         scorer: For the test split.

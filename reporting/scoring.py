@@ -127,7 +127,7 @@ class Scorer:
 
 
 def stored_scores(file: Path, shape: tuple[int, int]) -> Scores | None:
-    """Return stored predictions, of whatever images.
+    """Return stored predictions, without a check of the images that they are for.
 
     Args:
         file: Written by a `Scorer`.
@@ -171,7 +171,7 @@ def _predict_group(model: Model, images: Bytes, name: str) -> Probabilities:
 
 
 def _geometric_mean(parts: Iterable[Probabilities]) -> Probabilities:
-    """Return (n, classes); of one part it is that part."""
+    """Return (n, classes); a single part is returned unchanged."""
     first, *others = parts
     if not others:
         return first
@@ -180,7 +180,7 @@ def _geometric_mean(parts: Iterable[Probabilities]) -> Probabilities:
 
 
 def logarithms(part: Probabilities) -> Probabilities:
-    """Return the logarithms of probabilities, finite ones also of 0."""
+    """Return the logarithms of probabilities, finite even for 0."""
     return np.asarray(np.log(np.where(part > 0, part, SMALLEST)), np.float64)
 
 

@@ -241,7 +241,7 @@ class ReportSettings:
         return self.seeds if self.baseline_seeds is None else self.baseline_seeds
 
     def for_trials_of(self, max_epochs: int) -> "ReportSettings":
-        """Return the settings with what follows from the study and from `--quick`.
+        """Return the settings, completed by what follows from the study and from `--quick`.
 
         Args:
             max_epochs: Maximum epochs of a trial of the study.

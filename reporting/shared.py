@@ -1,4 +1,4 @@
-"""What decides whether a baseline of another study has the same result: the code and the machine.
+"""Keys of shared baselines, from the code and the machine that determine their results.
 
 Baselines do not depend on the search, so the studies of a results folder share them.
 """
@@ -14,7 +14,7 @@ from typing import Any, Final
 from search.training.hardware import machine, versions
 
 FOLDER: Final = ".baselines"
-# What builds a model, trains it and reads its images.
+# Code that builds a model, trains it and reads its images.
 _CODE: Final = ("spaces", "search/training", "search/data")
 _ROOT: Final = Path(__file__).parents[1]
 _DOCUMENTED: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -88,14 +88,14 @@ class Difference:
     def shown(self) -> bool:
         """Whether the difference is significant: by the interval and by the corrected test.
 
-        Never with one seed in a row, because seeds may differ by more than the rows do.
+        Never if one of the rows has a single seed: seeds may differ by more than the rows do.
         """
         excludes_zero = self.low > 0 or self.high < 0
         return self.seeds > 1 and excludes_zero and self.p_holm < 1 - CONFIDENCE
 
     @property
     def sampled(self) -> str:
-        """What the interval is over, for the reader."""
+        """What the bootstrap of the interval resamples, in words."""
         return "over images and seeds" if self.seeds > 1 else IMAGES_ONLY
 
 

@@ -41,7 +41,7 @@ _ATTRS: Final = (
 
 _REQUIRED: Final = ("space", "data", "split", "epochs", "precision")
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
-_NEAR: Final = 0.6  # a name of a study is free: less similar ones are no slips of the keyboard
+_NEAR: Final = 0.6  # least similarity of a mistyped name: names of studies are free text
 UNKNOWN: Final = "no reason recorded"
 
 
@@ -89,7 +89,7 @@ class Record:
     def front(self) -> list[FrozenTrial]:
         """The Pareto front of a search with several objectives, the most accurate first.
 
-        Where its latency has been measured again, it is the front of these times.
+        If latency has been measured again, the front uses the new times.
         """
         if not self.objectives.several:
             return []

@@ -1,4 +1,4 @@
-"""The latency of networks, measured for a report: nothing else of it runs then."""
+"""Measure the latency of networks for a report, while nothing else of it runs."""
 
 import hashlib
 import json
@@ -30,16 +30,16 @@ Times = Mapping[int, Mapping[str, Any]]  # attributes of latency, as of a trial,
 def times_of_choice(
     settings: ReportSettings, record: Record, data: DataShape, say: Callable[[str], None]
 ) -> Times:
-    """Return the latencies by which a report chooses; none where latency does not matter.
+    """Return the latencies by which a report chooses; empty if latency does not matter.
 
-    These are those of the search's front, and of the trials to retrain: where one turns out to be
-    above a limit, the next ones are measured, until all that are chosen are within it.
+    They belong to the front of the search and to the trials to retrain. If one of these is above
+    a limit, the next trials are measured, until all chosen trials are within it.
 
     Args:
         settings: Settings of the report.
         record: The search.
         data: What its data set looks like.
-        say: Takes a line for the user.
+        say: Called with a line for the user.
 
     Raises:
         ReportError: No trial is within the limits, or the times cannot be stored.
@@ -67,15 +67,15 @@ def times_again(
 ) -> Times:
     """Return the latency of the networks of some trials, measured on this machine.
 
-    What was measured is kept by network, machine and version of TensorFlow: a report that is
-    continued has the same times, and a study that is begun anew under the same name has its own.
+    Times are kept by network, machine and version of TensorFlow: a continued report has the same
+    times, and a study that is begun anew under the same name has its own.
 
     Args:
         record: The search.
         data: What its data set looks like.
         numbers: Numbers of the trials.
         measure: Whether to measure those that are missing.
-        say: Takes a line for the user.
+        say: Called with a line for the user.
 
     Raises:
         ReportError: The times cannot be stored.
@@ -123,7 +123,7 @@ def _key(record: Record, data: DataShape, number: int) -> str:
 def _measure(
     space: str, data: DataShape, params: Mapping[int, Mapping[str, Any]], log: Path
 ) -> dict[int, dict[str, Any] | str]:
-    """Build and measure networks; in place of the times of one, why it was not measured."""
+    """Build and measure networks; return their times, or why one was not measured."""
     redirect_output(log)
     start_tensorflow(devices=False)
     import keras

@@ -1,4 +1,4 @@
-"""Views of an image over which a prediction may be the mean: mirror images and shifts."""
+"""Views of an image that a prediction may average: mirror images and shifts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _SHIFTS: Final = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Which views of an image a prediction is the mean over; by default only the image itself.
+    """The views of an image that a prediction averages; by default only the image itself.
 
     Args:
         mirror: Its mirror image too.
@@ -44,7 +44,7 @@ class Views:
 
     @property
     def ways(self) -> "tuple[Views, ...]":
-        """These views and fewer: alone, mirror images, shifts, both."""
+        """All subsets of these views: alone, mirror images, shifts, both."""
         each = [ALONE, Views(mirror=self.mirror), Views(shifts=self.shifts), self]
         return tuple(dict.fromkeys(each))
 
@@ -53,14 +53,14 @@ ALONE: Final = Views()
 
 
 def views_of(mirror: bool | None, params: Mapping[str, Any]) -> Views:
-    """Return the views that it makes sense to predict.
+    """Return the views that are worth averaging for a network.
 
     Shifts are for networks that were trained with shifts.
 
     Args:
         mirror: As for `search.data.dataset.Dataset`.
-        params: Hyperparameters of the network; where `mirror` is not known, their augmentation
-            tells: the search found out.
+        params: Hyperparameters of the network; if `mirror` is not known, their augmentation
+            decides, since the search tried both.
     """
     mirrors = mirror is True or (mirror is None and trained_with_flips(params))
     return Views(mirror=mirrors, shifts=_trained_with("shift", params))

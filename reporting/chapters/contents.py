@@ -16,8 +16,8 @@ class Chapter:
     Args:
         module: Module of this package; its function `blocks(evidence)` writes the chapter.
         title: Heading.
-        complete: Smallest number of complete trials that the chapter can say anything about; with
-            fewer, one line says so in its place.
+        complete: Fewest complete trials that the chapter needs; with fewer, one line says so in
+            its place.
         several: Whether only the report of a search with several objectives has it.
     """
 

@@ -74,7 +74,7 @@ def _facts(evidence: Evidence) -> Table:
 
 
 def _rule(evidence: Evidence) -> dict[str, str]:
-    """Say what the search looked for and by what rule the winner is chosen, if not by accuracy."""
+    """Return the objectives and the rule of the winner; empty if that is accuracy alone."""
     objectives = evidence.record.objectives
     if not objectives.several and not evidence.limits.given:
         return {}

@@ -38,7 +38,7 @@ _LONGEST_NARROW: Final = 18
 _MOST_TRIALS: Final = 2_000
 _MOST_DRAWS: Final = 40
 _LEAST_DRAWS: Final = 5
-# Of all draws together: about one second.
+# Total over all draws, which takes about one second.
 _DRAWN_TRIALS: Final = 5_000
 # Optuna's documentation asks for five or more trials above the target quantile.
 _LEAST_TOP: Final = 5

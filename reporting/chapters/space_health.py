@@ -104,14 +104,14 @@ class ChoiceUse:
 
     @property
     def chance(self) -> float:
-        """Probability that none of as many random finished trials has the choice."""
+        """Probability that none of `best_asked` random finished trials has the choice."""
         if not self.asked:
             return 1.0
         return float(hypergeom.pmf(0, self.asked, self.tried, self.best_asked))
 
     @property
     def verdict(self) -> str:
-        """What to think of a choice that is never among the best; else empty."""
+        """Verdict on a choice that is never among the best; empty for others."""
         if not self.tried:
             return "never tried"
         if self.best or not self.best_asked:

@@ -137,7 +137,7 @@ def compared_words(name: str, differences: Mapping[str, Difference]) -> str:
 
     Args:
         name: Its name.
-        differences: It minus each other one, by name of the other one.
+        differences: It minus each other one, by the name of the other one.
     """
     found = differences.items()
     beaten = [f"{other} by {_size(d)}" for other, d in found if d.shown and d.mean > 0]

@@ -23,7 +23,7 @@ _ROUNDING: Final = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingProtocol:
-    """What final trainings must share, so that their test accuracies can be compared.
+    """Conditions that final trainings must share, so that test accuracies can be compared.
 
     Args:
         study: Name of the study that it was taken from.
@@ -156,7 +156,7 @@ def _read_training(record: Record, seed: int, reported: Reported) -> tuple[Retra
 
 
 def _images(record: Record) -> int | None:
-    """Return how many images a final training is on: training and validation ones together."""
+    """Return the number of images of a final training: training and validation ones together."""
     sizes = split_sizes(record.facts["split"])
     return None if sizes.train is None else sizes.train + sizes.val
 
@@ -166,7 +166,7 @@ def _images_words(images: int | None) -> str:
 
 
 def _again(record: Record, wanted: TrainingProtocol | None, url: str | None) -> str:
-    """Return in words what makes the missing results."""
+    """Return in words which command makes the missing results."""
     command = ["report.py", "--study", record.name]
     if record.directory.parent != ReportSettings().results_dir:
         command += ["--results-dir", str(record.directory.parent)]

@@ -1,4 +1,4 @@
-"""What the report of a study says of its winner; the files may be damaged, so all is checked."""
+"""Read what a study's report says about its winner; damaged files are refused."""
 
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +26,12 @@ _VIEWS: Final = ("mirror_averaged", "shift_averaged")
 
 
 class MissingError(Exception):
-    """What is missing and a report would make; a phrase without a full stop."""
+    """Something that a new report would add is missing; a phrase without a full stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reported:
-    """What a report says of its winner.
+    """Facts of a report about its winner.
 
     Args:
         candidate: The winner.
@@ -129,7 +129,7 @@ def _check(record: Record, content: Mapping[str, Any]) -> None:
 
 
 def _refuse_earlier(model: Mapping[str, Any]) -> None:
-    """Refuse a mean over mirror images that was one of probabilities; it is one of logits now."""
+    """Refuse a mean over mirror images of an earlier version: of probabilities, not of logits."""
     if model.get("mirror_averaged", False) and "shift_averaged" not in model:
         raise MissingError("its report was made by an earlier version")
 

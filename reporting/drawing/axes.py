@@ -45,7 +45,7 @@ def lower_end(
     Args:
         values: Accuracies in [0, 1].
         keep: An accuracy that must be on the axis.
-        reach: Largest distance below the lower quartile, in distances from there to the highest.
+        reach: Largest distance below the lower quartile, as a multiple of its distance to the top.
 
     Returns:
         The lowest value within reach.

@@ -59,7 +59,7 @@ def figure_style() -> Iterator[None]:
         ),
         warnings.catch_warnings(),
     ):
-        # Names may hold signs that the font lacks.
+        # Names may hold characters that the font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 

@@ -19,10 +19,10 @@ _REFERENCE: Final = re.compile(r"url\(#([^)]+)\)")
 
 
 def inline_svg(figure: Figure, name: str) -> str:
-    """Return the figure as an `svg` element without a ground.
+    """Return the figure as an `svg` element without a background.
 
-    Its text is text, in the font of the page. A color that the style names is the variable of the
-    page that `variable` returns; all others stay.
+    Text stays text, in the font of the page. Colors that the style names become variables of the
+    page (see `variable`); all others stay.
 
     Args:
         figure: Drawn with the style of figures.
