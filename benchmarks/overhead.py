@@ -70,7 +70,7 @@ def ask_seconds(sampler: str, trials: int, repeats: int) -> list[float]:
 
 
 def coordinator_memory_mb() -> float:
-    """Resident memory of a process that has loaded all that the coordinator uses."""
+    """Return the resident memory of a process that has loaded all that the coordinator uses."""
     script = (
         "import psutil, sys; import search.run, search.display, optuna_dashboard;"
         "assert 'tensorflow' not in sys.modules;"
@@ -87,7 +87,7 @@ def coordinator_memory_mb() -> float:
 
 
 def time_shares(study: optuna.Study) -> dict[str, float]:
-    """Where the seconds of a study's finished trials went."""
+    """Return where the seconds of a study's finished trials went."""
     trials = study.get_trials(deepcopy=False, states=FINISHED)
     attrs: list[dict[str, Any]] = [trial.user_attrs for trial in trials]
     training = sum(attr["train_seconds"] for attr in attrs)

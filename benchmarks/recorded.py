@@ -25,7 +25,7 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """What a table holds; all its rows must agree.
+    """Conditions that all rows of a table share.
 
     Args:
         train_size: Training images.
@@ -88,7 +88,7 @@ def make_recording(
     near: float,
     precision: Precision | None = None,
 ) -> Recording:
-    """Describe a table of the space as it is now; without a precision, in this machine's best."""
+    """Describe a table of the current space; by default in this machine's fastest precision."""
     from spaces import first_configurations
     from spaces.baselines import PUBLISHED_FOR
 

@@ -20,7 +20,7 @@ _REDRAWN: Final = 0.3  # share of the hyperparameters that a draw near a configu
 
 
 def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
-    """Train what a table lacks of the first configurations and of this number of draws.
+    """Train the missing rows of a table: the first configurations and this number of draws.
 
     Each row is written as soon as it is trained, so that an interrupted recording continues.
 

@@ -66,11 +66,11 @@ def replay(
     """Run one search over the rows in their order, with one worker; one outcome for each budget.
 
     Args:
-        rows: Of the table.
-        candidate: Its pruner.
-        epochs: Of a complete training.
+        rows: Rows of the table.
+        candidate: The pruner.
+        epochs: Epochs of a complete training.
         budgets: CPU seconds, ascending.
-        name: Of the study; Hyperband's brackets depend on it.
+        name: Name of the study; Hyperband's brackets depend on it.
     """
     storage = _Trials()
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize")

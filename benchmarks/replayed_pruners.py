@@ -22,8 +22,8 @@ class Candidate:
 
     Args:
         make: Makes it, given the epochs of a complete training.
-        steps: Returns the steps that it is told, by epoch, given the same; it prunes at these
-            epochs only.
+        steps: Returns the steps that are reported to it, by epoch, given the same number; it prunes
+            at these epochs only.
     """
 
     make: Callable[[int], BasePruner]

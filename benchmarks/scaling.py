@@ -35,7 +35,7 @@ from search.workers.pool import WorkerPool, make_pool
 from search.workers.ray.cluster import Cluster, Resources, connect
 
 _PLANNED_EPOCH_SECONDS = 10.0
-_BUSY = 0.9  # of many there is always one between two trials
+_BUSY = 0.9  # share of workers; with many, one is always between two trials
 FACTS = dict.fromkeys((*COMPARABLE, "command"), "scaling") | {
     "objective": "accuracy",
     "split": split_fact(SplitSizes(val=1)),
@@ -46,12 +46,12 @@ FACTS = dict.fromkeys((*COMPARABLE, "command"), "scaling") | {
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a coordinator did while all its workers were busy.
+    """Load of a coordinator while all its workers were busy.
 
     Args:
-        seconds: For so long.
-        cpu_seconds: Its own processor time in these.
-        epochs: Epochs that its workers told it of.
+        seconds: Duration of the measurement.
+        cpu_seconds: Processor time of the coordinator in that time.
+        epochs: Epochs that its workers reported.
         trials: Trials that ended.
     """
 
@@ -62,7 +62,7 @@ class Load:
 
 
 class _Meter:
-    """A display that measures from when the workers are busy, for a while, then stops."""
+    """A display that measures for a while once the workers are busy, then stops the search."""
 
     study: optuna.Study
     coordinator: Coordinator

@@ -20,12 +20,12 @@ from spaces.cnn import CnnConfig
 
 
 def no_images() -> Any:
-    """Nothing is trained."""
+    """Return no images: nothing is trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SleepSettings(WorkerSettings):
-    """What such a worker needs to know.
+    """Settings of a sleeping worker.
 
     Args:
         epoch_seconds: How long an epoch takes.
@@ -35,7 +35,7 @@ class SleepSettings(WorkerSettings):
 
 
 class SleepingTrainer:
-    """In place of `search.workers.process.KerasTrainer`."""
+    """Replaces `search.workers.process.KerasTrainer`; sleeps in place of training."""
 
     def __init__(self, link: Link, settings: SleepSettings) -> None:
         self._link = link

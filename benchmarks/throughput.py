@@ -227,7 +227,7 @@ def _gemm_peak(precision: str) -> float:
 
 
 def _multiply_adds(model: Any) -> int:
-    """Count those of convolutions and dense layers for one image, forward."""
+    """Count the multiply-adds of convolutions and dense layers for one image, forward."""
     import keras
 
     return sum(

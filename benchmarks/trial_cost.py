@@ -57,7 +57,7 @@ class _Worker:
 
 
 class _Pool:
-    """What the coordinator uses of a `WorkerPool`."""
+    """The part of `WorkerPool` that the coordinator uses, with simulated workers."""
 
     def __init__(self, count: int) -> None:
         self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
