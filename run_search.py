@@ -130,7 +130,7 @@ def _request(settings: SearchSettings) -> int:
     try:
         answer = send_request(settings, partial(print_error, "run_search.py"))
     except KeyboardInterrupt:
-        print_error("run_search.py", "stopped; the search may have been asked, or not.")
+        print_error("run_search.py", "stopped; the request may or may not have reached the search.")
         return EXIT_CODES[StopReason.CTRL_C]
     print(json.dumps({"study": settings.study_name, "answer": answer}) if settings.json else answer)
     return 0
@@ -172,7 +172,7 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
     if outcome.stopped_by is not None:
         print(f"stopped: {_why(outcome.stopped_by, settings)}")
     elif not outcome.ran:
-        print(f"study {outcome.name!r} holds its {outcome.finished} finished trials already")
+        print(f"study {outcome.name!r} already has its {outcome.finished} finished trials")
     print(
         f"{outcome.finished} of {settings.trials} trials finished: {outcome.complete} complete, "
         f"{outcome.pruned} pruned; {outcome.failed} failed; {duration(outcome.seconds)}"
@@ -199,31 +199,31 @@ def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> N
                 print(f"  {one_line(parameter):24} {one_line(str(shown))}")
     elif outcome.complete:
         print(
-            f"best: none, no complete trial is within {settings.limits.words}; more trials may "
-            "find one"
+            f"best: none; no complete trial is within {settings.limits.words}. Run more trials, "
+            f"or raise {settings.limits.flags}"
         )
     elif outcome.pruned:
-        print(f"no trial has run all its {outcome.max_epochs} epochs yet: more --trials let some")
+        print(f"no trial has completed its {outcome.max_epochs} epochs yet; raise --trials")
     for finding in outcome.findings:
         print(f"check: {one_line(str(finding))}")
     directory = os.path.relpath(outcome.directory)
     if is_server(settings.storage):
-        print(f"the trials are in {outcome.storage}, all else in {directory}")
+        print(f"trials: {outcome.storage}; other files: {directory}")
     else:
-        print(f"everything is in {directory}")
+        print(f"results: {directory}")
     if "***" in outcome.storage:
         print("in these commands, *** stands for the password:")
     elif "***" in following:
         print("in this command, *** stands for a value that may hold a secret:")
     if outcome.interrupted:
-        print(f"look at it: {dashboard}")
+        print(f"dashboard: {dashboard}")
         print(f"continue: {following}")
         return
     if outcome.stopped_by is None and outcome.used_up:
-        print("more trials: none, every configuration of the space has been tried")
+        print("every configuration of the space has been tried")
     elif outcome.stopped_by is None:
-        print("more trials: the same command with a larger --trials")
-    print(f"look at it: {dashboard}")
+        print("more trials: repeat the command with a larger --trials")
+    print(f"dashboard: {dashboard}")
     if outcome.best is not None:
         print(f"retrain the best and report: {following}")
 
@@ -239,7 +239,7 @@ def _why(reason: StopReason | None, settings: SearchSettings) -> str | None:
         case None:
             return None
         case StopReason.TIMEOUT:
-            return f"--timeout {settings.timeout_seconds:g} s is over"
+            return f"time limit reached (--timeout {settings.timeout_seconds:g} s)"
         case StopReason.PATIENCE:
             return f"no better trial among the last {settings.patience_trials} (--patience-trials)"
         case _:

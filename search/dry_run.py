@@ -72,7 +72,7 @@ class DryRun:
         """How long the search takes, in words."""
         if not self.missing:
             name = self.settings.study_name
-            return f"study {name!r} holds its {self.finished} finished trials already"
+            return f"study {name!r} already has its {self.finished} finished trials"
         if self.seconds is None:
             return f"the length of the search is not known: {self.unmeasured or 'nothing shows it'}"
         if self.finished or self.speed is None:

@@ -62,7 +62,7 @@ def test_a_killed_search_is_continued_and_prints_its_front(
         assert 0 < trial.user_attrs["latency_seconds"] < trial.user_attrs["seconds"]
     none = run(searched, small_data_with_test, *FLAGS, "--max-params", "1")
     assert none.returncode == 0
-    assert "best: none, no complete trial is within --max-params 1; more" in none.stdout
+    assert "best: none; no complete trial is within --max-params 1. Run more" in none.stdout
     again = run(searched, small_data_with_test, *FLAGS)
     assert again.returncode == 0
     assert f"Pareto front: {len(numbers)} of 4 complete trials" in again.stdout

@@ -268,7 +268,7 @@ def test_a_search_that_ran_out_of_time_is_next_itself(tmp_path: Path, small_data
     ran = run(tmp_path, small_data, *flags)
     assert ran.returncode == 0, ran.stderr
     said = json.loads(ran.stdout.splitlines()[-1])
-    assert said["stopped_by"] == "--timeout 0.1 s is over"
+    assert said["stopped_by"] == "time limit reached (--timeout 0.1 s)"
     assert said["next"] == f"python {ROOT}/run_search.py {' '.join(flags)}"
 
 

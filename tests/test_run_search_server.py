@@ -77,7 +77,7 @@ def test_a_signal_ends_the_wait_for_a_server_and_the_same_command_goes_on(
     assert "trials that were cut off will be run again" in ended.stderr
     assert [trial.state in FINISHED for trial in trials(url)] == [True] * 5
     shown = run(tmp_path, small_data, *flags).stdout.splitlines()
-    assert f"the trials are in {masked_url(url)}, all else in results/mlp" in shown
+    assert f"trials: {masked_url(url)}; other files: results/mlp" in shown
     assert "in these commands, *** stands for the password:" in shown
     assert f"SEARCH_STORAGE='{masked_url(url)}' " in shown[-1]
 

@@ -91,6 +91,6 @@ def test_an_encoding_without_its_letters_and_another_folder_cost_no_outcome(
     search = start(tmp_path, small_data, *flags, PYTHONIOENCODING="ascii")
     output, errors = search.communicate(timeout=240)
     assert search.returncode == 0, errors
-    assert "everything is in results/gr\\xf6\\xdfe\n" in output
+    assert "results: results/gr\\xf6\\xdfe\n" in output
     last = output.splitlines()[-1]
     assert last.startswith(f"retrain the best and report: python {ROOT}/report.py --study ")
