@@ -70,7 +70,7 @@ class PredictSettings:
         check_flags(self)
         for name, value in (("--output", self.output), ("--data", self.data)):
             if value is not None and not self.demo:
-                raise SettingsError(f"{name} is {value}, but there is no --demo; add it.")
+                raise SettingsError(f"{name} {value} needs --demo; add it, or leave {name} out.")
         if self.grid.suffix.lower() != ".png":
             raise SettingsError(f"--output is {self.grid}; the grid is a PNG file: name it *.png.")
         if not self.grid.parent.is_dir():

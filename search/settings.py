@@ -484,7 +484,9 @@ class SearchSettings:
             ("--gpus-per-trial", self.gpus_per_trial),
         ):
             if share is not None and self.cluster is None:
-                raise SettingsError(f"{name} is {share:g}, but there is no --cluster; add it.")
+                raise SettingsError(
+                    f"{name} {share:g} needs --cluster; add it, or leave {name} out."
+                )
         gpus = self.gpus_per_trial or 0.0
         if gpus > 1 and gpus != int(gpus):
             raise SettingsError(f"--gpus-per-trial is {gpus:g}; above 1 it must be whole.")

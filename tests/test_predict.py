@@ -229,9 +229,9 @@ MISTAKES = {
     "both": (["MODEL", "--demo", "a.png"], "name image files or folders, or use --demo, but"),
     "output": (
         ["MODEL", "a.png", "--output", "x.png"],
-        "--output is x.png, but there is no",
+        "--output x.png needs --demo; add it, or leave --output out.",
     ),
-    "data": (["MODEL", "a.png", "--data", "d"], "--data is d, but there is no"),
+    "data": (["MODEL", "a.png", "--data", "d"], "--data d needs --demo; add it, or"),
     "jpg": (
         ["MODEL", "--demo", "--output", "x.jpg"],
         "--output is x.jpg; the grid is a PNG file",

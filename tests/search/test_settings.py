@@ -38,9 +38,9 @@ from search.settings import SearchSettings
         ("max_params", 2**63, "--max-params is 9223372036854775808; it must be 92233720368547"),
         ("trial_timeout_seconds", 2.0**63, r"--trial-timeout is 9.22\S*; it must be 9223372036854"),
         ("cpus_per_trial", 0.0, "--cpus-per-trial is 0.0; it must be above 0."),
-        ("cpus_per_trial", 2.0, "--cpus-per-trial is 2, but there is no --cluster; add it."),
+        ("cpus_per_trial", 2.0, "--cpus-per-trial 2 needs --cluster; add it, or"),
         ("gpus_per_trial", -1.0, "--gpus-per-trial is -1.0; it must be 0 or more."),
-        ("gpus_per_trial", 0.5, "--gpus-per-trial is 0.5, but there is no --cluster; add it."),
+        ("gpus_per_trial", 0.5, "--gpus-per-trial 0.5 needs --cluster; add it, or"),
         ("timeout_seconds", float("nan"), "--timeout is nan"),
         (
             "sampler",
