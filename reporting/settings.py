@@ -175,7 +175,7 @@ class ReportSettings:
     config: Path | None = flag(
         "--config",
         None,
-        "TOML file of flags, as --print-config writes it; those on the command line win",
+        "TOML file of flags, as written by --print-config; flags on the command line override it",
         metavar="FILE",
         group="configuration",
         once=True,

@@ -78,7 +78,7 @@ def config_text(settings: Any) -> str:
 
 
 def _lines(settings: Any) -> Iterator[str]:
-    yield "# Flags, for --config FILE; those on the command line win."
+    yield "# Flags for --config FILE; the command line overrides them."
     group = None
     for part, declared in flags_of(type(settings)):
         group = declared.group or group

@@ -294,7 +294,7 @@ class SearchSettings:
     config: Path | None = flag(
         "--config",
         None,
-        "TOML file of flags, as --print-config writes it; those on the command line win",
+        "TOML file of flags, as written by --print-config; flags on the command line override it",
         metavar="FILE",
         group="configuration",
         once=True,
