@@ -102,9 +102,9 @@ def make_parser() -> Parser:
     parser = Parser(
         prog=called("report.py"),
         description="Retrain the best trials of a search, choose one on validation images, train "
-        "it and the published baselines over several seeds, score all of them once on the test "
-        "images, and write results/STUDY/report/. Finished trainings are kept: the same command "
-        "continues, and a larger --seeds trains only the new ones.",
+        "it and the published baselines over several seeds, score each once on the test images, "
+        "and write results/STUDY/report/. Finished trainings are kept: repeat the command to "
+        "resume; a larger --seeds trains only the new seeds.",
         allow_abbrev=False,
     )
     add_flags(parser, ReportSettings)

@@ -81,10 +81,10 @@ def make_parser() -> Parser:
     """Return the parser of the command."""
     parser = Parser(
         prog=called("run_search.py"),
-        description="Search hyperparameters of Keras image classifiers: of CNNs on Fashion-MNIST, "
-        "or on your own images and in your own space. The same command continues a search that was "
-        "stopped for any reason.",
-        epilog="The search uses training images only; the test part is opened by the report.",
+        description="Search hyperparameters of Keras image classifiers: CNNs on Fashion-MNIST, or "
+        "your own images and search space. To resume a stopped search, repeat the command.",
+        epilog="The search uses only training images; "
+        f"{called('report.py')} alone scores the test split.",
         allow_abbrev=False,
     )
     add_flags(parser, SearchSettings)

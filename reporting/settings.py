@@ -80,8 +80,8 @@ class ReportSettings:
     top: int = flag(
         "--top",
         2,
-        "number of best trials to retrain and choose from, each as it was and with shifted images; "
-        "each costs two trainings as long as the winner's. The knee of a front is one trial",
+        "number of best trials to retrain and choose from; each is trained twice, as it was and "
+        "with shifted images, for as long as the winner. With a knee, always 1",
         metavar="N",
         group="training",
         at_least=1,
@@ -128,8 +128,8 @@ class ReportSettings:
     minutes: float | None = flag(
         "--minutes",
         None,
-        "planned time of all trainings: --epochs is fitted to it, from the speed that the search "
-        "has measured, and kept when the report is continued. A plan, not a limit",
+        "target time of all trainings in minutes: --epochs is chosen from the speed measured by "
+        "the search, and kept when the report is resumed. Not a limit",
         metavar="M",
         above=0,
         at_most=LARGEST,

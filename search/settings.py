@@ -50,9 +50,9 @@ class SearchSettings:
     minutes: float | None = flag(
         "--minutes",
         None,
-        "planned time of the whole search: the epochs and the training images are fitted to the "
-        "speed that is measured when the study begins, and kept. Given --epochs or --train-size, "
-        "only the other is fitted. A plan, not a limit; that is --timeout",
+        "target time of the whole search in minutes: epochs and training images are chosen from "
+        "the speed measured when the study begins, and kept; with --epochs or --train-size, only "
+        "the other one is chosen. Not a limit; see --timeout",
         metavar="M",
         above=0,
         at_most=LARGEST,
@@ -101,8 +101,8 @@ class SearchSettings:
     max_latency_ms: float | None = flag(
         "--max-latency-ms",
         None,
-        "reject models that take longer for one image; it is measured before the training, in a "
-        "process of its own on one core",
+        "reject models with a higher latency for one image, measured before training in a separate "
+        "process on one core",
         metavar="MS",
         above=0,
         at_most=LARGEST,
@@ -198,8 +198,8 @@ class SearchSettings:
     mirror: bool | None = flag(
         "--mirror",
         None,
-        "images mirrored left-right still belong to their class; --no-mirror: they do not",
-        shown_default="known for the named data sets, else the search finds out",
+        "images mirrored left-right keep their class; --no-mirror: they do not",
+        shown_default="set for the named data sets, else searched",
     )
     train_size: int | None = flag(
         "--train-size",
@@ -273,7 +273,7 @@ class SearchSettings:
         "--study",
         None,
         "name of the study",
-        shown_default="that of the space, after that of other data than the default",
+        shown_default="SPACE, or DATA-SPACE for data other than the default",
         metavar="NAME",
         group="storage",
     )
@@ -310,7 +310,7 @@ class SearchSettings:
     stop: bool = flag(
         "--stop",
         False,
-        "stop the running search of the study, as Ctrl-C there does; the same command continues",
+        "stop the running search of the study, like Ctrl-C; repeat its command to resume",
         group="from another terminal",
         once=True,
         starts_nothing=True,
@@ -318,11 +318,13 @@ class SearchSettings:
     pause: bool = flag(
         "--pause",
         False,
-        "let its running trials finish and begin no new one, until --resume",
+        "pause the running search: running trials finish, no new trial starts",
         once=True,
         starts_nothing=True,
     )
-    resume: bool = flag("--resume", False, "go on after --pause", once=True, starts_nothing=True)
+    resume: bool = flag(
+        "--resume", False, "resume a paused search", once=True, starts_nothing=True
+    )
     enqueue: str | None = flag(
         "--enqueue",
         None,
@@ -341,8 +343,8 @@ class SearchSettings:
     dashboard_only: bool = flag(
         "--dashboard-only",
         False,
-        "serve the dashboard until Ctrl-C, without a search: of all studies of the results folder "
-        "or the database; with --study of that one in the results folder, and of a database that "
+        "serve the dashboard until Ctrl-C, without a search: all studies of the results folder or "
+        "database; with --study, that study of the results folder, or all of the database that "
         "holds it",
         once=True,
         starts_nothing=True,
@@ -383,8 +385,8 @@ class SearchSettings:
     on_end: str | None = flag(
         "--on-end",
         None,
-        "command to run after the search, also when it was stopped or failed, with the outcome as "
-        f"JSON on its standard input; no shell reads it, and it has {LIMIT_SECONDS:g} s",
+        "command to run after the search, even if it was stopped or failed; gets the outcome as "
+        f"JSON on standard input; runs without a shell, for at most {LIMIT_SECONDS:g} s",
         metavar="COMMAND",
         url=True,
         runs_code=bool,
@@ -474,7 +476,7 @@ class SearchSettings:
         if self.pruner not in (None, "none"):
             raise SettingsError(
                 f"{several}, but --pruner is {self.pruner!r}: with several objectives no trial is "
-                "pruned, as a network that is behind in accuracy may be the best of its cost. "
+                "pruned, because a less accurate network may be the best for its cost. "
                 "Leave --pruner out, or use one objective."
             )
 
