@@ -109,16 +109,17 @@ def make_parser() -> Parser:
         prog=called("predict.py"),
         description="Classify image files with the best model that a search found.",
         epilog="Images are PNG, JPEG, BMP, GIF, WebP, TIFF or AVIF files of at most 67 million "
-        "pixels, 16,384 a side, and 200 MB. They are only turned if an EXIF tag says so. They are "
-        "converted to the form of the model's data set, as best_config.json beside the model says: "
-        "the whole picture is resized to the size of the training images, in grey or colour. For "
-        "Fashion-MNIST (and for a model without best_config.json) best is one upright object on a "
-        "plain background: grey, frames, bars and pages around a picture stripped, inverted if the "
-        "background is light, background black, intensities stretched, small things apart from the "
-        "object and edges within 5 % of the background trimmed, longest edge resized to 28 pixels, "
-        "centred; a file of 28x28 pixels is only inverted, if its background is light. Folders are "
-        "read with their subfolders, without hidden files and without following links to folders. "
-        "The exit code is 2 if an image cannot be read; the others are still classified.",
+        "pixels, 16,384 a side, and 200 MB. They are rotated only if an EXIF tag says so, then "
+        "converted as best_config.json beside the model describes: the whole picture is resized to "
+        "the size of the training images, in grey or colour. For a model of Fashion-MNIST (or "
+        "without best_config.json), use one upright object on a plain background: the image is "
+        "converted to grey; frames, bars and pages around a picture are stripped; a light "
+        "background is inverted; the background becomes black; intensities are stretched; small "
+        "things apart from the object and edges within 5 % of the background are trimmed; the "
+        "longest edge is resized to 28 pixels; the object is centred. A file of 28x28 pixels is "
+        "only inverted, if its background is light. Folders are read with their subfolders, "
+        "without hidden files and links to folders. The exit code is 2 if an image cannot be read; "
+        "the others are still classified.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -209,7 +210,7 @@ def _files(paths: Sequence[Path], refuse: Callable[[str | Path, object], None]) 
         yield from found.images
         if count := len(found.others):
             some = ", ".join(found.others[:3]) + (", ..." if count > 3 else "")
-            line = f"not read in folder {path}, as no images: {some} ({count} in all)."
+            line = f"skipped in folder {path}, not images: {some} ({count} in total)."
             print_error("predict.py", shown(line))
         if not found.images and not found.unreadable:
             refuse(path, f"folder {path} has no image file; name another one.")
@@ -227,7 +228,8 @@ def _demo(
     if data is None and config.dataset not in NAMES:
         # The file beside a model may come from anybody: it must not say which path to open.
         raise SettingsError(
-            f"--demo needs --data: the model is of the data set {config.dataset!r}; name its path."
+            f"--demo needs --data: the model was trained on data set {config.dataset!r}; give its "
+            "path."
         )
     dataset = open_dataset(
         data or config.dataset,

@@ -112,7 +112,7 @@ def test_images_of_a_folder_are_known_by_content_and_nothing_is_left_out_silentl
     names = [line.split()[0] for line in said.out.splitlines()[1:]]
     assert names == ["wear/a.tiff", "wear/linked.png", "wear/sub/deep/c"]
     (left_out, _) = said.err.splitlines()
-    assert left_out.endswith("in folder wear, as no images: circle/, notes.txt, pipe (3 in all).")
+    assert left_out.endswith("in folder wear, not images: circle/, notes.txt, pipe (3 in total).")
 
 
 def test_odd_names_are_shown_escaped(
@@ -160,8 +160,8 @@ def test_the_help_explains_the_conversion_of_images(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         predict.main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "frames, bars and pages around a picture stripped" in text
-    assert "only turned if an EXIF tag says so" in text
+    assert "frames, bars and pages around a picture are stripped" in text
+    assert "rotated only if an EXIF tag says so" in text
     assert all(action.help for action in predict.make_parser()._actions)
 
 
@@ -357,7 +357,7 @@ def test_the_grid_is_drawn_in_colour(
     assert predict.main(flags) == 2
     said = capsys.readouterr().err
     assert said == (
-        "predict: --demo needs --data: the model is of the data set 'soil'; name its path.\n"
+        "predict: --demo needs --data: the model was trained on data set 'soil'; give its path.\n"
     )
     assert opened == [("photos", None)]
 
