@@ -78,8 +78,8 @@ def _wait_for_begin(study: optuna.Study) -> None:
     while not takes_requests(study):
         if time.monotonic() > end:
             raise StudyError(
-                f"the search of study {study.study_name!r} is only starting, or about to end; "
-                "nothing was changed. Ask again when its first trial runs."
+                f"the search of study {study.study_name!r} is starting or ending; nothing was "
+                "changed. Repeat the request once its first trial runs."
             )
         time.sleep(_PAUSE_SECONDS)
 
@@ -89,20 +89,21 @@ def _ask(settings: SearchSettings, study: optuna.Study) -> str:
     if settings.stop:
         put_request(study, STOP)
         return (
-            f"the search of study {name!r} will stop within seconds; the same command continues it"
+            f"the search of study {name!r} will stop within seconds; repeat its command to resume "
+            "it"
         )
     if before == STOP:
         raise StudyError(f"the search of study {name!r} is being stopped; nothing was changed.")
     if settings.pause:
         put_request(study, PAUSE)
         return (
-            f"the search of study {name!r} begins no new trial, and running ones finish; --resume "
-            "goes on"
+            f"the search of study {name!r} will pause within seconds: running trials finish, no "
+            "new trial starts; --resume continues it"
         )
     if before != PAUSE:
         raise StudyError(f"the search of study {name!r} is not paused; nothing was changed.")
     put_request(study, None)
-    return f"the search of study {name!r} goes on within seconds"
+    return f"the search of study {name!r} will resume within seconds"
 
 
 def _enqueue(settings: SearchSettings, study: optuna.Study, say: Callable[[str], None]) -> str:
@@ -117,7 +118,7 @@ def _enqueue(settings: SearchSettings, study: optuna.Study, say: Callable[[str],
     }
     if _is_searched(settings):
         what, before, _ = _put(study, params, put)
-        return f"{what} and is the next to begin{before}, if --trials of that search leaves room"
+        return f"{what} and runs next{before}, if --trials of that search allows another trial"
     # Lock the study as a search does, which repairs what a crash left before we append.
     name, url, directory = settings.study_name, settings.storage, settings.study_dir
     with study_storage(name, url, directory, say, Outages(say)) as storage:
@@ -125,8 +126,8 @@ def _enqueue(settings: SearchSettings, study: optuna.Study, say: Callable[[str],
             optuna.load_study(study_name=name, storage=storage), params, put
         )
     return (
-        f"{what}; no search is running, and the next one, with --trials above {finished}, begins "
-        f"with it{before}"
+        f"{what}; no search is running. The next one starts with it{before}; give it --trials "
+        f"above {finished}"
     )
 
 
@@ -173,22 +174,22 @@ def _parsed(text: str) -> dict[str, Any]:
     for name, value in values.items():
         if not isinstance(value, str | int | float | bool):
             raise SettingsError(
-                f"--enqueue has {name!r} of {reprlib.repr(value)}; a hyperparameter is a number, "
-                "text, true or false."
+                f"--enqueue sets {name!r} to {reprlib.repr(value)}; it must be a number, text, "
+                "true or false."
             )
     return values
 
 
 def _check_algorithm(study: optuna.Study) -> None:
-    """Refuse a study whose algorithm tries its own list of configurations."""
+    """Refuse a study whose algorithm tries a fixed list of configurations."""
     noted = last_settings(study.user_attrs)
     name = noted.get("sampler", noted.get("tuner"))
     algorithm = _ALGORITHMS.get(name)
     if algorithm is not None and not algorithm.takes_first:
         raise StudyError(
-            f"--enqueue does not work with {name}, by which study {study.study_name!r} was "
-            "searched last: it tries its own list of configurations. Search it with another "
-            "sampler or tuner first."
+            f"--enqueue does not work with {name}, which study {study.study_name!r} used last: it "
+            "tries a fixed list of configurations. Continue the study with another sampler or "
+            "tuner first."
         )
 
 
@@ -208,8 +209,8 @@ def _point(settings: SearchSettings, study: optuna.Study, values: dict[str, Any]
             ) from None
     if settings.space != space:
         raise StudyError(
-            f"study {study.study_name!r} is of space {space!r}, whose code checks the values; code "
-            f"that only a study names is not run. If it is yours, add --space {space}."
+            f"study {study.study_name!r} uses space {space!r}, whose code must check the values; "
+            f"code that only a study names is not run. If it is yours, add --space {space}."
         )
     try:
         return point_of(space, data, values, settings.study_dir / "logs" / "enqueue.log")

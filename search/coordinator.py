@@ -207,7 +207,7 @@ class Coordinator:
         elif self.progress.paused != (request == PAUSE):
             self.progress.paused = request == PAUSE
             self._display.note(
-                "paused by a request: no new trial begins, running ones finish; --resume goes on"
+                "paused by a request: running trials finish, no new one starts; --resume continues"
                 if self.progress.paused
                 else "resumed by a request"
             )
@@ -308,7 +308,9 @@ class Coordinator:
                 self._engine.fail(attempt.trial)
             self._count()
             self._read_front()
-            self._display.log(f"trial {attempt.number}: ended from outside")
+            self._display.log(
+                f"trial {attempt.number}: ended by another program, such as the dashboard"
+            )
 
     def _is_wanted(self, attempt: Attempt, built: Built) -> bool:
         self._engine.learn(attempt.trial, built.space)
@@ -431,7 +433,7 @@ class Coordinator:
         attempt.trial.set_user_attr("attempts", attempt.losses)
         self._engine.requeue(attempt.trial)
         self._first_waiting += attempt.is_first
-        self._display.log(f"trial {attempt.number}: {reason}; it will be run again")
+        self._display.log(f"trial {attempt.number}: {reason}; requeued")
 
     def _enforce_limits(self, worker: Worker) -> None:
         attempt = self._running[worker]

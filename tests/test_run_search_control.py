@@ -29,8 +29,8 @@ def test_other_processes_pause_resume_and_stop_a_search_and_enqueue_a_trial(
     paused = count(tmp_path, "mlp", *FINISHED)
     said = ask("--enqueue", '{"dense_layers": 1, "dense_1": 33}')
     assert said == (
-        f"trial {paused} of study 'mlp' has this configuration and is the next to begin, if "
-        "--trials of that search leaves room\n"
+        f"trial {paused} of study 'mlp' has this configuration and runs next, if --trials of that "
+        "search allows another trial\n"
     )
     assert count(tmp_path, "mlp", TrialState.WAITING) == 1
     assert count(tmp_path, "mlp", *FINISHED) == paused

@@ -35,6 +35,7 @@ from search.study.storage import (
     repair_journal,
 )
 from search.study.stored import check_folder
+from search.words import counted
 
 _MIRROR_FLAGS: Final = {
     True: "with --mirror",
@@ -77,7 +78,7 @@ def begin_study(
     """
     study = create_or_continue(storage, name, facts)
     if requeued := _requeue_abandoned(study):
-        say(f"{requeued} trials that were cut off will be run again")
+        say(f"requeued {counted(requeued, 'interrupted trial')}")
     enqueue_first(study, first)
     return study
 

@@ -94,9 +94,9 @@ def test_requests_are_written_into_a_running_search_s_study(tmp_path: Path) -> N
     with held(tmp_path) as study:
         with pytest.raises(StudyError, match="the search of study 'mine' is not paused; nothing"):
             send(tmp_path, resume=True)
-        assert "begins no new trial" in send(tmp_path, pause=True)
+        assert "no new trial starts" in send(tmp_path, pause=True)
         assert request_of(study) == PAUSE
-        assert "goes on within seconds" in send(tmp_path, resume=True)
+        assert "will resume within seconds" in send(tmp_path, resume=True)
         assert request_of(study) is None
         assert "will stop within seconds" in send(tmp_path, stop=True)
         assert request_of(study) == STOP
@@ -122,7 +122,7 @@ def test_a_search_that_only_starts_takes_no_request(
     monkeypatch.setattr(control, "_BEGIN_SECONDS", 0.0)
     with held(tmp_path) as study:
         end_run(study)
-        with pytest.raises(StudyError, match=r"^the search of study 'mine' is only starting, or "):
+        with pytest.raises(StudyError, match=r"^the search of study 'mine' is starting or ending;"):
             send(tmp_path, stop=True)
         assert REQUEST not in study.user_attrs
 
@@ -156,8 +156,8 @@ def test_a_configuration_is_enqueued_with_defaults_and_says_where_it_comes_from(
     make_study(tmp_path)
     said = send(tmp_path, enqueue='{"dense_layers": 1, "dense_1": 99}')
     assert said == (
-        "trial 0 of study 'mine' has this configuration; no search is running, and the next one, "
-        "with --trials above 0, begins with it"
+        "trial 0 of study 'mine' has this configuration; no search is running. The next one starts "
+        "with it; give it --trials above 0"
     )
     (trial,) = trials_of(tmp_path)
     assert trial.state == TrialState.WAITING
@@ -172,8 +172,8 @@ def test_a_configuration_is_enqueued_with_defaults_and_says_where_it_comes_from(
     with held(tmp_path):
         said = send(tmp_path, enqueue='{"dense_1": 100}')
     assert said == (
-        "trial 1 of study 'mine' has this configuration and is the next to begin, after 1 enqueued "
-        "before it, if --trials of that search leaves room"
+        "trial 1 of study 'mine' has this configuration and runs next, after 1 enqueued before it, "
+        "if --trials of that search allows another trial"
     )
 
 
@@ -197,7 +197,7 @@ def test_what_a_crash_left_is_repaired_before_a_configuration_is_enqueued(tmp_pa
             r"--enqueue is '\{', which is not valid JSON; write it as --enqueue '\{\"learning_rate",
         ),
         ("[1]", r"--enqueue is '\[1\]'; it must be an object"),
-        ('{"dense_1": [1]}', r"--enqueue has 'dense_1' of \[1\]; a hyperparameter is a number, "),
+        ('{"dense_1": [1]}', r"--enqueue sets 'dense_1' to \[1\]; it must be a number, text, "),
         ('{"dense_1": 5}', r"of space 'mlp': dense_1 is 5; it must be a whole number in 16..1024"),
         ('{"dense_1": true}', r"dense_1 is True; it must be a whole number"),
         ('{"learning_rate": NaN}', r"learning_rate is nan; it must be a number in"),
@@ -223,7 +223,7 @@ def test_a_configuration_that_was_tried_is_refused_by_its_trial(tmp_path: Path) 
 
 def test_a_sampler_with_an_order_of_its_own_takes_none(tmp_path: Path) -> None:
     make_study(tmp_path, settings={"sampler": "grid"})
-    with pytest.raises(StudyError, match=r"^--enqueue does not work with grid, by which study 'm"):
+    with pytest.raises(StudyError, match=r"^--enqueue does not work with grid, which study 'mine'"):
         send(tmp_path, enqueue="{}")
 
 

@@ -389,7 +389,8 @@ def test_a_trial_failed_from_the_dashboard_is_replaced(tmp_path: Path) -> None:
     study, _ = search(tmp_path, space="slow", trials=4, pruner="none", display=display)
     assert len(study.get_trials(states=FINISHED)) == 4
     assert [t.number for t in study.get_trials(states=(TrialState.FAIL,))] == failed
-    assert f"trial {failed[0]}: ended from outside" in display.lines
+    line = f"trial {failed[0]}: ended by another program, such as the dashboard"
+    assert line in display.lines
 
 
 def test_a_storage_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> None:
