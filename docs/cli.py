@@ -20,7 +20,7 @@ _EXIT_CODES: Final = """\
 | 1 | `report.py`: the report lacks results (it says which, and why), unless `--no-retrain`; \
 or a file of `--export` could not be written |
 | 2 | an error; one line says what to do. `predict.py`: an image could not be read |
-| 129, 130, 143 | stopped by SIGHUP, Ctrl-C (or `--stop`) or SIGTERM; the same command continues |
+| 129, 130, 143 | stopped by SIGHUP, Ctrl-C (or `--stop`) or SIGTERM; repeat the command to resume |
 """
 
 

@@ -182,8 +182,8 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
         raise ReportError(f"study {name!r} in {where} was made by another program.")
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
         raise ReportError(
-            f"study {name!r} in {where} has no complete trial yet. Run the search again: the same "
-            "command continues it; if all its trials were pruned, give a larger --trials."
+            f"study {name!r} in {where} has no complete trial yet. Run the search again "
+            "to resume it; if all its trials were pruned, give a larger --trials."
         )
     check_study(study, required=_REQUIRED)
     trials = [_with_costs(trial, objectives_of(facts)) for trial in trials]

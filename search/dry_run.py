@@ -74,7 +74,8 @@ class DryRun:
             name = self.settings.study_name
             return f"study {name!r} already has its {self.finished} finished trials"
         if self.seconds is None:
-            return f"the length of the search is not known: {self.unmeasured or 'nothing shows it'}"
+            reason = self.unmeasured or "neither a speed nor the time of a trial was measured"
+            return f"the duration of the search is unknown: {reason}"
         if self.finished or self.speed is None:
             return remaining_words(self.missing, self.seconds)
         if self.minutes is not None:

@@ -42,7 +42,7 @@ def earlier_study(settings: SearchSettings) -> optuna.Study:
             return study
     known = studies_in(results)
     raise StudyError(
-        f"--from is {named!r}, but there is no such study in {results}, and no study's folder of "
+        f"--from is {named!r}, which is not the folder of a study, and {results} has no study of "
         f"that name; {listing(known)}.{did_you_mean(named, known)}"
     )
 

@@ -61,7 +61,7 @@ class StoppedError(StorageError):
     def __init__(
         self,
         reason: StopReason,
-        when: str = "while the database did not answer; the same command continues when it does",
+        when: str = "while the database did not answer; repeat the command once it does",
     ) -> None:
         super().__init__(f"stopped ({reason.value}) {when}.")
         self.reason = reason

@@ -315,7 +315,7 @@ def expectation(plan: Plan, speed: Speed, place: str, precision: str) -> str:
         f"({counted(speed.workers, 'worker')}, {precision})"
     )
     shorter = max((m for m in _SHORTER_MINUTES if 60 * m <= seconds / 4), default=None)
-    return line if shorter is None else f"{line}; --minutes {shorter} for a shorter one"
+    return line if shorter is None else f"{line}; use --minutes {shorter} for a shorter search"
 
 
 def fitted_words(minutes: float, plan: Plan, speed: Speed, *, available: int) -> str:

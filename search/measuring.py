@@ -95,13 +95,13 @@ class Measurement:
             found = self.run(self._settings.train_size)
         if self.stopped_by is not None:
             raise StoppedError(
-                self.stopped_by, "before the first trial; the same command starts again"
+                self.stopped_by, "before the first trial; repeat the command to start again"
             )
         if isinstance(found, Unmeasured) and self._is_timeout_over():
             raise SearchError(
-                f"--timeout is {self._settings.timeout_seconds:g} s, and was over before the speed "
-                "was measured that --minutes needs; raise it, or give --epochs and --train-size "
-                "instead."
+                f"--timeout is {self._settings.timeout_seconds:g} s, which ended before the speed "
+                "for --minutes was measured; raise it, or give --epochs and --train-size instead "
+                "of --minutes."
             )
         if isinstance(found, Unmeasured):
             raise SearchError(

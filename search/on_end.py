@@ -37,7 +37,7 @@ def check_on_end(command: str) -> None:
         words = shlex.split(command)
     except ValueError as error:
         raise SettingsError(
-            f"--on-end cannot be read: {str(error).lower()}; quote it as a shell does, once more."
+            f"--on-end cannot be parsed: {str(error).lower()}; check its quotes and backslashes."
         ) from None
     if not words:
         raise SettingsError("--on-end is empty; name a program, or leave it out.")
@@ -145,7 +145,7 @@ def _run(command: str, outcome: Mapping[str, Any], say: Callable[[str], None]) -
             env=environment,
             start_new_session=True,  # Ctrl-C is for the search
         )
-        say(f"--on-end: the command runs, for {LIMIT_SECONDS:g} s at most; Ctrl-C ends it")
+        say(f"--on-end: running the command (up to {LIMIT_SECONDS:g} s; Ctrl-C stops it)")
         trouble = ""
 
         def stop(reason: StopReason) -> None:

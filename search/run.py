@@ -151,7 +151,7 @@ def _search(
             if isinstance(found, Speed):
                 speed = found
             elif measurement.stopped_by is None:
-                display.log(f"the length of the search is not known: {found.reason}")
+                display.log(f"the duration of the search is unknown: {found.reason}")
         if speed is not None and speed_fact(speed) != study.user_attrs.get("speed"):
             study.set_user_attr("speed", speed_fact(speed))
         coordinator = Coordinator(

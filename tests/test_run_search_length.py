@@ -117,11 +117,11 @@ def test_a_model_that_fails_in_the_measurement_fails_in_its_trials_as_ever(
     ran = run(tmp_path, small_data, *flags, "--workers", "1")
     assert ran.returncode == 2
     reason = "NameError: name 'missing' is not defined"
-    assert f"the length of the search is not known: {reason}" in ran.stderr.splitlines()[1]
+    assert f"the duration of the search is unknown: {reason}" in ran.stderr.splitlines()[1]
     assert "2 trials failed in a row, the last: NameError" in ran.stderr.splitlines()[-1]
     dry = run(tmp_path, small_data, *flags, "--dry-run", "--study", "dry")
     assert dry.returncode == 0, dry.stderr
-    assert dry.stdout.splitlines()[0] == f"the length of the search is not known: {reason}"
+    assert dry.stdout.splitlines()[0] == f"the duration of the search is unknown: {reason}"
     assert f"not explored: {reason}" in dry.stdout
 
 
@@ -137,7 +137,7 @@ def test_minutes_for_a_space_that_fails_leave_nothing(tmp_path: Path, small_data
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--minutes", "20"), "stopped (Ctrl-C) before the first trial; the same command starts"),
+        (("--minutes", "20"), "stopped (Ctrl-C) before the first trial; repeat the command to"),
         (("--epochs", "1"), "stopped: Ctrl-C"),
     ],
 )

@@ -49,8 +49,8 @@ def explore(space: str, data: DataShape, log: Path) -> list[dict[str, Any]]:
     except ProcessEndedError as error:
         reason = f"its process ended with {exit_words(error.code)}"
         raise UnexploredError(
-            f"space {space!r} could not be explored before the first trial: {reason}. The same "
-            f"command continues; if it ends so again, see {log}.",
+            f"space {space!r} could not be explored before the first trial: {reason}. "
+            f"Repeat the command; if it fails again, see {log}.",
             reason,
         ) from error
     if isinstance(found, Exception):

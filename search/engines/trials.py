@@ -120,9 +120,10 @@ class StudyTrials:
             )
         except ValueError as error:
             raise StudyError(
-                f"hyperparameter {name!r} has other values in study {self._study.study_name!r} "
-                f"than in the space or sampler now ({one_line(error)}). Start another study with "
-                "--study NAME, or use the earlier space and sampler."
+                f"hyperparameter {name!r} has different values in study "
+                f"{self._study.study_name!r} than in the current space or sampler "
+                f"({one_line(error)}). Start another study with --study NAME, or use the earlier "
+                "space and sampler."
             ) from error
 
     def _note_redefinition(

@@ -309,8 +309,8 @@ class _StudyLock:
             raise _ServerAwayError("the lock of the lost connection is still held")
         raise StudyError(
             f"study {self._study!r} was taken over by another process while the connection to the "
-            "database was lost; this search has ended. The same command continues when that one "
-            "has ended too."
+            "database was lost; this search has ended. Repeat the command once the other search "
+            "has ended."
         )
 
 

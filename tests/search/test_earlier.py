@@ -139,7 +139,7 @@ def test_a_study_without_anything_to_try_is_refused(tmp_path: Path) -> None:
         ("other", r"but none of its 1 complete trials is a point of space 'mlp'; name another"),
         (
             "othr",
-            r"--from is 'othr', but there is no such study in .* Did you mean 'other'",
+            r"--from is 'othr', which is not .* no study of that name; .* Did you mean 'other'",
         ),
     ):
         with pytest.raises(StudyError, match=why):
@@ -176,7 +176,7 @@ def test_a_search_that_goes_on_begins_with_what_it_began_with(
 
 
 def test_what_cannot_be_found_is_said_before_any_image_is_read(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="no such study"):
+    with pytest.raises(StudyError, match="has no study of that name"):
         find_inputs(settings(tmp_path, "old", data="nowhere"))
     with pytest.raises(SpaceError, match="space 'cmn' is unknown"):
         find_inputs(SearchSettings(space="cmn", data="nowhere"))

@@ -348,8 +348,8 @@ def test_an_expected_time_is_as_exact_as_it_can_be(seconds: float, words: str) -
 def test_a_search_says_what_is_coming() -> None:
     slow = Speed(workers=2, images_per_second=306.0, startup_seconds=6.0)
     assert expectation(plan(), slow, "this machine", "float32") == (
-        "about 2 h 50 min for 50 trials on this machine (2 workers, float32); --minutes 30 for a "
-        "shorter one"
+        "about 2 h 50 min for 50 trials on this machine (2 workers, float32); use --minutes 30 for "
+        "a shorter search"
     )
     assert expectation(plan(train=500, val=100), slow, "this cluster", "bfloat16") == (
         "about 4 min for 50 trials on this cluster (2 workers, bfloat16)"

@@ -143,7 +143,7 @@ def test_a_time_limit_that_ends_it_is_named(tmp_path: Path) -> None:
 
     def use(workers: WorkerPool) -> Speed | Unmeasured:
         measurement = Measurement(workers, settings, time.monotonic())
-        with pytest.raises(SearchError, match=r"^--timeout is 1 s, and was over before the speed"):
+        with pytest.raises(SearchError, match=r"^--timeout is 1 s, which ended before the speed"):
             measurement.required()
         return measurement.run(None)
 

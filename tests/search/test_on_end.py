@@ -78,7 +78,7 @@ def end(
         if error is not None:
             raise error
         ending.outcome = outcome_of(directory, stopped_by)
-    assert re.fullmatch("--on-end: the command runs, for .* s at most; Ctrl-C ends it", said[0])
+    assert re.fullmatch(r"--on-end: running the command \(up to .* s; Ctrl-C stops it\)", said[0])
     return said[1:]
 
 
@@ -213,7 +213,7 @@ def test_a_command_that_is_gone_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("echo 'x", r"^--on-end cannot be read: no closing quotation; quote it as a shell does"),
+        ("echo 'x", r"^--on-end cannot be parsed: no closing quotation; check its quotes and"),
         (" ", r"^--on-end is empty; name a program, or leave it out\.$"),
         ("nowhere.sh x", r"^--on-end names 'nowhere.sh', but there is no such program; give the"),
     ],

@@ -171,7 +171,7 @@ class RayBackend:
         needed = self._cluster.resources
         self._note(
             f"waiting for a node with {needed.cpus:g} CPUs and {needed.gpus:g} GPUs free (Ctrl-C "
-            "stops; the same command continues)"
+            "stops; repeat the command to resume)"
         )
 
 

@@ -58,7 +58,7 @@ def test_a_process_that_is_killed_does_not_blame_the_space_and_says_how_it_ended
 ) -> None:
     with pytest.raises(
         SearchError,
-        match=rf"its process ended with {words}\. The same command continues; .*exploring\.log",
+        match=rf"its process ended with {words}\. Repeat the command; .*exploring\.log",
     ) as caught:
         explore(f"{__name__}:{space}", DATA, tmp_path / "exploring.log")
     assert "build(hp)" not in str(caught.value)

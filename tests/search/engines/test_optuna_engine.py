@@ -111,7 +111,7 @@ def test_an_enqueued_value_that_a_hyperparameter_cannot_have_is_refused_by_name(
     study.enqueue_trial({"x": 3})
     engine = make(study)
     with pytest.raises(
-        StudyError, match=r"hyperparameter 'x' has other values in study .* --study N"
+        StudyError, match=r"hyperparameter 'x' has different values in study .* --study"
     ):
         engine.suggest(ask(engine), "x", CategoricalDistribution([1, 2]))
 

@@ -278,7 +278,7 @@ def test_a_signal_ends_the_wait_for_a_database(server: Postgres, tmp_path: Path)
         server.stop()
         try:
             threading.Timer(1, outages.stop, [StopReason.CTRL_C]).start()
-            message = r"^stopped \(Ctrl-C\) while the database did not answer; the same"
+            message = r"^stopped \(Ctrl-C\) while the database did not answer; repeat"
             with pytest.raises(StoppedError, match=message) as raised:
                 study.set_user_attr("anything", 1)
         finally:
@@ -331,7 +331,7 @@ def test_a_search_that_lost_its_lock_to_another_writes_nothing_and_ends(
     tmp_path: Path, server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "_OLD_LOCK_SECONDS", 0.5)
-    message = r"^study 'test' was taken over by another process while the connection .* same comm"
+    message = r"^study 'test' was taken over by another process while the connection .* Repeat the"
     with held(server, tmp_path, patience=60) as (study, *_):
         end_connections(server, tmp_path)
         with held(server, tmp_path) as (other, *_):
