@@ -160,9 +160,10 @@ def _require_trust(settings: ReportSettings, record: Record, arguments: Sequence
 def _refuse_to_lose_results(target: Path, evidence: Evidence) -> None:
     if evidence.tuned is None and (target / CONFIG_FILE).exists():
         raise ReportError(
-            f"{target} has test results and the new report would have none: no retraining with "
-            f"these flags is in {target.parent / 'retrainings'}. Give the flags of the old report "
-            "(see the top of its report.md), leave out --no-retrain, or move the old report away."
+            f"{target} has test results, which the new report would lose: "
+            f"{target.parent / 'retrainings'} has no retraining with these flags. Use the flags of "
+            "the old report (at the top of its report.md), leave out --no-retrain, or move the old "
+            "report."
         )
 
 
@@ -188,9 +189,8 @@ def _same_data(settings: ReportSettings, record: Record, progress: Progress) -> 
     if found != wanted:
         forget(dataset, before)  # otherwise they would be copied along with the results
         raise ReportError(
-            f"{shown(data or dataset.name)} has other data (MD5 {found}) than the search used "
-            f"({wanted}). If its files have changed, put the old ones back; else give that of the "
-            "search with --data."
+            f"data set {shown(data or dataset.name)} is not the one that the search used (MD5 "
+            f"{found}, not {wanted}). Restore its files, or name the original data set with --data."
         )
     # Networks of earlier versions did not normalize or whiten their images.
     return replace(dataset, pixels=pixels_of(record.facts))
@@ -208,7 +208,7 @@ def _only_one(directory: Path) -> Iterator[None]:
     """Create the folder of the study if necessary, and refuse a second report of it."""
 
     def busy(holder: str) -> ReportError:
-        return ReportError(f"{holder} is reporting this study already. Wait for it or stop it.")
+        return ReportError(f"{holder} is already reporting this study. Wait for it or stop it.")
 
     retrainings = directory / "retrainings"  # a search locks the folder of the study
     with ExitStack() as held:

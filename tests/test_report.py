@@ -225,7 +225,7 @@ def test_a_report_with_results_is_not_replaced_by_one_without(
     ended = report(reported.parent.parent.parent, small_data_with_test, *flags)
     assert ended.returncode == 2
     assert (
-        "report has test results and the new report would have none: no retraining with"
+        "report has test results, which the new report would lose: "
         in ended.stderr
     )
     assert sorted(reported.rglob("*")) == before
@@ -588,7 +588,7 @@ def test_other_data_than_the_search_had_are_refused(searched: Path, tmp_path: Pa
     write_idx_data(tmp_path, *small_images(60, seed=5))
     ended = report(searched, tmp_path)
     assert ended.returncode == 2
-    assert re.match(r"report: .* has other data \(MD5 .*than the search used", ended.stderr)
+    assert re.match(r"report: data set .* is not the one that the search used \(MD5 ", ended.stderr)
 
 
 def test_missing_test_files_are_one_line_and_lose_nothing(searched: Path, small_data: Path) -> None:
@@ -630,7 +630,7 @@ def test_data_that_is_replaced_before_a_worker_reads_it_ends_the_report(
     monkeypatch.chdir(searched)
     before = sorted((searched / "results" / "mlp" / "retrainings").glob("*"))
     assert main(["--data", str(data), *SMALL, "--epochs", "7"]) == 2
-    assert f"{data.name} has other data now (MD5" in capsys.readouterr().err
+    assert f"data set {data.name} has changed since the study began (MD5" in capsys.readouterr().err
     assert sorted((searched / "results" / "mlp" / "retrainings").glob("*")) == before
 
 
@@ -640,7 +640,7 @@ def test_two_reports_of_one_study_do_not_meet(searched: Path, small_data_with_te
     with locked(retrainings, ValueError):
         ended = report(searched, small_data_with_test)
     assert ended.returncode == 2
-    assert f"report: process {os.getpid()} is reporting this study already" in ended.stderr
+    assert f"report: process {os.getpid()} is already reporting this study" in ended.stderr
 
 
 def test_a_model_that_cannot_be_kept_is_not_trained_and_gives_exit_code_1(

@@ -104,7 +104,7 @@ def test_data_that_is_replaced_during_a_search_ends_it_and_no_trial_uses_it(
     _, errors = search.communicate(timeout=120)
     assert search.returncode == 2
     (line,) = [line for line in errors.splitlines() if line.startswith("run_search: ")]
-    assert re.search(r"data has other data now \(MD5 \w+\) than the study \(\w+\)", line)
+    assert re.search(r"data has changed since the study began \(MD5 \w+, was \w+\)", line)
     assert "Traceback" not in errors
     finished = count(tmp_path, "mlp", *FINISHED)
     assert finished >= 2

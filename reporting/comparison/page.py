@@ -53,7 +53,7 @@ def run_comparison(wanted: ReportSettings, arguments: Sequence[str]) -> Comparis
     directory = wanted.results_dir / COMPARISONS
 
     def busy(holder: str) -> ReportError:
-        return ReportError(f"{holder} is comparing studies already. Wait for it or stop it.")
+        return ReportError(f"{holder} is already comparing studies. Wait for it or stop it.")
 
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)

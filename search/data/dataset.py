@@ -109,9 +109,9 @@ class Dataset:
         part, found = self.files.training()
         if found != self.fingerprint:
             raise DataError(
-                f"{self.name} has other data now (MD5 {found}) than the study "
-                f"({self.fingerprint}): it was replaced in the meantime. Put the study's data back "
-                "and run the same command again; finished trials and trainings are kept."
+                f"data set {self.name} has changed since the study began (MD5 {found}, was "
+                f"{self.fingerprint}). Restore it and run the same command again; finished trials "
+                "and trainings are kept."
             )
         return part
 

@@ -113,7 +113,7 @@ def _ignored(listing: Listing) -> list[str]:
         notes.append(f"links to folders, which are not followed: {len(listing.links):,}")
     if listing.ignored:
         names = ", ".join(map(shown, listing.ignored[:_LISTED]))
-        notes.append(f"ignored folders, without images or beside train: {names}")
+        notes.append(f"ignored folders, neither class nor part: {names}")
     return notes
 
 

@@ -77,8 +77,8 @@ def list_folder(root: Path) -> Listing:
         for name in top:
             if name.casefold() in _TEST and _has_folders(root / name):
                 raise DataError(
-                    f"{where} has a folder {shown(name)} with classes, but no train; name that of "
-                    "the training images train."
+                    f"{where} has a folder {shown(name)} with classes, but no folder train; rename "
+                    "the folder of training images to train."
                 )
         found.train = _list_classes("", top, found)
     found.train = dict(sorted(found.train.items()))

@@ -125,8 +125,8 @@ def _parts(
     highest = round(_range(arrays["x_train"])[1] * factor)
     if 0 < highest < _DARK:
         notes.append(
-            f"pixels reach only {highest} of 255: if {highest} is white, multiply them by "
-            f"255 / {highest}, else predictions for image files fail"
+            f"the brightest pixel is {highest} of 255: if it is white, multiply all pixels by "
+            f"255 / {highest}, or predictions for image files will be wrong"
         )
     return Parts(
         train=train,

@@ -120,7 +120,9 @@ def check_classes(labels: Bytes, class_names: Sequence[str], where: str, fewest:
     """
     check_class_count(len(class_names), where)
     if repeated := [name for name, count in Counter(class_names).items() if count > 1]:
-        raise DataError(f"{where} has several classes {repeated[0]!r}; rename all but one.")
+        raise DataError(
+            f"{where} has more than one class named {repeated[0]!r}; rename all but one."
+        )
     counts = np.bincount(labels, minlength=len(class_names))
     smallest = int(counts.argmin())
     if counts[smallest] < fewest:

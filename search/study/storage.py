@@ -105,8 +105,8 @@ def check_url(url: str) -> None:
     address, _, options = url.partition("?")
     if is_server(url) and (address.count("@") > 1 or "@" in options):
         raise StorageError(
-            f"--storage {shown} has an @ too many: the only one stands before the host. Write an @ "
-            "of the user's name, the password or an option as %40."
+            f"--storage {shown} has an extra @: only one is allowed, before the host. Write an @ "
+            "in the user name, password or options as %40."
         )
     try:
         parts = make_url(url)

@@ -138,8 +138,8 @@ def check_folder(journal: Path, name: str, names: Collection[str]) -> None:
     if names and name not in names:
         held = one_line(", ".join(map(repr, names)))
         raise StudyError(
-            f"{journal} holds study {held}, not {name!r}: a folder must be called as its study. "
-            "Rename the folder back, or give another --study."
+            f"{journal} holds study {held}, not {name!r}: a folder must have the name of its "
+            "study. Rename the folder back, or give another --study."
         )
 
 

@@ -424,7 +424,7 @@ def test_a_second_comparison_at_once_is_refused(results: Path) -> None:
 
     with (
         locked(results / "compare", refusal),
-        pytest.raises(ReportError, match="is comparing studies already"),
+        pytest.raises(ReportError, match="is already comparing studies"),
     ):
         compare_studies("good", "near", results_dir=results)
 

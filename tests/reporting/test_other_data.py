@@ -198,7 +198,7 @@ def test_the_data_is_opened_as_the_search_has_opened_it(
     _same_data(evidence.settings, dataclasses.replace(record, facts={"data": "1" * 32}), PROGRESS)
     assert opened[-1] == (None, None, None)  # a study of an earlier version
     other = dataclasses.replace(record, facts=facts | {"data": "2" * 32})
-    with pytest.raises(ReportError, match=r"^/home/me/photos has other data \(MD5 1+\) than the"):
+    with pytest.raises(ReportError, match=r"^data set /home/me/photos is not .* \(MD5 1+, not 2+\)"):
         _same_data(evidence.settings, other, PROGRESS)
 
 
@@ -240,14 +240,14 @@ def test_a_study_that_names_a_folder_of_this_user_leaves_no_copy_of_other_pictur
     facts = dict(evidence.record.facts) | {"dataset": {"source": source}, "runs": []}
     record = dataclasses.replace(evidence.record, facts=facts)
     settings = dataclasses.replace(evidence.settings, results_dir=tmp_path / "results")
-    with pytest.raises(ReportError, match="has other data"):
+    with pytest.raises(ReportError, match="is not the one that the search used"):
         _same_data(settings, record, make_progress(quiet=False))
     said = rf"data: {tmp_path}/private\x1b, as the study says"
     assert capsys.readouterr().err.splitlines()[0] == said
     assert list((tmp_path / "results" / ".data").iterdir()) == []
     # Those of an earlier search stay.
     opened = open_dataset(str(photos), cache=tmp_path / "results" / ".data", quiet=True)
-    with pytest.raises(ReportError, match="has other data"):
+    with pytest.raises(ReportError, match="is not the one that the search used"):
         _same_data(settings, record, PROGRESS)
     assert len(opened.training())
     # Data that the user names is no surprise.

@@ -129,7 +129,7 @@ def test_a_search_that_only_starts_takes_no_request(
 
 @pytest.mark.parametrize("flags", [{"stop": True}, {"enqueue": "{}"}])
 @pytest.mark.parametrize(
-    ("journal", "message"), [(b"", "holds no study yet"), (None, "a folder must be called as its")]
+    ("journal", "message"), [(b"", "holds no study yet"), (None, "a folder must have the name")]
 )
 def test_a_folder_without_its_study_is_refused(
     tmp_path: Path, flags: dict[str, Any], journal: bytes | None, message: str

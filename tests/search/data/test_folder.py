@@ -61,7 +61,7 @@ def test_parts_are_folders_of_folders_and_validation_joins_training(tmp_path):
     assert dataset.class_names == ("cat", "dog")
     assert np.bincount(dataset.training().labels).tolist() == [11, 11]
     assert np.bincount(dataset.files.test().labels).tolist() == [2, 2]
-    assert "ignored folders, without images or beside train: other" in dataset.notes
+    assert "ignored folders, neither class nor part: other" in dataset.notes
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_test_part_without_classes_is_none(tmp_path):
     write_pictures(tmp_path / "photos/test", 3, seed=9)
     dataset = opened(tmp_path / "photos")
     assert len(dataset.files.test()) == 4
-    assert "ignored folders, without images or beside train: test" in dataset.notes
+    assert "ignored folders, neither class nor part: test" in dataset.notes
 
 
 def test_a_class_may_be_called_train(tmp_path):
@@ -246,7 +246,7 @@ def test_one_class_is_refused(photos):
 
 def test_a_test_part_without_a_training_part_is_refused(photos):
     write_pictures(photos / "Test/cat", 2)
-    refuse(photos, "has a folder Test with classes, but no train; name that of the training images")
+    refuse(photos, "has a folder Test with classes, but no folder train; rename the folder of")
 
 
 def test_a_test_class_that_training_lacks_is_refused(photos):
@@ -275,7 +275,7 @@ def test_what_is_no_picture_is_ignored_and_counted(photos):
     os.mkfifo(photos / "cat/pipe.png")
     notes = opened(photos).notes
     assert "ignored files that are no images: 3" in notes
-    assert "ignored folders, without images or beside train: notes" in notes
+    assert "ignored folders, neither class nor part: notes" in notes
     assert len(opened(photos).class_names) == 2
 
 

@@ -114,8 +114,8 @@ def test_the_user_is_told_that_pixels_are_scaled(tmp_path):
 def test_the_user_is_told_that_white_is_black(tmp_path, dtype):
     dark = IMAGES.clip(0, 16).astype(dtype)
     assert opened(tmp_path, x_train=dark, y_train=LABELS).notes[0] == (
-        "pixels reach only 16 of 255: if 16 is white, multiply them by 255 / 16, else predictions "
-        "for image files fail"
+        "the brightest pixel is 16 of 255: if it is white, multiply all pixels by 255 / 16, or "
+        "predictions for image files will be wrong"
     )
     for images in (IMAGES.clip(0, 128), IMAGES > 127):
         notes = opened(tmp_path, x_train=images, y_train=LABELS).notes
@@ -187,7 +187,7 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, changes, message):
 
 def test_two_classes_whose_names_look_alike_are_refused(tmp_path):
     labels = np.where(LABELS == 1, "a\n", "a\\n")
-    with pytest.raises(DataError, match=r"has several classes .*; rename all but one"):
+    with pytest.raises(DataError, match=r"has more than one class named .*; rename all but one"):
         whole(tmp_path, y_train=labels, y_test=labels[:4])
 
 

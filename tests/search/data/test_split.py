@@ -106,7 +106,7 @@ def test_sizes_that_do_not_fit_the_data_are_refused(dataset, sizes, message):
 
 def test_data_that_was_replaced_since_it_was_opened_is_refused(dataset):
     load_split(dataset, SplitSizes(val=100))
-    with pytest.raises(DataError, match=r"has other data now \(MD5 .*\) than the study \(other\)"):
+    with pytest.raises(DataError, match=r"has changed since the study began \(MD5 .*, was other\)"):
         load_split(replace(dataset, fingerprint="other"), SplitSizes(val=100))
 
 
