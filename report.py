@@ -137,7 +137,7 @@ def _say(outcome: "Outcome") -> None:
             why = "the winner averages its weights" if averages else "the space has no such choice"
             print(f"--averaging adds no row: {why}")
     if evidence.failures:
-        print(f"failed trainings: {len(evidence.failures)}; the report says which, and why")
+        print(f"failed trainings: {len(evidence.failures)}; see the report for the reasons")
     for line in outcome.unexported:
         print(line)
     print(f"report: {os.path.relpath(outcome.html)}")

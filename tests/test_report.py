@@ -381,7 +381,7 @@ class Mine:
     broken = report(tmp_path, small_data_with_test, *flags, "--seeds", "2", "--quiet")
     assert broken.returncode == 1, broken.stderr
     assert "failed, ValueError: it is broken" in broken.stdout
-    assert "failed trainings: 1; the report says which, and why\n" in broken.stdout
+    assert "failed trainings: 1; see the report for the reasons\n" in broken.stdout
     page = tmp_path / "results" / "mine.Mine" / "report" / "report.html"
     assert "it is broken" in page.read_text()
 

@@ -134,6 +134,6 @@ class Mine:
     assert ended.returncode == 1, ended.stderr
     why = "failed, the space compiles its model with a loss for integer labels, so it cannot be "
     assert f"seed 700000 {why}" in ended.stdout
-    assert "failed trainings: 1; the report says which, and why\n" in ended.stdout
+    assert "failed trainings: 1; see the report for the reasons\n" in ended.stdout
     page = (tmp_path / "results" / "mine.Mine" / "report" / "report.html").read_text()
     assert "distilled, 0 of 1 trainings" in page

@@ -56,9 +56,9 @@ def blocks(evidence: Evidence) -> list[Block]:
 
 _CHOICE: Final = (
     "The winner has the highest mean {measure} over new seeds; of equals it is the better one "
-    "in the search. Candidates are trained for {epochs}, as the winner's final trainings, "
-    "because the augmentation that pays depends on the length. Change: from the trial's score "
-    "after {searched} in the search, which is partly luck, as the best of many scores is. "
+    "in the search. Candidates are trained as long as the final trainings ({epochs}), because the "
+    "best augmentation depends on the length. Change: difference from the trial's score in the "
+    "search after {searched}; the best of many scores is partly luck. "
     "The test split played no part in the choice."
 )
 

@@ -47,8 +47,8 @@ def blocks(evidence: Evidence) -> list[Block]:
     found = [one for one in results if one.found]
     written: list[Block] = [
         Paragraph(
-            f"{counted(len(results), 'check')}, {len(found) or 'none'} of them found something. A "
-            "finding is a hint, not an error."
+            f"{counted(len(results), 'check')}, {counted(len(found), 'finding')}. Findings are "
+            "hints, not errors."
         )
     ]
     written += [Paragraph(f"{one.name}: {one.found}. {one.advice}") for one in found]

@@ -174,9 +174,9 @@ def _warnings(evidence: Evidence) -> list[Block]:
     if evidence.scored_earlier:
         warnings.append(
             Paragraph(
-                f"Earlier reports or previews have scored {evidence.scored_earlier} other "
-                "trainings of this study on the test split. If their results led to the settings "
-                "of this report, its test accuracies are not independent.",
+                f"Earlier reports or previews scored {evidence.scored_earlier} other trainings of "
+                "this study on the test split. If those results influenced the settings of this "
+                "report, its test accuracies may be optimistic.",
                 strong=True,
             )
         )

@@ -43,20 +43,20 @@ _KNEE: Final = (
     "instead."
 )
 _NOT_PRUNED: Final = (
-    "No trial was pruned: one that is behind in accuracy may be the best of its cost. Each point "
+    "No trial was pruned: a less accurate network may be the best for its cost. Each point "
     "is a single training of the search: where two accuracies differ by less than those of two "
     "seeds, another training could order them otherwise."
 )
 _LATENCY: Final = (
     "Latency: one image, or a batch of 500 (fewer large ones), through the network in float32 as "
     "one graph on one core, after a warm-up, without reading pictures; median and quartiles of one "
-    "second or more. The search measures each network before its training in a process of its own, "
+    "second or more. The search measures each network before its training in a separate process, "
     "while other workers may train on other cores. It is the time of the network alone, which "
     "best_model.keras is too where latency is limited or minimized."
 )
 _AGAIN: Final = (
-    "This report has measured the trials of the search's front again, while nothing else of it "
-    "ran, and goes by the new times: a trial that is dominated by these is no longer on the front. "
+    "This report measured the latency of the trials on the search's front again, with nothing else "
+    "of it running, and uses the new times: trials that are now dominated leave the front. "
     "The other trials keep the times of the search."
 )
 _MOST_NAMED: Final = 12

@@ -17,8 +17,8 @@ _COMPARING: Final = (
     "If seeds vary more than images, the bootstrap interval of a few seeds is too narrow."
 )
 _OFTEN_USED: Final = (
-    "The test images of Fashion-MNIST have been used in thousands of publications; networks and "
-    "habits learned from these are not independent of them."
+    "Thousands of publications report results on the Fashion-MNIST test images, so common networks "
+    "and practices are not independent of them."
 )
 
 
@@ -66,8 +66,8 @@ def _of_baselines(evidence: Evidence) -> list[str]:
     ]
     if not evidence.dataset.is_fashion_mnist:
         texts.append(
-            "The baselines were published for another data set; nobody has claimed an accuracy of "
-            "theirs on this one."
+            "The baselines were published for another data set; there is no published accuracy for "
+            "this one."
         )
     return texts
 

@@ -64,8 +64,8 @@ def _confident(row: Row, test: LabeledImages, names: Sequence[str]) -> Block:
     mistakes = _mistakes(row)
     if not len(mistakes):
         return Paragraph(
-            f"{_number_wrong(row)}. By the mean probabilities over the seeds, no test image is "
-            "wrong."
+            f"{_number_wrong(row)}. With probabilities averaged over the seeds, every test image "
+            "is classified correctly."
         )
     shown = mistakes[:_MOST_CONFIDENT]
     first, mean = int(shown[0]), row.probabilities.mean(axis=0)

@@ -162,7 +162,7 @@ def _on_a_bound(trials: Trials) -> str:
         found += [f"{name} {end}" for end in ends]
     if not found:
         return ""
-    return f"half or more of the best {len(trials.best)} trials ask for {listed(found)}"
+    return f"half or more of the best {len(trials.best)} trials point to {listed(found)}"
 
 
 def _places(trials: Sequence[FrozenTrial]) -> dict[str, list[float]]:
@@ -324,8 +324,8 @@ CHECKS: Final = (
         rule=f"From {_LEAST_FOR_BOUNDS} complete trials: half of the best tenth, and at least two, "
         f"are within {EDGE:.0%} of an end of a range of {_FEW_INTEGERS} integers or more, or of "
         "numbers. Our choice; 0 and 1 of counts and rates do not count. With several objectives "
-        "the front stands for the best, and only upper ends count: half of a front is cheap on "
-        "purpose.",
+        "the front replaces the best tenth, and only upper ends count, because small networks "
+        "belong on a front.",
         advice="Widen the range in a new study, and start it with --from this one.",
         look=_on_a_bound,
     ),
@@ -335,8 +335,8 @@ CHECKS: Final = (
         f"{_BEGINNING:.0%}, by number. Our choice: a random search, whose trials are equal draws, "
         f"looks so with a probability of {_BEGINNING:.0%}. With several objectives it is not "
         "checked: a front grows late even where it hardly moves.",
-        advice="More trials of this kind may bring little: retrain the best, or give trials more "
-        "epochs or the space other ranges.",
+        advice="More trials like these may not help: retrain the best, or use more epochs or other "
+        "ranges.",
         look=_stalled,
     ),
     Check(

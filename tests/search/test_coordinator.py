@@ -84,8 +84,7 @@ def test_what_looks_wrong_is_said_once_while_the_search_runs(tmp_path: Path) -> 
     said = [line for line in display.lines if line.startswith("check: no progress")]
     assert said == [
         "check: no progress: trial 0 is the best, and none of the last 24 trials was better. More "
-        "trials of this kind may bring little: retrain the best, or give trials more epochs or "
-        "the space other ranges."
+        "trials like these may not help: retrain the best, or use more epochs or other ranges."
     ]
 
 

@@ -13,7 +13,7 @@ from tests.reporting.written import tables, words
 def test_findings_are_named_above_the_table_of_all_checks(searched: Any) -> None:
     made = [trial([0.9], train_accuracy=0.99), *(trial([0.8]) for _ in range(3))]
     section = checks.blocks(searched(made))
-    assert "1 of them found something" in words(section)
+    assert f"{len(CHECKS) + 1} checks, 1 finding. Findings are hints" in words(section)
     assert "over-fitting: the best trial, 0, has 99.00%" in words(section)
     table = tables(section)["checks"].shown.set_index("check")
     assert len(table) == len(CHECKS) + 1

@@ -104,8 +104,8 @@ def test_the_report_goes_by_the_times_that_it_has_measured(several: Evidence) ->
     assert set(table.shown["one image, again"]) == {"0.5 (0.4 to 0.6)"}
     searched = [several.record.frozen[one.number].user_attrs["latency_ms"] for one in after]
     assert table.values["latency_ms_search"].tolist() == searched
-    assert "goes by the new times" in words(front.blocks(made))
-    assert "goes by the new times" not in words(front.blocks(several))
+    assert "uses the new times" in words(front.blocks(made))
+    assert "uses the new times" not in words(front.blocks(several))
     draw_all(front.blocks(made))
 
 

@@ -70,7 +70,7 @@ def test_best_trials_at_an_end_of_a_range() -> None:
         for i in range(20)
     ]
     assert found(trials)["best at an end of a range"] == (
-        "half or more of the best 5 trials ask for rate above 0.1"
+        "half or more of the best 5 trials point to rate above 0.1"
     )
     assert "best at an end of a range" not in found(trials[:19])  # too few
 
@@ -115,7 +115,7 @@ def test_with_several_objectives_the_front_stands_for_the_best() -> None:
         return found(with_costs(wide, [*range(20)]), objective=objective)
 
     assert at(0.1)["best at an end of a range"] == (
-        "half or more of the best 20 trials ask for rate above 0.1"
+        "half or more of the best 20 trials point to rate above 0.1"
     )
     assert at(1e-4) == {}  # cheap networks are at low ends on purpose
 
