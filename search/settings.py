@@ -322,9 +322,7 @@ class SearchSettings:
         once=True,
         starts_nothing=True,
     )
-    resume: bool = flag(
-        "--resume", False, "resume a paused search", once=True, starts_nothing=True
-    )
+    resume: bool = flag("--resume", False, "resume a paused search", once=True, starts_nothing=True)
     enqueue: str | None = flag(
         "--enqueue",
         None,

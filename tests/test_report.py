@@ -224,10 +224,7 @@ def test_a_report_with_results_is_not_replaced_by_one_without(
     flags = ("--no-retrain", "--quiet", "--epochs", "77", "--seeds", "1", "--top", "1")
     ended = report(reported.parent.parent.parent, small_data_with_test, *flags)
     assert ended.returncode == 2
-    assert (
-        "report has test results, which the new report would lose: "
-        in ended.stderr
-    )
+    assert "report has test results, which the new report would lose: " in ended.stderr
     assert sorted(reported.rglob("*")) == before
 
 

@@ -121,8 +121,7 @@ def _trained(protocol: TrainingProtocol) -> str:
 def _rules(ranked: Sequence[Compared]) -> list[str]:
     """Say which winners were not chosen for their accuracy alone."""
     return [
-        f"The winner of {study.name} is {_finals(study).rule}, so a more accurate trial may "
-        "exist."
+        f"The winner of {study.name} is {_finals(study).rule}, so a more accurate trial may exist."
         for study in ranked
         if _finals(study).rule
     ]
