@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 from optuna.trial import TrialState
@@ -15,7 +16,10 @@ def test_other_processes_pause_resume_and_stop_a_search_and_enqueue_a_trial(
     tmp_path: Path, small_data: Path
 ) -> None:
     flags = (*QUICK, "--trials", "500", "--workers", "1")
-    search = start(tmp_path, small_data, *flags)
+    said_file = tmp_path / "said"
+    with said_file.open("w") as errors_to:
+        streams = (subprocess.DEVNULL, subprocess.PIPE, errors_to.fileno())
+        search = start(tmp_path, small_data, *flags, streams=streams)
 
     def ask(*request: str) -> str:
         said = run(tmp_path, small_data, "--study", "mlp", *request)
@@ -24,7 +28,8 @@ def test_other_processes_pause_resume_and_stop_a_search_and_enqueue_a_trial(
 
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
     ask("--pause")
-    # The running trial finishes, and then nothing runs.
+    # The running trial finishes, and then nothing runs; between two trials, nothing runs either.
+    wait_until(lambda: "paused by a request:" in said_file.read_text())
     wait_until(lambda: not count(tmp_path, "mlp", TrialState.RUNNING))
     paused = count(tmp_path, "mlp", *FINISHED)
     said = ask("--enqueue", '{"dense_layers": 1, "dense_1": 33}')
@@ -39,7 +44,8 @@ def test_other_processes_pause_resume_and_stop_a_search_and_enqueue_a_trial(
     assert json.loads(ask("--stop", "--json"))["answer"].startswith(
         "the search of study 'mlp' will"
     )
-    output, errors = search.communicate(timeout=60)
+    output, _ = search.communicate(timeout=240)
+    errors = said_file.read_text()
     assert search.returncode == 130, errors
     assert "stopped: a request (--stop)" in output
     assert f"run_search.py {' '.join(flags)}" in output.split("continue: ")[1]
