@@ -2,6 +2,7 @@
 
 import json
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -25,17 +26,18 @@ def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Pat
     first = start(directory, small_data_with_test, *FLAGS)
 
     def stopwatches() -> list[psutil.Process]:
-        return [
-            one
-            for one in psutil.Process(first.pid).children(recursive=True)
-            if "search.training.stopwatch" in one.cmdline()
-        ]
+        found = []
+        for one in psutil.Process(first.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # ended while we looked, or is a zombie
+                if "search.training.stopwatch" in one.cmdline():
+                    found.append(one)
+        return found
 
     wait_until(lambda: count(directory, "mlp", *FINISHED) >= 1 and stopwatches())
     measuring = stopwatches()
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    _, left = psutil.wait_procs(measuring, timeout=60)
+    _, left = psutil.wait_procs(measuring, timeout=240)
     assert not left  # it ends with its worker
     return directory
 
@@ -96,7 +98,8 @@ def test_the_report_has_the_front_and_keeps_the_rule(
     assert cheap.returncode == 0, cheap.stderr
     assert "measuring the latency" not in cheap.stderr
     config = json.loads((folder / "best_config.json").read_text())
-    assert config["trial"] == table["parameters"].idxmin()
+    # Two trials of the front may have the same number of parameters.
+    assert table.loc[config["trial"], "parameters"] == table["parameters"].min()
     none = run(searched, small_data_with_test, *flags, "--max-params", "1", program="report.py")
     assert none.returncode == 2
     assert "no complete trial of study 'mlp' is within --max-params 1 (lowest: " in none.stderr
