@@ -1,6 +1,7 @@
 """A study on a PostgreSQL that really goes away, and coordinators that really die."""
 
 import re
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -308,7 +309,9 @@ def test_a_second_coordinator_is_refused_and_the_first_goes_on(
 ) -> None:
     first = begin(trials=8)
     wait_until(has_begun(tmp_path, server))
+    first.send(signal.SIGSTOP)  # it must not end before the second one has started
     refused = begin(trials=8).wait()
+    first.send(signal.SIGCONT)
     assert re.match(f"error: {REFUSED}", refused)
     assert first.wait() == "ended: None"
     assert_whole(load(tmp_path, server), 8)
