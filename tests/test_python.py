@@ -140,7 +140,7 @@ def test_sigterm_stops_the_search_and_then_the_script(tmp_path: Path, small_data
     script = start_script(tmp_path, small_data, guarded(*lines))
     wait_until(lambda: count(tmp_path, "first", *FINISHED) >= 1)
     script.send_signal(signal.SIGTERM)
-    out, errors = script.communicate(timeout=60)
+    out, errors = script.communicate(timeout=240)
     assert script.returncode == -signal.SIGTERM, errors
     assert out == ""
     # Stopped in order: a trial that was running is queued again.

@@ -44,7 +44,7 @@ def test_it_is_trained_once_whatever_dies_and_again_with_other_teachers(
     workers = children(process.pid)
     process.kill()
     process.communicate()
-    wait_until(lambda: not any(map(psutil.pid_exists, workers)), seconds=30)
+    wait_until(lambda: not any(map(psutil.pid_exists, workers)))
     before = records(retrainings)
     assert not distilled(retrainings)
 

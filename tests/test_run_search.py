@@ -156,7 +156,7 @@ def test_the_coordinator_never_loads_tensorflow(tmp_path: Path, small_data: Path
     assert "python" in maps
     assert "tensorflow" not in maps
     search.send_signal(signal.SIGINT)
-    search.communicate(timeout=30)
+    search.communicate(timeout=240)
 
 
 def test_a_hypermodel_of_keras_tuner_runs_with_its_own_compile(
@@ -320,5 +320,5 @@ def test_the_dashboard_shows_trials_while_they_run_and_changes_nothing(
     assert refused.value.code == 405
     assert b"--dashboard-writable" in refused.value.read()
     search.send_signal(signal.SIGINT)
-    search.communicate(timeout=30)
+    search.communicate(timeout=240)
     assert count(tmp_path, "mlp", TrialState.RUNNING) == 0

@@ -149,7 +149,7 @@ def test_a_measurement_can_be_stopped(
     # Its worker is measured next; a trial cannot start before that.
     wait_until((tmp_path / "results" / "mlp" / "logs" / "worker-0.log").exists)
     search.send_signal(signal.SIGINT)
-    output, errors = search.communicate(timeout=60)
+    output, errors = search.communicate(timeout=240)
     assert search.returncode == 130
     assert words in output + errors
     assert "Traceback" not in errors

@@ -66,7 +66,7 @@ def test_a_signal_ends_the_wait_for_a_server_and_the_same_command_goes_on(
         assert search.stderr is not None
         line = next(line for line in search.stderr if "does not answer; waiting up to" in line)
         search.send_signal(signal.SIGTERM)
-        _, errors = search.communicate(timeout=30)
+        _, errors = search.communicate(timeout=240)
     finally:
         server.start()
     assert search.returncode == 143, errors
@@ -88,7 +88,7 @@ def test_a_second_coordinator_is_refused_in_one_line(
     flags = (*QUICK, "--trials", "4", "--workers", "1", "--storage", url)
     search = start(tmp_path, small_data, *flags)
     wait_until(lambda: trials(url))
-    second = run(tmp_path, small_data, *flags, seconds=60)
+    second = run(tmp_path, small_data, *flags)
     assert second.returncode == 2
     assert second.stderr.splitlines()[-1].startswith(
         "run_search: study 'mlp' is being searched by another process, which holds its lock in the "
@@ -114,7 +114,7 @@ def test_a_server_that_cannot_be_used_is_one_line_at_once(
         "no server": "postgresql://searcher:wrong-secret@127.0.0.1:1/postgres",
         "no database": server.url("nothing"),
     }
-    ran = run(tmp_path, small_data, *QUICK, "--trials", "1", "--storage", urls[case], seconds=60)
+    ran = run(tmp_path, small_data, *QUICK, "--trials", "1", "--storage", urls[case])
     assert ran.returncode == 2
     assert len(ran.stderr.splitlines()) == 1
     assert ran.stderr.startswith("run_search: --storage postgresql://searcher:***@127.0.0.1:")

@@ -210,7 +210,7 @@ class Coordinating:
         self._process.kill()
         self._process.join()
 
-    def wait(self, seconds: float = 120) -> str:
+    def wait(self, seconds: float = 300) -> str:
         """Wait for its end; how the search ended."""
         self._process.join(seconds)
         assert self._process.exitcode is not None, self.said

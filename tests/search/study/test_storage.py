@@ -42,7 +42,7 @@ def test_a_lock_left_during_a_search_is_waited_for_and_then_removed(
     finally:
         ended.set()
         writer.join()
-    assert 0.3 < time.monotonic() - started < 5
+    assert 0.3 < time.monotonic() - started < 60
 
 
 def test_the_lock_of_a_live_process_is_respected(tmp_path: Path) -> None:

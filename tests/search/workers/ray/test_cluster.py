@@ -56,7 +56,7 @@ def during(action: Callable[[], bool]) -> threading.Thread:
     """Try an action again and again beside a search, until it says that it has been done."""
 
     def repeat() -> None:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 240
         while not action() and time.monotonic() < end:
             time.sleep(0.2)
 
@@ -141,7 +141,7 @@ def attempts(study: optuna.Study) -> list[str]:
 
 def test_nodes_that_join_are_used(tmp_path: Path, cluster: TestCluster) -> None:
     settings = SearchSettings(study="test", trials=9)
-    end = time.monotonic() + 180
+    end = time.monotonic() + 300
     with workers_at("cluster", settings, tmp_path, "slow", 60) as workers:
         while workers.count != 3:  # nodes of earlier tests are missed late
             assert time.monotonic() < end
@@ -163,7 +163,7 @@ def test_a_node_with_other_versions_is_refused(tmp_path: Path, cluster: TestClus
     )
     display = RecordingDisplay()
     settings = SearchSettings(study="test", trials=9)
-    end = time.monotonic() + 180
+    end = time.monotonic() + 300
     with (
         joined(cluster, 3, PYTHONPATH=str(other)),
         workers_at("cluster", settings, tmp_path, "slow", 60, note=display.note) as workers,
@@ -199,7 +199,7 @@ study, reason = search(folder, space="conditional", algorithm="tpe@cluster", tri
 print(repr(reason), len(study.trials))
 """
     ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=240
     )
     assert ran.returncode == 0, ran.stderr
     # A note that it waits for a free node may come first.
@@ -230,7 +230,7 @@ except ClusterError as error:
     print(error)
 """
     ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=240
     )
     assert f"--cluster {reached} cannot be reached: {reason}" in ran.stdout
     assert ran.stdout.count("\n") == 1
