@@ -14,6 +14,20 @@ from tests.postgres import BIN, Postgres
 SMALL_CLASS_SIZE = 60
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run groups and the tests of whole commands first.
+
+    Parallel runs take tests in this order, so that no long one is left for the end.
+    """
+    here = Path(__file__).parent
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("xdist_group") is None,
+            item.path.parent != here,
+        )
+    )
+
+
 def write_idx_data(
     directory: Path, images: np.ndarray, labels: np.ndarray, part: str = "train"
 ) -> None:
