@@ -30,7 +30,7 @@ from tests.conftest import small_images, write_idx_data
 def test_a_killed_coordinator_leaves_no_process_and_loses_no_trial(
     tmp_path: Path, small_data: Path
 ) -> None:
-    flags = (*QUICK, "--trials", "6", "--workers", "2", "--epochs", "3")
+    flags = (*QUICK, "--trials", "6", "--workers", "2", "--epochs", "3", "--quiet")
     for finished in (1, 3):
         search = start(tmp_path, small_data, *flags)
         wait_until(
@@ -51,7 +51,9 @@ def test_a_killed_coordinator_leaves_no_process_and_loses_no_trial(
 
 
 def test_killed_workers_cost_no_trial(tmp_path: Path, small_data: Path) -> None:
-    search = start(tmp_path, small_data, *QUICK, "--trials", "4", "--workers", "2")
+    # Trials that are long enough to be seen running.
+    flags = (*QUICK, "--trials", "6", "--workers", "2", "--epochs", "20", "--quiet")
+    search = start(tmp_path, small_data, *flags)
     for finished in (1, 2):
         wait_until(
             lambda n=finished: (
@@ -63,7 +65,7 @@ def test_killed_workers_cost_no_trial(tmp_path: Path, small_data: Path) -> None:
     _, errors = search.communicate(timeout=240)
     assert search.returncode == 0, errors
     recorded = study(tmp_path, "mlp")
-    assert len(recorded.get_trials(states=FINISHED)) == len(recorded.trials) == 4
+    assert len(recorded.get_trials(states=FINISHED)) == len(recorded.trials) == 6
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_data_that_is_replaced_during_a_search_ends_it_and_no_trial_uses_it(
 ) -> None:
     data = tmp_path / "data"
     shutil.copytree(small_data, data)
-    flags = (*QUICK, "--trials", "500", "--workers", "1")
+    flags = (*QUICK, "--trials", "500", "--workers", "1", "--quiet")
     search = start(tmp_path, data, *flags)
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 2)
     shutil.rmtree(data)
@@ -116,7 +118,7 @@ def test_data_that_is_replaced_during_a_search_ends_it_and_no_trial_uses_it(
 
 
 def test_under_nohup_a_hangup_stops_nothing(tmp_path: Path, small_data: Path) -> None:
-    flags = (*QUICK, "--trials", "50", "--workers", "1", "--json")
+    flags = (*QUICK, "--trials", "50", "--workers", "1", "--json", "--quiet")
     search = start(tmp_path, small_data, *flags, ignored=(signal.SIGHUP,))
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
     os.killpg(search.pid, signal.SIGHUP)
@@ -134,7 +136,7 @@ def test_under_nohup_a_hangup_stops_nothing(tmp_path: Path, small_data: Path) ->
 def test_a_second_coordinator_is_refused_even_if_every_lock_file_was_removed(
     tmp_path: Path, small_data: Path, storage: tuple[str, ...]
 ) -> None:
-    flags = (*QUICK, "--trials", "50", *storage)
+    flags = (*QUICK, "--trials", "500", "--quiet", *storage)
     search = start(tmp_path, small_data, *flags)
     wait_until((tmp_path / "results" / "mlp" / "logs" / "worker-0.log").exists)
     for file in tmp_path.rglob("*.lock"):
