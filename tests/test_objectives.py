@@ -23,7 +23,7 @@ FLAGS = (
 def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Path) -> Path:
     """A folder with a finished study, which was interrupted while it measured a latency."""
     directory = tmp_path_factory.mktemp("searched")
-    first = start(directory, small_data_with_test, *FLAGS)
+    first = start(directory, small_data_with_test, *FLAGS, "--quiet")
 
     def stopwatches() -> list[psutil.Process]:
         found = []

@@ -28,6 +28,7 @@ from tests.test_run_search import real_data
     r"```python\n(.+?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL
 )
 SETTINGS = 'SearchSettings(study="first", space="mlp", trials={}, epochs=2, workers=1)'
+QUIET = SETTINGS.replace("workers=1", "workers=1, quiet=True")
 NOTEBOOK = ROOT / "docs" / "quick_start.ipynb"
 # Shared by the interrupted script and the interrupted notebook: Ctrl-C after the first trial.
 INTERRUPTING = """
@@ -109,7 +110,7 @@ def test_ctrl_c_stops_a_search_and_not_the_script_which_continues_it_in_another_
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = SETTINGS.replace("workers=1", f"workers=1, dashboard_port={port}")
+    settings = QUIET.replace("workers=1", f"workers=1, dashboard_port={port}")
     code, out, errors = run_script(
         tmp_path,
         small_data,
@@ -136,7 +137,7 @@ def test_ctrl_c_stops_a_search_and_not_the_script_which_continues_it_in_another_
 
 
 def test_sigterm_stops_the_search_and_then_the_script(tmp_path: Path, small_data: Path) -> None:
-    lines = (f"run_search({SETTINGS.format(50)})", "print('went on')")
+    lines = (f"run_search({QUIET.format(50)})", "print('went on')")
     script = start_script(tmp_path, small_data, guarded(*lines))
     wait_until(lambda: count(tmp_path, "first", *FINISHED) >= 1)
     script.send_signal(signal.SIGTERM)

@@ -362,7 +362,7 @@ class Mine:
 """
     )
     search = ("--space", "mine:Mine", "--epochs", "1", "--val-size", "100", "--trials", "1")
-    searched = run(tmp_path, small_data_with_test, *search)
+    searched = run(tmp_path, small_data_with_test, *search, "--quiet")
     assert searched.returncode == 0
     assert "report.py --study mine.Mine --space mine:Mine\n" in searched.stdout
     untrusted = report(tmp_path, small_data_with_test, *SMALL)
@@ -685,10 +685,10 @@ def build(hp):
     )
     flags = ("--epochs", "2", "--val-size", "100", "--trials", "1", "--workers", "1")
     engine = ("--engine", "keras-tuner", "--tuner", "grid", "--precision", "float32")
-    searched = run(tmp_path, small_data_with_test, "--space", "mine:build", *flags, *engine)
+    space = ("--space", "mine:build")
+    searched = run(tmp_path, small_data_with_test, *space, *flags, *engine, "--quiet")
     assert searched.returncode == 0, searched.stderr
-    quick = ("--space", "mine:build", "--quick", "--workers", "1")
-    ended = report(tmp_path, small_data_with_test, *quick)
+    ended = report(tmp_path, small_data_with_test, *space, "--quick", "--workers", "1")
     assert ended.returncode == 0, ended.stderr
     (kept,) = (tmp_path / "results").glob("*/report-preview/best_model.keras")
     flags = ("--demo", "--data", str(small_data_with_test), "--model", str(kept), "--json")

@@ -128,7 +128,7 @@ class Mine:
 """
     )
     search = ("--space", "mine:Mine", "--epochs", "1", "--val-size", "100", "--trials", "1")
-    assert run(tmp_path, small_data_with_test, *search).returncode == 0
+    assert run(tmp_path, small_data_with_test, *search, "--quiet").returncode == 0
     flags = (*FLAGS, "--seeds", "1", "--space", "mine:Mine")
     ended = report(tmp_path, small_data_with_test, *flags)
     assert ended.returncode == 1, ended.stderr

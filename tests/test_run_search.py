@@ -63,7 +63,7 @@ def test_a_search_ends_with_its_trials_and_says_so_in_json(
     assert study(tmp_path, "mlp").trials == before
 
     (tmp_path / "elsewhere").mkdir()
-    run(tmp_path / "elsewhere", small_data, *flags)
+    run(tmp_path / "elsewhere", small_data, *flags, "--quiet")
     repeated = study(tmp_path / "elsewhere", "mlp").trials
     assert [trial.params for trial in repeated] == [trial.params for trial in before]
     assert [trial.intermediate_values for trial in repeated] == [
@@ -102,7 +102,7 @@ def test_the_report_is_next_with_all_that_it_needs_to_find_the_study(
     tmp_path: Path, small_data: Path
 ) -> None:
     where = ("--study", "a-b", "--results-dir", "my results", "--data", str(small_data))
-    flags = (*QUICK, "--trials", "1", *where)
+    flags = (*QUICK, "--trials", "1", "--quiet", *where)
     following = f"python {ROOT}/report.py --study a-b --results-dir 'my results'"
     ran = run(tmp_path, small_data, *flags)
     assert ran.returncode == 0, ran.stderr
@@ -110,15 +110,15 @@ def test_the_report_is_next_with_all_that_it_needs_to_find_the_study(
     again = run(tmp_path, small_data, *flags, "--json")
     assert json.loads(again.stdout.splitlines()[-1])["next"] == following
     # A database is where the study is, wherever the results are.
-    storage = ("--storage", "sqlite:///trials.db")
+    storage = ("--storage", "sqlite:///trials.db", "--quiet")
     stored = run(tmp_path, small_data, *QUICK, "--trials", "1", *storage, "--json")
     said = json.loads(stored.stdout.splitlines()[-1])
     assert said["next"] == f"python {ROOT}/report.py --study mlp --storage sqlite:///trials.db"
 
 
 def test_the_study_records_where_its_numbers_come_from(tmp_path: Path, small_data: Path) -> None:
-    published = ("--no-portfolio", "--baselines")
-    assert run(tmp_path, small_data, *QUICK, "--trials", "1", *published).returncode == 0
+    flags = (*QUICK, "--trials", "1", "--no-portfolio", "--baselines", "--quiet")
+    assert run(tmp_path, small_data, *flags).returncode == 0
     recorded = study(tmp_path, "mlp")
     attrs = recorded.user_attrs
     assert attrs["seed"] == 0
@@ -141,7 +141,7 @@ def test_the_published_cnn_learns_from_real_images_without_the_test_files(tmp_pa
     for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"):
         (data / name).symlink_to(source / name)
     flags = ("--trials", "1", "--epochs", "2", "--train-size", "4000", "--val-size", "1000")
-    ran = run(tmp_path, data, *flags, "--no-portfolio", "--baselines", "--json")
+    ran = run(tmp_path, data, *flags, "--no-portfolio", "--baselines", "--json", "--quiet")
     assert ran.returncode == 0, ran.stderr
     best = json.loads(ran.stdout.splitlines()[-1])["best"]
     assert best["name"] == "bn-cnn"
@@ -150,7 +150,7 @@ def test_the_published_cnn_learns_from_real_images_without_the_test_files(tmp_pa
 
 
 def test_the_coordinator_never_loads_tensorflow(tmp_path: Path, small_data: Path) -> None:
-    search = start(tmp_path, small_data, *QUICK, "--trials", "50", "--dashboard")
+    search = start(tmp_path, small_data, *QUICK, "--trials", "50", "--dashboard", "--quiet")
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
     maps = Path(f"/proc/{search.pid}/maps").read_text()
     assert "python" in maps
@@ -183,7 +183,7 @@ class Mine(keras_tuner.HyperModel):
 """
     )
     flags = ("--space", "mine:Mine", "--trials", "3", "--epochs", "2", "--val-size", "100")
-    ran = run(tmp_path, small_data, *flags)
+    ran = run(tmp_path, small_data, *flags, "--quiet")
     assert ran.returncode == 0, ran.stderr
     for trial in study(tmp_path, "mine.Mine").trials:
         assert trial.params["rate"] in (1e-3, 1e-2, 1e-1)
@@ -206,7 +206,8 @@ class Mine:
 """
     )
     flags = ("--space", "mine:Mine", "--trials", "2", "--epochs", "1", "--val-size", "100")
-    ran = run(tmp_path, small_data, *flags, "--precision", "bfloat16", "--workers", "1")
+    flags += ("--precision", "bfloat16", "--workers", "1", "--quiet")
+    ran = run(tmp_path, small_data, *flags)
     assert ran.returncode == 0, ran.stderr
     policies = [
         trial.user_attrs["fixed"]["policy"] for trial in study(tmp_path, "mine.Mine").trials
@@ -299,7 +300,7 @@ def test_the_dashboard_shows_trials_while_they_run_and_changes_nothing(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    search = start(tmp_path, small_data, *flags, "--dashboard-port", str(port))
+    search = start(tmp_path, small_data, *flags, "--dashboard-port", str(port), "--quiet")
     address = f"http://127.0.0.1:{port}"
 
     def trials() -> list[dict[str, object]]:

@@ -10,7 +10,8 @@ def test_a_search_leaves_the_file_that_repeats_it(tmp_path: Path, small_data: Pa
     (tmp_path / "mine.toml").write_text(
         'space = "mlp"\nepochs = 2\ntrials = 9\nworkers = 1\nprecision = "float32"\nseed = 5\n'
     )
-    first = run(tmp_path, small_data, "--config", "mine.toml", "--trials", "2", "--no-portfolio")
+    given = ("--config", "mine.toml", "--trials", "2", "--no-portfolio", "--quiet")
+    first = run(tmp_path, small_data, *given)
     assert first.returncode == 0, first.stderr
     kept = tmp_path / "results" / "mlp" / "search.toml"
     assert 'study = "mlp"' in kept.read_text()

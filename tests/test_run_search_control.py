@@ -66,7 +66,7 @@ def test_other_processes_pause_resume_and_stop_a_search_and_enqueue_a_trial(
 def test_a_request_to_a_killed_search_does_not_stop_the_next_one(
     tmp_path: Path, small_data: Path
 ) -> None:
-    flags = (*QUICK, "--workers", "1", "--json")
+    flags = (*QUICK, "--workers", "1", "--json", "--quiet")
     search = start(tmp_path, small_data, *flags, "--trials", "500")
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
     os.kill(search.pid, signal.SIGSTOP)  # it cannot take the request
