@@ -10,7 +10,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,14 @@ def run(
         text=True,
         timeout=seconds,
     )
+
+
+def exit_code(main: Callable[[Sequence[str]], int], *flags: str) -> int | str | None:
+    """Call the `main` of a command in this process; return the exit code that it would have."""
+    try:
+        return main(flags)
+    except SystemExit as ended:  # the parser refuses a flag
+        return ended.code
 
 
 def start(

@@ -29,7 +29,7 @@ from search.command_line import STOP_SIGNALS
 from search.data.idx import IdxFiles, open_idx
 from search.errors import StopReason
 from search.files import locked
-from tests.command_line import ROOT, children, run, start, wait_until
+from tests.command_line import ROOT, children, exit_code, run, start, wait_until
 from tests.conftest import small_images, write_idx_data
 from tests.reporting.made_evidence import made_evidence, made_study
 
@@ -570,10 +570,24 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_exit_code_2(
-    searched: Path, small_data_with_test: Path, case: str
+    searched: Path,
+    small_data_with_test: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    case: str,
 ) -> None:
     flags, line = BAD[case]
-    ended = report(searched, small_data_with_test, *flags)
+    monkeypatch.chdir(searched)
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(small_data_with_test))
+    assert exit_code(main, *flags) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(line)
+    assert said.count("\n") == 1
+
+
+def test_a_wrong_flag_ends_the_process_with_one_line(tmp_path: Path, small_data: Path) -> None:
+    flags, line = BAD["flag"]
+    ended = report(tmp_path, small_data, *flags)
     assert ended.returncode == 2
     assert ended.stderr.startswith(line)
     assert ended.stderr.count("\n") == 1

@@ -2,21 +2,34 @@
 
 import json
 import resource
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from run_search import main
+from search.command_line import STOP_SIGNALS
 from tests.command_line import (
     QUICK,
     command,
     environment,
+    exit_code,
     run,
     study,
 )
+
+
+@pytest.fixture(autouse=True)
+def own_handlers() -> Iterator[None]:
+    """Undo what `main` sets for the rest of its process, which here is that of all tests."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_an_outcome_that_cannot_be_printed_is_one_line(tmp_path: Path, small_data: Path) -> None:
@@ -83,13 +96,28 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, small_data: Path, case: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path,
+    small_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    case: str,
+) -> None:
     flags, message = ERRORS[case]
-    ran = run(tmp_path, small_data, "--val-size", "100", *flags)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(small_data))
+    assert exit_code(main, "--val-size", "100", *flags) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("run_search: ")
+
+
+def test_a_wrong_flag_ends_the_process_with_one_line(tmp_path: Path, small_data: Path) -> None:
+    flags, line = ERRORS["no value"]
+    ran = run(tmp_path, small_data, *flags)
     assert ran.returncode == 2
-    assert message in ran.stderr
-    assert "Traceback" not in ran.stderr
-    assert ran.stderr.splitlines()[-1].startswith("run_search: ")
+    assert ran.stderr == f"{line}\n"
 
 
 def test_a_port_in_use_is_refused(tmp_path: Path, small_data: Path) -> None:
