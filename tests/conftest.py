@@ -85,6 +85,22 @@ def small_data_with_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Path) -> Path:
+    """A folder with a finished study `mlp`. Tests that need it without retrainings copy it.
+
+    Tests that use it belong to the group "report", so that it is searched only once.
+    """
+    from tests.command_line import run  # imports Optuna, which most tests do not need
+
+    directory = tmp_path_factory.mktemp("searched")
+    flags = ("--space", "mlp", "--epochs", "1", "--val-size", "100", "--trials", "4", "--seed", "1")
+    flags += ("--workers", "1", "--pruner", "none", "--quiet")
+    ended = run(directory, small_data_with_test, *flags)
+    assert ended.returncode == 0, ended.stderr
+    return directory
+
+
+@pytest.fixture(scope="session")
 def server() -> Iterator[Postgres]:
     """A PostgreSQL server; whoever stops it starts it again."""
     if BIN is None:

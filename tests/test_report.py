@@ -33,7 +33,8 @@ from tests.command_line import ROOT, children, exit_code, run, start, wait_until
 from tests.conftest import small_images, write_idx_data
 from tests.reporting.made_evidence import made_evidence, made_study
 
-SEARCH = ("--space", "mlp", "--epochs", "1", "--val-size", "100", "--trials", "4", "--seed", "1")
+pytestmark = pytest.mark.xdist_group("report")  # share a search and a report
+
 SMALL = ("--top", "2", "--epochs", "2", "--baseline-epochs", "1", "--workers", "1")
 
 
@@ -42,17 +43,8 @@ def report(directory: Path, data: Path, *flags: str) -> subprocess.CompletedProc
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Path) -> Path:
-    """A folder with a finished study `mlp`, nothing retrained."""
-    directory = tmp_path_factory.mktemp("searched")
-    ended = run(directory, small_data_with_test, *SEARCH, "--workers", "1", "--pruner", "none")
-    assert ended.returncode == 0, ended.stderr
-    return directory
-
-
-@pytest.fixture(scope="module")
 def reported(searched: Path, small_data_with_test: Path) -> Path:
-    """The same folder with its report, of one new seed and two final ones."""
+    """The same study with its report, of one new seed and two final ones."""
     flags = (*SMALL, "--candidate-seeds", "1", "--seeds", "2", "--ensemble", "--export", "litert")
     ended = report(searched, small_data_with_test, *flags)
     assert ended.returncode == 0, ended.stderr

@@ -8,19 +8,12 @@ import psutil
 import pytest
 
 from tests.command_line import children, run, start, wait_until
-from tests.test_report import SEARCH, SMALL, copy_study, records, report
+from tests.test_report import SMALL, copy_study, records, report
+
+pytestmark = pytest.mark.xdist_group("report")
 
 FLAGS = (*SMALL, "--top", "1", "--distill")
 SEED = 1_700_003  # of the distilled network, in a search with --seed 1
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Path) -> Path:
-    """A folder with a finished study `mlp`, nothing retrained."""
-    directory = tmp_path_factory.mktemp("searched")
-    ended = run(directory, small_data_with_test, *SEARCH, "--workers", "1", "--pruner", "none")
-    assert ended.returncode == 0, ended.stderr
-    return directory
 
 
 def distilled(retrainings: Path) -> list[Path]:

@@ -1,26 +1,19 @@
 """The report command, whose terminal or reader goes away."""
 
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.command_line import Terminal, run, start, wait_until
+from tests.command_line import Terminal, start, wait_until
+from tests.test_report import copy_study
 
-SEARCH = ("--space", "mlp", "--epochs", "1", "--val-size", "100", "--trials", "1", "--workers", "1")
+pytestmark = pytest.mark.xdist_group("report")
+
 REPORT = ("--top", "1", "--candidate-seeds", "1", "--seeds", "1", "--workers", "1")
 SHORT = ("--epochs", "1", "--baseline-epochs", "1")
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Path) -> Path:
-    directory = tmp_path_factory.mktemp("searched")
-    ended = run(directory, small_data_with_test, *SEARCH)
-    assert ended.returncode == 0, ended.stderr
-    return directory
 
 
 def kept(directory: Path) -> list[Path]:
@@ -30,7 +23,7 @@ def kept(directory: Path) -> list[Path]:
 def test_a_report_that_ignores_hangups_outlives_its_terminal(
     searched: Path, small_data_with_test: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
+    copy_study(searched, tmp_path)
     options = {"program": "report.py", "ignored": (signal.SIGHUP,)}
     terminal = Terminal(tmp_path, small_data_with_test, *REPORT, *SHORT, **options)
     wait_until(lambda: kept(tmp_path))
@@ -42,7 +35,7 @@ def test_a_report_that_ignores_hangups_outlives_its_terminal(
 def test_a_lost_terminal_stops_a_report_as_sighup_does(
     searched: Path, small_data_with_test: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
+    copy_study(searched, tmp_path)
     flags = (*REPORT, "--epochs", "1", "--baseline-epochs", "9999")
     terminal = Terminal(tmp_path, small_data_with_test, *flags, program="report.py")
     # A training is kept a moment before its line is printed.
@@ -55,7 +48,7 @@ def test_a_lost_terminal_stops_a_report_as_sighup_does(
 def test_a_report_without_retraining_finds_a_reader_that_has_left(
     searched: Path, small_data_with_test: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
+    copy_study(searched, tmp_path)
     reading, writing = os.pipe()
     os.close(reading)
     streams = (subprocess.DEVNULL, writing, writing)
