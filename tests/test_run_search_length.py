@@ -47,24 +47,28 @@ def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path
     assert "Continue it with its own --minutes 20, or" in changed.stderr
 
 
-@pytest.mark.parametrize("differs", ["machine", "workers"])
-def test_a_speed_of_another_machine_or_number_of_workers_is_measured_again(
-    tmp_path: Path, small_data: Path, differs: str
+def test_a_search_begins_with_its_length_measured_for_this_machine_and_number_of_workers(
+    tmp_path: Path, small_data: Path
 ) -> None:
-    flags = (*SMALL, "--epochs", "1", "--trials")
-    assert run(tmp_path, small_data, *flags, "1", "--workers", "1").returncode == 0
+    flags = (*SMALL, "--epochs", "1", "--precision", "float32", "--trials")
+    first = run(tmp_path, small_data, *flags, "1", "--workers", "1")
+    assert first.returncode == 0, first.stderr
+    expected = MEASURING + r"about .+ for 1 trial on this machine \(1 worker, float32\)\n"
+    assert re.match(expected, first.stderr), first.stderr
+    again = run(tmp_path, small_data, *flags, "1", "--workers", "1")
+    assert "about" not in again.stderr
+
     begun = study(tmp_path, "mlp")
-    workers = "1" if differs == "machine" else "2"
-    if differs == "machine":
-        begun.set_user_attr("speed", begun.user_attrs["speed"] | {"machine": "another"})
-    dry = run(tmp_path, small_data, *flags, "3", "--workers", workers, "--dry-run")
-    assert re.fullmatch(MEASURING, dry.stderr)
-    again = run(tmp_path, small_data, *flags, "3", "--workers", workers)
-    assert re.match(MEASURING, again.stderr), again.stderr
-    speed = study(tmp_path, "mlp").user_attrs["speed"]
-    assert speed["machine"] == machine()
-    assert speed["workers"] == int(workers)
-    once_more = run(tmp_path, small_data, *flags, "4", "--workers", workers)
+    begun.set_user_attr("speed", begun.user_attrs["speed"] | {"machine": "another"})
+    for trials, workers in (("3", "1"), ("5", "2")):  # another machine, then another number
+        dry = run(tmp_path, small_data, *flags, trials, "--workers", workers, "--dry-run")
+        assert re.fullmatch(MEASURING, dry.stderr)
+        changed = run(tmp_path, small_data, *flags, trials, "--workers", workers)
+        assert re.match(MEASURING, changed.stderr), changed.stderr
+        speed = study(tmp_path, "mlp").user_attrs["speed"]
+        assert speed["machine"] == machine()
+        assert speed["workers"] == int(workers)
+    once_more = run(tmp_path, small_data, *flags, "6", "--workers", "2")
     assert "measuring" not in once_more.stderr
 
 
@@ -98,15 +102,6 @@ def test_too_few_minutes_are_one_line_and_leave_nothing(tmp_path: Path, small_da
         ran.stderr,
     )
     assert not (tmp_path / "results").exists()
-
-
-def test_a_search_begins_with_its_length(tmp_path: Path, small_data: Path) -> None:
-    flags = (*SMALL, "--trials", "1", "--epochs", "1", "--precision", "float32", "--workers", "1")
-    ran = run(tmp_path, small_data, *flags)
-    expected = MEASURING + r"about .+ for 1 trial on this machine \(1 worker, float32\)\n"
-    assert re.match(expected, ran.stderr), ran.stderr
-    again = run(tmp_path, small_data, *flags)
-    assert "about" not in again.stderr
 
 
 def test_a_model_that_fails_in_the_measurement_fails_in_its_trials_as_ever(
