@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,17 @@ from tests.command_line import (
     run,
     study,
 )
+
+BEGUN = (*QUICK, "--precision", "float32", "--trials", "1", "--workers", "1")
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Path:
+    """A folder with the study `mlp` of the command `BEGUN`; tests copy it."""
+    directory = tmp_path_factory.mktemp("begun")
+    ended = run(directory, small_data, *BEGUN, "--quiet")
+    assert ended.returncode == 0, ended.stderr
+    return directory
 
 
 @pytest.fixture(autouse=True)
@@ -158,25 +170,25 @@ def test_damaged_data_is_named_with_the_md5_it_should_have(
     ],
 )
 def test_a_study_that_cannot_be_compared_is_refused_and_unharmed(
-    tmp_path: Path, small_data: Path, flags: list[str], names: str
+    tmp_path: Path, small_data: Path, begun: Path, flags: list[str], names: str
 ) -> None:
-    begin = (*QUICK, "--precision", "float32", "--trials", "1")
-    assert run(tmp_path, small_data, *begin).returncode == 0
+    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     before = study(tmp_path, "mlp").trials
-    ran = run(tmp_path, small_data, *begin, *flags)
+    ran = run(tmp_path, small_data, *BEGUN, *flags)
     assert ran.returncode == 2
     assert names in ran.stderr
     assert "--study NAME" in ran.stderr
     assert study(tmp_path, "mlp").trials == before
 
 
-def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, small_data: Path) -> None:
-    flags = (*QUICK, "--workers", "1")
-    assert run(tmp_path, small_data, *flags, "--trials", "1").returncode == 0
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    tmp_path: Path, small_data: Path, begun: Path
+) -> None:
+    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     size = (tmp_path / "results" / "mlp" / "study.journal").stat().st_size
     # A limit on the size of files fails a write as a full disk does.
     full = subprocess.run(
-        command(*flags, "--trials", "3"),
+        command(*BEGUN, "--trials", "3"),
         cwd=tmp_path,
         env=environment(small_data),
         capture_output=True,
@@ -189,7 +201,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, small_data: P
     assert full.returncode == 2
     assert "cannot be read or written: [Errno 27] File too large" in full.stderr
     assert "Traceback" not in full.stderr
-    ended = run(tmp_path, small_data, *flags, "--trials", "3", "--json")
+    ended = run(tmp_path, small_data, *BEGUN, "--trials", "3", "--json")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout.splitlines()[-1])["finished"] == 3
 
@@ -233,7 +245,7 @@ def test_a_start_that_only_a_worker_refuses_does_not_bind_the_study(
     assert "Did you mean 'Net'?" in refused.stderr
     assert "live view" not in refused.stderr
     assert not (tmp_path / "results").exists()
-    ended = run(tmp_path, small_data, *begin, "--space", "mlp", "--json")
+    ended = run(tmp_path, small_data, *begin, "--space", "mlp", "--json", "--quiet")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout.splitlines()[-1])["best"]["name"] == "default"
 
