@@ -215,55 +215,6 @@ class Mine:
     assert policies == ["mixed_bfloat16"] * 2
 
 
-def test_a_space_whose_build_raises_is_shown_and_ends_the_search(
-    tmp_path: Path, small_data: Path
-) -> None:
-    (tmp_path / "broken.py").write_text(
-        "class Broken:\n    def build(self, hp):\n        return hp.Int('x', 1, 99) + missing\n"
-    )
-    flags = ("--space", "broken:Broken", "--trials", "3", "--val-size", "100")
-    ran = run(tmp_path, small_data, *flags, "--max-failures", "2", "--workers", "1")
-    assert ran.returncode == 2
-    assert "2 trials failed in a row, the last: NameError: name 'missing'" in ran.stderr
-    assert 'File "' in ran.stderr
-    assert ran.stderr.splitlines()[-1].startswith("run_search: ")
-    for trial in study(tmp_path, "broken.Broken").trials:
-        assert trial.state == TrialState.FAIL
-        assert "return hp.Int('x', 1, 99) + missing" in trial.user_attrs["traceback"]
-
-
-def test_a_traceback_is_shown_once_plainly_and_from_the_users_code_on(
-    tmp_path: Path, small_data: Path
-) -> None:
-    (tmp_path / "broken.py").write_text(
-        "class Broken:\n    def build(self, hp):\n"
-        "        raise ValueError('\\x1b[1mshape\\x1b[0m ' + str(hp.Int('x', 1, 99)))\n"
-    )
-    flags = ("--space", "broken:Broken", "--trials", "3", "--val-size", "100")
-    ran = run(tmp_path, small_data, *flags, "--max-failures", "3", "--workers", "1")
-    assert ran.returncode == 2
-    assert ran.stderr.count("Traceback") == ran.stderr.count('File "') == 1
-    assert "\nValueError: shape " in ran.stderr
-    assert "\x1b" not in ran.stderr
-    assert f"{tmp_path}/broken.py" in ran.stderr
-    log = (tmp_path / "results" / "broken.Broken" / "logs" / "worker-0.log").read_text()
-    assert log.count("Traceback") >= 3  # and that of the measurement
-    assert "\x1b" not in log
-
-
-def test_a_space_whose_every_configuration_fails_ends_in_an_error(
-    tmp_path: Path, small_data: Path
-) -> None:
-    (tmp_path / "empty.py").write_text(
-        "class Empty:\n    def build(self, hp):\n        raise ValueError(hp.Boolean('x'))\n"
-    )
-    flags = ("--space", "empty:Empty", "--trials", "9", "--val-size", "100", "--workers", "1")
-    ran = run(tmp_path, small_data, *flags, "--max-failures", "3")
-    assert ran.returncode == 2
-    message = "3 trials failed in a row, the last: ValueError: "
-    assert message in ran.stderr.splitlines()[-1]
-
-
 def test_a_search_that_ran_out_of_time_is_next_itself(tmp_path: Path, small_data: Path) -> None:
     flags = (*QUICK, "--trials", "50", "--timeout", "0.1", "--json")
     ran = run(tmp_path, small_data, *flags)

@@ -104,22 +104,6 @@ def test_too_few_minutes_are_one_line_and_leave_nothing(tmp_path: Path, small_da
     assert not (tmp_path / "results").exists()
 
 
-def test_a_model_that_fails_in_the_measurement_fails_in_its_trials_as_ever(
-    tmp_path: Path, small_data: Path
-) -> None:
-    (tmp_path / "broken.py").write_text("def build(hp):\n    return hp.Int('x', 1, 99) + missing\n")
-    flags = ("--space", "broken:build", "--val-size", "100", "--max-failures", "2")
-    ran = run(tmp_path, small_data, *flags, "--workers", "1")
-    assert ran.returncode == 2
-    reason = "NameError: name 'missing' is not defined"
-    assert f"the duration of the search is unknown: {reason}" in ran.stderr.splitlines()[1]
-    assert "2 trials failed in a row, the last: NameError" in ran.stderr.splitlines()[-1]
-    dry = run(tmp_path, small_data, *flags, "--dry-run", "--study", "dry")
-    assert dry.returncode == 0, dry.stderr
-    assert dry.stdout.splitlines()[0] == f"the duration of the search is unknown: {reason}"
-    assert f"not explored: {reason}" in dry.stdout
-
-
 def test_minutes_for_a_space_that_fails_leave_nothing(tmp_path: Path, small_data: Path) -> None:
     (tmp_path / "broken.py").write_text("def build(hp):\n    return hp.Int('x', 1, 99) + missing\n")
     flags = ("--space", "broken:build", "--val-size", "100", "--workers", "1")

@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.command_line import FINISHED, QUICK, count, run, start, wait_until
+from tests.command_line import FINISHED, QUICK, count, start, wait_until
 
 SCRIPT = """\
 import sys
@@ -35,17 +35,3 @@ def test_a_stopped_search_runs_the_command_and_keeps_its_exit_code(
     assert (facts["status"], facts["stopped_by"]) == ("stopped", "Ctrl-C")
     same = ("study", "finished", "complete", "pruned", "failed", "best")
     assert [facts[key] for key in same] == [printed[key] for key in same]
-
-
-def test_a_failed_search_runs_the_command_with_the_line_of_its_error(
-    tmp_path: Path, small_data: Path
-) -> None:
-    (tmp_path / "on_end.py").write_text(SCRIPT)
-    (tmp_path / "mine.py").write_text("def build(hp):\n    raise ValueError('never')\n")
-    flags = ("--space", "mine:build", "--epochs", "1", "--val-size", "100", "--workers", "1")
-    ran = run(tmp_path, small_data, *flags, "--max-failures", "1", *ON_END)
-    assert ran.returncode == 2
-    facts = json.loads((tmp_path / "told.json").read_text())
-    assert facts["status"] == "failed"
-    assert ran.stderr.splitlines()[-1] == f"run_search: {facts['error']}"
-    assert (facts["finished"], facts["failed"], facts["best"]) == (0, 1, None)
