@@ -119,7 +119,7 @@ def test_a_frozen_worker_is_replaced(tmp_path: Path, algorithm: str) -> None:
             algorithm=algorithm,
             trials=1,
             workers=1,
-            silence_seconds=4,
+            silence_seconds=10,  # a worker must also start within them
             max_failures=1,
         )
 

@@ -6,10 +6,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 from optuna.trial import TrialState
 
@@ -79,7 +80,8 @@ def test_killed_actors_cost_no_trial(tmp_path: Path, cluster: TestCluster) -> No
         if running(tmp_path) < 3:
             return False
         for actor in actors:
-            actor.kill()
+            with suppress(psutil.NoSuchProcess):  # has ended since
+                actor.kill()
         return bool(actors)
 
     killing = during(kill_actors)
