@@ -12,6 +12,8 @@ from optuna.trial import TrialState
 
 from tests.command_line import FINISHED, QUICK, count, run, start, study, wait_until
 
+pytestmark = pytest.mark.xdist_group("objectives")  # share a search
+
 FLAGS = (
     *QUICK,
     *("--trials", "4", "--workers", "1", "--no-portfolio", "--train-size", "400"),
