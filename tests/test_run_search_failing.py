@@ -65,7 +65,7 @@ def test_every_trial_is_stored_with_its_traceback(directory: Path, errors: str) 
 def test_a_model_that_fails_in_the_measurement_fails_in_its_trials_as_ever(
     directory: Path, small_data: Path, errors: str
 ) -> None:
-    unknown = f"the length of the search is not known: {REASON}"
+    unknown = f"the duration of the search is unknown: {REASON}"
     assert errors.splitlines()[1] == unknown
     dry = run(directory, small_data, *FLAGS, "--dry-run", "--study", "dry")
     assert dry.returncode == 0, dry.stderr
