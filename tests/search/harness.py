@@ -21,7 +21,8 @@ from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import WorkerSettings
 from search.workers.ray.cluster import Cluster, Resources, connect
 from tests.postgres import Postgres
-from tests.search.simulated import SimulatedTrainer, no_images
+from tests.search.simulated import NEED_PROCESSES, SimulatedTrainer, no_images
+from tests.search.threads import ThreadBackend
 
 FACTS = {
     "space": "simulated",
@@ -99,8 +100,9 @@ def search(
     Args:
         directory: The study's folder.
         space: One of `simulated.SPACES`.
-        algorithm: One of Optuna's samplers, or `keras-tuner:` and one of its tuners; with
-            `@cluster` the workers are those of a Ray cluster.
+        algorithm: One of Optuna's samplers, or `keras-tuner:` and one of its tuners. The workers
+            are threads; with `@processes` they are processes, with `@cluster` those of a Ray
+            cluster.
         storage: `journal`, `sqlite`, or a server.
         display: Takes the log.
         stop_after: Ask the coordinator to stop when so many trials have ended.
@@ -158,7 +160,14 @@ def workers_at(
     silence_seconds: float,
     note: Callable[[str], None] = print,
 ) -> Iterator[WorkerPool]:
-    """Simulated workers on this machine, or, if the place is `cluster`, on the tests' cluster."""
+    """Simulated workers: `processes`, those of the tests' `cluster`, or threads for no place."""
+    assert place in ("", "processes", "cluster"), place
+    shared = WorkerSettings(space=space, load_split=no_images, precision="float32")
+    if not place:
+        assert space not in NEED_PROCESSES, f"{space!r} needs @processes"
+        assert settings.workers is not None
+        yield WorkerPool(ThreadBackend(shared, SimulatedTrainer, count=settings.workers))
+        return
     connected: AbstractContextManager[Cluster | None] = nullcontext()
     if place == "cluster":
         from tests.search.workers.ray.nodes import shared_cluster
@@ -167,7 +176,7 @@ def workers_at(
         connected = connect(shared_cluster().address, Resources(), "cnn", packages)
     with connected as cluster:
         yield make_pool(
-            WorkerSettings(space=space, load_split=no_images, precision="float32"),
+            shared,
             count=settings.workers,
             log_dir=directory / "logs",
             cluster=cluster,

@@ -1,4 +1,4 @@
-"""Real worker processes whose training is a formula: the same protocol without TensorFlow."""
+"""Workers whose training is a formula: the same protocol without TensorFlow."""
 
 import math
 import os
@@ -172,3 +172,5 @@ SPACES: dict[str, Any] = {
     "sometimes failing": _behaving("fail", 0.4),
     "sometimes dying": _behaving("die", 0.4),
 }
+# Whatever runs their trials may be killed, by them or by the coordinator.
+NEED_PROCESSES = {"dying", "hanging", "freezing", "sometimes dying"}

@@ -1,4 +1,4 @@
-"""What a search survives, over real processes that really die, hang and freeze."""
+"""What a search survives, over real processes where they really die, hang and freeze."""
 
 import re
 import time
@@ -25,7 +25,7 @@ from tests.search.harness import RecordingDisplay, load, search
 
 anywhere = pytest.mark.parametrize(
     "algorithm",
-    ["random", pytest.param("random@cluster", marks=pytest.mark.xdist_group("cluster"))],
+    ["random@processes", pytest.param("random@cluster", marks=pytest.mark.xdist_group("cluster"))],
 )
 
 
@@ -233,7 +233,13 @@ def test_the_limits_that_no_model_meets_are_named(tmp_path: Path) -> None:
 def test_a_lost_attempt_leaves_what_it_has_measured(tmp_path: Path) -> None:
     # The simulated latency is the same each time, as a measured one would not be.
     study, _ = search(
-        tmp_path, space="sometimes dying", trials=3, workers=1, max_latency_ms=9, seed=1
+        tmp_path,
+        space="sometimes dying",
+        algorithm="tpe@processes",
+        trials=3,
+        workers=1,
+        max_latency_ms=9,
+        seed=1,
     )
     lost = [trial for trial in study.trials if "attempts" in trial.user_attrs]
     assert lost

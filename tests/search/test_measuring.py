@@ -20,7 +20,7 @@ from tests.search.harness import workers_at
 
 SETTINGS = SearchSettings(trials=9, workers=2, minutes=5.0)
 anywhere = pytest.mark.parametrize(
-    "place", ["", pytest.param("cluster", marks=pytest.mark.xdist_group("cluster"))]
+    "place", ["processes", pytest.param("cluster", marks=pytest.mark.xdist_group("cluster"))]
 )
 
 
@@ -28,7 +28,7 @@ def measured(
     directory: Path,
     space: str,
     use: Callable[[WorkerPool], Speed | Unmeasured] = lambda workers: measure(workers, 9),
-    place: str = "",
+    place: str = "processes",
 ) -> Speed | Unmeasured:
     with workers_at(place, SETTINGS, directory, space, silence_seconds=60) as workers:
         try:

@@ -21,11 +21,13 @@ ALGORITHMS: dict[str, Sampler | Tuner] = {
     **SAMPLERS,
     **{f"keras-tuner:{name}": tuner for name, tuner in TUNERS.items()},
 }
+# Workers are threads where no place is named.
+IN_PROCESSES = ("tpe@processes", "keras-tuner:hyperband@processes")
 ON_CLUSTER = ("tpe@cluster", "keras-tuner:hyperband@cluster")
 ON_SERVER = ("tpe", "grid", "keras-tuner:hyperband", *ON_CLUSTER)
 PAIRS = [
     *((name, storage) for name in ALGORITHMS for storage in ("journal", "sqlite")),
-    *((name, "journal") for name in ON_CLUSTER),
+    *((name, "journal") for name in (*IN_PROCESSES, *ON_CLUSTER)),
     *((name, "postgresql") for name in ON_SERVER),
 ]
 MARKS: dict[str, Any] = {
@@ -52,7 +54,7 @@ def takes_first(algorithm: str) -> bool:
 
 
 with_every_algorithm = pytest.mark.parametrize(
-    "algorithm", [marked(name) for name in (*ALGORITHMS, *ON_CLUSTER)]
+    "algorithm", [marked(name) for name in (*ALGORITHMS, *IN_PROCESSES, *ON_CLUSTER)]
 )
 
 

@@ -82,13 +82,17 @@ def test_without_its_checkpoint_a_promoted_trial_starts_anew(tmp_path: Path) -> 
     assert len(study.get_trials(states=FINISHED)) == 20
 
 
-@pytest.mark.parametrize("space", ["sometimes failing", "sometimes dying"])
+@pytest.mark.parametrize(
+    ("space", "place"), [("sometimes failing", ""), ("sometimes dying", "@processes")]
+)
 @pytest.mark.parametrize("tuner", ["hyperband", "bayesian", "grid"])
-def test_failures_neither_abort_nor_starve(tmp_path: Path, tuner: str, space: str) -> None:
+def test_failures_neither_abort_nor_starve(
+    tmp_path: Path, tuner: str, space: str, place: str
+) -> None:
     study, reason = search(
         tmp_path,
         space=space,
-        algorithm=f"keras-tuner:{tuner}",
+        algorithm=f"keras-tuner:{tuner}{place}",
         trials=5 if tuner == "grid" else 16,
         max_failures=100,
     )

@@ -68,7 +68,7 @@ def begin(tmp_path: Path, server: Postgres) -> Iterator[Begin]:
     begun: list[Coordinating] = []
 
     def one_more(**flags: Any) -> Coordinating:
-        flags = {"space": "slow", "storage": server, **flags}
+        flags = {"space": "slow", "algorithm": "tpe@processes", "storage": server, **flags}
         begun.append(Coordinating(tmp_path, len(begun), **flags))
         return begun[-1]
 
@@ -148,6 +148,7 @@ def test_an_outage_is_no_reason_to_stop_a_trial(tmp_path: Path, server: Postgres
     study, _ = search(
         tmp_path,
         space="slow",
+        algorithm="tpe@processes",
         storage=server,
         trials=4,
         pruner="none",
