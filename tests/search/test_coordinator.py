@@ -42,11 +42,8 @@ def test_workers_killed_in_mid_trial_cost_no_trial(tmp_path: Path, algorithm: st
         assert len(trial.user_attrs["attempts"]) == 3
 
 
-@anywhere
-def test_failed_trials_are_recorded_with_their_reason_and_replaced(
-    tmp_path: Path, algorithm: str
-) -> None:
-    study, _ = search(tmp_path, space="sometimes failing", trials=8, algorithm=algorithm)
+def test_failed_trials_are_recorded_with_their_reason_and_replaced(tmp_path: Path) -> None:
+    study, _ = search(tmp_path, space="sometimes failing", trials=8, algorithm="random")
     assert len(study.get_trials(states=FINISHED)) == 8
     for trial in study.get_trials(states=(TrialState.FAIL,)):
         assert trial.user_attrs["reason"] == "ValueError: simulated"
@@ -96,13 +93,12 @@ def test_a_failed_baseline_is_tried_again_in_the_next_run(tmp_path: Path) -> Non
     assert [trial.user_attrs["known_as"] for trial in study.trials] == ["mine", "mine"]
 
 
-@anywhere
-def test_a_trial_that_takes_too_long_is_stopped_and_fails(tmp_path: Path, algorithm: str) -> None:
+def test_a_trial_that_takes_too_long_is_stopped_and_fails(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="timeout: longer than --trial-timeout 1 s"):
         search(
             tmp_path,
             space="hanging",
-            algorithm=algorithm,
+            algorithm="random@processes",
             trials=2,
             trial_timeout_seconds=1,
             max_failures=2,
@@ -369,14 +365,13 @@ def test_patience_ends_a_search_without_progress(tmp_path: Path) -> None:
     assert numbers[-1] - study.best_trial.number <= 8
 
 
-@anywhere
-def test_the_time_limit_leaves_a_clean_study_that_continues(tmp_path: Path, algorithm: str) -> None:
+def test_the_time_limit_leaves_a_clean_study_that_continues(tmp_path: Path) -> None:
     study, reason = search(
-        tmp_path, space="slow", algorithm=algorithm, trials=6, timeout_seconds=2.5, pruner="none"
+        tmp_path, space="slow", algorithm="random", trials=6, timeout_seconds=2.5, pruner="none"
     )
     assert reason == StopReason.TIMEOUT
     assert not study.get_trials(states=(TrialState.RUNNING,))
-    study, reason = search(tmp_path, space="slow", algorithm=algorithm, trials=6, pruner="none")
+    study, reason = search(tmp_path, space="slow", algorithm="random", trials=6, pruner="none")
     assert (reason, len(study.get_trials(states=FINISHED))) == (None, 6)
 
 
