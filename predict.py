@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from search.command_line import (
+from search.command_line.flags import (
     Parser,
     add_flags,
     called,

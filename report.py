@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reporting.errors import Interrupted
 from reporting.settings import ReportSettings
-from search.command_line import (
+from search.command_line.flags import (
     EXIT_CODES,
     Parser,
     add_flags,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from search.command_line import (
+from search.command_line.flags import (
     EXIT_CODES,
     Parser,
     add_flags,

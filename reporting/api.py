@@ -10,7 +10,7 @@ from reporting.retrainer import make_progress
 from reporting.run import Outcome
 from reporting.settings import ReportSettings
 from search.apart import require_main_program
-from search.command_line import given_flags
+from search.command_line.flags import given_flags
 from search.errors import SettingsError
 
 

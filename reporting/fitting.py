@@ -11,7 +11,7 @@ from typing import Any, Final
 from reporting.folder import writing
 from reporting.plan import Plan
 from reporting.retraining import Results, Retraining
-from search.command_line import MOST_EPOCHS
+from search.command_line.flags import MOST_EPOCHS
 from search.errors import SettingsError
 from search.files import write_atomically
 from search.study.facts import is_whole

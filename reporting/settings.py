@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from reporting.export import FORMATS, check_formats
-from search.command_line import (
+from search.command_line.flags import (
     LARGEST,
     STORAGE_VARIABLE,
     called,

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar, get_type_hints
 
 import tomli_w
 
-from search.command_line import (
+from search.command_line.flags import (
     Flag,
     Parser,
     check_flag,

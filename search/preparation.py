@@ -9,7 +9,7 @@ from typing import Any
 import joblib
 import optuna
 
-from search.command_line import check_new_study_name
+from search.command_line.flags import check_new_study_name
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
 from search.data.split import check_sizes, default_val_size, load_split

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from search.command_line import (
+from search.command_line.flags import (
     LARGEST,
     MOST_EPOCHS,
     STORAGE_VARIABLE,

@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from search.command_line import LARGEST, MOST_EPOCHS
+from search.command_line.flags import LARGEST, MOST_EPOCHS
 from search.data.split import SplitSizes
 from search.errors import SettingsError, StudyError
 from search.study.objective import COSTS, OBJECTIVES, Objectives, objectives_of

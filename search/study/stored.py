@@ -6,7 +6,7 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage
 
-from search.command_line import check_study_name
+from search.command_line.flags import check_study_name
 from search.errors import StudyError
 from search.files import refuse_links
 from search.secrets import masked_url

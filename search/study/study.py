@@ -12,7 +12,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.command_line import check_new_study_name
+from search.command_line.flags import check_new_study_name
 from search.errors import StudyError
 from search.files import is_locked, locked
 from search.secrets import masked_url

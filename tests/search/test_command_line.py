@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from search.command_line import (
+from search.command_line.flags import (
     EXIT_CODES,
     STOP_SIGNALS,
     Parser,

@@ -8,7 +8,7 @@ import pytest
 import report
 import run_search
 from reporting.settings import ReportSettings
-from search.command_line import flags_of
+from search.command_line.flags import flags_of
 from search.config_file import config_text, read_arguments
 from search.errors import SettingsError
 from search.settings import SearchSettings

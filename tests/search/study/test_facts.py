@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 from optuna_dashboard import save_note
 
-from search.command_line import LARGEST, MOST_EPOCHS
+from search.command_line.flags import LARGEST, MOST_EPOCHS
 from search.errors import StudyError
 from search.study.facts import check_study, split_sizes
 from tests.search.harness import FACTS

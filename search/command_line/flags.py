@@ -17,10 +17,10 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
+from search.command_line.process import keep_streams
 from search.errors import SettingsError, StoppedEarly, StopReason
 from search.escape import escaped
 from search.secrets import hide_secrets, masked_url
-from search.streams import keep_streams
 from spaces.errors import did_you_mean
 
 _REASONS: Final[dict[int, StopReason]] = {
