@@ -10,16 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from search.command_line.flags import (
-    Parser,
-    add_flags,
-    called,
-    check_flags,
-    flag,
-    prepare_process,
-    print_error,
-    read_flags,
-)
+from search.command_line.flags import check_flags, flag
+from search.command_line.parser import Parser, add_flags, called, print_error, read_flags
+from search.command_line.process import prepare_process
 from search.errors import SearchError, SettingsError
 from spaces.errors import shown
 

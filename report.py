@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING
 
 from reporting.errors import Interrupted
 from reporting.settings import ReportSettings
-from search.command_line.flags import (
-    EXIT_CODES,
-    Parser,
-    add_flags,
-    called,
-    let_signals_stop,
-    prepare_process,
-    print_error,
-)
+from search.command_line.parser import Parser, add_flags, called, print_error
+from search.command_line.process import EXIT_CODES, let_signals_stop, prepare_process
 from search.config_file import config_text, read_arguments
 from search.errors import SearchError, StopReason
 from spaces import SpaceError

@@ -10,15 +10,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from search.command_line.flags import (
+from search.command_line.flags import given_flags
+from search.command_line.parser import Parser, add_flags, called, print_error
+from search.command_line.process import (
     EXIT_CODES,
-    Parser,
-    add_flags,
-    called,
-    given_flags,
     let_signals_stop,
     prepare_process,
-    print_error,
     stop_by_signal,
     stop_early,
 )

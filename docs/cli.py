@@ -9,7 +9,8 @@ import predict
 import report
 import run_search
 from reporting.settings import ReportSettings
-from search.command_line.flags import Flag, Parser, flags_of, help_text
+from search.command_line.flags import Flag, flags_of, help_text
+from search.command_line.parser import Parser
 from search.settings import SearchSettings
 
 PAGE: Final = Path(__file__).with_name("cli.md")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from search.command_line.flags import called
+from search.command_line.parser import called
 from search.errors import SearchError
 from search.files import special_kind
 from spaces.errors import one_line, shown

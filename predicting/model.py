@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from predicting.archive import ModelError, check_model_file, check_weights
-from search.command_line.flags import called
+from search.command_line.parser import called
 from search.data.dataset import Bytes
 from search.errors import SearchError
 from search.training.hardware import start_tensorflow

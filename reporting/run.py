@@ -33,7 +33,7 @@ from reporting.shared import FOLDER
 from reporting.statistics import Interval
 from reporting.study_tables import Record, read_study
 from reporting.timing import times_of_choice
-from search.command_line.flags import stop_by_signal
+from search.command_line.process import stop_by_signal
 from search.data.cache import forget
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset

@@ -8,14 +8,14 @@ from reporting.export import FORMATS, check_formats
 from search.command_line.flags import (
     LARGEST,
     STORAGE_VARIABLE,
-    called,
     check_flags,
-    check_study_name,
     flag,
     flags_of,
     worker_count,
 )
+from search.command_line.parser import called
 from search.errors import SettingsError
+from search.study.names import check_study_name
 from search.study.objective import Limits
 
 _EPOCHS: Final = 30

@@ -13,7 +13,8 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from reporting.errors import ReportError
-from search.command_line.flags import STORAGE_VARIABLE, called
+from search.command_line.flags import STORAGE_VARIABLE
+from search.command_line.parser import called
 from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study

@@ -11,7 +11,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from search.command_line.flags import STOP_SIGNALS
+from search.command_line.process import STOP_SIGNALS
 from search.errors import SearchError
 
 Result = TypeVar("Result")

@@ -7,7 +7,8 @@ import optuna
 
 from search import run
 from search.apart import require_main_program
-from search.command_line.flags import EXIT_CODES, flags_of, given_flags, stop_by_signal, stop_early
+from search.command_line.flags import flags_of, given_flags
+from search.command_line.process import EXIT_CODES, stop_by_signal, stop_early
 from search.display import make_display
 from search.errors import SettingsError, StoppedEarly, StoppedError, StopReason
 from search.outcome import Outcome

@@ -14,15 +14,8 @@ from typing import Any, Final, TypeVar, get_type_hints
 
 import tomli_w
 
-from search.command_line.flags import (
-    Flag,
-    Parser,
-    check_flag,
-    flags_of,
-    read_flags,
-    reader,
-    text_of,
-)
+from search.command_line.flags import Flag, check_flag, flags_of, text_of
+from search.command_line.parser import Parser, read_flags, reader
 from search.errors import SettingsError
 from search.secrets import masked_url
 from spaces.errors import did_you_mean, one_line

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from search.command_line.flags import stop_by_signal
+from search.command_line.process import stop_by_signal
 from search.errors import SearchError, StoppedError, StopReason
 from search.length import Speed
 from search.settings import SearchSettings

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from search.command_line.flags import STORAGE_VARIABLE, stop_by_signal
+from search.command_line.flags import STORAGE_VARIABLE
+from search.command_line.process import stop_by_signal
 from search.errors import SettingsError, StoppedError, StopReason
 from search.secrets import hide_secrets, masked_url
 from search.workers.limits import exit_words

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.command_line.flags import EXIT_CODES
+from search.command_line.process import EXIT_CODES
 from search.engines.samplers import is_used_up
 from search.errors import StopReason
 from search.settings import SearchSettings

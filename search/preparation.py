@@ -9,7 +9,6 @@ from typing import Any
 import joblib
 import optuna
 
-from search.command_line.flags import check_new_study_name
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
 from search.data.split import check_sizes, default_val_size, load_split
@@ -20,6 +19,7 @@ from search.errors import StudyError
 from search.length import default_epochs
 from search.settings import DEFAULT_DATA, SearchSettings
 from search.study.facts import pixels_of
+from search.study.names import check_new_study_name
 from search.study.storage import check_url, file_of
 from search.study.stored import find_study
 from search.study.study import ENDED, keeps_facts

@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import TrialState
 from optuna_dashboard import save_note
 
-from search.command_line.flags import let_signals_stop
+from search.command_line.process import let_signals_stop
 from search.config_file import config_text
 from search.coordinator import Coordinator
 from search.data.dataset import Dataset

@@ -11,7 +11,6 @@ from search.command_line.flags import (
     MOST_EPOCHS,
     STORAGE_VARIABLE,
     check_flags,
-    check_study_name,
     flag,
     worker_count,
 )
@@ -22,6 +21,7 @@ from search.engines.tuners import TUNERS, Tuner
 from search.errors import SettingsError
 from search.length import DEFAULT_EPOCHS
 from search.on_end import LIMIT_SECONDS, check_on_end
+from search.study.names import check_study_name
 from search.study.objective import COSTS, OBJECTIVES, Limits, Objectives
 
 ENGINES: Final = ("optuna", "keras-tuner")

@@ -18,7 +18,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from search.command_line.flags import STOP_SIGNALS
+from search.command_line.process import STOP_SIGNALS
 from search.study.storage import open_storage
 
 ROOT = Path(__file__).resolve().parent.parent

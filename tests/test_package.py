@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from search.command_line.flags import COMMANDS
+from search.command_line.parser import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.xdist_group("package")  # built once

@@ -25,7 +25,7 @@ from reporting.errors import Interrupted
 from reporting.run import Outcome
 from reporting.scoring import load_test_split
 from reporting.views import Views, views_of
-from search.command_line.flags import STOP_SIGNALS
+from search.command_line.process import STOP_SIGNALS
 from search.data.idx import IdxFiles, open_idx
 from search.errors import StopReason
 from search.files import locked

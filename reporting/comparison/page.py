@@ -15,8 +15,8 @@ from reporting.folder import replaced, writing
 from reporting.page.document import Document, Section
 from reporting.page.render import write_document
 from reporting.settings import ReportSettings
-from search.command_line.flags import COMPARISONS
 from search.files import locked
+from search.study.names import COMPARISONS
 from search.study.provenance import command_line
 from search.words import listed
 

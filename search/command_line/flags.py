@@ -1,49 +1,21 @@
-"""Flags declared as fields of settings, one-line errors, signals and exit codes.
-
-Imports nothing heavy, so that `--help` and a wrong flag answer at once.
-"""
+"""Flags declared as fields of settings, their help and their checks."""
 
 import argparse
 import math
-import os
-import re
 import reprlib
-import signal
-import sys
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
-from search.command_line.process import keep_streams
-from search.errors import SettingsError, StoppedEarly, StopReason
-from search.escape import escaped
-from search.secrets import hide_secrets, masked_url
+from search.errors import SettingsError
 from spaces.errors import did_you_mean
 
-_REASONS: Final[dict[int, StopReason]] = {
-    signal.SIGINT: StopReason.CTRL_C,
-    signal.SIGTERM: StopReason.SIGTERM,
-    signal.SIGHUP: StopReason.SIGHUP,
-}
-STOP_SIGNALS: Final = tuple(_REASONS)
-EXIT_CODES: Final = {reason: 128 + number for number, reason in _REASONS.items()}  # as shells do
-EXIT_CODES[StopReason.REQUESTED] = EXIT_CODES[StopReason.CTRL_C]
 # Used when `--storage` is not given; unlike a flag, it is not in the process list.
 STORAGE_VARIABLE: Final = "SEARCH_STORAGE"
 # Largest integer in a study; a study with a larger one counts as damaged.
 LARGEST: Final = 2**63 - 1
 MOST_EPOCHS: Final = 1_000_000
-_MAX_NAME_BYTES: Final = 200  # of the 255 of a file's name; a lock file's name is longer
-COMPARISONS: Final = "compare"  # folder of comparisons, beside those of studies
-# The commands of an installed package, by the script of the checkout that each one runs.
-COMMANDS: Final = {
-    "run_search.py": "keras-search",
-    "report.py": "keras-search-report",
-    "predict.py": "keras-search-predict",
-}
 # Allowed values of a field, by its type: in words, and as types.
 _KINDS: Final[dict[Any, tuple[str, tuple[type, ...]]]] = {
     bool: ("True or False", (bool,)),
@@ -53,7 +25,6 @@ _KINDS: Final[dict[Any, tuple[str, tuple[type, ...]]]] = {
     Path: ("a path", (Path,)),
     tuple[str, ...]: ("a tuple of text", (tuple,)),
 }
-Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,98 +122,6 @@ def flags_of(settings: type[Any]) -> list[tuple[Field[Any], Flag]]:
     return [(part, part.metadata["flag"]) for part in fields(settings) if "flag" in part.metadata]
 
 
-def add_flags(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
-    """Add all flags of a settings class to a parser, in their groups."""
-    types = get_type_hints(settings)
-    group: Any = parser
-    for part, declared in flags_of(settings):
-        if declared.group is not None:
-            group = parser.add_argument_group(declared.group)
-        if types[part.name] is bool:
-            set_it = "store_false" if part.default else "store_true"
-            group.add_argument(declared.name, dest=part.name, action=set_it, help=declared.help)
-            # Only for a command line that differs from its configuration file.
-            unset_it = "store_true" if part.default else "store_false"
-            group.add_argument(
-                _opposite(declared.name),
-                dest=part.name,
-                action=unset_it,
-                default=part.default,
-                help=argparse.SUPPRESS,
-            )
-            continue
-        if types[part.name] == (bool | None):
-            group.add_argument(
-                declared.name,
-                dest=part.name,
-                default=part.default,
-                action=argparse.BooleanOptionalAction,
-                help=help_text(part, declared).replace("%", "%%"),
-            )
-            continue
-        if get_origin(types[part.name]) is tuple and declared.read is None:
-            group.add_argument(
-                declared.name,
-                dest=part.name,
-                default=part.default,
-                nargs="+",
-                type=reader(declared, str),
-                metavar=declared.metavar,
-                help=help_text(part, declared).replace("%", "%%"),
-            )
-            continue
-        group.add_argument(
-            declared.name,
-            dest=part.name,
-            default=os.environ.get(declared.variable or "") or part.default,
-            type=reader(declared, types[part.name]),
-            metavar=declared.metavar,
-            help=help_text(part, declared).replace("%", "%%"),
-        )
-
-
-def _opposite(name: str) -> str:
-    bare = name.removeprefix("--")
-    return f"--{bare.removeprefix('no-')}" if bare.startswith("no-") else f"--no-{bare}"
-
-
-def reader(declared: Flag, kind: Any) -> Callable[[str], Any]:
-    """Return the function that converts the text of a flag to its value.
-
-    Args:
-        declared: The flag; it is not a boolean.
-        kind: Type of its field.
-
-    Returns:
-        The function; it raises `argparse.ArgumentTypeError` for text that it cannot convert.
-    """
-    read = declared.read or next(one for one in (*get_args(kind), kind) if one is not None)
-
-    def checked(text: str) -> Any:
-        # Otherwise a URL with a password could end up in the names of files and studies.
-        if "://" in text and not declared.url:
-            raise argparse.ArgumentTypeError(f"is {masked_url(text)!r}; it takes no URL")
-        try:
-            return read(text)
-        except ValueError:
-            kind = "a whole number" if read is int else "a number"
-            raise argparse.ArgumentTypeError(
-                f"is {reprlib.repr(text)}; it must be {kind}{_range(declared)}"
-            ) from None
-
-    return checked
-
-
-def _range(declared: Flag) -> str:
-    if declared.above is not None:
-        return f" above {declared.above:g}"
-    if declared.at_least is None:
-        return ""
-    if declared.at_most is None:
-        return f", {declared.at_least:g} or more"
-    return f" from {declared.at_least:g} to {declared.at_most}"
-
-
 def help_text(part: Field[Any], declared: Flag) -> str:
     """Return the help of a flag with its choices and its default."""
     notes = []
@@ -256,21 +135,6 @@ def help_text(part: Field[Any], declared: Flag) -> str:
     return f"{declared.help} ({'; '.join(notes)})" if notes else declared.help
 
 
-def read_flags(settings: type[Settings], parsed: argparse.Namespace) -> Settings:
-    """Return the settings that a parsed command line asks for.
-
-    Raises:
-        SettingsError: The settings refuse a value.
-    """
-    given = {part.name: getattr(parsed, part.name) for part, _ in flags_of(settings)}
-    return settings(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in given.items()
-        }
-    )
-
-
 def given_flags(settings: Any) -> list[str]:
     """Return the flags that give a command these settings; those at their default are left out."""
     words: list[str] = []
@@ -279,7 +143,7 @@ def given_flags(settings: Any) -> list[str]:
         if value == part.default:
             continue
         if value is False and part.default is None:
-            words.append(_opposite(declared.name))
+            words.append(opposite(declared.name))
         elif isinstance(value, bool):
             words.append(declared.name)
         else:
@@ -291,6 +155,12 @@ def given_flags(settings: Any) -> list[str]:
 def text_of(value: Any) -> str:
     """Return a value of a flag, not a boolean, as one word of a command line."""
     return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def opposite(name: str) -> str:
+    """Return the flag that undoes a boolean one: `--no-name` for `--name`, and back."""
+    bare = name.removeprefix("--")
+    return f"--{bare.removeprefix('no-')}" if bare.startswith("no-") else f"--no-{bare}"
 
 
 def check_flags(settings: Any) -> None:
@@ -344,87 +214,6 @@ def _check_type(declared: Flag, hint: Any, value: object) -> None:
         raise SettingsError(f"{declared.name} is {reprlib.repr(value)}; it must be {words}.")
 
 
-def check_study_name(name: str, flag: str = "--study") -> None:
-    """Check the name of a study, which also names its folder.
-
-    Args:
-        name: The name.
-        flag: Flag that gives it, for the message.
-
-    Raises:
-        SettingsError: The name cannot be that of a single folder, or is too long.
-    """
-    if not name.strip(" .") or not name.isprintable() or set("/\\") & set(name):
-        raise SettingsError(
-            f"{flag} {name!r} cannot name a folder; use letters, digits, '-', '_' and '.'."
-        )
-    length = len(name.encode())
-    if length > _MAX_NAME_BYTES:
-        raise SettingsError(
-            f"{flag} is {length} bytes long, which is too long for the name of a folder; use "
-            f"{_MAX_NAME_BYTES} or fewer."
-        )
-
-
-def check_new_study_name(name: str) -> None:
-    """Check that the name of a new study needs no quotes in a shell.
-
-    Raises:
-        SettingsError: The name has other characters, or is reserved for comparisons.
-    """
-    if name == COMPARISONS:
-        raise SettingsError(
-            f"--study {name!r} cannot name a new study: report.py --compare writes into the folder "
-            "of that name. Use another name."
-        )
-    if not re.fullmatch(r"[\w.][\w.-]*", name):
-        raise SettingsError(
-            f"--study {name!r} cannot name a new study; use letters, digits, '-', '_' and '.', and "
-            "no '-' first."
-        )
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one line, without secrets, as other errors are reported."""
-
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Return the parsed arguments, or report what is unknown.
-
-        No value is repeated: it may be part of a password that was not quoted.
-        """
-        parsed, unknown = self.parse_known_args(args, namespace)
-        for flag in (word.partition("=")[0] for word in unknown):
-            if re.fullmatch("--[a-z][a-z-]*", flag):
-                known = re.findall(r"--[a-z-]+", self.format_usage())
-                self.error(f"{flag} is unknown", did_you_mean(flag, known))
-        if unknown:
-            self.error("a value has no flag; write --flag VALUE, in quotes if it has spaces")
-        return parsed
-
-    def error(self, message: str, hint: str = "") -> NoReturn:
-        """Print the line and exit with code 2."""
-        program = self.prog.removesuffix(".py")
-        message = re.sub("^argument (--[a-z-]+): ", r"\1 ", message)
-        message = message.replace(" expected one argument", " needs a value")
-        self.exit(2, escaped(f"{program}: {hide_secrets(message)}; see --help.{hint}\n"))
-
-
-def print_error(script: str, message: object) -> None:
-    """Print an error on one line, with secrets masked and control characters escaped.
-
-    Args:
-        script: A key of `COMMANDS`; the line starts with its name as it was called.
-        message: The rest of the line.
-    """
-    program = called(script).removesuffix(".py")
-    print(escaped(f"{program}: {hide_secrets(str(message))}"), file=sys.stderr)  # noqa: T201
-
-
-def called(script: str) -> str:
-    """Return how the user calls a script: by its file name, or as an installed command."""
-    return COMMANDS[script] if Path(sys.argv[0]).name in COMMANDS.values() else script
-
-
 def worker_count(text: str) -> int | None:
     """Read `--workers`: a number, or None for `auto`.
 
@@ -439,60 +228,3 @@ def worker_count(text: str) -> int | None:
         raise argparse.ArgumentTypeError(
             f"is {reprlib.repr(text)}; it must be auto or a whole number above 0"
         ) from None
-
-
-def prepare_process() -> None:
-    """Prepare the streams and the signals of a command; the first call of its `main`."""
-    keep_streams()
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        # Shell scripts start `&` jobs with SIGINT ignored, and only SIGINT; a person who sends it
-        # with `kill -INT` wants to stop the search.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@contextmanager
-def stop_by_signal(on_stop: Callable[[StopReason], None]) -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM and SIGHUP into requests to stop while the context is open.
-
-    Args:
-        on_stop: As for `let_signals_stop`.
-    """
-    before = let_signals_stop(on_stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def let_signals_stop(on_stop: Callable[[StopReason], None]) -> dict[int, Any]:
-    """Turn Ctrl-C, SIGTERM and SIGHUP into requests to stop, from now on.
-
-    An ignored signal stays ignored: under `nohup` a hangup must not stop anything. SIGINT is never
-    ignored after `prepare_process`. Outside of the main thread nothing changes: Python lets no
-    other thread handle signals.
-
-    Args:
-        on_stop: Receives the signal, a key of `EXIT_CODES`. It runs between any two
-            instructions of the main thread, once for every signal.
-
-    Returns:
-        The previous handlers, by signal number.
-    """
-
-    def handle(number: int, frame: object) -> None:
-        on_stop(_REASONS[number])
-
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    answered = [number for number in _REASONS if signal.getsignal(number) != signal.SIG_IGN]
-    return {number: signal.signal(number, handle) for number in answered}
-
-
-def stop_early(reason: StopReason) -> None:
-    """Raise an exception: the handler for `let_signals_stop` until the search can stop itself.
-
-    Raises:
-        StoppedEarly: Always.
-    """
-    raise StoppedEarly(reason)

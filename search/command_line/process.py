@@ -1,13 +1,18 @@
-"""Standard streams that outlive the terminal or the pipe that they lead to."""
+"""The process of a command: standard streams that outlive their readers, signals, exit codes."""
 
 import errno
 import io
 import os
 import select
+import signal
 import stat
 import sys
-from typing import TYPE_CHECKING, Final, TextIO
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from search.errors import StoppedEarly, StopReason
 from search.escape import escaped
 
 if TYPE_CHECKING:
@@ -15,9 +20,74 @@ if TYPE_CHECKING:
 
 _STDOUT: Final = 1
 _STDERR: Final = 2
+_REASONS: Final[dict[int, StopReason]] = {
+    signal.SIGINT: StopReason.CTRL_C,
+    signal.SIGTERM: StopReason.SIGTERM,
+    signal.SIGHUP: StopReason.SIGHUP,
+}
+STOP_SIGNALS: Final = tuple(_REASONS)
+EXIT_CODES: Final = {reason: 128 + number for number, reason in _REASONS.items()}  # as shells do
+EXIT_CODES[StopReason.REQUESTED] = EXIT_CODES[StopReason.CTRL_C]
 
 
-def keep_streams() -> None:
+def prepare_process() -> None:
+    """Prepare the streams and the signals of a command; the first call of its `main`."""
+    _keep_streams()
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # Shell scripts start `&` jobs with SIGINT ignored, and only SIGINT; a person who sends it
+        # with `kill -INT` wants to stop the search.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def stop_by_signal(on_stop: Callable[[StopReason], None]) -> Iterator[None]:
+    """Turn Ctrl-C, SIGTERM and SIGHUP into requests to stop while the context is open.
+
+    Args:
+        on_stop: As for `let_signals_stop`.
+    """
+    before = let_signals_stop(on_stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def let_signals_stop(on_stop: Callable[[StopReason], None]) -> dict[int, Any]:
+    """Turn Ctrl-C, SIGTERM and SIGHUP into requests to stop, from now on.
+
+    An ignored signal stays ignored: under `nohup` a hangup must not stop anything. SIGINT is never
+    ignored after `prepare_process`. Outside of the main thread nothing changes: Python lets no
+    other thread handle signals.
+
+    Args:
+        on_stop: Receives the signal, a key of `EXIT_CODES`. It runs between any two
+            instructions of the main thread, once for every signal.
+
+    Returns:
+        The previous handlers, by signal number.
+    """
+
+    def handle(number: int, frame: object) -> None:
+        on_stop(_REASONS[number])
+
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    answered = [number for number in _REASONS if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, handle) for number in answered}
+
+
+def stop_early(reason: StopReason) -> None:
+    """Raise an exception: the handler for `let_signals_stop` until the search can stop itself.
+
+    Raises:
+        StoppedEarly: Always.
+    """
+    raise StoppedEarly(reason)
+
+
+def _keep_streams() -> None:
     """Keep the standard streams usable without a reader, so that output never ends the work.
 
     A stream that is closed, or whose terminal or reader goes away, leads to the null device.

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.command_line.flags import COMMANDS, STORAGE_VARIABLE, called
+from search.command_line.flags import STORAGE_VARIABLE
+from search.command_line.parser import COMMANDS, called
 from search.secrets import masked_url
 
 _ROOT = Path(__file__).resolve().parents[2]

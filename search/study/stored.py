@@ -6,11 +6,11 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage
 
-from search.command_line.flags import check_study_name
 from search.errors import StudyError
 from search.files import refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
+from search.study.names import check_study_name
 from search.study.storage import file_of, open_storage, reading
 from spaces.errors import did_you_mean, one_line
 

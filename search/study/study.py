@@ -12,7 +12,6 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.command_line.flags import check_new_study_name
 from search.errors import StudyError
 from search.files import is_locked, locked
 from search.secrets import masked_url
@@ -24,6 +23,7 @@ from search.study.facts import (
     split_words,
 )
 from search.study.front import best_first, front, value_of, within
+from search.study.names import check_new_study_name
 from search.study.objective import NO_LIMITS, Limits, objectives_of
 from search.study.requests import ENQUEUED
 from search.study.storage import (

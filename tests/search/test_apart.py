@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from search.apart import ProcessEndedError, run_apart
-from search.command_line.flags import STOP_SIGNALS
+from search.command_line.process import STOP_SIGNALS
 
 
 def blocked(seen: str) -> tuple[str, bool]:

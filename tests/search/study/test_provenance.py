@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search.command_line.flags import COMMANDS
+from search.command_line.parser import COMMANDS
 from search.study import provenance
 from search.study.provenance import command_line, commit
 from tests.command_line import ROOT

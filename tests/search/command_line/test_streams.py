@@ -13,7 +13,7 @@ from tests.command_line import ROOT
 PREPARED = """
 import os, subprocess, sys
 sys.path.insert(0, {root!r})
-from search.command_line.flags import prepare_process
+from search.command_line.process import prepare_process
 prepare_process()
 """
 
