@@ -31,7 +31,7 @@ from search.study.stored import known_study
 from search.study.study import FINISHED, GIVEN, is_searched, study_storage, trial_params
 from spaces import SPACES, DataShape, load_space
 from spaces.baselines import PUBLISHED_FOR
-from spaces.errors import did_you_mean
+from spaces.errors import HyperparameterError, did_you_mean
 
 _BEGIN_SECONDS: Final = 10.0  # a search measures its speed before it creates a study
 _PAUSE_SECONDS: Final = 0.2
@@ -200,12 +200,11 @@ def _point(settings: SearchSettings, study: optuna.Study, values: dict[str, Any]
         built_in: Any = load_space(space, data)
         try:
             return dict(built_in.default.from_params(values, data).params(data))
-        except ValueError as error:
-            reason = str(error).removeprefix("params.")
-            unknown = reason.partition(" ")[0] if "is not a hyperparameter" in reason else ""
+        except HyperparameterError as error:
+            known = built_in.default.params()
             raise SettingsError(
-                f"--enqueue is not a valid configuration of space {space!r}: {reason}"
-                f"{did_you_mean(unknown, built_in.default.params())}"
+                f"--enqueue is not a valid configuration of space {space!r}: {error.name} "
+                f"{error.reason}{'' if error.is_known else did_you_mean(error.name, known)}"
             ) from None
     if settings.space != space:
         raise StudyError(

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from spaces import DataShape
+from spaces.errors import HyperparameterError
 
 if TYPE_CHECKING:
     from spaces.training import TrainingConfig  # imports this module
@@ -93,7 +94,7 @@ class Configuration(ABC):
             data: As for `sample`.
 
         Raises:
-            ValueError: A value is out of range or has no effect, or a name is unknown.
+            HyperparameterError: A value is out of range or has no effect, or a name is unknown.
         """
         own = {name: value for name, value in params.items() if not name.startswith("tuner/")}
         replay = Replay(own, "params", cls._unsampled)
@@ -252,17 +253,19 @@ class Replay:
             neutral: Values by name that are accepted although unused.
 
         Raises:
-            ValueError: A value has no effect, so it is probably a mistake.
+            HyperparameterError: A value has no effect, so it is probably a mistake.
         """
         for name in self._answers.keys() - self.values.keys():
             value = self._answers[name]
             if name in neutral and neutral[name] == value:
                 continue
-            if name in self._unmet:
+            is_known = name in self._unmet
+            if is_known:
                 rule = f"has an effect only when {self._unmet[name]}"
             else:
                 rule = "is not a hyperparameter of this space"
-            raise ValueError(f"{self._owner}.{name} is {value!r}, but it {rule}; leave it out.")
+            reason = f"is {value!r}, but it {rule}; leave it out."
+            raise HyperparameterError(self._owner, name, reason, is_known)
 
     def _answer(self, name: str, default: Any, fits: Callable[[Any], bool], rule: str) -> Any:
         for parent, allowed in self._conditions:
@@ -273,7 +276,7 @@ class Replay:
         others = self._unsampled.get(name, ())
         if not fits(value) and not any(value == other for other in others):
             rule = f"{rule}, or {_any_of(others)}" if others else rule
-            raise ValueError(f"{self._owner}.{name} is {value!r}; it must be {rule}.")
+            raise HyperparameterError(self._owner, name, f"is {value!r}; it must be {rule}.")
         self.values[name] = value
         return value
 

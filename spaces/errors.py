@@ -1,4 +1,4 @@
-"""The error of a space, and helpers for one-line error messages."""
+"""The errors of spaces, and helpers for one-line error messages."""
 
 import re
 from collections.abc import Iterable
@@ -10,6 +10,27 @@ _MAX_LETTERS = 300
 
 class SpaceError(Exception):
     """A space cannot be loaded; the message is one line."""
+
+
+class HyperparameterError(ValueError):
+    """A value that its hyperparameter cannot have, or that no hyperparameter asks for.
+
+    Args:
+        owner: What the value belongs to; the message starts with it.
+        name: Name of the hyperparameter.
+        reason: What is wrong with its value; continues the name.
+        is_known: Whether the space has a hyperparameter of this name.
+    """
+
+    def __init__(self, owner: str, name: str, reason: str, is_known: bool = True) -> None:
+        super().__init__(owner, name, reason, is_known)
+        self.owner = owner
+        self.name = name
+        self.reason = reason
+        self.is_known = is_known
+
+    def __str__(self) -> str:
+        return f"{self.owner}.{self.name} {self.reason}"
 
 
 def one_line(error: BaseException | str, *, typed: bool = False) -> str:
