@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reporting.errors import ReportError
+from search.files import replace_folder
 
 
 @contextmanager
@@ -57,10 +58,8 @@ def replaced(directory: Path) -> Iterator[Path]:
             _remove(fresh, old)
             fresh.mkdir()
             yield fresh
-            # Killed between the two, `restore` finds the old folder.
-            if directory.exists():
-                directory.rename(old)
-            fresh.rename(directory)
+            # Killed between its two renames, `restore` finds the old folder.
+            replace_folder(fresh, directory, aside=old)
     finally:
         restore(directory)
         _remove(fresh, old)

@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 from reporting.shared import shared_key
 from reporting.views import Views
 from search.data.split import SplitSizes
+from search.files import replace_folder
 from search.study.facts import is_number, is_whole
 from search.training.hardware import Precision
 from search.workers.messages import (
@@ -203,7 +204,9 @@ class Retrained:
             OSError: The folder cannot be written.
         """
         partial_folder = self.folder.with_name(f"{PARTIAL}{self.folder.name}-{os.getpid()}")
-        shutil.rmtree(partial_folder, ignore_errors=True)
+        old = partial_folder.with_name(f"{partial_folder.name}-old")
+        for left in (partial_folder, old):
+            shutil.rmtree(left, ignore_errors=True)
         partial_folder.mkdir(parents=True)
         try:
             record = asdict(self)
@@ -213,11 +216,10 @@ class Retrained:
             # After a power cut the renamed folder must not be empty.
             for file in (*partial_folder.iterdir(), partial_folder):
                 _flush(file)
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
-            os.replace(partial_folder, self.folder)
+            replace_folder(partial_folder, self.folder, aside=old)
         finally:
-            shutil.rmtree(partial_folder, ignore_errors=True)
+            for left in (partial_folder, old):
+                shutil.rmtree(left, ignore_errors=True)
         return replace(self, digest=hashlib.sha256(model).hexdigest())
 
 

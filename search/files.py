@@ -1,4 +1,4 @@
-"""Write files atomically, lock them, and refuse links out of a folder."""
+"""Replace files and folders as a whole, lock them, and refuse links out of a folder."""
 
 import fcntl
 import os
@@ -54,6 +54,25 @@ def write_atomically(file: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):
             os.unlink(partial)
         raise
+
+
+def replace_folder(fresh: Path, target: Path, aside: Path) -> None:
+    """Put a complete folder in place of another: readers see the old files or the new ones.
+
+    A process that is killed between the two renames leaves nothing at `target`; the old files are
+    in `aside` then. Callers choose whether to restore them, and remove `aside`.
+
+    Args:
+        fresh: The new folder; callers that must survive a power cut have flushed it.
+        target: Where it belongs; whatever is there is renamed to `aside`.
+        aside: A name that is free, or an empty folder, on the same file system.
+
+    Raises:
+        OSError: It cannot be renamed, or another process has put a folder there meanwhile.
+    """
+    with suppress(FileNotFoundError):
+        target.rename(aside)
+    fresh.rename(target)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from search.data.dataset import (
 )
 from search.data.parts import Indices, Parts, choose
 from search.errors import DataError
+from search.files import replace_folder
 from spaces import PixelStatistics
 from spaces.errors import one_line, shown
 
@@ -400,11 +401,9 @@ def _put(building: Path, target: Path, name: str, stamp: str) -> Dataset | None:
             raise
     # What is there is damaged.
     with tempfile.TemporaryDirectory(prefix=_BUILDING, dir=target.parent) as old:
-        with suppress(FileNotFoundError):  # another process may be doing the same
-            os.rename(target, Path(old) / "old")
         try:
-            os.rename(building, target)
-        except OSError:
+            replace_folder(building, target, Path(old) / "old")
+        except OSError:  # another process may be doing the same
             if (other := _known(name, target, stamp)) is None:
                 raise
             return other

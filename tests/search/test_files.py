@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from search.errors import StorageError
-from search.files import is_locked, locked, refuse_links, write_atomically
+from search.files import is_locked, locked, refuse_links, replace_folder, write_atomically
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -44,6 +44,17 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["record"]
+
+
+def test_a_folder_is_replaced_whole_and_the_old_one_lies_aside(tmp_path: Path) -> None:
+    target, aside = tmp_path / "target", tmp_path / "aside"
+    for name in ("first", "second"):
+        (tmp_path / "fresh").mkdir()
+        (tmp_path / "fresh" / name).touch()
+        replace_folder(tmp_path / "fresh", target, aside)
+        assert os.listdir(target) == [name]
+    assert os.listdir(aside) == ["first"]
+    assert set(os.listdir(tmp_path)) == {"target", "aside"}
 
 
 def test_a_lock_refuses_a_second_holder_and_is_free_afterwards(tmp_path: Path) -> None:
