@@ -6,7 +6,6 @@ a search continues with the images that it began with.
 """
 
 import atexit
-import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +32,7 @@ from search.data.dataset import (
 )
 from search.data.parts import Indices, Parts, choose
 from search.errors import DataError
-from search.files import replace_folder
+from search.files import is_locked, locked, replace_folder
 from spaces import PixelStatistics
 from spaces.errors import one_line, shown
 
@@ -316,30 +315,17 @@ def _begin(cache: Path | None) -> tuple[Path, Path, list[str]]:
 def _temporary() -> Path:
     """Return a new folder, which is removed when this process ends, or by a later one."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
-        with suppress(OSError):  # of a process that runs: locked
+        with suppress(OSError):
             found = folder.lstat()
-            if found.st_uid == os.getuid() and time.time() - found.st_mtime > _DAY:
-                os.close(_locked(folder))
+            is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+            if is_own and time.time() - found.st_mtime > _DAY and not is_locked(folder):
                 shutil.rmtree(folder, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
-    _locked(folder)  # until this process ends, however it ends
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    in_use = ExitStack()
+    in_use.enter_context(locked(folder, lambda holder: BlockingIOError(f"{holder} has {folder}")))
+    in_use.callback(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(in_use.close)
     return folder
-
-
-def _locked(folder: Path) -> int:
-    """Lock a folder; return its descriptor, which holds the lock.
-
-    Raises:
-        OSError: It is a link, or another process has locked it.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _new_folder(cache: Path) -> Path:
