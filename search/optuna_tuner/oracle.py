@@ -27,6 +27,10 @@ from search.optuna_tuner.record import TRIAL_ID, Record, own_seed
 from spaces.errors import one_line
 
 _STATE = "oracle.json"
+# Begins the last line of a traceback of `TrialPruned`. KerasTuner hands an error of `run_trial` to
+# an oracle only as the text of its traceback, which is also all that a trial keeps of it for the
+# next run of the program.
+_GAVE_UP = f"{optuna.TrialPruned.__module__}.{optuna.TrialPruned.__qualname__}"
 _PRUNED = "pruned"
 _ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 _MAX_KILLS = 3  # of one trial; more would kill each later run of the program, too
@@ -465,7 +469,7 @@ def _trial_file(trial_id: str) -> str:
 def _gave_up(trial: Trial) -> bool:
     """Whether the program raised `optuna.TrialPruned`, which is no crash."""
     lines = (trial.message or "").strip().splitlines()
-    return bool(lines) and lines[-1].startswith("optuna.exceptions.TrialPruned")
+    return bool(lines) and lines[-1].startswith(_GAVE_UP)
 
 
 def _require(name: str, value: Any, kind: Any, rule: str, *, least: int | None = None) -> None:
