@@ -266,6 +266,7 @@ class _Remembered(Study):
     """
 
     def __init__(self, study: Study, sampler: Sampler, limits: Limits) -> None:
+        # Optuna has no public way to the storage of a study, and another one would read anew.
         super().__init__(study_name=study.study_name, storage=study._storage)
         self._memory = sampler.memory
         # The Gaussian process would refuse a study some of whose trials have no constraints.
@@ -369,6 +370,7 @@ class _Stoppable(Study):
     """A study that notes whether `BruteForceSampler` stops it, since nothing is left."""
 
     def __init__(self, study: Study) -> None:
+        # Optuna has no public way to the storage of a study, and another one would read anew.
         super().__init__(study_name=study.study_name, storage=study._storage)
         self.stopped = False
 

@@ -63,6 +63,8 @@ class StudyTrials:
         study.sampler = sampler
         study.pruner = PRUNERS[pruner].make(self._rungs)
         self._rung_notes = _RungNotes(study)
+        # Pruners write through the study that they get. Optuna has no public way to give a study,
+        # with its sampler and pruner, another storage.
         self._judged = copy.copy(study)
         self._judged._storage = cast(BaseStorage, self._rung_notes)
         self._reported: dict[int, set[int]] = {}  # epochs of earlier attempts, by trial number
@@ -80,7 +82,8 @@ class StudyTrials:
         """Start a waiting trial, those enqueued from outside first, or a new one without any."""
         enqueued = [trial for trial in self.waiting() if ENQUEUED in trial.user_attrs]
         trial = claim(self._study, enqueued[0]) if enqueued else self._study.ask()
-        # Read after it began: another process may have enqueued it since.
+        # Read after it began: another process may have enqueued it since. Optuna has no public way
+        # to read one trial with its intermediate values.
         begun = self._study._storage.get_trial(trial._trial_id)
         self._reported[trial.number] = set(begun.intermediate_values)
         self._given[trial.number] = begun.user_attrs.get(GIVEN, {})
@@ -219,7 +222,7 @@ class _RungNotes:
     """
 
     def __init__(self, study: optuna.Study) -> None:
-        self._storage = study._storage
+        self._storage = study._storage  # Optuna has no public way to it
         self.taken: dict[str, Any] = {}
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:

@@ -31,7 +31,7 @@ _MAX_DRAWS = 20  # of one trial; KerasTuner's random search gives up after as ma
 def own_seed(sampler: BaseSampler) -> int | None:
     """Return a seed drawn from a sampler that was made with a seed; None without one."""
     for state in _random_states(sampler):
-        if state._rng is not None:
+        if state._rng is not None:  # `rng` would make one without a seed
             return int(state.rng.randint(2**31))
     return None
 
@@ -51,8 +51,9 @@ def reseed(sampler: BaseSampler, seed: int, number: int) -> None:
 class Record:
     """Begins and ends the trials of one project.
 
-    `study._storage` is used where Optuna has no public method: to start a trial ahead of the queue,
-    to fix its values, and to write to a trial that another process started.
+    `study._storage`, and the ids that it takes, are used where Optuna has no public method: to
+    start a trial ahead of the queue, to fix its values, to draw them anew, and to write to a trial
+    that another process started.
 
     Args:
         study: The study.

@@ -245,6 +245,7 @@ class _WaitingStorage:
                 for trial in self._storage.get_all_trials(study_id, deepcopy=False)[known:]
                 if ENQUEUED not in trial.user_attrs
             ]
+            # A storage answers with the id, for which Optuna's trials have no public name.
             return created[-1]._trial_id if created else create()
 
         return self._outages.wait_out(create, find_or_create)

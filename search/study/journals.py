@@ -53,6 +53,7 @@ class _Journal:
     def trial(self, trial: FrozenTrial) -> FrozenTrial:
         """Return a trial with its id outside."""
         outside = copy.copy(trial)
+        # Storages know trials by ids, which Optuna's trials hold only in this attribute.
         outside._trial_id = self.outer(trial._trial_id)
         return outside
 
@@ -101,6 +102,7 @@ class Journals(BaseStorage):
         for journal in self._journals():
             for study in self._read(journal):
                 outside = copy.copy(study)
+                # Storages know studies by ids, which Optuna's studies hold only in this attribute.
                 outside._study_id = journal.outer(study._study_id)
                 outside.study_name = journal.name(study.study_name)
                 outside.system_attrs = journal.attrs(study.system_attrs)
@@ -115,7 +117,7 @@ class Journals(BaseStorage):
         """
         for study in self.get_all_studies():
             if study.study_name == study_name:
-                return int(study._study_id)
+                return int(study._study_id)  # no public name, as above
         raise KeyError(study_name)
 
     def get_study_name_from_id(self, study_id: int) -> str:
