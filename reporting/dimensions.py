@@ -123,17 +123,22 @@ def short(value: Hashable) -> str:
     """Return a value as an axis can show it."""
     if isinstance(value, float):
         return f"{value:.3g}"
-    words = " ".join(printable(str(value)).split())
+    words = _on_one_line(str(value))
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
 
 
 def brief(name: str, longest: int) -> str:
     """Return a name as a figure can show it, cut in its middle: its ends tell it from others."""
-    name = " ".join(printable(name).split())
+    name = _on_one_line(name)
     if len(name) <= longest:
         return name
     head = (longest - 1) // 3
     return f"{name[:head]}…{name[len(name) - (longest - 1 - head) :]}"
+
+
+def _on_one_line(text: str) -> str:
+    """Return text as a figure can show it: escapes, as on a terminal, would be taken for text."""
+    return " ".join(printable(text).split())
 
 
 def _joined(name: str, known: Dimension | None, distribution: BaseDistribution) -> Dimension:

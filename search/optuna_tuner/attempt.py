@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from search.errors import SearchError
 from search.training.hyperparameters import TrialHyperParameters, value_of
+from spaces.errors import one_line
 
 
 class Attempt:
@@ -289,7 +290,7 @@ def _fatal_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise FatalRuntimeError(
-            f"Optuna failed, not the model ({type(error).__name__}: {error}). Repair the storage, "
+            f"Optuna failed, not the model ({one_line(error, typed=True)}). Repair the storage, "
             "sampler or pruner, and run the same program again: the trial is repeated."
         ) from error
 
