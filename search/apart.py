@@ -81,17 +81,28 @@ def signals_blocked() -> Iterator[None]:
 def _call_and_send(
     connection: Connection, function: Callable[..., Any], args: tuple[object, ...]
 ) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    end_after(parent.join)
     connection.send(function(*args))
 
 
-def _end_with_parent() -> None:
-    # A killed coordinator cannot end this process, and the function may take for ever.
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    with suppress(Exception):
-        parent.join()
-    os._exit(1)
+def end_after(wait: Callable[[], object]) -> None:
+    """End this process with exit code 1 once `wait` returns or fails, whatever it does then.
+
+    A killed parent cannot end the processes that it started, which may be busy for ever.
+
+    Args:
+        wait: Called in another thread; blocks while the parent lives, and holds no lock that the
+            end of the main thread needs.
+    """
+
+    def end() -> None:
+        with suppress(Exception):
+            wait()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def require_main_program(function: str) -> None:

@@ -6,12 +6,13 @@ It prints the quartiles of the time per image in milliseconds, of single images 
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
+
+from search.apart import end_after
 
 # Fewest calls and fewest seconds, of the warm-up and of the two timings.
 _WARM_UP: Final = (3, 0.2)
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> None:
     Args:
         arguments: Folder of the graphs, images of a batch, height, width and channels.
     """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_after(lambda: os.read(0, 1))  # not by `sys.stdin`, whose lock would be held to the end
     import tensorflow as tf
 
     folder, batch, *shape = arguments
@@ -56,11 +57,6 @@ def _timed(call: Callable[[], None], enough: tuple[int, float]) -> list[float]:
         call()
         taken.append(time.perf_counter() - began)
     return taken
-
-
-def _end_with_parent() -> None:
-    os.read(0, 1)  # not by `sys.stdin`, whose lock this thread would hold to the end
-    os._exit(1)
 
 
 if __name__ == "__main__":
