@@ -21,7 +21,9 @@ from reporting.study_tables import Record
 from reporting.views import Views
 from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
+from search.study.facts import split_sizes
 from search.study.objective import Limits, costs_of
+from search.words import counted
 
 Kind = Literal["tuned", "variant", "baseline"]
 # Above this ratio of the largest class to the smallest, accuracy says little of the small ones.
@@ -160,7 +162,8 @@ class Evidence:
         rows: `tuned`, its variants, then the baselines; a row without a finished training has no
             seeds in `probabilities`.
         differences: `tuned` minus each baseline, by name of the baseline.
-        split: Training and validation images.
+        split: Training and validation images of the retrainings.
+        images: Number of images of the training part of the data set.
         test: Test images; None while no winner is chosen: the test split then stays closed.
         command: Command that made this report.
         machine: Machine that it was made on.
@@ -178,6 +181,7 @@ class Evidence:
     rows: list[Row]
     differences: Mapping[str, Difference]
     split: Split
+    images: int
     test: LabeledImages | None
     command: str
     machine: str
@@ -245,6 +249,23 @@ class Evidence:
             return True
         sizes = np.bincount(self.test.labels, minlength=len(self.dataset.class_names))
         return bool(sizes.max() > _IMBALANCED * sizes.min())
+
+    @property
+    def searched_images(self) -> int:
+        """Number of images that trials of the search trained on."""
+        train = split_sizes(self.record.facts["split"]).train
+        if train is not None:
+            return train
+        # All that validation leaves; --train-size of the report may be fewer.
+        return self.images - len(self.split.val_labels)
+
+    @property
+    def search_length(self) -> str:
+        """How long a trial of the search trained, and on how many images if they are fewer."""
+        epochs = counted(self.record.max_epochs, "epoch")
+        images = self.searched_images
+        same = images == len(self.split.train_labels)
+        return epochs if same else f"{epochs} of {images:,} images"
 
     @property
     def no_test_results(self) -> str:

@@ -129,6 +129,7 @@ def write_winner(evidence: Evidence, directory: Path) -> None:
         evidence.winner.candidate,
         tuned,
         evidence.dataset,
+        train_size=evidence.settings.train_size,
         gives_probabilities=network.gives_probabilities,
     )
     if evidence.record.objectives.several or evidence.limits.given:
@@ -143,6 +144,7 @@ def config_of(
     tuned: Row,
     dataset: Dataset,
     *,
+    train_size: int | None,
     gives_probabilities: bool,
 ) -> dict[str, Any]:
     """Return the content of `best_config.json`.
@@ -152,6 +154,7 @@ def config_of(
         candidate: The winner.
         tuned: Its row, with a finished training or more.
         dataset: The data set of the search.
+        train_size: Training images, besides the validation images; None: all.
         gives_probabilities: Whether its networks end in a softmax.
     """
     readout = tuned.readout
@@ -161,6 +164,7 @@ def config_of(
         "candidate": candidate.name,
         "params": dict(tuned.params),
         "epochs": len(tuned.runs[0].history),
+        "train_size": train_size,
         "seeds": [run.seed for run in tuned.runs],
         "test_accuracy": [float(value) for value in tuned.correct.mean(axis=1)],
         **dataset_facts(dataset),

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import pandas as pd
 from optuna.distributions import CategoricalDistribution
 
 from reporting.choosing import chosen_trials, prediction_costs
@@ -16,6 +15,7 @@ from reporting.retraining import Results, Retrained, Retraining, Teachers
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, epochs_trained, seconds_of_training
 from reporting.views import ALONE, Views, views_of
+from search.data.split import VALIDATION_COST, SplitSizes
 from search.study.facts import split_sizes
 from search.study.study import trial_params, trial_seed
 from search.workers.messages import Images
@@ -87,18 +87,22 @@ class Plan:
         record: The search.
         data: What its data set looks like. Baselines are rows wherever images have the shape of
             Fashion-MNIST's; their published numbers are shown for Fashion-MNIST only.
+        images: Number of images of its training part, validation images included.
 
     Raises:
         ReportError: No trial is within the limits of the report.
     """
 
-    def __init__(self, settings: ReportSettings, record: Record, data: DataShape) -> None:
+    def __init__(
+        self, settings: ReportSettings, record: Record, data: DataShape, images: int
+    ) -> None:
         self._settings = settings
         self._record = record
         self._mirror = data.mirror
-        self._sizes = split_sizes(record.facts["split"])
+        self._searched = split_sizes(record.facts["split"])
+        self._sizes = settings.sizes(self._searched)
+        self._images = images
         self._epoch_seconds = seconds_of_training(record) / epochs_trained(record)
-        self._images_per_second = pd.to_numeric(record.trials["images_per_second"], errors="coerce")
         self.candidates = self._candidates()
         self.baselines = [
             self._entry(
@@ -110,6 +114,14 @@ class Plan:
             )
             for name, params in published_configurations(record.space, data).items()
         ]
+
+    @property
+    def more_images(self) -> str:
+        """Say how many images the retrainings have, if trials of the search had others."""
+        images, searched = map(self._trained_images, (self._sizes, self._searched))
+        if images == searched:
+            return ""
+        return f" of {images:,} images ({searched:,} in the search)"
 
     def due(self, results: Results) -> list[Retraining]:
         """Return the retrainings known so far, finished ones too, most urgent first.
@@ -302,7 +314,7 @@ class Plan:
 
     def _estimate_epoch_seconds(self, params: dict[str, Any], images: Images) -> float:
         """Estimate the time of an epoch from trials of this configuration, else from all."""
-        seconds, speed = self._epoch_seconds, self._images_per_second
+        seconds = self._epoch_seconds
         wanted = _without_augmentation(params)
         same = [
             trial.number
@@ -313,10 +325,13 @@ class Plan:
         rows = known.intersection(same) if len(known.intersection(same)) else known
         if rows.empty:
             return 1.0
-        estimate = float(seconds[rows].mean())
-        if images is Images.ALL and speed[rows].mean() > 0:
-            estimate += self._sizes.val / float(speed[rows].mean())
-        return estimate
+        trained = self._trained_images(self._sizes)
+        validation = VALIDATION_COST if images is Images.TRAINING else 1.0
+        there = self._trained_images(self._searched) + VALIDATION_COST * self._searched.val
+        return float(seconds[rows].mean()) * (trained + validation * self._sizes.val) / there
+
+    def _trained_images(self, sizes: SplitSizes) -> int:
+        return self._images - sizes.val if sizes.train is None else sizes.train
 
 
 def finished(retrainings: Sequence[Retraining], results: Results) -> tuple[Retrained, ...]:

@@ -38,7 +38,7 @@ from search.data.cache import forget
 from search.data.dataset import Dataset
 from search.data.formats import open_dataset
 from search.data.named import NAMES
-from search.data.split import Split, load_split
+from search.data.split import Split, check_sizes, load_split
 from search.display import duration
 from search.errors import StopReason
 from search.escape import escaped
@@ -106,7 +106,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     record = read_study(settings.results_dir, settings.study, settings.storage)
-    settings = settings.for_trials_of(record.max_epochs)
+    settings = settings.for_study(record.max_epochs, split_sizes(record.facts["split"]))
     _require_trust(settings, record, arguments)
     dataset = _same_data(settings, record, progress)
     folders = Folders(record.directory / "retrainings", settings.results_dir / FOLDER)
@@ -114,6 +114,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     with _only_one(record.directory):
         restore(target)
         refuse_links(folders.shared)
+        settings = _with_images(settings, record, dataset)
         if settings.retrain:
             dataset.files.require_test()  # now, not after hours of training
         times = times_of_choice(
@@ -124,7 +125,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         )
         record = replace(record, times=times)
         settings = _fit(settings, record, dataset, folders)
-        plan = Plan(settings, record, dataset.shape)
+        plan = _plan(settings, record, dataset)
         if settings.retrain:
             results = _retrain(settings, record, plan, dataset, folders, progress)
         else:
@@ -219,6 +220,21 @@ def _only_one(directory: Path) -> Iterator[None]:
         yield
 
 
+def _with_images(settings: ReportSettings, record: Record, dataset: Dataset) -> ReportSettings:
+    """Return the settings with a number of training images that the data set has.
+
+    Raises:
+        DataError: It has fewer.
+    """
+    available = check_sizes(dataset, settings.sizes(split_sizes(record.facts["split"])))
+    # All of them by number are the same trainings as all of them.
+    return replace(settings, train_size=None) if settings.train_size == available else settings
+
+
+def _plan(settings: ReportSettings, record: Record, dataset: Dataset) -> Plan:
+    return Plan(settings, record, dataset.shape, len(dataset.files.labels()))
+
+
 def _fit(
     settings: ReportSettings, record: Record, dataset: Dataset, folders: Folders
 ) -> ReportSettings:
@@ -226,7 +242,7 @@ def _fit(
     if settings.minutes is None:
         return settings
     epochs = fit_epochs(
-        lambda epochs: Plan(replace(settings, epochs=epochs), record, dataset.shape),
+        lambda epochs: _plan(replace(settings, epochs=epochs), record, dataset),
         lambda plan: load_kept(folders, plan.due),
         minutes=settings.minutes,
         fewest=record.max_epochs,
@@ -245,7 +261,7 @@ def _retrain(
     folders: Folders,
     progress: Progress,
 ) -> Results:
-    sizes = split_sizes(record.facts["split"])
+    sizes = settings.sizes(split_sizes(record.facts["split"]))
     stopped: list[StopReason] = []
     with stop_by_signal(stopped.append):
         worker = WorkerSettings(
@@ -309,7 +325,7 @@ def _announce(
         f"  to choose the winner{_rule(settings, record)}: "
         f"{listed([one.name for one in plan.candidates])}; "
         f"{counted(settings.candidate_seeds, 'new seed')} each, "
-        f"{counted(settings.final_epochs, 'epoch')}{fitted}\n"
+        f"{counted(settings.final_epochs, 'epoch')}{plan.more_images}{fitted}\n"
         f"  to score on the test split: {counted(settings.seeds, 'seed')} of the winner, "
         f"{counted(settings.final_epochs, 'epoch')}{taught}{baselines}",
         soft_wrap=True,
@@ -338,7 +354,7 @@ def _gather(
     ]
     chosen = plan.choose(results)
     winner = next((part for part in remeasured if part.candidate is chosen), None)
-    split = load_split(dataset, split_sizes(record.facts["split"]))
+    split = load_split(dataset, settings.sizes(split_sizes(record.facts["split"])))
     readout = PLAIN
     rows: list[Row] = []
     test = None
@@ -362,6 +378,7 @@ def _gather(
         rows=rows,
         differences=evidences.differences(rows),
         split=split,
+        images=len(dataset.files.labels()),
         test=test,
         command=command_line(arguments),
         machine=machine(),

@@ -14,6 +14,7 @@ from search.command_line.flags import (
     worker_count,
 )
 from search.command_line.parser import called
+from search.data.split import SplitSizes
 from search.errors import SettingsError
 from search.study.names import check_study_name
 from search.study.objective import Limits
@@ -125,6 +126,14 @@ class ReportSettings:
         metavar="N",
         at_least=1,
     )
+    train_size: int | None = flag(
+        "--train-size",
+        None,
+        "training images of all these trainings, besides the validation images",
+        shown_default="all; with --quick as in the search",
+        metavar="N",
+        at_least=1,
+    )
     minutes: float | None = flag(
         "--minutes",
         None,
@@ -231,20 +240,29 @@ class ReportSettings:
 
     @property
     def final_epochs(self) -> int:
-        """Epochs of candidates and winner; `for_trials_of` has set them."""
+        """Epochs of candidates and winner; `for_study` has set them."""
         assert self.epochs is not None
         return self.epochs
+
+    def sizes(self, searched: SplitSizes) -> SplitSizes:
+        """Return the sizes of the parts for the trainings of the report.
+
+        Args:
+            searched: Sizes in the search, which may train on a part of the images.
+        """
+        return replace(searched, train=self.train_size)
 
     @property
     def seeds_of_baselines(self) -> int:
         """Seeds of every baseline."""
         return self.seeds if self.baseline_seeds is None else self.baseline_seeds
 
-    def for_trials_of(self, max_epochs: int) -> "ReportSettings":
+    def for_study(self, max_epochs: int, searched: SplitSizes) -> "ReportSettings":
         """Return the settings, completed by what follows from the study and from `--quick`.
 
         Args:
             max_epochs: Maximum epochs of a trial of the study.
+            searched: Sizes of the parts in the search.
 
         Raises:
             SettingsError: `--minutes` is given, but there are no epochs to fit to it.
@@ -266,5 +284,6 @@ class ReportSettings:
                 baseline_seeds=1,
                 epochs=epochs,
                 baseline_epochs=2,
+                train_size=self.train_size or searched.train,
             )
         return replace(self, epochs=self.epochs or max(_EPOCHS, max_epochs))

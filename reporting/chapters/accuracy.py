@@ -438,7 +438,7 @@ def _candidates(evidence: Evidence) -> Table:
         note=_CHOICE.format(
             measure=evidence.record.measure,
             epochs=counted(evidence.settings.final_epochs, "epoch"),
-            searched=counted(evidence.record.max_epochs, "epoch"),
+            searched=evidence.search_length,
         ),
         columns=[
             Column("trial", "trial", lambda one: one.candidate.number),

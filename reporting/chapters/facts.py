@@ -151,7 +151,7 @@ def _splits(evidence: Evidence) -> Table:
     test = "the test split" if evidence.test is None else f"{len(evidence.test.labels):,} test"
     measure = evidence.record.measure
     rows = [
-        (f"{measure}, search", f"{train:,} training", f"{val:,} validation"),
+        (f"{measure}, search", f"{evidence.searched_images:,} training", f"{val:,} validation"),
         (f"{measure}, retrained", f"{train:,} training", f"{val:,} validation"),
         ("test accuracy", f"{train + val:,} training and validation", test),
     ]

@@ -5,11 +5,7 @@ from typing import Final
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Paragraph
 from reporting.statistics import IMAGES_ONLY
-from search.study.facts import split_sizes
 from search.words import counted, listed
-
-_OFFICIAL_IMAGES: Final = 60_000
-
 
 _COMPARING: Final = (
     "McNemar's test compares the models of the first seed only. A difference is called significant "
@@ -46,8 +42,7 @@ def blocks(evidence: Evidence) -> list[Block]:
     single = [name for name, found in evidence.differences.items() if found.seeds < 2]
     if single:
         texts.append(f"Differences to {listed(single)}: intervals {IMAGES_ONLY}.")
-    if (few := _few_images(evidence)) is not None:
-        texts.append(few)
+    texts += [text for text in (_few_images(evidence), _few_searched(evidence)) if text is not None]
     if evidence.tuned is not None and evidence.tuned.accuracy.n < 5:
         texts.append(
             "Fewer than five seeds: repeat the command with a larger --seeds to add more. Only "
@@ -73,21 +68,27 @@ def _of_baselines(evidence: Evidence) -> list[str]:
 
 
 def _few_images(evidence: Evidence) -> str | None:
-    """Say that the study has left training images out; None if it has not."""
+    """Say that the trainings have left images out; None if they have not."""
     images = len(evidence.split.train_labels) + len(evidence.split.val_labels)
-    if evidence.dataset.is_fashion_mnist and images < _OFFICIAL_IMAGES:
-        baselines = (
-            " The baselines too saw fewer images than in their publications."
-            if evidence.has_baselines
-            else ""
-        )
-        return (
-            f"The study has {images:,} of {_OFFICIAL_IMAGES:,} training images (--train-size)."
-            f"{baselines}"
-        )
-    if split_sizes(evidence.record.facts["split"]).train is not None:
-        return (
-            f"The study has {images:,} training and validation images, not all that there are "
-            "(--train-size)."
-        )
-    return None
+    if images == evidence.images:
+        return None
+    baselines = (
+        " The baselines too saw fewer images than in their publications."
+        if evidence.has_baselines and evidence.dataset.is_fashion_mnist
+        else ""
+    )
+    return (
+        f"The final trainings have {images:,} of {evidence.images:,} training and validation "
+        f"images (--train-size).{baselines}"
+    )
+
+
+def _few_searched(evidence: Evidence) -> str | None:
+    """Say that trials of the search had fewer images than the retrainings; None if not."""
+    train = len(evidence.split.train_labels)
+    if evidence.searched_images >= train:
+        return None
+    return (
+        f"Trials of the search trained on {evidence.searched_images:,} of {train:,} images. With "
+        "all of them, another trial may be the best one; --top retrains more of them."
+    )

@@ -56,8 +56,7 @@ def blocks(evidence: Evidence) -> list[Block]:
             f"{counted(evidence.settings.final_epochs, 'epoch')}, "
             f"{candidate.name} reached {spread(winner.accuracy)} on validation "
             f"(n = {winner.accuracy.n}), {points(winner.accuracy.mean - candidate.value)} points "
-            f"from the trial's score after "
-            f"{counted(evidence.record.max_epochs, 'epoch')} in the search."
+            f"from the trial's score after {evidence.search_length} in the search."
         )
     written.append(Paragraph(searched))
     if gaps := [row.name for row in evidence.rows if row.gap]:

@@ -76,7 +76,7 @@ def read_finals(record: Record, wanted: TrainingProtocol | None, url: str | None
     try:
         reported = read_report(record)
         if wanted:
-            _require_same(record, reported, wanted)
+            _require_same(reported, wanted)
         count = wanted.seeds if wanted else len(reported.seeds)
         kept = [_read_training(record, seed, reported) for seed in reported.seeds[:count]]
         row = make_row(
@@ -102,18 +102,18 @@ def read_finals(record: Record, wanted: TrainingProtocol | None, url: str | None
             study=record.name,
             epochs=reported.epochs,
             seeds=count,
-            images=_images(record),
+            images=_images(reported),
             test=tests.pop(),
         ),
         rule=reported.rule,
     )
 
 
-def _require_same(record: Record, reported: Reported, wanted: TrainingProtocol) -> None:
+def _require_same(reported: Reported, wanted: TrainingProtocol) -> None:
     """Refuse final trainings that the others cannot be compared with."""
-    images = _images(record)
+    images = _images(reported)
     if images != wanted.images:
-        raise NoFinalsError(
+        raise MissingError(
             f"its winner was trained on {_images_words(images)}, that of {wanted.study} on "
             f"{_images_words(wanted.images)}"
         )
@@ -140,7 +140,7 @@ def _read_training(record: Record, seed: int, reported: Reported) -> tuple[Retra
             epochs=reported.epochs,
             images=Images.ALL,
             data=facts["data"],
-            sizes=split_sizes(facts["split"]),
+            sizes=reported.sizes,
             precision=facts["precision"],
             pixels=facts.get("pixels"),
             # A winner that equals a baseline may have been trained as one.
@@ -155,9 +155,9 @@ def _read_training(record: Record, seed: int, reported: Reported) -> tuple[Retra
     return kept, scores
 
 
-def _images(record: Record) -> int | None:
+def _images(reported: Reported) -> int | None:
     """Return the number of images of a final training: training and validation ones together."""
-    sizes = split_sizes(record.facts["split"])
+    sizes = reported.sizes
     return None if sizes.train is None else sizes.train + sizes.val
 
 
@@ -176,4 +176,7 @@ def _again(record: Record, wanted: TrainingProtocol | None, url: str | None) -> 
         command += ["--space", record.space]
     if wanted is not None:
         command += ["--epochs", str(wanted.epochs), "--seeds", str(wanted.seeds)]
+        if wanted.images is not None:
+            train_size = wanted.images - split_sizes(record.facts["split"]).val
+            command += ["--train-size", str(train_size)]
     return f"run {command_line(command)}"

@@ -2,7 +2,7 @@
 
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +17,15 @@ from reporting.plan import Candidate
 from reporting.readout import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, Readout
 from reporting.study_tables import Record
 from reporting.views import Views
+from search.data.split import SplitSizes
 from search.escape import csv_text
-from search.study.facts import is_number, is_whole
+from search.study.facts import is_number, is_whole, split_sizes
 from spaces.errors import shown
 
 _AUGMENTATION: Final = "augmentation"
 _VIEWS: Final = ("mirror_averaged", "shift_averaged")
+# Only where there is another rule than accuracy; not in reports of earlier versions.
+_OPTIONAL: Final = ("rule", "train_size")
 
 
 class MissingError(Exception):
@@ -37,6 +40,7 @@ class Reported:
         candidate: The winner.
         readout: How outputs of its final trainings become probabilities.
         epochs: Epochs of its final trainings.
+        sizes: Sizes of the training and the validation part, which these join.
         seeds: Seed of each.
         accuracies: Test accuracy of each.
         labels: (n,) class of each test image.
@@ -47,6 +51,7 @@ class Reported:
     candidate: Candidate
     readout: Readout
     epochs: int
+    sizes: SplitSizes
     seeds: list[int]
     accuracies: list[float]
     labels: npt.NDArray[np.uint8]
@@ -74,6 +79,7 @@ def read_report(record: Record) -> Reported:
     _refuse_earlier(content["model"])
     trial, params = content["trial"], content["params"]
     own, augmentation = record.trial_params(trial), params.get(_AUGMENTATION)
+    searched = split_sizes(record.facts["split"])
     return Reported(
         candidate=Candidate(
             number=trial,
@@ -84,6 +90,8 @@ def read_report(record: Record) -> Reported:
         ),
         readout=_readout(content["model"]),
         epochs=content["epochs"],
+        # Reports of earlier versions trained on as many images as the search.
+        sizes=replace(searched, train=content.get("train_size", searched.train)),
         seeds=content["seeds"],
         accuracies=content["test_accuracy"],
         labels=labels,
@@ -102,6 +110,11 @@ def _check(record: Record, content: Mapping[str, Any]) -> None:
         ),
         ("params", lambda value: isinstance(value, dict), "an object"),
         ("epochs", lambda value: is_whole(value, 1), "a whole number from 1"),
+        (
+            "train_size",
+            lambda value: value is None or is_whole(value, 1),
+            "a whole number from 1, or null",
+        ),
         ("seeds", _are_seeds, "a list of different whole numbers from 0"),
         (
             "test_accuracy",
@@ -117,8 +130,8 @@ def _check(record: Record, content: Mapping[str, Any]) -> None:
         ),
     )
     for name, allowed, rule in rules:
-        if name not in content and name == "rule":
-            continue  # only where there is another rule than accuracy
+        if name not in content and name in _OPTIONAL:
+            continue
         if name not in content:
             raise MissingError(f"its {CONFIG_FILE} has no {name}")
         if not allowed(content[name]):

@@ -37,7 +37,7 @@ from search.data.dataset import Dataset, LabeledImages
 from search.data.idx import IdxFiles
 from search.data.split import Split, SplitSizes
 from search.engines.near_best import contains
-from search.study.facts import split_fact
+from search.study.facts import split_fact, split_sizes
 from search.study.objective import COSTS, Objectives
 from search.study.storage import open_storage
 from search.study.study import GIVEN
@@ -218,10 +218,10 @@ def made_evidence(
     chosen = ReportSettings(results_dir=results_dir, study="cnn", ensemble=True, **settings)
     made_study(results_dir, trials, **facts)
     record = read_study(results_dir, "cnn", None)
-    chosen = chosen.for_trials_of(record.max_epochs)
+    chosen = chosen.for_study(record.max_epochs, split_sizes(record.facts["split"]))
     dataset = dataset or made_dataset()
     shape = dataset.shape
-    plan = Plan(chosen, record, shape)
+    plan = Plan(chosen, record, shape, 60_000)
     if not baselines:
         plan.baselines.clear()
     rng = np.random.default_rng(1)
@@ -297,6 +297,7 @@ def made_evidence(
         rows=rows,
         differences=differences(rows),
         split=split,
+        images=2500,
         test=test if retrained else None,
         command="python report.py",
         machine="a test, 2 cores",

@@ -36,6 +36,7 @@ def made_report(
     *,
     seeds: int = 3,
     epochs: int = 20,
+    train_size: int | None = None,
     trials: int = 12,
     test: LabeledImages = TEST,
     class_names: Sequence[str] = FASHION_CLASSES,
@@ -52,6 +53,7 @@ def made_report(
         accuracy: Expected test accuracy of its winner.
         seeds: Final trainings.
         epochs: Epochs of each.
+        train_size: Training images of each; None: all.
         trials: Trials of the study.
         test: Test split that they were scored on.
         class_names: Names of the classes.
@@ -62,8 +64,8 @@ def made_report(
     """
     made_study(results_dir, trials, name, **facts)
     record = read_study(results_dir, name, None)
-    settings = ReportSettings(seeds=seeds, epochs=epochs)
-    plan = Plan(settings, record, CLOTHING)
+    settings = ReportSettings(seeds=seeds, epochs=epochs, train_size=train_size)
+    plan = Plan(settings, record, CLOTHING, 60_000)
     winner = next(one for one in plan.candidates if shifted == (one.augmentation is not None))
     [entry] = plan.winners(winner)
     number = sum(map(ord, name))
@@ -85,7 +87,9 @@ def made_report(
     report = record.directory / "report"
     report.mkdir()
     dataset = made_dataset(class_names=class_names)
-    config = config_of(record, winner, row, dataset, gives_probabilities=False)
+    config = config_of(
+        record, winner, row, dataset, train_size=train_size, gives_probabilities=False
+    )
     (report / CONFIG_FILE).write_text(json.dumps(config))
     names = np.array(class_names, dtype=object)
     write_csv(pd.DataFrame({"label": names[test.labels]}), report / "predictions.csv")

@@ -12,6 +12,7 @@ from optuna.trial import TrialState, create_trial
 from reporting.plan import Plan
 from reporting.settings import ReportSettings
 from reporting.study_tables import read_study
+from search.study.facts import split_sizes
 from search.study.storage import open_storage
 from tests.reporting.made_evidence import CLOTHING, FACTS
 
@@ -23,7 +24,9 @@ def made_plan(
     *,
     space: str = "cnn",
     seed: int = 0,
+    images: int = 60_000,
     attrs: Mapping[str, Any] = MappingProxyType({}),
+    facts: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
 ) -> Plan:
     """The plan of a study of these trials, the best first.
@@ -34,13 +37,16 @@ def made_plan(
         offered: Augmentations that the space offers.
         space: Its name.
         seed: Seed of the search.
+        images: Images of the training part.
         attrs: Further attributes of the trials.
+        facts: Of the study, in place of those in `FACTS`.
         **settings: Fields of `ReportSettings`.
     """
     (directory / "own").mkdir()
     storage = open_storage((directory / "own" / "study.journal").resolve(), None)
     study = optuna.create_study(study_name="own", storage=storage, direction="maximize")
-    for key, value in (FACTS | {"space": space, "seed": seed}).items():
+    given = FACTS | {"space": space, "seed": seed} | facts
+    for key, value in given.items():
         study.set_user_attr(key, value)
     asked = {
         "filters": CategoricalDistribution([16, 32, 64]),
@@ -55,5 +61,6 @@ def made_plan(
             user_attrs={"epochs": 8, "seconds": 80.0, "images_per_second": 1000.0} | attrs,
         )
         study.add_trial(trial)
-    chosen = ReportSettings(**settings).for_trials_of(8)
-    return Plan(chosen, read_study(directory, "own", None), CLOTHING)
+    sizes = split_sizes(given["split"])
+    chosen = ReportSettings(**settings).for_study(8, sizes)
+    return Plan(chosen, read_study(directory, "own", None), CLOTHING, images)

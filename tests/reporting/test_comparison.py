@@ -42,7 +42,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_report(directory, "near", 0.93, seed=7, seeds=4)
     made_report(directory, "short", epochs=10)
     made_report(directory, "few", seeds=2)
-    made_report(directory, "part", split={"train": 5_000, "val": 1_000})
+    made_report(directory, "part", train_size=5_000, split={"train": 5_000, "val": 1_000})
     other = LabeledImages(images=TEST.images + 1, labels=LABELS)
     made_report(directory, "elsewhere", test=other)
     made_study(directory, 12, "unreported")
@@ -82,7 +82,10 @@ def test_the_leaderboard_ranks_the_winners_and_compares_them_with_the_first(
     [
         ("short", r"trained for 10 epochs, that of bad for 20; run .*report\.py --study short "),
         ("few", r"trained with 2 seeds, that of bad with 3; run .* --epochs 20 --seeds 3$"),
-        ("part", "trained on 6,000 images, that of bad on all images"),
+        (
+            "part",
+            r"trained on 6,000 images, that of bad on all images; run .*--epochs 20 --seeds 3$",
+        ),
         ("elsewhere", "scored on other test images"),
         (
             "unreported",
@@ -315,8 +318,8 @@ def test_a_winner_that_was_trained_as_a_baseline_is_found(results: Path, tmp_pat
     for name in ("good", "near"):
         shutil.copytree(results / name, tmp_path / name)
     record = read_study(tmp_path, "good", None)
-    [entry] = Plan(ReportSettings(seeds=1, epochs=20), record, CLOTHING).winners(
-        Plan(ReportSettings(epochs=20), record, CLOTHING).candidates[0]
+    [entry] = Plan(ReportSettings(seeds=1, epochs=20), record, CLOTHING, 60_000).winners(
+        Plan(ReportSettings(epochs=20), record, CLOTHING, 60_000).candidates[0]
     )
     training = replace(entry.retrainings[0], shared=True)
     (tmp_path / ".baselines").mkdir()

@@ -20,6 +20,7 @@ from reporting.study_tables import (
     seconds_taken,
     start_and_end,
 )
+from search.data.split import SplitSizes
 from search.errors import SearchError
 from spaces import SpaceError
 from tests.command_line import ROOT
@@ -164,7 +165,12 @@ def read(results: Path) -> Any:
     record = read_study(results, "cnn", None)
     for part in (duplicates, epochs_trained, failure_reasons, seconds_taken, start_and_end):
         part(record)
-    plan = Plan(ReportSettings(results_dir=results).for_trials_of(8), record, CLOTHING)
+    plan = Plan(
+        ReportSettings(results_dir=results).for_study(8, SplitSizes(val=10_000)),
+        record,
+        CLOTHING,
+        60_000,
+    )
     assert plan.due({})
     return record
 

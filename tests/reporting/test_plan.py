@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from reporting.evidence import Evidence
 from reporting.plan import Plan
 from reporting.retraining import Retrained
 from reporting.settings import ReportSettings
+from search.data.split import SplitSizes
 from search.workers.messages import Failed
 from tests.reporting.made_plan import made_plan
 
@@ -47,7 +49,7 @@ def test_the_candidate_of_the_best_mean_is_chosen_once_all_are_trained(
     evidence: Evidence, tmp_path: Path, values: list[list[float | None]], chosen: int | None
 ) -> None:
     settings = replace(evidence.settings, candidate_seeds=2)
-    plan = Plan(settings, evidence.record, evidence.dataset.shape)
+    plan = Plan(settings, evidence.record, evidence.dataset.shape, 60_000)
     # As many candidates as the case has; others would be missing.
     del plan.candidates[len(values) :]
     assert len(plan.candidates) == len(values)
@@ -61,7 +63,37 @@ def test_the_candidate_of_the_best_mean_is_chosen_once_all_are_trained(
 def test_the_winner_trains_for_at_least_the_epochs_of_a_trial(
     given: int | None, of_a_trial: int, epochs: int
 ) -> None:
-    assert ReportSettings(epochs=given).for_trials_of(of_a_trial).final_epochs == epochs
+    settings = ReportSettings(epochs=given).for_study(of_a_trial, SplitSizes(val=10_000))
+    assert settings.final_epochs == epochs
+
+
+def test_the_trainings_have_all_images_though_trials_had_a_part(tmp_path: Path) -> None:
+    searched = {"train": 15_000, "val": 10_000}
+    plan = made_plan(tmp_path, [{"filters": 16}], ["none"], facts={"split": searched})
+    [again] = plan.candidates[0].retrainings
+    [final, *_] = plan.winners(plan.candidates[0])[0].retrainings
+    assert again.sizes == final.sizes == SplitSizes(val=10_000)
+    # An epoch of a trial takes 10 s; a validation image 0.27 times as long as a training image.
+    trial = 15_000 + 2_700
+    assert again.epoch_seconds == pytest.approx(10 * (50_000 + 2_700) / trial)
+    assert final.epoch_seconds == pytest.approx(10 * 60_000 / trial)
+
+
+@pytest.mark.parametrize(
+    ("given", "train"),
+    [
+        ({}, None),
+        ({"train_size": 20_000}, 20_000),
+        ({"quick": True}, 15_000),
+        ({"quick": True, "train_size": 5_000}, 5_000),
+    ],
+)
+def test_train_size_is_all_images_and_of_a_preview_those_of_the_search(
+    given: dict[str, Any], train: int | None
+) -> None:
+    searched = SplitSizes(train=15_000, val=10_000)
+    settings = ReportSettings(**given).for_study(8, searched)
+    assert settings.sizes(searched) == SplitSizes(train=train, val=10_000)
 
 
 MIRRORED = ("none", "flip", "flip_shift", "flip_shift_erase")

@@ -3,12 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-
 from reporting.chapters import facts, limits, verdict
 from reporting.evidence import Evidence
 from reporting.page.document import Code
-from search.data.split import Split
 from tests.reporting.made_evidence import made_evidence
 from tests.reporting.written import tables, words
 
@@ -27,16 +24,22 @@ def test_the_limits_ask_for_more_seeds_where_there_are_few(evidence: Evidence) -
 
 def test_the_limits_say_that_fewer_images_weaken_the_baselines_too(evidence: Evidence) -> None:
     fewer = "The baselines too saw fewer images than in their publications."
-    said = words(limits.blocks(evidence))
-    assert f"The study has 2,500 of 60,000 training images (--train-size). {fewer}" in said
-    full = Split(
-        train_images=np.zeros((59_500, 28, 28, 1), np.uint8),
-        train_labels=np.zeros(59_500, np.uint8),
-        val_images=evidence.split.val_images,
-        val_labels=evidence.split.val_labels,
-        classes=10,
-    )
-    assert fewer not in words(limits.blocks(dataclasses.replace(evidence, split=full)))
+    assert fewer not in words(limits.blocks(evidence))
+    part = dataclasses.replace(evidence, images=60_000)
+    said = words(limits.blocks(part))
+    assert "The final trainings have 2,500 of 60,000 training and validation images" in said
+    assert f"(--train-size). {fewer}" in said
+
+
+def test_the_limits_say_that_trials_had_fewer_images_than_the_retrainings(
+    tmp_path: Path,
+) -> None:
+    searched = made_evidence(tmp_path, facts={"split": {"train": 1_500, "val": 500}})
+    said = words(limits.blocks(searched))
+    assert "Trials of the search trained on 1,500 of 2,000 images." in said
+    trained = tables(facts.blocks(searched))["splits"].shown["trained on"].tolist()
+    assert trained[:2] == ["1,500 training", "2,000 training"]
+    assert "after 8 epochs of 1,500 images in the search" in words(verdict.blocks(searched))
 
 
 def test_one_epoch_is_written_in_the_singular(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 def limited(made: Evidence, **limits: float) -> Evidence:
     """The same evidence with limits, and the winner that they choose."""
     settings = dataclasses.replace(made.settings, **limits)
-    (candidate, *_) = Plan(settings, made.record, made.dataset.shape).candidates
+    (candidate, *_) = Plan(settings, made.record, made.dataset.shape, 60_000).candidates
     assert made.winner is not None
     winner = dataclasses.replace(made.winner, candidate=candidate)
     return dataclasses.replace(made, settings=settings, winner=winner)
@@ -297,7 +297,7 @@ def test_views_are_not_tried_where_a_prediction_must_be_cheap(
 ) -> None:
     def views(made: Evidence, **limits: float) -> Views:
         settings = dataclasses.replace(made.settings, **limits)
-        plan = Plan(settings, made.record, made.dataset.shape)
+        plan = Plan(settings, made.record, made.dataset.shape, 60_000)
         return plan.views(plan.candidates[0])
 
     made = made_evidence(tmp_path)
