@@ -20,6 +20,7 @@ from search.study.facts import split_sizes
 from search.study.study import trial_params, trial_seed
 from search.workers.messages import Images
 from spaces import DataShape, published_configurations
+from spaces.baselines import BASELINES
 from spaces.training import SHIFTED
 
 TUNED: Final = "tuned"
@@ -31,6 +32,7 @@ _CANDIDATE_SEED: Final = 500_000
 FINAL_SEED: Final = 600_000
 _DISTILLED_SEED: Final = 700_000
 _AUGMENTATION: Final = "augmentation"
+_EPOCH_COSTS: Final = {baseline.name: baseline.epoch_cost for baseline in BASELINES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,7 +294,7 @@ class Plan:
         facts = self._record.facts
         # A baseline is the same one in every study, whatever the seed of the search.
         seed = 0 if shared else int(facts.get("seed", 0))
-        epoch_seconds = self._estimate_epoch_seconds(params, images)
+        epoch_seconds = self._estimate_epoch_seconds(params, images, name)
         return [
             Retraining(
                 space=self._record.space,
@@ -312,8 +314,11 @@ class Plan:
             for given in (trial_seed(seed, first_seed + index) for index in range(seeds))
         ]
 
-    def _estimate_epoch_seconds(self, params: dict[str, Any], images: Images) -> float:
-        """Estimate the time of an epoch from trials of this configuration, else from all."""
+    def _estimate_epoch_seconds(self, params: dict[str, Any], images: Images, name: str) -> float:
+        """Estimate the time of an epoch from trials of this configuration, else from others.
+
+        A published system costs a known part of the default, which most searches have tried.
+        """
         seconds = self._epoch_seconds
         wanted = _without_augmentation(params)
         same = [
@@ -322,13 +327,19 @@ class Plan:
             if _without_augmentation(trial_params(trial)) == wanted
         ]
         known = seconds.index[seconds.between(0, float("inf"), inclusive="neither")]
-        rows = known.intersection(same) if len(known.intersection(same)) else known
-        if rows.empty:
+        if known.empty:
             return 1.0
+        rows, cost = known.intersection(same), 1.0
+        if rows.empty and self._record.space == "cnn" and name in _EPOCH_COSTS:
+            names = self._record.trials["name"]
+            rows, cost = known.intersection(names.index[names == "default"]), _EPOCH_COSTS[name]
+        if rows.empty:
+            rows, cost = known, 1.0
         trained = self._trained_images(self._sizes)
         validation = VALIDATION_COST if images is Images.TRAINING else 1.0
         there = self._trained_images(self._searched) + VALIDATION_COST * self._searched.val
-        return float(seconds[rows].mean()) * (trained + validation * self._sizes.val) / there
+        of_trial = cost * float(seconds[rows].mean())
+        return of_trial * (trained + validation * self._sizes.val) / there
 
     def _trained_images(self, sizes: SplitSizes) -> int:
         return self._images - sizes.val if sizes.train is None else sizes.train

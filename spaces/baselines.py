@@ -18,6 +18,8 @@ class Baseline:
         name: Unique; names its row in tables.
         config: Its configuration in the `cnn` space.
         architecture: The layers as published.
+        epoch_cost: CPU seconds of an epoch over those of the space's default, to plan with. Source:
+            `python -m benchmarks.throughput --images 4096`, mean of bfloat16 and `--isa avx2`.
         published_accuracy: Published test accuracy in [0, 1]; None if no number is given.
         published: The published test accuracy in its authors' words.
         note: Remarks for a reader who compares.
@@ -26,6 +28,7 @@ class Baseline:
     name: str
     config: CnnConfig
     architecture: str
+    epoch_cost: float
     published_accuracy: float | None = None
     published: str = "no number"
     note: str = ""
@@ -48,6 +51,7 @@ BASELINES: Final = (
             "conv 32 3x3 same ReLU, BN, pool, dropout; conv 64 same; flatten; dense 254 ReLU, BN; "
             "dense 512 ReLU, BN; dropout; dense 10"
         ),
+        epoch_cost=0.7,
         published='no number ("high")',
         note=(
             "The published parameter count implies that BN and pooling also follow the second "
@@ -61,6 +65,7 @@ BASELINES: Final = (
             dense=(128,),
         ),
         architecture="conv 32 x2, pool, conv 64 x2, pool (3x3, ReLU), flatten, dense 128, dense 10",
+        epoch_cost=1.5,
         published_accuracy=0.9254,
         published="92.54 % (loss 0.276)",
         note="The description is ambiguous; this is the usual reading. Same padding is our choice.",
@@ -80,6 +85,7 @@ BASELINES: Final = (
             "conv 32, pool, conv 32, pool, conv 64, pool, conv 64, pool (same padding), flatten, "
             "dense 128, dense 10"
         ),
+        epoch_cost=0.4,
         note="The description of vgg-cnn read literally; the published accuracy is listed there.",
     ),
     Baseline(
@@ -96,6 +102,7 @@ BASELINES: Final = (
         architecture=(
             "conv 32, pool, conv 64, pool, conv 64 (3x3 valid), flatten, dense 64, dense 10"
         ),
+        epoch_cost=0.35,
         note="Published with 10 epochs of training.",
     ),
     Baseline(
@@ -112,6 +119,7 @@ BASELINES: Final = (
             "conv 6 5x5 same ReLU, BN, pool; conv 16 5x5 same, BN, pool; flatten; "
             "dense 128, dropout 0.2; dense 32, dropout 0.2; dense 10"
         ),
+        epoch_cost=0.2,
         published_accuracy=0.90,
         published="90 % (another line says about 89 %)",
         note="Published with about 85K parameters; the layers as listed have 107,598.",
@@ -120,6 +128,7 @@ BASELINES: Final = (
         name="mlp",
         config=CnnConfig(blocks=(), dense=(128,)),
         architecture="flatten, dense 128 ReLU, dense 10 logits",
+        epoch_cost=0.04,
         published_accuracy=0.85,
         published="over 85 %",
     ),

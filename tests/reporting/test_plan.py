@@ -13,6 +13,7 @@ from reporting.retraining import Retrained
 from reporting.settings import ReportSettings
 from search.data.split import SplitSizes
 from search.workers.messages import Failed
+from spaces.baselines import BASELINES
 from tests.reporting.made_plan import made_plan
 
 
@@ -77,6 +78,21 @@ def test_the_trainings_have_all_images_though_trials_had_a_part(tmp_path: Path) 
     trial = 15_000 + 2_700
     assert again.epoch_seconds == pytest.approx(10 * (50_000 + 2_700) / trial)
     assert final.epoch_seconds == pytest.approx(10 * 60_000 / trial)
+
+
+def test_a_baseline_is_planned_by_what_it_costs_beside_the_default(tmp_path: Path) -> None:
+    trials = [{"filters": 16}, {"filters": 32}]
+    searched: dict[str, Any] = {"space": "cnn", "attrs": {"known_as": "default"}}
+    plan = made_plan(tmp_path, trials, ["none"], **searched)
+    seconds = {entry.name: entry.retrainings[0].epoch_seconds for entry in plan.baselines}
+    default = 10 * 60_000 / 52_700  # 10 s an epoch of 50,000 images and their validation
+    assert seconds == pytest.approx({one.name: default * one.epoch_cost for one in BASELINES})
+
+
+def test_without_a_default_a_baseline_is_planned_as_the_mean_trial(tmp_path: Path) -> None:
+    plan = made_plan(tmp_path, [{"filters": 16}], ["none"])
+    seconds = {entry.retrainings[0].epoch_seconds for entry in plan.baselines}
+    assert seconds == {pytest.approx(10 * 60_000 / 52_700)}
 
 
 @pytest.mark.parametrize(
