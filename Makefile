@@ -11,9 +11,8 @@ search: ARGS = --trials 50 --minutes 30
 search: .venv/runtime
 	$(BIN)/python run_search.py $(ARGS)
 
-# As many epochs as fit; where even those of a trial do not, it says how many minutes would do. The
-# third trial costs epochs, but the dearest networks gain most from a longer training.
-report: ARGS = --minutes 90 --top 3 --ensemble
+# As many epochs as fit; where even those of a trial do not, it says how many minutes would do.
+report: ARGS = --minutes 90 --ensemble
 report: .venv/runtime
 	$(BIN)/python report.py $(ARGS)
 
