@@ -5,6 +5,7 @@ known to be the right ones.
 """
 
 import functools
+import itertools
 import os
 import platform
 import shutil
@@ -34,7 +35,7 @@ def best_precision(cpu_info: Path = _CPU_INFO) -> Precision:
     Args:
         cpu_info: File in which Linux lists the CPU's features; without it the answer is float32.
     """
-    if gpu_count():
+    if visible_gpus():
         return "bfloat16"
     return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(_cpu_features(cpu_info)) else "float32"
 
@@ -56,28 +57,28 @@ def set_precision(precision: Precision) -> None:
     )
 
 
-def gpu_count() -> int:
-    """Count the NVIDIA GPUs that CUDA_VISIBLE_DEVICES makes visible to this process."""
+def visible_gpus() -> list[str]:
+    """Return the NVIDIA GPUs that this process may use, each as CUDA_VISIBLE_DEVICES names it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if shutil.which("nvidia-smi") is None:
-        return 0
+        return []
     try:
         listed = subprocess.run(
             ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return 0
+        return []
     present = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    if visible is None:
-        return present
-    # CUDA ignores the list from its first invalid entry on: "-1" and "" hide all GPUs.
+    indices = [str(index) for index in range(present)]
+    if visible is None or not present:
+        return indices
+    # CUDA ignores the list from its first invalid entry on: "-1" and "" hide all GPUs. A GPU may
+    # be divided into several instances, MIG-..., each of which is a device.
     names = [name.strip() for name in visible.split(",")]
-    valid = 0
-    for name in names:
-        if not name or (name.lstrip("-").isdigit() and not 0 <= int(name) < present):
-            break
-        valid += 1
-    return min(valid, present)
+    valid = itertools.takewhile(
+        lambda name: name in indices or name.startswith(("GPU-", "MIG-")), names
+    )
+    return list(dict.fromkeys(valid))
 
 
 def training_variables(*, threads: int | None = None) -> dict[str, str]:

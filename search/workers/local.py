@@ -15,7 +15,7 @@ import joblib
 
 from search.apart import signals_blocked
 from search.errors import SearchError, StorageError
-from search.training.hardware import gpu_count, training_variables
+from search.training.hardware import training_variables, visible_gpus
 from search.workers.limits import exit_words, require_descriptors
 from search.workers.messages import Died, Message
 from search.workers.process import Trainer, WorkerSettings, run_worker
@@ -30,7 +30,7 @@ def workers_here(asked: int | None) -> int:
     Args:
         asked: Number that was asked for; None: one for each GPU, else for each core.
     """
-    return asked or gpu_count() or int(joblib.cpu_count())
+    return asked or len(visible_gpus()) or int(joblib.cpu_count())
 
 
 class LocalProcess:
@@ -93,7 +93,7 @@ class LocalBackend:
         self._settings = settings
         self._trainer_class = trainer_class
         self._log_dir = log_dir
-        self._gpus = gpu_count()
+        self._gpus = visible_gpus()
         self.count = workers_here(count)
 
     def spawn(self, slot: int) -> LocalProcess:
@@ -144,10 +144,8 @@ class LocalBackend:
 
     def _variables(self, slot: int) -> dict[str, str]:
         if self._gpus:
-            devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-            if len(devices) != self._gpus:
-                devices = [str(index) for index in range(self._gpus)]
-            return training_variables() | {"CUDA_VISIBLE_DEVICES": devices[slot % self._gpus]}
+            gpu = self._gpus[slot % len(self._gpus)]
+            return training_variables() | {"CUDA_VISIBLE_DEVICES": gpu}
         return training_variables(threads=max(1, joblib.cpu_count() // self.count))
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from search.training.hardware import (
     best_precision,
-    gpu_count,
     machine,
     training_variables,
     versions,
+    visible_gpus,
 )
 
 
@@ -55,23 +55,34 @@ def test_an_unreadable_cpu_list_means_float32(no_gpu, tmp_path):
 
 
 def test_no_nvidia_smi_means_no_gpu(no_gpu):
-    assert gpu_count() == 0
+    assert visible_gpus() == []
 
 
 def test_a_failing_nvidia_smi_means_no_gpu(nvidia):
     nvidia("exit 9")
-    assert gpu_count() == 0
+    assert visible_gpus() == []
 
 
 @pytest.mark.parametrize(
-    ("visible", "count"),
-    [(None, 2), ("0", 1), ("1,0", 2), ("", 0), ("-1", 0), ("0,7,1", 1), ("GPU-2f1,MIG-77", 2)],
+    ("visible", "gpus"),
+    [
+        (None, ["0", "1"]),
+        ("0", ["0"]),
+        ("1, 0", ["1", "0"]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("0,7,1", ["0"]),
+        ("1,", ["1"]),
+        ("1,1", ["1"]),
+        ("GPU-2f1,MIG-77,MIG-78", ["GPU-2f1", "MIG-77", "MIG-78"]),
+    ],
 )
-def test_cuda_visible_devices_limits_the_gpus(nvidia, monkeypatch, visible, count):
+def test_cuda_visible_devices_limits_the_gpus(nvidia, monkeypatch, visible, gpus):
     nvidia("echo 'GPU 0: H200 (UUID: GPU-2f1)'; echo 'GPU 1: H200 (UUID: GPU-3a2)'")
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert gpu_count() == count
+    assert visible_gpus() == gpus
 
 
 def test_a_gpu_means_bfloat16_whatever_the_cpu(nvidia, tmp_path):

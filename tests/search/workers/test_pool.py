@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.errors import SearchError, StorageError
+from search.workers.local import LocalBackend
 from search.workers.messages import Beat, Died, Failed, Message, Ready, Train
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import Link, WorkerSettings
@@ -39,6 +40,38 @@ def test_as_many_workers_as_affinity_and_a_container_quota_leave_cores(
         assert make_pool(settings, count=None, log_dir=tmp_path).count == 1
     finally:
         os.sched_setaffinity(0, affinity)
+
+
+@pytest.mark.parametrize(
+    ("visible", "present", "gpus"),
+    [
+        (None, 1, ["0"]),
+        (None, 2, ["0", "1"]),
+        ("1", 2, ["1"]),
+        ("2,3,", 4, ["2", "3"]),
+        ("2,3,99", 4, ["2", "3"]),
+        ("MIG-5,MIG-7", 1, ["MIG-5", "MIG-7"]),
+    ],
+)
+def test_each_worker_gets_one_of_the_visible_gpus(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str | None,
+    present: int,
+    gpus: list[str],
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    listed = "".join(f"echo 'GPU {index}: any'\n" for index in range(present))
+    program.write_text(f"#!/bin/sh\n{listed}")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
+    backend = LocalBackend(settings, Dying, count=None, log_dir=tmp_path)
+    given = [backend._variables(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(backend.count)]
+    assert given == gpus
 
 
 class Dying:
