@@ -145,6 +145,8 @@ def measure(
         SearchError: The space or the data cannot be used, or no worker starts.
     """
     workers.start(most)
+    if not workers.started:
+        return Unmeasured("no node has room for a worker yet")
     if (lost := _wait_for_start(workers, stopped)) is not None:
         return lost
     waiting = set(workers.idle({}))

@@ -16,7 +16,10 @@ from search.settings import SearchSettings
 from search.study.requests import STOP, Inbox, put_request
 from search.workers.messages import Ready
 from search.workers.pool import WorkerPool
+from search.workers.process import WorkerSettings
 from tests.search.harness import workers_at
+from tests.search.simulated import SimulatedTrainer, no_images
+from tests.search.threads import ThreadBackend
 
 SETTINGS = SearchSettings(trials=9, workers=2, minutes=5.0)
 anywhere = pytest.mark.parametrize(
@@ -57,6 +60,12 @@ def test_no_more_workers_are_measured_than_there_are_trials(tmp_path: Path) -> N
     speed = measured(tmp_path, "slow", lambda workers: measure(workers, 1))
     assert isinstance(speed, Speed)
     assert speed.workers == 1
+
+
+def test_nothing_is_known_before_a_cluster_has_room_for_a_worker() -> None:
+    shared = WorkerSettings(space="slow", load_split=no_images, precision="float32")
+    workers = WorkerPool(ThreadBackend(shared, SimulatedTrainer, count=0))
+    assert measure(workers, 9) == Unmeasured("no node has room for a worker yet")
 
 
 def test_a_model_that_fails_leaves_the_workers_for_its_trials(tmp_path: Path) -> None:
