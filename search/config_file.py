@@ -66,7 +66,10 @@ def read_arguments(parser: Parser, settings: type[Settings], arguments: Sequence
 
 
 def config_text(settings: Any) -> str:
-    """Return settings as a configuration file, without secrets and without unset flags."""
+    """Return settings as a configuration file, without secrets and without unset flags.
+
+    Text that is not UTF-8, such as an old name of a folder, is left out too: TOML cannot hold it.
+    """
     return "\n".join(_lines(settings)) + "\n"
 
 
@@ -87,8 +90,18 @@ def _lines(settings: Any) -> Iterator[str]:
             value = text_of(value)
         if isinstance(value, str) and "://" in value and masked_url(value) != value:
             yield f"# {declared.key} is left out, as it may hold a secret: give {declared.name} too"
+        elif isinstance(value, str) and not _is_unicode(value):
+            yield f"# {declared.key} is left out, as it is not UTF-8: give {declared.name} too"
         else:
             yield tomli_w.dumps({declared.key: value}).rstrip()
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes of a command line that are not UTF-8
+        return False
+    return True
 
 
 def _read(file: Path, settings: type[Any]) -> dict[str, Any]:

@@ -74,6 +74,14 @@ def test_a_secret_is_left_out_of_the_file() -> None:
     assert "storage" not in tomllib.loads(text)
 
 
+def test_a_name_that_is_not_utf_8_is_left_out_of_the_file() -> None:
+    text = config_text(SearchSettings(data="caf\udce9", results_dir=Path("f\udcf3t")))
+    left = tomllib.loads(text.encode().decode())
+    assert tomllib.loads(config_text(SearchSettings())).keys() - left == {"data", "results-dir"}
+    for flag in ("data", "results-dir"):
+        assert f"\n# {flag} is left out, as it is not UTF-8: give --{flag} too\n" in text
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
