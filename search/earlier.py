@@ -6,6 +6,7 @@ from typing import Any, Final
 import optuna
 
 from search.errors import StudyError
+from search.files import real_path
 from search.settings import SearchSettings
 from search.study.stored import find_study, listing, studies_in
 from search.study.study import complete_trials, trial_params
@@ -27,8 +28,8 @@ def earlier_study(settings: SearchSettings) -> optuna.Study:
     """
     named = settings.from_study
     assert named is not None
-    results = settings.results_dir.resolve()
-    places: list[tuple[str | None, Path]] = [(None, results / named), (None, Path(named).resolve())]
+    results = real_path(settings.results_dir)
+    places: list[tuple[str | None, Path]] = [(None, results / named), (None, real_path(named))]
     if settings.storage is not None:
         places.insert(0, (settings.storage, results / named))
     for url, directory in places:

@@ -32,6 +32,14 @@ def special_kind(path: Path) -> str | None:
     return _KINDS.get(stat.S_IFMT(path.stat().st_mode))
 
 
+def real_path(path: Path | str) -> Path:
+    """Return an absolute path without links; unlike `Path.resolve`, never an error.
+
+    Links that lead in a circle stay as they are: whoever opens the path gets the error.
+    """
+    return Path(os.path.realpath(path))
+
+
 def write_atomically(file: Path, content: bytes) -> None:
     """Replace a file atomically: readers see the old or the new content, even after a crash.
 

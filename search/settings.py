@@ -1,5 +1,6 @@
 """The settings of a search: one frozen dataclass whose fields are the flags of `run_search.py`."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from search.engines.pruners import PRUNERS
 from search.engines.samplers import SAMPLERS, Sampler
 from search.engines.tuners import TUNERS, Tuner
 from search.errors import SettingsError
+from search.files import real_path
 from search.length import DEFAULT_EPOCHS
 from search.on_end import LIMIT_SECONDS, check_on_end
 from search.study.names import check_study_name
@@ -564,7 +566,7 @@ class SearchSettings:
         if self.data == DEFAULT_DATA:
             return space
         # Trials on other data cannot be mixed with these, so the name contains the data.
-        data = re.sub(r"[^\w.]+", "-", Path(self.data).expanduser().resolve().stem).strip("-.")
+        data = re.sub(r"[^\w.]+", "-", real_path(os.path.expanduser(self.data)).stem).strip("-.")
         return f"{data[:_LONGEST_DATA]}-{space}" if data else space
 
     @property
@@ -578,4 +580,4 @@ class SearchSettings:
     @property
     def study_dir(self) -> Path:
         """Absolute path of the study's folder."""
-        return self.results_dir.resolve() / self.study_name
+        return real_path(self.results_dir) / self.study_name

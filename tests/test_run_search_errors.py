@@ -74,6 +74,10 @@ ERRORS = {
     ),
     "unwritable results": (["--results-dir", "/dev/null/x"], "cannot be written"),
     "missing data": (["--data", "nowhere"], "--data 'nowhere' is neither a name (fashion_mnist,"),
+    "data of an unknown user": (
+        ["--data", "~no-such-user/photos"],
+        "--data '~no-such-user/photos' is neither a name",
+    ),
     "misspelt data": (["--data", "cifar"], "nor a path that exists. Did you mean 'cifar10'?"),
     "image size of a name": (
         ["--image-size", "32"],
@@ -123,6 +127,29 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert message in said
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("run_search: ")
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--data", "--data 'loop' is neither a name (fashion_mnist,"),
+        ("--from", "--from is 'loop', which is not the folder of a study"),
+        ("--results-dir", "loop/cnn cannot be written (Too many levels of symbolic links)"),
+    ],
+)
+def test_links_in_a_circle_are_one_line(
+    tmp_path: Path,
+    small_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+    message: str,
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(small_data))
+    assert exit_code(main, "--val-size", "100", flag, "loop") == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_wrong_flag_ends_the_process_with_one_line(tmp_path: Path, small_data: Path) -> None:

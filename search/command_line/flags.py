@@ -187,6 +187,8 @@ def check_flag(declared: Flag, value: Any) -> None:
         SettingsError: It is not allowed; the message names the flag.
     """
     name = declared.name
+    if "\0" in text_of(value):  # no path and no process takes it
+        raise SettingsError(f"{name} is {text_of(value)!r}; it must not hold a null character.")
     if declared.choices and value not in declared.choices:
         raise SettingsError(
             f"{name} {value!r} is unknown; use one of {', '.join(declared.choices)}."

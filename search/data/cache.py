@@ -32,7 +32,7 @@ from search.data.dataset import (
 )
 from search.data.parts import Indices, Parts, choose
 from search.errors import DataError
-from search.files import is_locked, locked, replace_folder
+from search.files import is_locked, locked, real_path, replace_folder
 from spaces import PixelStatistics
 from spaces.errors import one_line, shown
 
@@ -186,7 +186,7 @@ def open_cached(
     of_key = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     of_data = f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[:50]}-{of_key}"
     folder = f"{of_data}-{stamp[:12]}"
-    if cache is not None and (known := _known(name, cache.resolve() / folder, stamp)) is not None:
+    if cache is not None and (known := _known(name, real_path(cache) / folder, stamp)) is not None:
         return known
     cache, building, notes = _begin(cache if create else None)
     _sweep(cache, of_data)
@@ -300,7 +300,7 @@ def _begin(cache: Path | None) -> tuple[Path, Path, list[str]]:
     notes = []
     if cache is not None:
         try:
-            cache = cache.resolve()
+            cache = real_path(cache)
             cache.mkdir(parents=True, exist_ok=True)
             return cache, _new_folder(cache), []
         except OSError as error:

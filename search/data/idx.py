@@ -68,6 +68,8 @@ def find_data(data_dir: Path | None = None) -> Path:
         return SHARED_FOLDER
     cache = keras_cache()
     try:
+        if str(cache).startswith("~"):
+            raise FileNotFoundError("this user has no home folder")
         for name in _missing(cache):
             download(name, cache)
     except OSError as error:
@@ -85,8 +87,8 @@ def _missing(folder: Path) -> list[str]:
 
 def keras_cache() -> Path:
     """Return the folder in which Keras caches Fashion-MNIST."""
-    keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    return keras_home / "datasets" / "fashion-mnist"
+    keras_home = os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras")
+    return Path(keras_home, "datasets", "fashion-mnist")
 
 
 def download(name: str, folder: Path) -> None:

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import SearchError, StudyError
-from search.files import refuse_links
+from search.files import real_path, refuse_links
 from search.study.storage import open_storage, reading
 from search.study.stored import stored_study, studies_in
 from spaces.errors import one_line
@@ -77,7 +77,7 @@ class Journals(BaseStorage):
     """
 
     def __init__(self, results_dir: Path, say: Callable[[str], None]) -> None:
-        self._results_dir = results_dir.resolve()
+        self._results_dir = real_path(results_dir)
         self._say = say
         self._known: dict[str, _Journal] = {}  # by folder
         self._left_out: set[tuple[int, int]] = set()

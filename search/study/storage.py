@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from search.errors import SearchError, StorageError
+from search.files import real_path
 from search.secrets import masked_url
 from search.study.database import connect_options, one_at_a_time
 from spaces.errors import one_line
@@ -140,7 +141,7 @@ def check_url(url: str) -> None:
 def sqlite_file(url: str) -> Path | None:
     """Return the absolute path of the file that an SQLite URL names; None if it names none."""
     name = (make_url(url).database or "").removeprefix("file:")
-    return None if not name or ":memory:" in name else Path(name).resolve()
+    return None if not name or ":memory:" in name else real_path(name)
 
 
 def file_of(url: str | None, journal: Path) -> Path | None:

@@ -7,7 +7,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from search.errors import StudyError
-from search.files import refuse_links
+from search.files import real_path, refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
 from search.study.names import check_study_name
@@ -50,7 +50,7 @@ def known_study(name: str, results_dir: Path, url: str | None) -> optuna.Study:
     """
     check_study_name(name)
     require_study(name, results_dir, url)
-    directory = results_dir.resolve() / name
+    directory = real_path(results_dir) / name
     journal = directory / "study.journal"
     with reading(str(journal) if url is None else masked_url(url)):
         storage = open_storage(journal, url)
@@ -74,11 +74,11 @@ def require_study(name: str, results_dir: Path, url: str | None) -> None:
         StudyError: There is none; the message names those that there are.
         StorageError: The storage cannot be opened or read, or the study's folder holds a link.
     """
-    directory = results_dir.resolve() / name
+    directory = real_path(results_dir) / name
     if directory.is_dir():
         refuse_links(directory)
     if url is None:
-        where, names = str(results_dir.resolve()), studies_in(results_dir)
+        where, names = str(real_path(results_dir)), studies_in(results_dir)
     else:
         where, names = masked_url(url), _studies_at(url)
     if name not in names:

@@ -101,6 +101,7 @@ def test_a_name_that_is_not_utf_8_is_left_out_of_the_file() -> None:
         ),
         ("stop = true", r"stop belongs on the command line; leave it out\."),
         ("trials", r"is not valid TOML: Expected '='.*\. Write lines such as trials = 50\."),
+        ('data = "a\\u0000b"', r"data is 'a\\x00b'; it must not hold a null character\."),
         ("[budget]\ntrials = 3", r"budget is not the name of a flag\."),
     ],
 )

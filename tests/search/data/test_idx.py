@@ -89,6 +89,20 @@ def test_without_data_and_network_the_error_names_every_folder(offline, monkeypa
         find_data(None)
 
 
+def test_without_a_home_folder_nothing_is_downloaded(offline, monkeypatch, tmp_path):
+    def unknown(user: int) -> None:
+        raise KeyError(user)
+
+    for name in ("FASHION_MNIST_DIR", "KERAS_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr("search.data.idx.SHARED_FOLDER", tmp_path / "shared")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"this user has no home folder.*FASHION_MNIST_DIR"):
+        find_data(None)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_download_fills_the_keras_cache(small_data, monkeypatch, tmp_path):
     monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
