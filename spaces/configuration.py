@@ -233,7 +233,7 @@ class Replay:
 
     def Choice(self, name: str, values: list[Any], *, default: Any = None) -> Any:
         first = values[0] if default is None else default
-        return self._answer(name, first, lambda value: value in values, _any_of(values))
+        return self._answer(name, first, lambda value: _is_one_of(value, values), _any_of(values))
 
     def Boolean(self, name: str, default: bool = False) -> Any:
         return self._answer(name, default, lambda value: type(value) is bool, "True or False")
@@ -274,11 +274,16 @@ class Replay:
                 return None
         value = self._answers.get(name, default)
         others = self._unsampled.get(name, ())
-        if not fits(value) and not any(value == other for other in others):
+        if not fits(value) and not _is_one_of(value, others):
             rule = f"{rule}, or {_any_of(others)}" if others else rule
             raise HyperparameterError(self._owner, name, f"is {value!r}; it must be {rule}.")
         self.values[name] = value
         return value
+
+
+def _is_one_of(value: Any, allowed: Sequence[Any]) -> bool:
+    # 64.0 equals 64, but is no size of a batch.
+    return any(type(value) is type(one) and value == one for one in allowed)
 
 
 def _phrase(name: str, value: Any) -> str:

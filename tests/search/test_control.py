@@ -200,6 +200,7 @@ def test_what_a_crash_left_is_repaired_before_a_configuration_is_enqueued(tmp_pa
         ('{"dense_1": [1]}', r"--enqueue sets 'dense_1' to \[1\]; it must be a number, text, "),
         ('{"dense_1": 5}', r"of space 'mlp': dense_1 is 5; it must be a whole number in 16..1024"),
         ('{"dense_1": true}', r"dense_1 is True; it must be a whole number"),
+        ('{"batch_size": 64.0}', r"batch_size is 64\.0; it must be 64, 128 or 256"),
         ('{"learning_rate": NaN}', r"learning_rate is nan; it must be a number in"),
         ('{"dens_1": 50}', r"dens_1 is 50, but it is not a .*out\. Did you mean 'dense_1'\?"),
         ('{"dense_layers": 1, "dense_2": 50}', "has an effect only when dense_layers is 2 or 3"),

@@ -174,9 +174,12 @@ def test_a_wrong_value_is_refused_with_the_allowed_ones(change, message):
             r"filters_2 is 64, but it has an effect only when blocks is 2",
         ),
         ({"dense_layers": 1, "dense_1": 32.0}, r"params\.dense_1 is 32\.0; it must be a whole num"),
+        ({"batch_size": 64.0}, r"params\.batch_size is 64\.0; it must be 64, 128 or 256\."),
+        ({"blocks": 1.0}, r"params\.blocks is 1\.0; it must be a whole number .*, or 0 or 1\."),
+        ({"blocks": True}, r"params\.blocks is True; it must be a whole number"),
     ],
 )
-def test_params_without_effect_are_refused(params, message):
+def test_params_that_are_no_point_are_refused(params, message):
     with pytest.raises(ValueError, match=message):
         CnnConfig.from_params(params)
 
