@@ -121,7 +121,7 @@ class CachedFiles:
         try:
             _require_regular(file)
             mapped: Any = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # NumPy evaluates a header, which raises errors of many types
             raise DataError(
                 f"cannot read {file} ({one_line(error)}). Remove its folder and run the same "
                 "command again: it is made anew."

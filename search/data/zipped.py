@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search.errors import DataError
+from spaces.errors import one_line
 
 _BLOCK: Final = 2**24  # bytes that are read at once
 _MOST_ROW: Final = 2**28  # bytes: 256 MiB
@@ -105,8 +106,13 @@ class Member:
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
+    try:
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        if version == (2, 0):
+            return np.lib.format.read_array_header_2_0(file)
+    except DAMAGED:
+        raise
+    except Exception as error:  # NumPy evaluates its text, which raises errors of many types
+        raise ValueError(f"damaged header, {one_line(error, typed=True)}") from error
     raise ValueError(f"version {version} of the format of arrays")

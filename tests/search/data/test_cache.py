@@ -237,9 +237,10 @@ def test_an_earlier_state_that_was_unused_for_a_month_is_removed(tmp_path):
 
 def test_files_that_are_damaged_later_are_named(tmp_path):
     dataset = opened(tmp_path)
-    next(tmp_path.glob("*/train-labels.npy")).write_bytes(b"")
-    with pytest.raises(DataError, match=r"cannot read .*train-labels.npy .*made anew"):
-        dataset.files.labels()
+    for content in (b"", b"\x93NUMPY\x01\x00\x06\x00{[]:1}"):
+        next(tmp_path.glob("*/train-labels.npy")).write_bytes(content)
+        with pytest.raises(DataError, match=r"cannot read .*train-labels.npy .*made anew"):
+            dataset.files.labels()
     next(tmp_path.glob("*/test-images.npy")).unlink()
     with pytest.raises(DataError, match=r"has no test-images.npy. Remove that folder"):
         dataset.files.require_test()

@@ -267,6 +267,25 @@ def test_a_header_that_lies_about_its_array_is_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{[]: 1}",
+        "{1: 2, 'a': 3}",
+        "{'descr': (), 'fortran_order': False, 'shape': (20,)}",
+        "{'descr': (",
+        "-" * 7000,
+    ],
+    ids=lambda header: header[:12],
+)
+def test_a_header_that_numpy_cannot_evaluate_is_refused(tmp_path, header):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        size = len(header).to_bytes(2, "little")
+        archive.writestr("x_train.npy", b"\x93NUMPY\x01\x00" + size + header.encode())
+        archive.writestr("y_train.npy", b"")
+    refuse(tmp_path / "a.npz", r"cannot read .*a\.npz \(.*\)\. Save it anew with")
+
+
 def test_files_that_are_no_archives_are_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"no archive")
     refuse(tmp_path / "a.npz", r"cannot read .*a.npz \(File is not a zip file\). Save it anew with")
