@@ -159,7 +159,10 @@ class WorkerPool:
             silent = 0.0 if heard is None else self._polled - heard
             if silent > self._silence_seconds:
                 self.replace(worker)
-                yield worker, Died(f"worker silent for {silent:.0f} s")
+                reason = f"silent for {silent:.0f} s"
+                if not worker.ready:
+                    self._count_failed_start(worker, reason)
+                yield worker, Died(f"worker {reason}")
 
     def replace(self, worker: Worker) -> None:
         """Kill a worker; `start` starts another in its slot."""

@@ -3,6 +3,7 @@
 import builtins
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -178,6 +179,28 @@ def test_lost_nodes_do_not_count_as_failed_starts(is_own_fault: bool, ends: bool
         assert "workers die before their first trial (gone): nothing logged" in str(error)
         ended = True
     assert ended == ends
+
+
+@pytest.mark.parametrize(("messages", "ends"), [([], True), ([Beat(50)], True), ([Ready()], False)])
+def test_workers_that_freeze_before_they_are_ready_end_the_search(
+    messages: list[Message], ends: bool
+) -> None:
+    backend = Shrinking(1)
+    pool = WorkerPool(backend, silence_seconds=40)
+    ended = False
+    try:
+        for _ in range(9):
+            pool.start(1)
+            backend.spawned[-1].messages = list(messages)
+            list(pool.poll(0))
+            backend.spawned[-1].heard = time.monotonic() - 60
+            ((_, message),) = list(pool.poll(0))
+            assert isinstance(message, Died)
+    except SearchError as error:
+        assert "workers die before their first trial (silent for 6" in str(error)
+        ended = True
+    assert ended == ends
+    assert len(backend.spawned) == (3 if ends else 9)
 
 
 def test_a_worker_that_is_used_up_or_too_large_is_replaced() -> None:
