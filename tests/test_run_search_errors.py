@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from run_search import main
-from search.command_line import STOP_SIGNALS
+from search.command_line.process import STOP_SIGNALS
 from tests.command_line import (
     QUICK,
     command,
