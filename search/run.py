@@ -88,7 +88,7 @@ def run_search(settings: SearchSettings, display: Display, arguments: Sequence[s
     with (
         command_at_end(settings, started, read_outcome, display.note) as ending,
         connected(settings) as cluster,
-        _removed_if_refused(settings.study_dir),
+        _removed_if_empty(settings.study_dir),
     ):
         ending.outcome = _search(settings, display, arguments, inputs, cluster, started, ending)
         return ending.outcome
@@ -107,7 +107,9 @@ def _search(
     server = None
     if given.serves_dashboard:
         server = listen(given.dashboard_host, given.dashboard_port)
-    name, directory = given.study_name, _make_directory(given.study_dir)
+    name, directory = given.study_name, given.study_dir
+    is_new = not directory.exists()
+    _make_directory(directory)
     where = masked_url(given.storage) if given.storage else str(directory / "study.journal")
     outages = Outages(display.note)
     with (
@@ -117,6 +119,8 @@ def _search(
         ExitStack() as opened,
     ):
         stored = stored_study(storage, name)
+        if is_new and stored is None:
+            opened.enter_context(_removed_if_refused(directory))
         inputs = inputs.of_study(stored)
         known = known_sizes(given, stored)
         workers = make_workers(
@@ -241,16 +245,21 @@ def _logs_removed_if_refused(
 
 @contextmanager
 def _removed_if_refused(directory: Path) -> Iterator[None]:
-    """Remove a new folder and its new parents if an error leaves nothing in them.
+    """Remove the folder of a new study, which this process holds, if its space is refused."""
+    try:
+        yield
+    except (SpaceError, SettingsError, UnusableError):
+        rmtree(directory, ignore_errors=True)
+        raise
 
-    Files of a study whose space or name was refused do not count.
-    """
+
+@contextmanager
+def _removed_if_empty(directory: Path) -> Iterator[None]:
+    """Remove a new folder and its new parents if an error leaves nothing in them."""
     new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
         yield
-    except (SearchError, SpaceError) as error:
-        if directory in new and isinstance(error, SpaceError | SettingsError | UnusableError):
-            rmtree(directory, ignore_errors=True)
+    except (SearchError, SpaceError):
         for folder in new:
             with suppress(OSError):  # it is not empty
                 folder.rmdir()
@@ -311,7 +320,7 @@ def _settings_noted(settings: SearchSettings) -> dict[str, Any]:
     return {"tuner": settings.algorithm, **noted}
 
 
-def _make_directory(directory: Path) -> Path:
+def _make_directory(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         refuse_links(directory)
@@ -322,7 +331,6 @@ def _make_directory(directory: Path) -> Path:
             f"{directory} cannot be written ({error.strerror}); use --results-dir to name a folder "
             "that you may write, with free space."
         ) from error
-    return directory
 
 
 def _live_view(

@@ -14,6 +14,7 @@ import pytest
 
 from run_search import main
 from search.command_line.process import STOP_SIGNALS
+from search.errors import SettingsError
 from tests.command_line import (
     QUICK,
     command,
@@ -260,6 +261,23 @@ def test_a_refused_start_leaves_nothing(
     assert main([*QUICK, "--study", "mine", "--data", str(small_data), *REFUSED[case]]) == 2
     assert not (tmp_path / "results").exists()
     assert not list(tmp_path.glob("*.db*"))
+
+
+def test_a_refused_start_leaves_what_another_search_has_begun_meanwhile(
+    tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "results" / "mine" / "study.journal"
+
+    def listen(host: str | None, port: int | None) -> None:
+        journal.parent.mkdir(parents=True)
+        journal.write_text("another's")
+        raise SettingsError("--dashboard-port 8080 cannot be used")
+
+    monkeypatch.setattr("search.run.listen", listen)
+    monkeypatch.chdir(tmp_path)
+    flags = ("--study", "mine", "--data", str(small_data), "--dashboard-port", "8080")
+    assert main([*QUICK, *flags]) == 2
+    assert journal.read_text() == "another's"
 
 
 def test_a_start_that_only_a_worker_refuses_does_not_bind_the_study(
