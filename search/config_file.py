@@ -126,6 +126,10 @@ def _read(file: Path, settings: type[Any]) -> dict[str, Any]:
             reason = str(error).removeprefix(declared.name).strip()
             end = "" if reason.endswith((".", "?")) else "."
             raise SettingsError(f"--config {file}: {key} {reason}{end}") from None
+        except ValueError:  # Python writes out no such number
+            raise SettingsError(
+                f"--config {file}: {key} is a number with thousands of digits; write a smaller one."
+            ) from None
     return values
 
 

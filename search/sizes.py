@@ -32,7 +32,7 @@ def known_sizes(settings: SearchSettings, study: optuna.Study | None) -> SearchS
     minutes = settings.minutes
     if minutes is None:
         return settings
-    if study is None or "split" not in study.user_attrs:
+    if study is None or not {"split", "epochs"} <= study.user_attrs.keys():
         return None
     stored = study.user_attrs
     has_trials = bool(study.get_trials(deepcopy=False, states=ENDED))

@@ -112,6 +112,14 @@ def test_an_error_names_the_file_and_the_key(file: Path, text: str, message: str
         read("--config", file)
 
 
+@pytest.mark.parametrize("key", ["trials", "study"])
+def test_a_number_that_cannot_be_written_out_is_one_line(file: Path, key: str) -> None:
+    file.write_text(f"{key} = 0x{'f' * 4000}")
+    message = f"^--config {file}: {key} is a number with thousands of digits; write a smaller one"
+    with pytest.raises(SettingsError, match=message):
+        read("--config", file)
+
+
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"^--config .*/no cannot be read: No such file or dir"):
         read("--config", tmp_path / "no")
