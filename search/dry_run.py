@@ -166,7 +166,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         workers = make_workers(known or settings, inputs, precision, cluster, display, logs)
         opened.callback(workers.close)
         attrs = {} if study is None else study.user_attrs
-        speed = stored_speed(attrs, min(workers.count, settings.trials))
+        speed = stored_speed(attrs, settings, min(workers.count, settings.trials))
         unmeasured = ""
         # The same condition as in a search.
         if known is None or (speed is None and ("speed" in attrs or not finished)):

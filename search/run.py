@@ -146,7 +146,9 @@ def _search(
         save_note(study, study_note(facts))
         write_atomically(directory / "search.toml", _config(settings, given.minutes).encode())
         is_fitted = speed is not None
-        speed = speed or stored_speed(study.user_attrs, min(workers.count, settings.trials))
+        speed = speed or stored_speed(
+            study.user_attrs, settings, min(workers.count, settings.trials)
+        )
         plan = plan_of(settings, inputs)
         # Finished trials show the speed, but only that of the machine that ran them.
         is_unknown = "speed" in study.user_attrs or not _has_finished(study)
@@ -156,8 +158,10 @@ def _search(
                 speed = found
             elif measurement.stopped_by is None:
                 display.log(f"the duration of the search is unknown: {found.reason}")
-        if speed is not None and speed_fact(speed) != study.user_attrs.get("speed"):
-            study.set_user_attr("speed", speed_fact(speed))
+        if speed is not None:
+            fact = speed_fact(speed, settings)
+            if fact != study.user_attrs.get("speed"):
+                study.set_user_attr("speed", fact)
         coordinator = Coordinator(
             settings,
             study,

@@ -9,10 +9,11 @@ import optuna
 from search.errors import StudyError
 from search.length import LATENCY_SECONDS, Plan, Share, Speed, fit_to
 from search.preparation import Inputs
+from search.secrets import hide_secrets
 from search.settings import SearchSettings
 from search.study.facts import split_sizes, split_words
 from search.study.study import ENDED
-from search.training.hardware import machine
+from search.training.hardware import machine, visible_gpus
 from spaces import SPACES
 
 
@@ -100,25 +101,36 @@ def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
     )
 
 
-def stored_speed(attrs: Mapping[str, Any], workers: int) -> Speed | None:
-    """Return a study's stored speed; None without one of this machine and number of workers.
+def stored_speed(attrs: Mapping[str, Any], settings: SearchSettings, workers: int) -> Speed | None:
+    """Return a study's stored speed; None without one of the same place and number of workers.
 
     Args:
         attrs: Attributes of the study.
+        settings: Settings of this run.
         workers: Number of workers of this run.
     """
     stored = attrs.get("speed")
     if stored is None or stored["workers"] != workers:
         return None
     # Earlier versions stored no machine with it.
-    if stored.get("machine", attrs.get("machine")) != machine():
+    if stored.get("machine", attrs.get("machine")) != _place(settings):
         return None
     return Speed.from_fact(stored)
 
 
-def speed_fact(speed: Speed) -> dict[str, Any]:
-    """Return a speed that was measured here as a study stores it."""
-    return speed.fact | {"machine": machine()}
+def speed_fact(speed: Speed, settings: SearchSettings) -> dict[str, Any]:
+    """Return a speed that a run of these settings has measured, as a study stores it."""
+    return speed.fact | {"machine": _place(settings)}
+
+
+def _place(settings: SearchSettings) -> str:
+    """Describe where the workers of a run train."""
+    if settings.cluster is not None:
+        cluster = hide_secrets(settings.cluster)  # `auto` and `local` are those of this machine
+        cpus, gpus = settings.cpus_per_trial or 1.0, settings.gpus_per_trial or 0.0
+        return f"{machine()}, cluster {cluster}, {cpus:g} CPUs and {gpus:g} GPUs a worker"
+    count = len(visible_gpus())
+    return f"{machine()}, {count} GPUs" if count else machine()
 
 
 def _with(settings: SearchSettings, epochs: int, train_size: int | None) -> SearchSettings:

@@ -4,8 +4,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from search.length import Speed
 from search.settings import SearchSettings
-from search.sizes import known_sizes
+from search.sizes import known_sizes, speed_fact, stored_speed
 
 
 @pytest.mark.parametrize("minutes", [5.0, 6.0])
@@ -15,3 +16,25 @@ def test_a_study_that_stores_no_epochs_has_no_known_sizes(minutes: float) -> Non
     study.set_user_attr("split", {"train": None, "val": 1})
     study.add_trial(create_trial(state=TrialState.FAIL))
     assert known_sizes(SearchSettings(minutes=minutes), study) is None
+
+
+def test_a_stored_speed_is_that_of_the_same_machine_or_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpus: list[str] = []
+    monkeypatch.setattr("search.sizes.visible_gpus", lambda: gpus)
+    speed = Speed(workers=2, images_per_second=100.0, startup_seconds=0.5)
+    places = [
+        SearchSettings(),
+        SearchSettings(cluster="head:6379"),
+        SearchSettings(cluster="other:6379"),
+        SearchSettings(cluster="head:6379", gpus_per_trial=1.0),
+    ]
+    for place in places:
+        attrs = {"speed": speed_fact(speed, place)}
+        same = [stored_speed(attrs, other, workers=2) for other in places]
+        assert same == [speed if other == place else None for other in places]
+        assert stored_speed(attrs, place, workers=1) is None
+    attrs = {"speed": speed_fact(speed, SearchSettings())}
+    gpus.append("0")
+    assert stored_speed(attrs, SearchSettings(), workers=2) is None
