@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from search.workers.process import Trainer, WorkerSettings, run_worker
 from spaces.errors import one_line
 
 _SHOWN_LINES: Final = 3
+_STARTING: Final = threading.Lock()  # the environment is that of the whole process
 
 
 def workers_here(asked: int | None) -> int:
@@ -151,10 +153,15 @@ class LocalBackend:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    """Set environment variables for a process that starts; searches in other threads wait."""
+    with _STARTING:
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value

@@ -3,6 +3,7 @@
 import builtins
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from search.errors import SearchError, StorageError
-from search.workers.local import LocalBackend
+from search.workers.local import LocalBackend, _environment
 from search.workers.messages import Beat, Died, Failed, Message, Ready, Train
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import Link, WorkerSettings
@@ -73,6 +74,33 @@ def test_each_worker_gets_one_of_the_visible_gpus(
     backend = LocalBackend(settings, Dying, count=None, log_dir=tmp_path)
     given = [backend._variables(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(backend.count)]
     assert given == gpus
+
+
+def test_the_environment_of_a_starting_worker_is_undone_in_every_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "mine")
+    for name in ("OMP_NUM_THREADS", "SET_MEANWHILE"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    entered, leave = threading.Event(), threading.Event()
+
+    def start_another() -> None:
+        with _environment({"OMP_NUM_THREADS": "2"}):
+            entered.set()
+            leave.wait(60)
+
+    other = threading.Thread(target=start_another)
+    with _environment({"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}):
+        other.start()
+        assert not entered.wait(0.2)
+        assert (os.environ["OMP_NUM_THREADS"], os.environ["MPLBACKEND"]) == ("1", "agg")
+        monkeypatch.setenv("SET_MEANWHILE", "kept")
+    assert entered.wait(60)
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    leave.set()
+    other.join()
+    assert dict(os.environ) == before | {"SET_MEANWHILE": "kept"}
 
 
 class Dying:
