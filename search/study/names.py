@@ -32,18 +32,19 @@ def check_study_name(name: str, flag: str = "--study") -> None:
 
 
 def check_new_study_name(name: str) -> None:
-    """Check that the name of a new study needs no quotes in a shell.
+    """Check that the name of a new study needs no quotes in a shell, and is free.
 
     Raises:
-        SettingsError: The name has other characters, or is reserved for comparisons.
+        SettingsError: The name has other characters, or is reserved: for comparisons, or with a
+            dot first, for what studies share (`.data`, `.baselines`).
     """
     if name == COMPARISONS:
         raise SettingsError(
             f"--study {name!r} cannot name a new study: report.py --compare writes into the folder "
             "of that name. Use another name."
         )
-    if not re.fullmatch(r"[\w.][\w.-]*", name):
+    if not re.fullmatch(r"\w[\w.-]*", name):
         raise SettingsError(
             f"--study {name!r} cannot name a new study; use letters, digits, '-', '_' and '.', and "
-            "no '-' first."
+            "neither '-' nor '.' first."
         )

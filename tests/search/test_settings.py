@@ -138,6 +138,16 @@ def test_the_folder_of_comparisons_cannot_be_that_of_a_new_study(tmp_path: Path)
         find_inputs(replace(settings, data=str(tmp_path / "nowhere")))
 
 
+@pytest.mark.parametrize("name", [".data", ".baselines", "-mine", "a b"])
+def test_a_new_study_has_neither_a_hidden_folder_nor_one_to_quote(
+    tmp_path: Path, name: str
+) -> None:
+    settings = SearchSettings(study=name, results_dir=tmp_path)
+    message = f"^--study '{name}' cannot name a new study; .*, and neither '-' nor '\\.' first\\.$"
+    with pytest.raises(SettingsError, match=message):
+        find_inputs(settings)
+
+
 @pytest.mark.parametrize(("letter", "most"), [("x", 200), ("ö", 100), ("👟", 50)])
 def test_the_length_of_a_study_s_name_is_limited_in_bytes(letter: str, most: int) -> None:
     assert SearchSettings(study=letter * most).study_name == letter * most
