@@ -360,7 +360,7 @@ class Coordinator:
         # At an early budget, the accuracy is not comparable with that of trials that ran on.
         at_budget = not attempt.pruned and attempt.budget.epochs < self._settings.max_epochs
         ended = attempt.ending(at_budget=at_budget)
-        attempt.record(f"{ended}, validation accuracy {attempt.value:.2%}")
+        attempt.record(f"{ended}, {self._settings.objectives.words} {attempt.value:.2%}")
         if attempt.pruned or at_budget:
             self._engine.prune(attempt.trial)
             self.progress.pruned += 1

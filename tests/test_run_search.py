@@ -90,6 +90,8 @@ def test_the_objective_is_the_value_of_every_trial(tmp_path: Path) -> None:
         last = [pd.read_csv(table).iloc[-1] for table in tables]
         assert trial.value in [row["val_balanced_accuracy"] for row in last]
         assert trial.value not in [row["val_accuracy"] for row in last]
+        ended = f"complete, validation balanced accuracy {trial.value:.2%}"
+        assert trial.user_attrs["ended"] == ended
     other = run(tmp_path, tmp_path, *flags)
     assert other.returncode == 2
     assert (
