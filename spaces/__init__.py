@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -177,6 +178,13 @@ def _target(name: str) -> tuple[str, str]:
         raise SpaceError(
             f"space {name!r} is unknown; use {' or '.join(SPACES)}, or your own as "
             f"package.module:NAME of a class or a function.{did_you_mean(name, SPACES)}"
+        )
+    # What `search.study.facts` accepts: a study stores the name.
+    if not re.fullmatch(r"[\w.][\w.-]*:\w+", f"{module_name}:{attribute}"):
+        raise SpaceError(
+            f"space {name!r} has characters that a study does not store; use letters, digits, "
+            "'_', '.' and '-' in the name of the module, with no '-' first, and letters, digits "
+            "and '_' after the colon. Rename the file or the class."
         )
     return module_name, attribute
 

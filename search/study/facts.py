@@ -296,7 +296,9 @@ _FLAT: Final = _Rule(f"nested in at most {_MOST_LEVELS} levels", _is_flat)
 _FACTS: Final[dict[str, _Rule]] = {
     "space": _Rule(
         "the name of a space",
-        lambda value: isinstance(value, str) and re.fullmatch(r"[\w.]+(:\w+)?", value) is not None,
+        lambda value: (
+            isinstance(value, str) and re.fullmatch(r"[\w.][\w.-]*(:\w+)?", value) is not None
+        ),
     ),
     "data": _TEXT,
     "dataset": _Rule("what is known of a data set", _is_dataset),

@@ -34,6 +34,11 @@ def test_a_class_in_the_current_directory_loads(user_module):
     assert load_space("my_space_good:Mine", DATA).build(7) == 7
 
 
+def test_the_name_of_a_module_may_have_a_hyphen(user_module):
+    user_module("my-space", "class Mine:\n    def build(self, hp):\n        return hp")
+    assert load_space("my-space:Mine", DATA).build(7) == 7
+
+
 @pytest.mark.parametrize(
     ("parameters", "given"),
     [
@@ -92,6 +97,9 @@ def test_a_function_or_an_instance_is_a_space_too(user_module, text, request):
             r"ModuleNotFoundError: No module named 'no_such_module'\.$",
         ),
         (".relative:Mine", r"^space '\.relative:Mine': cannot import module '\.relative'"),
+        ("my model:Mine", r"^space 'my model:Mine' has characters that a study does not store"),
+        ("-model:Mine", r"no '-' first"),
+        ("model:Mine.build", r"letters, digits and '_' after the colon\. Rename"),
     ],
 )
 def test_an_unknown_name_is_refused_with_a_suggestion(name, message):

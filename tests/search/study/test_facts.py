@@ -50,6 +50,11 @@ def test_a_fact_that_breaks_its_rule_is_named_with_its_value(name: str) -> None:
         check_study(study(**{name: BAD_FACTS[name]}))
 
 
+@pytest.mark.parametrize("space", ["cnn", "mine:Net", "a.b_1:build", "my-model:build"])
+def test_what_names_a_space_can_be_stored(space: str) -> None:
+    check_study(study(space=space))
+
+
 @pytest.mark.parametrize("limit", ["x", "1000", 0, -5, True, float("nan")])
 @pytest.mark.parametrize("name", ["max_params", "max_flops", "max_latency_ms"])
 def test_a_limit_that_no_search_stores_is_named(name: str, limit: object) -> None:
