@@ -59,6 +59,7 @@ class Engine(Protocol):
 
         Raises:
             StudyError: The trial was enqueued with a value that the hyperparameter cannot have.
+            UnusableError: A study cannot store one of its choices or bounds.
         """
 
     def learn(self, trial: optuna.Trial, space: list[dict[str, Any]]) -> None:

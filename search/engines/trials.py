@@ -19,9 +19,10 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search.command_line.flags import LARGEST
 from search.engines.near_best import contains
 from search.engines.pruners import PRUNERS, Rungs
-from search.errors import StudyError
+from search.errors import StudyError, UnusableError
 from search.study.requests import ENQUEUED
 from search.study.study import FINISHED, GIVEN, VERDICT, claim, requeue, trial_params
 from spaces.errors import one_line
@@ -100,7 +101,9 @@ class StudyTrials:
 
         Raises:
             StudyError: The trial was enqueued with a value that the hyperparameter cannot have.
+            UnusableError: A study cannot store one of its choices or bounds.
         """
+        _check_storable(name, distribution)
         first = self._definitions.setdefault(name, distribution)
         if not _is_compatible(first, distribution):
             self._note_redefinition(trial.number, name, first, distribution)
@@ -231,6 +234,22 @@ class _RungNotes:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
+
+
+def _check_storable(name: str, distribution: BaseDistribution) -> None:
+    """Refuse a number that makes a study unreadable, by the rules of `search.study.facts`."""
+    if isinstance(distribution, CategoricalDistribution):
+        values: Sequence[Any] = distribution.choices
+    else:
+        assert isinstance(distribution, IntDistribution | FloatDistribution)
+        values = (distribution.low, distribution.high)
+    for value in values:
+        if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN included
+            raise UnusableError(
+                f"hyperparameter {name!r} allows {value}, which a study cannot store: its choices "
+                "and bounds must be finite and below 2**63. Change the space; a large number may "
+                "stand for no limit."
+            )
 
 
 def _is_compatible(first: BaseDistribution, other: BaseDistribution) -> bool:

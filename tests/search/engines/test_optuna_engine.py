@@ -8,13 +8,18 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import TrialState
 
 from search.engines.optuna_engine import OptunaEngine
 from search.engines.pruners import PRUNERS, Rungs
 from search.engines.trials import StudyTrials
-from search.errors import StudyError
+from search.errors import StudyError, UnusableError
 from search.study.facts import check_study
 from search.study.requests import ENQUEUED
 from search.study.storage import open_storage
@@ -114,6 +119,29 @@ def test_an_enqueued_value_that_a_hyperparameter_cannot_have_is_refused_by_name(
         StudyError, match=r"hyperparameter 'x' has different values in study .* --study"
     ):
         engine.suggest(ask(engine), "x", CategoricalDistribution([1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value"),
+    [
+        (CategoricalDistribution([1.0, float("inf")]), "inf"),
+        (CategoricalDistribution([float("nan"), 1.0]), "nan"),
+        (CategoricalDistribution([1, 2**63]), str(2**63)),
+        (IntDistribution(1, 2**64), str(2**64)),
+        (FloatDistribution(0.0, float("inf")), "inf"),
+    ],
+)
+def test_a_hyperparameter_that_a_study_cannot_store_is_refused_by_name(
+    distribution: BaseDistribution, value: str
+) -> None:
+    study = optuna.create_study(direction="maximize")
+    engine = make(study)
+    trial = ask(engine)
+    with pytest.raises(UnusableError, match=f"^hyperparameter 'x' allows {value}, which a study"):
+        engine.suggest(trial, "x", distribution)
+    engine.suggest(trial, "y", CategoricalDistribution([1, 2**63 - 1, None, "inf"]))
+    assert study.trials[0].params.keys() == {"y"}
+    check_study(study)
 
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
