@@ -10,6 +10,7 @@ from search.display import RunningTrial
 from search.engines.engine import Budget
 from search.length import Running
 from search.study.artifacts import NOTED_TRIALS, Artifacts, history_csv, trial_note
+from search.study.facts import is_number
 from search.study.objective import Objectives, costs_of
 from search.study.study import trial_name
 from search.workers.messages import Built, Epoch, Timed, Trained
@@ -139,8 +140,9 @@ class Attempt:
             "cpu_seconds": round(trained.cpu_seconds, 3),
             "images_per_second": round(trained.images_per_second, 1),
         }
-        if "accuracy" in self.history[-1]:
-            self.attrs["train_accuracy"] = round(self.history[-1]["accuracy"], 6)
+        accuracy = self.history[-1].get("accuracy")
+        if accuracy is not None and is_number(accuracy):  # a space's own `fit` may log NaN
+            self.attrs["train_accuracy"] = round(accuracy, 6)
         # TensorFlow compiles in the first epoch.
         seconds = [entry["seconds"] for entry in self.history[1:] if "seconds" in entry]
         if len(seconds) > 1 and min(seconds) >= _LEAST_SECONDS:
