@@ -74,6 +74,7 @@ class StudyTrials:
             configuration_key(trial_params(trial)): trial.number
             for trial in study.get_trials(deepcopy=False, states=FINISHED)
         }
+        self._failed: set[int] = set()  # numbers of the trials that failed in this run
 
     def waiting(self) -> list[FrozenTrial]:
         """Return the enqueued and requeued trials."""
@@ -146,9 +147,14 @@ class StudyTrials:
         )
 
     def earlier(self, trial: optuna.Trial) -> int | None:
-        """Return the number of the first trial with the same configuration; None if it is new."""
-        params = {**self._given.get(trial.number, {}), **trial.params}
-        number = self._numbers.setdefault(configuration_key(params), trial.number)
+        """Return the number of the first trial with the same configuration; None if it is new.
+
+        One that was enqueued is new also where that trial failed in this run.
+        """
+        key = configuration_key({**self._given.get(trial.number, {}), **trial.params})
+        number = self._numbers.setdefault(key, trial.number)
+        if number in self._failed and ENQUEUED in trial.user_attrs:
+            self._numbers[key] = number = trial.number
         return None if number == trial.number else number
 
     def report(self, trial: optuna.Trial, epoch: int, value: float) -> bool:
@@ -207,6 +213,8 @@ class StudyTrials:
         Raises:
             UpdateFinishedTrialError: It has been ended from outside, as in a dashboard.
         """
+        if state == TrialState.FAIL:
+            self._failed.add(trial.number)
         try:
             return self._study.tell(trial, values, state=state)
         except ValueError as error:

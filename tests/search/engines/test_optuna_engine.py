@@ -213,6 +213,28 @@ def test_what_never_trained_may_be_tried_again_in_another_run() -> None:
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 2
 
 
+def test_what_failed_is_tried_again_in_the_same_run_if_it_is_enqueued() -> None:
+    study = optuna.create_study(direction="maximize")
+    engine = make(study)
+
+    def asked() -> optuna.Trial:
+        trial = ask(engine)
+        engine.suggest(trial, "x", IntDistribution(1, 1))
+        return trial
+
+    failed = asked()
+    assert engine.duplicate_of(failed) is None
+    engine.fail(failed)
+    proposed = asked()
+    assert engine.duplicate_of(proposed) == failed.number
+    engine.fail(proposed)
+    for earlier in (None, 2):
+        study.enqueue_trial({"x": 1}, user_attrs={GIVEN: {"x": 1}, ENQUEUED: {}})
+        enqueued = asked()
+        assert engine.duplicate_of(enqueued) == earlier
+        engine.complete(enqueued, 0.5)
+
+
 @pytest.mark.parametrize("pruner", [name for name in PRUNERS if name != "none"])
 @pytest.mark.parametrize("max_epochs", [1, 2, 3, 4, 5, 8, 10, 15, 20])
 def test_no_trial_is_judged_in_the_first_fifth_or_the_second_half_of_its_epochs(
