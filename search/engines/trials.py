@@ -70,6 +70,7 @@ class StudyTrials:
         self._judged._storage = cast(BaseStorage, self._rung_notes)
         self._reported: dict[int, set[int]] = {}  # epochs of earlier attempts, by trial number
         self._given: dict[int, Mapping[str, Any]] = {}
+        self._asked: dict[int, set[str]] = {}  # names of hyperparameters, by trial number
         self._numbers = {
             configuration_key(trial_params(trial)): trial.number
             for trial in study.get_trials(deepcopy=False, states=FINISHED)
@@ -105,6 +106,7 @@ class StudyTrials:
             UnusableError: A study cannot store one of its choices or bounds.
         """
         _check_storable(name, distribution)
+        self._asked.setdefault(trial.number, set()).add(name)
         first = self._definitions.setdefault(name, distribution)
         if not _is_compatible(first, distribution):
             self._note_redefinition(trial.number, name, first, distribution)
@@ -215,10 +217,26 @@ class StudyTrials:
         """
         if state == TrialState.FAIL:
             self._failed.add(trial.number)
+        else:
+            self._forget_unasked(trial)
         try:
             return self._study.tell(trial, values, state=state)
         except ValueError as error:
             raise UpdateFinishedTrialError(str(error)) from error
+
+    def _forget_unasked(self, trial: optuna.Trial) -> None:
+        """Remove the given values for which a user's space has no hyperparameter any more.
+
+        Samplers would take them for values outside of the ranges, and leave the trial out.
+        """
+        given = self._given.get(trial.number, {})
+        asked = self._asked.get(trial.number, set())
+        if not given.keys() <= asked:
+            known = {name: value for name, value in given.items() if name in asked}
+            trial.set_user_attr(GIVEN, known)
+            # As the next run reads it.
+            key = configuration_key({**known, **trial.params})
+            self._numbers.setdefault(key, trial.number)
 
     def requeue(self, trial: optuna.Trial) -> None:
         """Queue a running trial again, under its number and with its hyperparameters."""

@@ -19,7 +19,7 @@ from search.settings import SearchSettings
 from search.study.front import front, is_refused
 from search.study.objective import Limits
 from search.study.storage import storage_errors
-from search.study.study import ENGINE_FACTS, FINISHED, front_of
+from search.study.study import ENGINE_FACTS, FINISHED, front_of, trial_params
 from spaces import DataShape
 from tests.search.harness import RecordingDisplay, load, search
 
@@ -188,6 +188,18 @@ def test_a_network_above_a_limit_is_not_trained_and_the_sampler_learns_it(
         assert not any(trial.constraints for trial in seen.values())
     else:
         assert seen[large.number].constraints == large.constraints
+
+
+@pytest.mark.parametrize("algorithm", ["near-best", "tpe"])
+def test_a_sampler_learns_from_a_known_configuration_with_a_name_that_the_space_has_lost(
+    tmp_path: Path, algorithm: str
+) -> None:
+    first = {"old trial 1": {"x": 0.5, "gone": 1}}
+    study, _ = search(tmp_path, space="slow", algorithm=algorithm, trials=1, workers=1, first=first)
+    sampler = make_sampler(algorithm, study, 0)
+    sampler.before_trial(study, create_trial(state=TrialState.WAITING))
+    assert [trial.number for trial in sampler._study.get_trials(states=FINISHED)] == [0]
+    assert trial_params(study.trials[0]) == {"x": 0.5}
 
 
 @pytest.mark.parametrize("algorithm", ["near-best", "tpe"])
