@@ -150,7 +150,8 @@ class Coordinator:
         Raises:
             SearchError: The search cannot go on; no trial is left running.
             OSError, OptunaError: The storage cannot be read or written.
-            StorageError: The database is away, and the wait for it has ended.
+            StorageError: The database is away, and the wait for it has ended; or the study was
+                deleted.
         """
         try:
             while (reason := self._reason_to_stop()) is None:
@@ -174,12 +175,25 @@ class Coordinator:
             # After a failed write, another could do damage; the next run requeues the trials.
             self._running.clear()
             raise
+        except KeyError as error:  # Optuna's, for a study that is not there
+            if not self._is_deleted():
+                raise
+            self._running.clear()
+            raise StorageError(
+                f"study {self._study.study_name!r} was deleted during the run, in a writable "
+                "dashboard or by another program; its trials are gone. Run the same command again "
+                "to begin it anew."
+            ) from error
         finally:
             self._workers.close()
             for attempt in self._running.values():
                 with contextlib.suppress(UpdateFinishedTrialError):
                     self._engine.requeue(attempt.trial)
             self._running.clear()
+
+    def _is_deleted(self) -> bool:
+        # Optuna has no public way to the storage of a study.
+        return self._study.study_name not in optuna.get_all_study_names(self._study._storage)
 
     def _reason_to_stop(self) -> StopReason | None:
         if self._stopped_by is not None:

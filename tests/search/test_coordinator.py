@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna_dashboard._note import get_note_from_system_attrs
@@ -412,6 +413,26 @@ def test_a_storage_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> No
         storage_errors("study.db"),
     ):
         search(tmp_path, space="conditional", storage="sqlite", trials=9, display=display)
+
+
+@pytest.mark.parametrize("storage", ["journal", "sqlite"])
+def test_a_study_that_is_deleted_during_its_search_ends_in_one_line(
+    tmp_path: Path, storage: str
+) -> None:
+    def delete(text: str) -> None:
+        optuna.delete_study(study_name="test", storage=load(tmp_path, storage)._storage)
+
+    with pytest.raises(StorageError, match=r"^study 'test' was deleted during the run, .*anew\.$"):
+        search(
+            tmp_path,
+            space="slow",
+            storage=storage,
+            trials=9,
+            pruner="none",
+            display=RecordingDisplay(on_log=delete),
+        )
+    study, _ = search(tmp_path, space="finite", storage=storage, trials=1, workers=1)
+    assert len(study.trials) == 1
 
 
 def test_only_the_first_trials_of_a_large_study_have_notes(
