@@ -17,11 +17,17 @@ from search.engines.pruners import PRUNERS, Rungs
 from search.errors import StoppedError
 from search.length import Plan, Speed, TimeLeft, expectation, fitted_words, remaining_words
 from search.measuring import Measurement
-from search.preparation import connected, find_inputs, make_workers, precision_of
+from search.preparation import (
+    comparable_facts,
+    connected,
+    find_inputs,
+    make_workers,
+    precision_of,
+)
 from search.settings import SearchSettings
 from search.sizes import fitted_sizes, known_sizes, plan_of, stored_speed
 from search.study.stored import find_study
-from search.study.study import FINISHED, known_as
+from search.study.study import FINISHED, check_comparable, known_as
 from search.training.hardware import Precision
 from spaces import DataShape
 
@@ -159,9 +165,13 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         cluster = opened.enter_context(connected(settings))
         logs = Path(opened.enter_context(tempfile.TemporaryDirectory())) / "logs"
         precision = precision_of(settings, cluster)
+        if study is not None and known is not None:
+            check_comparable(study, comparable_facts(known, inputs.dataset, precision))
+        before = time.monotonic()
         hyperparameters, unexplored = _explored(
             settings.space, inputs.dataset.shape, logs / "exploring.log"
         )
+        exploring_seconds = time.monotonic() - before  # which a search does not spend
         finished = [] if study is None else study.get_trials(deepcopy=False, states=FINISHED)
         workers = make_workers(known or settings, inputs, precision, cluster, display, logs)
         opened.callback(workers.close)
@@ -180,7 +190,10 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
                 unmeasured = found.reason
         if known is None:
             assert speed is not None
-            known = fitted_sizes(settings, speed, inputs, 0.0)
+            spent_seconds = time.monotonic() - started - exploring_seconds
+            known = fitted_sizes(settings, speed, inputs, spent_seconds)
+            if study is not None:
+                check_comparable(study, comparable_facts(known, inputs.dataset, precision))
     tried = {known_as(trial) for trial in finished}
     plan = plan_of(known, inputs)
     pruner = PRUNERS[known.pruner_used]

@@ -18,7 +18,7 @@ from search.engines.samplers import check_packages
 from search.errors import StudyError
 from search.length import default_epochs
 from search.settings import DEFAULT_DATA, SearchSettings
-from search.study.facts import pixels_of
+from search.study.facts import pixels_of, split_fact
 from search.study.names import check_new_study_name
 from search.study.storage import check_url, file_of
 from search.study.stored import find_study
@@ -167,6 +167,23 @@ def precision_of(settings: SearchSettings, cluster: Cluster | None) -> Precision
     if settings.precision == "auto":
         return best_precision() if cluster is None else cluster.precision()
     return "bfloat16" if settings.precision == "bfloat16" else "float32"
+
+
+def comparable_facts(
+    settings: SearchSettings, dataset: Dataset, precision: Precision
+) -> dict[str, Any]:
+    """Return the facts that make trials comparable, as their study stores them."""
+    return {
+        "space": settings.space,
+        "data": dataset.fingerprint,
+        "dataset": dataset.fact,
+        "split": split_fact(settings.split),
+        "epochs": settings.max_epochs,
+        "precision": precision,
+        "engine": settings.engine,
+        "objective": settings.objective,
+        "mirror": dataset.mirror,
+    }
 
 
 def make_workers(

@@ -34,14 +34,20 @@ from search.length import Speed, TimeLeft, expectation, fitted_words, remaining_
 from search.measuring import Measurement
 from search.on_end import Ending, command_at_end
 from search.outcome import Outcome, outcome_of
-from search.preparation import Inputs, connected, find_inputs, make_workers, precision_of
+from search.preparation import (
+    Inputs,
+    comparable_facts,
+    connected,
+    find_inputs,
+    make_workers,
+    precision_of,
+)
 from search.secrets import masked_url
 from search.settings import SearchSettings
 from search.sizes import fitted_sizes, known_sizes, plan_of, speed_fact, stored_speed
 from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
-from search.study.facts import split_fact
 from search.study.objective import COSTS
 from search.study.provenance import command_line, commit
 from search.study.requests import Inbox, begin_run, end_run
@@ -286,15 +292,7 @@ def _facts(
     minutes: float | None,
 ) -> dict[str, Any]:
     return {
-        "space": settings.space,
-        "data": dataset.fingerprint,
-        "dataset": dataset.fact,
-        "split": split_fact(settings.split),
-        "epochs": settings.max_epochs,
-        "precision": precision,
-        "engine": settings.engine,
-        "objective": settings.objective,
-        "mirror": dataset.mirror,
+        **comparable_facts(settings, dataset, precision),
         "pixels": None if dataset.pixels is None else dataset.pixels.facts,
         "seed": settings.seed,
         "settings": _settings_noted(settings),

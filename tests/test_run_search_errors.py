@@ -202,11 +202,12 @@ def test_a_study_that_cannot_be_compared_is_refused_and_unharmed(
 ) -> None:
     shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     before = study(tmp_path, "mlp").trials
-    ran = run(tmp_path, small_data, *BEGUN, *flags)
-    assert ran.returncode == 2
-    assert names in ran.stderr
-    assert "--study NAME" in ran.stderr
-    assert study(tmp_path, "mlp").trials == before
+    for dry in ([], ["--dry-run"]):
+        ran = run(tmp_path, small_data, *BEGUN, *flags, *dry)
+        assert ran.returncode == 2
+        assert names in ran.stderr
+        assert "--study NAME" in ran.stderr
+        assert study(tmp_path, "mlp").trials == before
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(

@@ -189,18 +189,12 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
             warnings.simplefilter("ignore", ExperimentalWarning)
             # Labels of the dashboard's axes.
             study.set_metric_names(objectives.names)
-    elif "space" not in stored:
-        raise StudyError(
-            f"study {name!r} holds trials of another program; start another with --study NAME."
-        )
     check_study(study)
-    differing = [key for key in COMPARABLE if _differs(key, stored, facts)]
-    if differing and not keeps_facts(study):
+    check_comparable(study, facts)
+    if _differing(stored, facts):
         # It was refused or stopped at once; its queue may be of another space.
         optuna.delete_study(study_name=name, storage=storage)
         return create_or_continue(storage, name, facts)
-    for key in differing:
-        _refuse(name, key, stored, facts)
     for key, value in facts.items():
         if key not in stored:
             study.set_user_attr(key, value)
@@ -209,6 +203,30 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
     if this_run != (runs or [None])[-1]:
         study.set_user_attr("runs", [*runs, this_run])
     return study
+
+
+def check_comparable(study: optuna.Study, facts: Mapping[str, Any]) -> None:
+    """Check that the trials of a study, if any, are comparable with those to come.
+
+    Args:
+        study: From `check_study`. It is not changed.
+        facts: Those in `COMPARABLE` must not differ from the stored ones.
+
+    Raises:
+        StudyError: It holds trials that are not comparable, or of another program.
+    """
+    name, stored = study.study_name, study.user_attrs
+    if "space" not in stored and study.get_trials(deepcopy=False):
+        raise StudyError(
+            f"study {name!r} holds trials of another program; start another with --study NAME."
+        )
+    if keeps_facts(study):
+        for key in _differing(stored, facts):
+            _refuse(name, key, stored, facts)
+
+
+def _differing(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    return [key for key in COMPARABLE if _differs(key, stored, wanted)]
 
 
 def _differs(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
