@@ -25,7 +25,7 @@ from search.preparation import (
     precision_of,
 )
 from search.settings import SearchSettings
-from search.sizes import fitted_sizes, known_sizes, plan_of, stored_speed
+from search.sizes import fitted_sizes, known_sizes, needs_speed, plan_of, stored_speed
 from search.study.stored import find_study
 from search.study.study import FINISHED, check_comparable, known_as
 from search.training.hardware import Precision
@@ -178,8 +178,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         attrs = {} if study is None else study.user_attrs
         speed = stored_speed(attrs, settings, min(workers.count, settings.trials))
         unmeasured = ""
-        # The same condition as in a search.
-        if known is None or (speed is None and ("speed" in attrs or not finished)):
+        if known is None or (speed is None and needs_speed(study, settings.trials)):
             measurement = Measurement(workers, settings, started, display.log)
             found = measurement.required() if known is None else measurement.run(known.train_size)
             if measurement.stopped_by is not None:

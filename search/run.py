@@ -11,7 +11,6 @@ from shutil import rmtree
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 from optuna_dashboard import save_note
 
 from search.command_line.process import let_signals_stop
@@ -44,7 +43,14 @@ from search.preparation import (
 )
 from search.secrets import masked_url
 from search.settings import SearchSettings
-from search.sizes import fitted_sizes, known_sizes, plan_of, speed_fact, stored_speed
+from search.sizes import (
+    fitted_sizes,
+    known_sizes,
+    needs_speed,
+    plan_of,
+    speed_fact,
+    stored_speed,
+)
 from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
@@ -53,7 +59,7 @@ from search.study.provenance import command_line, commit
 from search.study.requests import Inbox, begin_run, end_run
 from search.study.storage import storage_errors
 from search.study.stored import find_study, stored_study
-from search.study.study import ENDED, begin_study, count_states, study_storage
+from search.study.study import ENDED, begin_study, study_storage
 from search.training.hardware import Precision, machine, versions
 from search.workers.pool import WorkerPool
 from search.workers.ray.cluster import Cluster
@@ -156,9 +162,7 @@ def _search(
             study.user_attrs, settings, min(workers.count, settings.trials)
         )
         plan = plan_of(settings, inputs)
-        # Finished trials show the speed, but only that of the machine that ran them.
-        is_unknown = "speed" in study.user_attrs or not _has_finished(study)
-        if speed is None and not given.quiet and is_unknown:
+        if speed is None and not given.quiet and needs_speed(study, settings.trials):
             found = measurement.run(settings.train_size, Inbox(study))
             if isinstance(found, Speed):
                 speed = found
@@ -229,11 +233,6 @@ def _stored_outcome(settings: SearchSettings, data: DataShape, started: float) -
         if study is not None:
             return outcome_of(settings, data, study, "", started, None, 0)
     return None
-
-
-def _has_finished(study: optuna.Study) -> bool:
-    states = count_states(study)
-    return states[TrialState.COMPLETE] + states[TrialState.PRUNED] > 0
 
 
 @contextmanager

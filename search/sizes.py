@@ -12,7 +12,7 @@ from search.preparation import Inputs
 from search.secrets import hide_secrets
 from search.settings import SearchSettings
 from search.study.facts import split_sizes, split_words
-from search.study.study import ENDED
+from search.study.study import ENDED, FINISHED
 from search.training.hardware import machine, visible_gpus
 from spaces import SPACES
 
@@ -116,6 +116,20 @@ def stored_speed(attrs: Mapping[str, Any], settings: SearchSettings, workers: in
     if stored.get("machine", attrs.get("machine")) != _place(settings):
         return None
     return Speed.from_fact(stored)
+
+
+def needs_speed(study: optuna.Study | None, trials: int) -> bool:
+    """Return whether a search without a stored speed must measure it to estimate its length.
+
+    Args:
+        study: Its study; None if there is none.
+        trials: Finished trials that the study is to hold.
+    """
+    if study is None:
+        return True
+    finished = len(study.get_trials(deepcopy=False, states=FINISHED))
+    # Finished trials show the speed, but only that of the machine that ran them.
+    return finished < trials and ("speed" in study.user_attrs or not finished)
 
 
 def speed_fact(speed: Speed, settings: SearchSettings) -> dict[str, Any]:

@@ -70,6 +70,11 @@ def test_a_search_begins_with_its_length_measured_for_this_machine_and_number_of
         assert speed["workers"] == int(workers)
     once_more = run(tmp_path, small_data, *flags, "6", "--workers", "2")
     assert "measuring" not in once_more.stderr
+    for dry in ((), ("--dry-run",)):  # nothing is left to measure for
+        done = run(tmp_path, small_data, *flags, "6", "--workers", "1", *dry)
+        assert done.returncode == 0, done.stderr
+        assert "measuring" not in done.stderr
+    assert study(tmp_path, "mlp").user_attrs["speed"]["workers"] == 2
 
 
 def test_a_fitted_number_of_images_is_what_trials_train_on(
