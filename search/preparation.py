@@ -51,16 +51,24 @@ class Inputs:
 
     @property
     def notes(self) -> list[str]:
-        """What the user must know about the data, one line each."""
-        if self.settings.data == DEFAULT_DATA:
-            return []
+        """What the user must know about the data and the first trials, one line each."""
         height, width, channels = self.dataset.image_shape
+        space = self.settings.space
+        ignored = []
+        if self.settings.baselines and not published_configurations(space, self.dataset.shape):
+            ignored = [
+                f"--baselines adds no trials: space {space!r} has no published baselines for "
+                f"images of {height}x{width}x{channels}"
+            ]
+        if self.settings.data == DEFAULT_DATA:
+            return ignored
         colour = "colour" if channels > 1 else "grey"
         count = self.available + self.settings.split.val
         return [
             f"{self.dataset.name}: {count:,} training images of {height}x{width} pixels in "
             f"{colour}, {len(self.dataset.class_names)} classes",
             *self.dataset.notes,
+            *ignored,
         ]
 
     def of_study(self, study: optuna.Study | None) -> "Inputs":

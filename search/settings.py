@@ -434,12 +434,17 @@ class SearchSettings:
             )
 
     def _check_first(self) -> None:
-        if self.from_study is None:
+        if self.takes_first:
             return
-        if not self.takes_first:
+        if self.from_study is not None:
             raise SettingsError(
                 f"--from is {self.from_study!r}, but {self.algorithm} takes no first trials; "
                 "choose another sampler or tuner, or leave --from out."
+            )
+        if self.baselines:
+            raise SettingsError(
+                f"--baselines is given, but {self.algorithm} takes no first trials; choose another "
+                "sampler or tuner, or leave --baselines out."
             )
 
     def _check_engine(self) -> None:

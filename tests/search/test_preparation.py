@@ -10,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 
 from search.errors import StudyError
 from search.preparation import Inputs, find_inputs
-from search.settings import SearchSettings
+from search.settings import DEFAULT_DATA, SearchSettings
 from search.study.storage import open_storage
 from search.study.study import create_or_continue
 from tests.search.harness import FACTS
@@ -20,6 +20,18 @@ from tests.search.harness import FACTS
 def inputs(small_data: Path, tmp_path: Path) -> Inputs:
     settings = SearchSettings(data=str(small_data), results_dir=tmp_path / "results", epochs=2)
     return find_inputs(settings)
+
+
+def test_baselines_that_a_space_does_not_have_are_mentioned(inputs: Inputs) -> None:
+    with_baselines = replace(inputs.settings, baselines=True)
+    assert not [line for line in replace(inputs, settings=with_baselines).notes if "--bas" in line]
+    mine = replace(with_baselines, space="mine:Net")
+    assert replace(inputs, settings=mine).notes[-1] == (
+        "--baselines adds no trials: space 'mine:Net' has no published baselines for images of "
+        "28x28x1"
+    )
+    default = replace(mine, data=DEFAULT_DATA)
+    assert len(replace(inputs, settings=default).notes) == 1
 
 
 def study(tmp_path: Path, **facts: Any) -> optuna.Study:
