@@ -38,7 +38,7 @@ class Share:
     epochs: float | None = None
 
 
-# Source: benchmarks/replay.csv, `epoch_cpu_seconds` over those of the default.
+# Of the `cnn` space. Source: benchmarks/replay.csv, `epoch_cpu_seconds` over those of the default.
 FIRST: Final = Share(1.27)  # the configurations that are tried first
 SAMPLED: Final = Share(1.46)
 LATENCY_SECONDS: Final = 8.0  # of one measurement of a network's latency: 5 to 10 s

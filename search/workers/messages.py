@@ -64,8 +64,9 @@ class Train:
 class Measure:
     """Coordinator: train for a moment, to measure the speed.
 
-    It trains the default configuration of a built-in space, whose cost relative to the others is
-    known. In a user's space it trains a random one: the default is often the smallest network.
+    It trains the default configuration of a built-in space (`search.sizes.plan_of` says what others
+    cost relative to it). In a user's space it trains a random one: the default is often the
+    smallest network.
 
     Args:
         seconds: Time to train after the model is traced.

@@ -322,6 +322,19 @@ def test_a_search_that_measures_latencies_plans_their_time(
     assert plan_of(settings, inputs).extra_seconds == seconds
 
 
+@pytest.mark.parametrize(
+    ("space", "first", "sampled"),
+    [("cnn", FIRST, SAMPLED), ("mlp", Share(1.0), Share(1.0)), ("my:Net", Share(1.0), Share(1.0))],
+)
+def test_what_trials_of_the_cnn_space_cost_is_planned_for_that_space_only(
+    space: str, first: Share, sampled: Share
+) -> None:
+    settings = SearchSettings(space=space, trials=5, epochs=2, train_size=100, val_size=50)
+    inputs = Inputs(settings=settings, first={}, earlier={}, dataset=made_dataset(), available=100)
+    planned = plan_of(settings, inputs)
+    assert (planned.first_share, planned.sampled_share) == (first, sampled)
+
+
 def test_workers_cannot_share_a_trial() -> None:
     many = Speed(workers=100, images_per_second=742.0, startup_seconds=3.0)
     one = Speed(workers=1, images_per_second=742.0, startup_seconds=3.0)
