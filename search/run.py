@@ -56,7 +56,7 @@ from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
 from search.study.objective import COSTS
 from search.study.provenance import command_line, commit
-from search.study.requests import Inbox, begin_run, end_run
+from search.study.requests import Inbox, begin_run, end_run, takes_requests
 from search.study.storage import storage_errors
 from search.study.stored import find_study, stored_study
 from search.study.study import ENDED, begin_study, study_storage
@@ -133,6 +133,8 @@ def _search(
         stored = stored_study(storage, name)
         if is_new and stored is None:
             opened.enter_context(_removed_if_refused(directory))
+        if stored is not None and takes_requests(stored):
+            end_run(stored)  # it was killed: a request during the measurement would be lost
         inputs = inputs.of_study(stored)
         known = known_sizes(given, stored)
         workers = make_workers(

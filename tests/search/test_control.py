@@ -11,9 +11,11 @@ import pytest
 from optuna.trial import TrialState
 
 from search import control
+from search import run as search_run
 from search.control import send_request
 from search.engines import oracles
-from search.errors import SettingsError, StopReason, StudyError
+from search.errors import SettingsError, StoppedError, StopReason, StudyError
+from search.length import Speed
 from search.settings import SearchSettings
 from search.study.database import Outages
 from search.study.requests import (
@@ -26,6 +28,7 @@ from search.study.requests import (
     end_run,
     put_request,
     request_of,
+    takes_requests,
 )
 from search.study.storage import open_storage
 from search.study.study import (
@@ -125,6 +128,35 @@ def test_a_search_that_only_starts_takes_no_request(
         with pytest.raises(StudyError, match=r"^the search of study 'mine' is starting or ending;"):
             send(tmp_path, stop=True)
         assert REQUEST not in study.user_attrs
+
+
+def test_a_search_that_measures_first_takes_no_request_in_the_name_of_a_killed_run(
+    tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_run(make_study(tmp_path))  # and it was killed
+    taken: list[bool] = []
+
+    class Measuring:
+        def __init__(self, *arguments: object) -> None: ...
+
+        def required(self) -> Speed:
+            storage = open_storage(tmp_path / "mine" / "study.journal", None)
+            taken.append(takes_requests(optuna.load_study(study_name="mine", storage=storage)))
+            raise StoppedError(StopReason.CTRL_C)
+
+    monkeypatch.setattr(search_run, "Measurement", Measuring)
+    settings = SearchSettings(
+        study="mine",
+        space="mlp",
+        data=str(small_data),
+        val_size=100,
+        minutes=5.0,
+        workers=1,
+        results_dir=tmp_path,
+    )
+    with pytest.raises(StoppedError):
+        search_run.run_search(settings, RecordingDisplay(), ["run_search.py"])
+    assert taken == [False]
 
 
 @pytest.mark.parametrize("flags", [{"stop": True}, {"enqueue": "{}"}])
