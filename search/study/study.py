@@ -44,6 +44,8 @@ _MIRROR_FLAGS: Final = {
 }
 FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 ENDED: Final = (*FINISHED, TrialState.FAIL)
+# Facts of a run that a study without an ended trial takes from the next run, beside `COMPARABLE`.
+_SETTINGS: Final = ("seed", "settings", "minutes")
 # Attribute of failed trials in studies of earlier versions, in which several coordinators could
 # begin one trial too many; these trials are not counted anywhere.
 SURPLUS: Final = "surplus"
@@ -77,6 +79,9 @@ def begin_study(
         StudyError: Its trials are not comparable.
     """
     study = create_or_continue(storage, name, facts)
+    if _has_another_queue(study, first):
+        optuna.delete_study(study_name=name, storage=storage)
+        study = create_or_continue(storage, name, facts)
     if requeued := _requeue_abandoned(study):
         say(f"requeued {counted(requeued, 'interrupted trial')}")
     enqueue_first(study, first)
@@ -157,7 +162,8 @@ def _shared_file(journal: Path, name: str, url: str | None) -> Path:
 def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> optuna.Study:
     """Create a study, or continue it if its trials are comparable with those to come.
 
-    A study in which no trial has ended yet, and none was enqueued by a user, takes the new facts.
+    A study in which no trial has ended yet, and none was enqueued by a user, takes the new facts:
+    it is made anew if they differ in more than where and by which command they come.
 
     Args:
         storage: Holds the study.
@@ -191,7 +197,7 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
             study.set_metric_names(objectives.names)
     check_study(study)
     check_comparable(study, facts)
-    if _differing(stored, facts):
+    if _differing(stored, facts) or (not keeps_facts(study) and _is_changed(stored, facts)):
         # It was refused or stopped at once; its queue may be of another space.
         optuna.delete_study(study_name=name, storage=storage)
         return create_or_continue(storage, name, facts)
@@ -223,6 +229,19 @@ def check_comparable(study: optuna.Study, facts: Mapping[str, Any]) -> None:
     if keeps_facts(study):
         for key in _differing(stored, facts):
             _refuse(name, key, stored, facts)
+
+
+def _is_changed(stored: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Return whether the last run of a study, if any, had other settings."""
+    last = (stored.get("runs") or [{}])[-1]
+    return "space" in stored and any(last.get(key) != facts.get(key) for key in _SETTINGS)
+
+
+def _has_another_queue(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether a run that was stopped at once began with other configurations."""
+    trials = study.get_trials(deepcopy=False)
+    queue = {name: trial.user_attrs.get(GIVEN) for trial in trials if (name := known_as(trial))}
+    return bool(trials) and not keeps_facts(study) and queue != first
 
 
 def _differing(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ import time
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -18,9 +19,12 @@ from search.study.requests import ENQUEUED
 from search.study.storage import open_storage
 from search.study.study import (
     ENGINE_FACTS,
+    GIVEN,
+    begin_study,
     create_or_continue,
     enqueue_first,
     finished_since,
+    known_as,
 )
 from tests.search.harness import FACTS, opened_study
 
@@ -118,6 +122,52 @@ def test_a_study_takes_other_settings_until_a_trial_has_ended(
     study = create_or_continue(storage, "mine", FACTS | {fact: other})
     assert study.user_attrs[fact] == other
     assert study.trials == []
+
+
+QUEUE = {"default": {"x": 1}, "old trial 3": {"x": 2}}
+BEGUN = FACTS | {"seed": 0, "minutes": 20.0, "settings": {"sampler": "near-best"}}
+
+
+@pytest.mark.parametrize("state", [None, TrialState.WAITING, TrialState.RUNNING])
+@pytest.mark.parametrize(
+    ("changed", "first"),
+    [
+        ({"minutes": 30.0}, QUEUE),
+        ({"seed": 1}, QUEUE),
+        ({"settings": {"sampler": "tpe"}}, QUEUE),
+        ({}, {}),
+        ({}, {"default": {"x": 1}, "other trial 5": {"x": 2}}),
+        ({}, QUEUE | {"default": {"x": 3}}),
+    ],
+)
+def test_until_a_trial_has_ended_a_study_is_that_of_its_next_run(
+    tmp_path: Path,
+    state: TrialState | None,
+    changed: dict[str, Any],
+    first: dict[str, dict[str, Any]],
+) -> None:
+    storage = open_storage(tmp_path / "study.journal", None)
+    study = begin_study(storage, "mine", BEGUN, QUEUE, print)
+    if state is not None:
+        study.add_trial(create_trial(state=state))
+    study = begin_study(storage, "mine", BEGUN | changed, first, print)
+    assert {name: study.user_attrs[name] for name in BEGUN} == BEGUN | changed
+    assert {known_as(trial): trial.user_attrs[GIVEN] for trial in study.trials} == first
+
+
+@pytest.mark.parametrize("state", [None, *TrialState])
+def test_the_same_run_from_elsewhere_goes_on_with_its_queue(
+    tmp_path: Path, state: TrialState | None
+) -> None:
+    storage = open_storage(tmp_path / "study.journal", None)
+    study = begin_study(storage, "mine", BEGUN, QUEUE, print)
+    if state is not None:
+        value = 0.5 if state == TrialState.COMPLETE else None
+        study.add_trial(create_trial(state=state, value=value))
+    before = len(study.trials)
+    study = begin_study(storage, "mine", BEGUN | {"command": "b", "machine": "b"}, QUEUE, print)
+    assert len(study.trials) == before
+    assert len(study.user_attrs["runs"]) == 2
 
 
 def test_enqueued_configurations_are_not_dropped_for_other_settings(tmp_path: Path) -> None:
