@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from spaces.errors import one_line
 
 _SHOWN_LINES: Final = 3
 _STARTING: Final = threading.Lock()  # the environment is that of the whole process
+_AT_ONCE_BYTES: Final = 1 << 12  # below the buffer of a pipe on every system
+_BROKEN_SECONDS: Final = 5.0
 
 
 def workers_here(asked: int | None) -> int:
@@ -43,11 +46,25 @@ class LocalProcess:
         self.log = str(log)
         self.connection = connection
         self._process = process
+        self._writer: threading.Thread | None = None
 
     def send(self, message: object) -> None:
-        """See `WorkerProcess`."""
+        """See `WorkerProcess`.
+
+        A frozen process reads nothing, so what exceeds the pipe's buffer, such as a checkpoint, is
+        written by a thread: the silence of the process must be noticed meanwhile.
+        """
+        content = pickle.dumps(message)
+        if len(content) <= _AT_ONCE_BYTES:
+            self._write(content)
+            return
+        self._writer = threading.Thread(target=self._write, args=(content,), daemon=True)
+        with signals_blocked():  # for the main thread
+            self._writer.start()
+
+    def _write(self, content: bytes) -> None:
         with suppress(OSError):
-            self.connection.send(message)
+            self.connection.send_bytes(content)
 
     def read(self) -> Sequence[Message]:
         """See `WorkerProcess`."""
@@ -71,6 +88,10 @@ class LocalProcess:
         self._process.kill()
         if wait:
             self._process.join()
+            if self._writer is not None:
+                self._writer.join(_BROKEN_SECONDS)  # the pipe is broken
+                if self._writer.is_alive():
+                    return  # a child of the process holds the other end
             self.connection.close()
 
 

@@ -1,7 +1,9 @@
 """The worker pool: how many workers, and which of them are replaced."""
 
 import builtins
+import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,7 +17,7 @@ from search.workers.local import LocalBackend, _environment
 from search.workers.messages import Beat, Died, Failed, Message, Ready, Train
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.process import Link, WorkerSettings
-from tests.search.simulated import no_images
+from tests.search.simulated import SimulatedTrainer, no_images
 
 
 @pytest.mark.parametrize(
@@ -136,6 +138,29 @@ def test_workers_that_die_before_their_first_trial_end_the_search(tmp_path: Path
         for _ in range(3000):  # three starts take seconds, far more beside other tests
             pool.start(1)
             list(pool.poll(0.1))
+
+
+def test_a_long_order_to_a_frozen_worker_blocks_nothing(tmp_path: Path) -> None:
+    settings = WorkerSettings(space="slow", load_split=no_images, precision="float32")
+    pool = make_pool(settings, count=1, log_dir=tmp_path / "logs", trainer_class=SimulatedTrainer)
+    pool.start(1)
+    (worker,) = pool.started
+    for _ in range(3000):  # a start takes seconds
+        list(pool.poll(0.1))
+        if worker.ready:
+            break
+    (child,) = (one for one in multiprocessing.active_children() if one.name == "worker-0")
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGSTOP)
+    checkpoint = bytes(10_000_000)
+    order = Train(number=0, seed=0, max_epochs=2, epochs=2, initial_epoch=1, checkpoint=checkpoint)
+    sending = threading.Thread(target=worker.send, args=(order,), daemon=True)
+    sending.start()
+    sending.join(60)
+    was_blocked = sending.is_alive()
+    pool.close()
+    assert not was_blocked
+    assert not child.is_alive()
 
 
 class Process:
