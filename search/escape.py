@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 _CONTROLS: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 _UNSAFE_ON_TERMINAL: Final = re.compile(f"[{_CONTROLS}\r]")
 _UNSAFE_IN_FILE: Final = re.compile(f"[{_CONTROLS}\ud800-\udfff\ufffe\uffff]")
+_LINE_BREAK: Final = re.compile("\r\n?|\n")
 # An underscore between letters or digits is no markup.
 _MARKUP: Final = re.compile(r"[\\`*\[\]<|$~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
 _ENTITIES: Final = {"<": "&lt;", "&": "&amp;"}
@@ -31,7 +32,7 @@ def printable(text: str) -> str:
 
 def markdown_words(text: object) -> str:
     """Return text escaped for Markdown, on one line, such as for a table cell."""
-    line = " ".join(str(text).split("\n"))
+    line = _LINE_BREAK.sub(" ", str(text))
     return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), line)
 
 
@@ -42,7 +43,7 @@ def markdown_line(text: object) -> str:
 
 def markdown_code(text: object) -> str:
     """Return a span of code for a table cell: its text is shown as it is, on one line."""
-    line = " ".join(str(text).split("\n")).replace("|", "\\|")
+    line = _LINE_BREAK.sub(" ", str(text)).replace("|", "\\|")
     ticks = "`" * max([1, *(len(run) + 1 for run in re.findall("`+", line))])
     return f"{ticks} {line} {ticks}" if "`" in line else f"`{line}`"
 
@@ -56,18 +57,23 @@ def write_csv(values: "pd.DataFrame", path: Path) -> None:
     """Write a table without its index.
 
     A spreadsheet takes text that begins with one of `= + - @` as a formula and runs it; such text
-    gets an apostrophe in front, unless it is a number.
+    gets an apostrophe in front, unless it is a number. A carriage return is replaced: it may stand
+    without quotes, and readers then begin a row after it.
 
     Raises:
         OSError: The file cannot be written.
     """
     safe = values.map(_no_formula).rename(columns=_no_formula)
-    path.write_text(printable(safe.to_csv(index=False)), encoding="utf-8")
+    path.write_text(_in_row(safe.to_csv(index=False)), encoding="utf-8")
 
 
 def csv_text(text: str) -> str:
     """Return text as `write_csv` writes it."""
-    return printable(str(_no_formula(text)))
+    return _in_row(str(_no_formula(text)))
+
+
+def _in_row(text: str) -> str:
+    return printable(text).replace("\r", "\N{REPLACEMENT CHARACTER}")
 
 
 def _no_formula(value: Any) -> Any:

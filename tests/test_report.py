@@ -453,7 +453,7 @@ def test_names_and_texts_of_somebody_elses_study_are_escaped_everywhere(
         data=open_idx(small_data_with_test).fingerprint,
         split={"train": None, "val": 100},
         engine=formula,
-        machine=evil,
+        machine=f"x\r{formula}",
         commit=evil,
         command=evil,
         settings={evil: evil},

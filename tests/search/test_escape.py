@@ -49,6 +49,7 @@ def test_escape_sequences_are_shown() -> None:
         ("-0.3 points", "-0.3 points"),
         ("94.2 %", "94.2 %"),
         ("batch_norm and conv_1", "batch_norm and conv_1"),
+        ("one\r# two\r\n- three\n> four", "one # two - three > four"),
     ],
 )
 def test_a_line_of_markdown_begins_no_block(text: str, line: str) -> None:
@@ -66,11 +67,20 @@ def test_a_spreadsheet_finds_no_formulas(tmp_path: Path) -> None:
     ]
 
 
+def test_a_carriage_return_begins_no_row_of_a_spreadsheet(tmp_path: Path) -> None:
+    write_csv(pd.DataFrame({"a\r=b": ["c\r=d", "\r=e"]}), tmp_path / "odd.csv")
+    assert b"\r" not in (tmp_path / "odd.csv").read_bytes()
+    read = pd.read_csv(tmp_path / "odd.csv")
+    assert list(read.columns) == ["a\ufffd=b"]
+    assert read["a\ufffd=b"].tolist() == ["c\ufffd=d", "'\ufffd=e"]
+
+
 @pytest.mark.parametrize(
     ("text", "span"),
     [
         ("cnn", "`cnn`"),
         ("a|b\nc", "`a\\|b c`"),
+        ("a\rb\r\nc", "`a b c`"),
         ("a `b` c", "`` a `b` c ``"),
         ("$x$ <b>", "`$x$ <b>`"),
     ],
