@@ -67,6 +67,7 @@ class Row:
         runs: The finished final trainings, by seed.
         probabilities: (seeds, n, classes) on the test images; an ensemble counts as one seed.
         labels: (n,) of the test images.
+        epochs: Planned epochs of each training; None without a finished one.
         readout: How outputs of the networks became these probabilities.
         uncalibrated: `probabilities` at temperature 1; None: theirs is 1.
         milliseconds_per_image: Median over the seeds; None if not measured.
@@ -82,6 +83,7 @@ class Row:
     runs: list[Retrained]
     probabilities: Probabilities
     labels: npt.NDArray[np.uint8]
+    epochs: int | None = None
     readout: Readout = PLAIN
     uncalibrated: Probabilities | None = None
     milliseconds_per_image: float | None = None
@@ -134,11 +136,6 @@ class Row:
     def train_cpu_seconds(self) -> float | None:
         """Mean CPU time of training, for all models of a prediction and all teachers."""
         return self._trained(lambda run: run.cpu_seconds)
-
-    @property
-    def epochs(self) -> int | None:
-        """Epochs of each training; None without a finished one."""
-        return len(self.runs[0].history) if self.runs else None
 
     def _trained(self, seconds: Callable[[Retrained], float]) -> float | None:
         if not self.runs:
@@ -341,6 +338,7 @@ def make_row(
         runs=[kept for kept, _ in scored],
         probabilities=read(readout),
         labels=labels,
+        epochs=entry.epochs if found else None,
         readout=readout,
         uncalibrated=None if readout.temperature == 1 else read(replace(readout, temperature=1.0)),
         milliseconds_per_image=float(np.median(milliseconds)) if milliseconds else None,

@@ -163,7 +163,7 @@ def config_of(
         "trial": candidate.number,
         "candidate": candidate.name,
         "params": dict(tuned.params),
-        "epochs": len(tuned.runs[0].history),
+        "epochs": tuned.epochs,
         "train_size": train_size,
         "seeds": [run.seed for run in tuned.runs],
         "test_accuracy": [float(value) for value in tuned.correct.mean(axis=1)],

@@ -74,6 +74,11 @@ class Entry:
     retrainings: list[Retraining]
 
     @property
+    def epochs(self) -> int | None:
+        """Planned epochs of each training; a space's own `fit` may record or train fewer."""
+        return self.retrainings[0].epochs if self.retrainings else None
+
+    @property
     def teachers(self) -> tuple[Retrained, ...]:
         """Trainings whose predictions it learns; none unless it is distilled."""
         return tuple(

@@ -78,9 +78,10 @@ def read_finals(record: Record, wanted: TrainingProtocol | None, url: str | None
         if wanted:
             _require_same(reported, wanted)
         count = wanted.seeds if wanted else len(reported.seeds)
-        kept = [_read_training(record, seed, reported) for seed in reported.seeds[:count]]
+        trainings = [_training(record, seed, reported) for seed in reported.seeds[:count]]
+        kept = [_read_training(record, one, reported) for one in trainings]
         row = make_row(
-            Entry(name=TUNED, params=reported.candidate.params, retrainings=[]),
+            Entry(name=TUNED, params=reported.candidate.params, retrainings=trainings),
             "tuned",
             kept,
             reported.labels,
@@ -129,29 +130,33 @@ def _require_same(reported: Reported, wanted: TrainingProtocol) -> None:
         )
 
 
-def _read_training(record: Record, seed: int, reported: Reported) -> tuple[Retrained, Scores]:
+def _training(record: Record, seed: int, reported: Reported) -> Retraining:
     facts = record.facts
-    folders = Folders(record.directory / "retrainings", record.directory.parent / FOLDER)
-    kept = folders.load(
-        Retraining(
-            space=record.space,
-            params=reported.candidate.params,
-            seed=seed,
-            epochs=reported.epochs,
-            images=Images.ALL,
-            data=facts["data"],
-            sizes=reported.sizes,
-            precision=facts["precision"],
-            pixels=facts.get("pixels"),
-            # A winner that equals a baseline may have been trained as one.
-            shared=True,
-        )
+    return Retraining(
+        space=record.space,
+        params=reported.candidate.params,
+        seed=seed,
+        epochs=reported.epochs,
+        images=Images.ALL,
+        data=facts["data"],
+        sizes=reported.sizes,
+        precision=facts["precision"],
+        pixels=facts.get("pixels"),
+        # A winner that equals a baseline may have been trained as one.
+        shared=True,
     )
+
+
+def _read_training(
+    record: Record, training: Retraining, reported: Reported
+) -> tuple[Retrained, Scores]:
+    folders = Folders(record.directory / "retrainings", record.directory.parent / FOLDER)
+    kept = folders.load(training)
     if kept is None:
-        raise MissingError(f"the final training with seed {seed} is not kept")
+        raise MissingError(f"the final training with seed {training.seed} is not kept")
     scores = stored_scores(kept.folder / SCORES_FILE, (len(reported.labels), reported.classes))
     if scores is None or not reported.readout.views.others.keys() <= scores.others.keys():
-        raise MissingError(f"the final training with seed {seed} has no test results")
+        raise MissingError(f"the final training with seed {training.seed} has no test results")
     return kept, scores
 
 

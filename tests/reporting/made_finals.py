@@ -43,6 +43,7 @@ def made_report(
     readout: Readout = PLAIN,
     shifted: bool = False,
     failed: int = 0,
+    recorded: int | None = None,
     **facts: Any,
 ) -> Path:
     """Write a study and what its report keeps; return the study's folder.
@@ -60,6 +61,7 @@ def made_report(
         readout: How the winner's outputs become probabilities.
         shifted: Whether the winner has another augmentation than its trial.
         failed: Number of the first final trainings that have failed.
+        recorded: Epochs in their histories; None: all.
         **facts: As for `made_study`.
     """
     made_study(results_dir, trials, name, **facts)
@@ -73,7 +75,7 @@ def made_report(
     for index, training in enumerate(entry.retrainings):
         if index < failed:
             continue
-        kept = _kept(record.directory, training)
+        kept = _kept(record.directory, training, recorded or epochs)
         alone, mirrored = (
             _scores(test.labels, len(class_names), accuracy, number + view, index)
             for view in (0, 1)
@@ -96,8 +98,8 @@ def made_report(
     return record.directory
 
 
-def _kept(directory: Path, training: Retraining) -> Retrained:
-    history = [{"loss": 1.0, "accuracy": 0.9} for _ in range(training.epochs)]
+def _kept(directory: Path, training: Retraining, recorded: int) -> Retrained:
+    history = [{"loss": 1.0, "accuracy": 0.9} for _ in range(recorded)]
     kept = Retrained(
         folder=directory / "retrainings" / training.key,
         seed=training.seed,

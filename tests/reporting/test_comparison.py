@@ -314,6 +314,16 @@ def test_a_failed_first_seed_leaves_the_others_to_compare(results: Path, tmp_pat
     assert [study.gap for study in page.studies] == ["", ""]
 
 
+def test_trainings_of_a_space_that_records_few_epochs_are_found(
+    results: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(results / "good", tmp_path / "good")
+    made_report(tmp_path, "own", recorded=1)
+    page = compare_studies("good", "own", results_dir=tmp_path)
+    assert [study.gap for study in page.studies] == ["", ""]
+    assert list(table(page, "leaderboard", "study")["epochs"]) == [20, 20]
+
+
 def test_a_winner_that_was_trained_as_a_baseline_is_found(results: Path, tmp_path: Path) -> None:
     for name in ("good", "near"):
         shutil.copytree(results / name, tmp_path / name)

@@ -44,13 +44,6 @@ def test_the_limits_say_that_trials_had_fewer_images_than_the_retrainings(
 
 def test_one_epoch_is_written_in_the_singular(tmp_path: Path) -> None:
     made = made_evidence(tmp_path, epochs=1, baseline_epochs=1)
-    one = [
-        dataclasses.replace(
-            row, runs=[dataclasses.replace(run, history=run.history[:1]) for run in row.runs]
-        )
-        for row in made.rows
-    ]
-    made = dataclasses.replace(made, rows=one)
     said = words([*limits.blocks(made), *verdict.blocks(made)])
     assert "trained for 1 epoch; " in said
     assert "1 epochs" not in said
