@@ -16,6 +16,7 @@ from reporting.readout import PLAIN, Readout
 from reporting.retraining import Retrained
 from reporting.scoring import Probabilities, Scores
 from reporting.settings import ReportSettings
+from reporting.shared import FOLDER
 from reporting.statistics import Booleans, Difference, Interval, compare, interval
 from reporting.study_tables import Record
 from reporting.views import Views
@@ -274,6 +275,19 @@ class Evidence:
         gap = next((row.gap for row in self.rows if row.kind == "tuned"), "")
         reason = f" ({gap})" if gap else ""
         return f"No final training of the winner is finished{reason}."
+
+    def origins(self, what: str) -> list[str]:
+        """Return the commits, machines or versions that its trainings were made with, sorted.
+
+        Those of shared baselines are left out: they have the same code, versions and machine, also
+        where the commit is another.
+
+        Args:
+            what: `commit`, `machine`, or the name of a package.
+        """
+        groups = [*(one.runs for one in self.remeasured), *(row.runs for row in self.rows)]
+        here = [run for runs in groups for run in runs if run.folder.parent.name != FOLDER]
+        return sorted({run.origin[what] for run in here if what in run.origin})
 
     def seeds_of(self, row: Row) -> int:
         """Return the planned number of seeds of a row."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -11,10 +11,16 @@ from reporting.drawing.style import MISSING
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Code, Column, Paragraph, Table
 from reporting.settings import ReportSettings
-from reporting.shared import FOLDER
 from search.data.dataset import Dataset
 from search.display import duration
 from search.words import counted, listed
+
+_ORIGINS: Final = {
+    "commit": "commits",
+    "machine": "machines",
+    "keras": "Keras versions",
+    "tensorflow": "TensorFlow versions",
+}
 
 
 def blocks(evidence: Evidence) -> list[Block]:
@@ -180,15 +186,13 @@ def _warnings(evidence: Evidence) -> list[Block]:
                 strong=True,
             )
         )
-    # Shared baselines have the same code, versions and machine, also where the commit is another.
-    runs = [run for row in evidence.rows for run in row.runs if run.folder.parent.name != FOLDER]
-    for what, name in (("commit", "commits"), ("machine", "machines"), ("keras", "Keras versions")):
-        found = sorted({run.origin[what] for run in runs if what in run.origin})
+    for what, name in _ORIGINS.items():
+        found = evidence.origins(what)
         if len(found) > 1:
             warnings.append(
                 Paragraph(
-                    f"The trainings come from several {name}: {listed(found)}. Seeds may differ "
-                    "by more than chance."
+                    f"The trainings come from several {name}: {listed(found)}. Candidates and "
+                    "seeds may differ by more than chance."
                 )
             )
     return warnings

@@ -65,6 +65,30 @@ def test_the_plan_of_the_report_is_a_fact(evidence: Evidence) -> None:
     )
 
 
+def test_candidates_of_several_commits_and_versions_are_said(evidence: Evidence) -> None:
+    assert "come from several" not in words(facts.blocks(evidence))
+    made = dataclasses.replace(
+        evidence,
+        remeasured=[
+            dataclasses.replace(
+                one,
+                runs=[
+                    dataclasses.replace(
+                        run,
+                        origin={"commit": f"c{index}", "keras": "3.15", "tensorflow": f"2.{index}"},
+                    )
+                    for run in one.runs
+                ],
+            )
+            for index, one in enumerate(evidence.remeasured[:2])
+        ],
+    )
+    said = words(facts.blocks(made))
+    assert "The trainings come from several commits: c0 and c1. Candidates and seeds may" in said
+    assert "The trainings come from several TensorFlow versions: 2.0 and 2.1. Candid" in said
+    assert "several Keras versions" not in said
+
+
 def test_baselines_of_other_studies_are_a_fact_with_their_time_and_place(
     evidence: Evidence,
 ) -> None:
