@@ -55,9 +55,9 @@ _LATENCY: Final = (
     "best_model.keras is too where latency is limited or minimized."
 )
 _AGAIN: Final = (
-    "This report measured the latency of the trials on the search's front again, with nothing else "
-    "of it running, and uses the new times: trials that are now dominated leave the front. "
-    "The other trials keep the times of the search."
+    "With nothing else of it running, this report measured the latency of the trials on the "
+    "search's front again, and of those that it would retrain. It uses the new times: trials that "
+    "are now dominated leave the front. The other trials keep the times of the search."
 )
 _MOST_NAMED: Final = 12
 
@@ -125,9 +125,7 @@ def _summary(evidence: Evidence, trials: Sequence[FrozenTrial], complete: int) -
     if evidence.winner is None:
         return f"{text}The winner will be {evidence.rule}."
     number = evidence.winner.candidate.number
-    winner = next(
-        (trial for trial in trials if trial.number == number), evidence.record.frozen[number]
-    )
+    winner = evidence.record.timed(evidence.record.frozen[number])
     most = trials[0]
     text += f"The winner is trial {number}, {evidence.rule}: {percent(value_of(winner))} with "
     text += listed([COSTS[name].shown(cost) for name, cost in costs_of(winner.user_attrs).items()])

@@ -109,6 +109,22 @@ def test_the_report_goes_by_the_times_that_it_has_measured(several: Evidence) ->
     draw_all(front.blocks(made))
 
 
+def test_a_winner_that_is_not_on_the_front_has_its_new_time_too(several: Evidence) -> None:
+    on_front = {trial.number for trial in several.record.front}
+    number = next(one for one in several.record.complete.index if one not in on_front)
+    made = limited(several, max_latency_ms=4.0)
+    assert made.winner is not None
+    candidate = dataclasses.replace(made.winner.candidate, number=number)
+    made = dataclasses.replace(
+        made,
+        record=dataclasses.replace(made.record, times={number: TIMES | {"latency_ms": 3.5}}),
+        winner=dataclasses.replace(made.winner, candidate=candidate),
+    )
+    said = words(front.blocks(made))
+    assert f"The winner is trial {number}, the most accurate within --max-latency-ms 4: " in said
+    assert " and 3.5 ms for one image; it is not on the front" in said
+
+
 @pytest.mark.parametrize("objective", ["accuracy", "accuracy,latency"])
 def test_networks_are_measured_until_those_to_retrain_are_within_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
