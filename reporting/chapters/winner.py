@@ -262,6 +262,8 @@ def _finding(validation: pd.DataFrame, training: pd.DataFrame) -> str:
 
 
 def _against_test(training: pd.DataFrame, test: float) -> str:
+    if training.empty:  # a space's own `fit` need not log it
+        return f"Test accuracy is {percent(test)}; no training accuracy was recorded"
     last = float(training.iloc[:, -1].mean())
     side = "above" if last >= test else "below"
     return (

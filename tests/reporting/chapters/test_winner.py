@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from reporting.chapters import verdict, winner
+from reporting.drawing.style import percent
 from reporting.evidence import Evidence
 from reporting.keras_code import keras_code
 from reporting.page.document import Code
@@ -107,6 +108,21 @@ def test_learning_curves_are_those_of_the_network_that_is_shipped(evidence: Evid
     assert list(axes[0].lines[0].get_xdata()) == list(range(1, 11))
     np.testing.assert_allclose(axes[0].lines[1].get_ydata(), 100 * test)
     assert [len(panel.collections) for panel in axes] == [1, 1, 1]  # bands
+
+
+def test_learning_curves_without_training_accuracies(evidence: Evidence) -> None:
+    tuned = evidence.tuned
+    assert tuned is not None
+    runs = [
+        dataclasses.replace(run, history=[{"val_accuracy": 0.9} for _ in run.history])
+        for run in tuned.runs
+    ]
+    made = dataclasses.replace(evidence, rows=[dataclasses.replace(tuned, runs=runs)])
+    picture = pictures(winner.blocks(made))["winner-learning"]
+    test = percent(tuned.accuracy.mean)
+    assert picture.finding == f"Test accuracy is {test}; no training accuracy was recorded"
+    [axes] = drawn(picture).axes
+    assert [list(line.get_xdata())[-1] for line in axes.lines] == [10, 10]
 
 
 def test_learning_curves_before_the_final_trainings(evidence: Evidence) -> None:
