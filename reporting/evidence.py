@@ -243,8 +243,13 @@ class Evidence:
         """Whether balanced accuracy matters: the search's objective, or classes differ in size."""
         if self.test is None:
             return False
-        if self.record.objective == "balanced_accuracy":
-            return True
+        return self.record.objective == "balanced_accuracy" or self.is_imbalanced
+
+    @property
+    def is_imbalanced(self) -> bool:
+        """Whether the classes of the test part differ in size."""
+        if self.test is None:
+            return False
         sizes = np.bincount(self.test.labels, minlength=len(self.dataset.class_names))
         return bool(sizes.max() > _IMBALANCED * sizes.min())
 

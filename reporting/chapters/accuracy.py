@@ -67,10 +67,8 @@ def _table(evidence: Evidence, columns: Sequence[Column]) -> Table:
     shown = ("network", "parameters", _ACCURACY, _BALANCED, _DIFFERENCE, "training CPU s")
     notes = ["Test accuracy: mean over seeds and its 95 % t interval."]
     if evidence.shows_balanced:
-        notes.append(
-            "Balanced accuracy: mean recall of the classes, mean over seeds; the classes of the "
-            "test part differ in size."
-        )
+        why = "; the classes of the test part differ in size" if evidence.is_imbalanced else ""
+        notes.append(f"Balanced accuracy: mean recall of the classes, mean over seeds{why}.")
     if evidence.has_baselines:
         notes.append(
             f"Δ accuracy: tuned minus this network, in percentage points, {_bootstrap(evidence)}."

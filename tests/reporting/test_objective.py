@@ -28,3 +28,6 @@ def test_a_search_for_balanced_accuracy_is_not_reported_as_one_for_accuracy(
         assert candidates.caption.startswith(f"{measure.capitalize()} of the best trials")
         assert measure in candidates.note
         assert f"it has the highest mean {measure}, " in words(winner.blocks(made))
+    note = tables(accuracy.blocks(balanced))["accuracy"].note
+    assert "Balanced accuracy: mean recall of the classes, mean over seeds. " in note
+    assert "differ in size" not in note

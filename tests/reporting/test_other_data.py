@@ -166,6 +166,7 @@ def test_classes_of_different_sizes_have_a_balanced_accuracy(tmp_path: Path) -> 
             imbalanced
         )
         assert ("balanced" in said + main.note) == imbalanced
+        assert ("the classes of the test part differ in size" in main.note) == imbalanced
 
 
 def test_the_command_says_both_accuracies(
