@@ -44,6 +44,9 @@ def _differing(
     ]
     if not rows:
         return Paragraph(otherwise)
+    first = name.removesuffix("s")
+    while first in columns:  # a study may be called so, and headings must differ
+        first = f"{first} name"
 
     def value(place: int) -> Callable[[tuple[str, list[str]]], str]:
         return lambda row: row[1][place]
@@ -53,8 +56,7 @@ def _differing(
         caption=caption,
         note=note,
         columns=[
-            Column(None, name.removesuffix("s"), lambda row: row[0]),
-            Column(name.removesuffix("s"), None, lambda row: row[0]),
+            Column(first, first, lambda row: row[0]),
             *(Column(study, study, value(place)) for place, study in enumerate(columns)),
         ],
         items=rows,

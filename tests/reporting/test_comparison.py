@@ -144,6 +144,18 @@ def test_with_one_seed_the_interval_is_over_images_only(tmp_path: Path) -> None:
     assert "over images and seeds" not in text
 
 
+def test_studies_that_are_called_like_a_column_have_their_own(tmp_path: Path) -> None:
+    made_report(tmp_path, "setting", trials=30)
+    made_report(tmp_path, "configuration", seed=7)
+    page = compare_studies("setting", "configuration", results_dir=tmp_path)
+    settings = table(page, "settings", "setting name")
+    assert list(settings.columns) == ["setting", "configuration"]
+    assert settings.loc["seed"].astype(str).tolist() == ["0", "7"]
+    configurations = table(page, "configurations", "configuration name")
+    assert list(configurations.columns) == ["setting", "configuration"]
+    assert configurations.loc["winner"].tolist() == ["trial 21", "trial 4"]
+
+
 def test_many_long_names_still_make_a_folder(tmp_path: Path) -> None:
     names = [f"{letter * 60}" for letter in "abc"]
     for name in names:
