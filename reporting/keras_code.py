@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import keras
 
+from spaces.errors import one_line
+
 _FLOAT32: Final = "float32"
 _INDENT: Final = "    "
 _LINE: Final = 88
@@ -39,7 +41,8 @@ def keras_code(model: keras.Model) -> str:
 
 
 def _refusal(name: str, reason: str) -> str:
-    return f"# {name} {reason}, so it is not written out here; load it from its file.\n"
+    # Names in somebody else's file may have line breaks, behind which code would follow.
+    return f"# {one_line(name)} {reason}, so it is not written out here; load it from its file.\n"
 
 
 def _sequential(config: Mapping[str, Any]) -> Iterator[str]:
@@ -88,7 +91,7 @@ def _made(layer: Mapping[str, Any], *, taken: int) -> tuple[list[str], str]:
         arguments = _write_arguments(getattr(keras.layers, layer["class_name"]), config)
     except _NotStockError as reason:
         name = _identifier(config["name"])
-        return [f"# Make the layer {name} yourself: {reason}."], name
+        return [f"# Make the layer {name} yourself: {one_line(reason)}."], name
     return [], _write_call(f"layers.{layer['class_name']}", arguments, taken=taken)
 
 

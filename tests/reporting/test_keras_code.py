@@ -126,6 +126,14 @@ def test_code_of_models_that_cannot_be_written() -> None:
     assert keras_code(Own(name="own")).startswith("# own is neither functional nor Sequential")
 
 
+def test_a_name_of_several_lines_adds_no_code() -> None:
+    images = keras.Input((4,))
+    shared = keras.layers.Dense(4)
+    model = keras.Model(images, shared(shared(images)), name="a\nimport os\r#")
+    [line] = keras_code(model).splitlines()
+    assert line.startswith("# a import os # uses a layer more than once")
+
+
 @pytest.mark.parametrize(("image_shape", "classes"), [((20, 30, 3), 3), ((96, 96, 1), 200)])
 def test_code_has_the_shape_and_the_classes_of_the_data(
     image_shape: tuple[int, int, int], classes: int
