@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from predicting.archive import ModelError
 from search.data.classes import FASHION_CLASSES
 from search.data.dataset import MOST_CLASSES, Dataset
-from search.files import special_kind
+from search.files import read_limited
 from spaces.errors import one_line, shown
 
 CONFIG_FILE: Final = "best_config.json"
@@ -124,19 +124,16 @@ def read_content(file: Path) -> Mapping[str, Any] | None:
     Raises:
         ModelError: The file cannot be read, or holds no object.
     """
-    limit = MAX_MEGABYTES * 10**6
     try:
-        if kind := special_kind(file):
-            raise _unreadable(file, f"it is {kind}")
-        with file.open("rb") as opened:
-            text = opened.read(limit + 1)
-        if len(text) > limit:
-            raise _unreadable(file, f"it is larger than {MAX_MEGABYTES} MB")
-        content = json.loads(text)
+        text = read_limited(file, MAX_MEGABYTES * 10**6)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _unreadable(file, str(error.strerror)) from error
+    except ValueError as error:
+        raise _unreadable(file, str(error)) from error
+    try:
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _unreadable(file, f"it is not valid JSON: {one_line(error)}") from error
     if not isinstance(content, dict):

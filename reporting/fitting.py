@@ -13,7 +13,7 @@ from reporting.plan import Plan
 from reporting.retraining import Results, Retraining
 from search.command_line.flags import MOST_EPOCHS
 from search.errors import SettingsError
-from search.files import write_atomically
+from search.files import read_limited, write_atomically
 from search.study.facts import is_whole
 from search.words import counted
 
@@ -129,7 +129,7 @@ def fit_epochs(
 def _stored(directory: Path) -> dict[str, Any]:
     """Return fitted epochs by minutes; nothing if the file is missing or damaged."""
     try:
-        stored = json.loads((directory / _FILE).read_text())
+        stored = json.loads(read_limited(directory / _FILE))
     except (OSError, ValueError, RecursionError):
         return {}
     return stored if isinstance(stored, dict) else {}

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 from reporting.shared import shared_key
 from reporting.views import Views
 from search.data.split import SplitSizes
-from search.files import replace_folder
+from search.files import read_limited, replace_folder
 from search.study.facts import is_number, is_whole
 from search.training.hardware import Precision
 from search.workers.messages import (
@@ -185,7 +185,7 @@ class Retrained:
     def load(cls, folder: Path) -> Self | None:
         """Load what a folder contains; None if it is missing or damaged."""
         try:
-            record = json.loads((folder / _RECORD_FILE).read_text())
+            record = json.loads(read_limited(folder / _RECORD_FILE))
             if not zipfile.is_zipfile(folder / MODEL_FILE):
                 return None
             with (folder / MODEL_FILE).open("rb") as model:

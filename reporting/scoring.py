@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import math
 import time
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,8 @@ SCORES_FILE: Final = "test_scores.npz"
 VALIDATION_SCORES_FILE: Final = "val_scores.npz"
 # In place of a probability of 0, whose logarithm is not finite; float32 can hold it.
 SMALLEST: Final = 1e-37
+_OTHER_BYTES: Final = 10**6  # of stored predictions, beside the numbers
+_MOST_BYTES: Final = 10**9  # of stored predictions: a forged report may claim any number of images
 _PART_BYTES: Final = 2**26  # of images whose other views are made at once
 Probabilities = npt.NDArray[np.float64]
 
@@ -137,6 +141,7 @@ def stored_scores(file: Path, shape: tuple[int, int]) -> Scores | None:
         None if the file is missing or damaged, or its predictions have another shape.
     """
     try:
+        _check_size(file, shape)
         with np.load(file, allow_pickle=False) as known:
             scores = Scores(
                 probabilities=known["probabilities"],
@@ -158,6 +163,24 @@ def stored_scores(file: Path, shape: tuple[int, int]) -> Scores | None:
         for part in (scores.probabilities, *scores.others.values())
     )
     return scores if sound and 0 <= scores.milliseconds_per_image < np.inf else None
+
+
+def _check_size(file: Path, shape: tuple[int, int]) -> None:
+    """Refuse a file that is larger, packed or unpacked, than predictions of a shape can be.
+
+    `zipfile` reads no more of an array than its declared size.
+
+    Raises:
+        ValueError: It is larger.
+    """
+    arrays = 1 + len(Views(mirror=True, shifts=True).others)
+    most = min(arrays * 8 * math.prod(shape) + _OTHER_BYTES, _MOST_BYTES)
+    size = file.stat().st_size
+    if size <= most:
+        with zipfile.ZipFile(file) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    if size > most:
+        raise ValueError(f"{file} takes {size:,} bytes; at most {most:,}")
 
 
 def _predict_group(model: Model, images: Bytes, name: str) -> Probabilities:

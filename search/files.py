@@ -12,6 +12,7 @@ from typing import Final
 
 from search.errors import StorageError
 
+MOST_BYTES: Final = 10**7  # of a file of facts, which take much more memory as objects
 _TRIES: Final = 10
 _PAUSE_SECONDS: Final = 0.05
 _KINDS: Final = {
@@ -38,6 +39,26 @@ def real_path(path: Path | str) -> Path:
     Links that lead in a circle stay as they are: whoever opens the path gets the error.
     """
     return Path(os.path.realpath(path))
+
+
+def read_limited(file: Path, most: int = MOST_BYTES) -> bytes:
+    """Return the content of a file that somebody else may have made.
+
+    Args:
+        file: The file.
+        most: The most bytes that it may have.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no regular file, or larger; the message continues the name of the file.
+    """
+    if kind := special_kind(file):
+        raise ValueError(f"it is {kind}")
+    with file.open("rb") as opened:
+        content = opened.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it is larger than {most // 10**6:,} MB")
+    return content
 
 
 def write_atomically(file: Path, content: bytes) -> None:

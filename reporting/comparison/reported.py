@@ -1,5 +1,6 @@
 """Read what a study's report says about its winner; damaged files are refused."""
 
+import io
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from reporting.study_tables import Record
 from reporting.views import Views
 from search.data.split import SplitSizes
 from search.escape import csv_text
+from search.files import read_limited
 from search.study.facts import is_number, is_whole, split_sizes
 from spaces.errors import shown
 
@@ -26,6 +28,7 @@ _AUGMENTATION: Final = "augmentation"
 _VIEWS: Final = ("mirror_averaged", "shift_averaged")
 # Only where there is another rule than accuracy; not in reports of earlier versions.
 _OPTIONAL: Final = ("rule", "train_size")
+_MOST_PREDICTIONS: Final = 10**8  # bytes of predictions.csv
 
 
 class MissingError(Exception):
@@ -184,9 +187,13 @@ def _read_labels(file: Path, classes: Sequence[str]) -> npt.NDArray[np.uint8]:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It has no labels, or one that is no class.
+        ValueError: It is too large, or has no labels, or one that is no class.
     """
-    column = pd.read_csv(file, usecols=["label"], dtype=str, keep_default_na=False)["label"]
+    try:
+        content = io.BytesIO(read_limited(file, _MOST_PREDICTIONS))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    column = pd.read_csv(content, usecols=["label"], dtype=str, keep_default_na=False)["label"]
     known = {csv_text(name): index for index, name in enumerate(classes)}
     try:
         return np.array([known[label] for label in column], dtype=np.uint8)

@@ -1,6 +1,7 @@
 """The page of `--compare`: who is on the leaderboard, who is not and why, what differs."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -199,6 +200,10 @@ def write_predictions(study: Path) -> None:
     (study / "report" / "predictions.csv").write_text("label\nNo such class\n")
 
 
+def enlarge_predictions(study: Path) -> None:
+    os.truncate(study / "report" / "predictions.csv", 10**8 + 1)
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -220,6 +225,7 @@ def write_predictions(study: Path) -> None:
         (forget("params"), r"its best_config\.json has no params; run "),
         (change_report(dataset=3), "its report is damaged .*dataset is 3; it must be an object"),
         (write_predictions, "its report is damaged .*has the label 'No such class', which is no "),
+        (enlarge_predictions, r"is damaged \(.*predictions\.csv: it is larger than 100 MB\); run "),
     ],
 )
 def test_a_damaged_report_is_a_reason_too(

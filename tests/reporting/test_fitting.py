@@ -127,6 +127,11 @@ def test_a_damaged_number_is_fitted_again(tmp_path: Path, content: str) -> None:
     assert fitted(tmp_path, 25) == 30
 
 
+def test_a_number_in_a_file_that_is_too_large_is_fitted_again(tmp_path: Path) -> None:
+    (tmp_path / "fitted.json").write_text('{"25": 9}' + " " * 10**7)
+    assert fitted(tmp_path, 25) == 30
+
+
 def test_a_time_that_is_too_short_is_refused_with_one_that_would_do(tmp_path: Path) -> None:
     expected = (
         "--minutes is 6, but the trainings take about 7 min here with 8 epochs, as many as a trial "

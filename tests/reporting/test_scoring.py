@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from reporting.plan import Entry
 from reporting.readout import Readout, Tried
 from reporting.retraining import Retrained, Retraining
 from reporting.run import _rows
-from reporting.scoring import Scorer, Scores, load_test_split
+from reporting.scoring import Scorer, Scores, load_test_split, stored_scores
 from reporting.settings import ReportSettings
 from reporting.views import ALONE, Views
 from search.data.dataset import LabeledImages
@@ -214,6 +215,19 @@ def test_damaged_scores_are_measured_again(
     predicted = model.predicted
     assert score(kept(tmp_path), test).probabilities.shape == (200, 10)
     assert model.predicted > predicted
+
+
+def test_scores_that_are_larger_than_the_data_are_not_unpacked(tmp_path: Path) -> None:
+    file = tmp_path / "test_scores.npz"
+    np.savez_compressed(file, probabilities=np.zeros((1_000_000, 10)))
+    assert file.stat().st_size < 10**6
+    tracemalloc.start()  # NumPy reports its arrays to it
+    try:
+        assert stored_scores(file, (200, 10)) is None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10**7
 
 
 def test_scores_of_another_number_of_classes_are_measured_again(

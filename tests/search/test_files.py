@@ -10,7 +10,28 @@ from pathlib import Path
 import pytest
 
 from search.errors import StorageError
-from search.files import is_locked, locked, refuse_links, replace_folder, write_atomically
+from search.files import (
+    is_locked,
+    locked,
+    read_limited,
+    refuse_links,
+    replace_folder,
+    write_atomically,
+)
+
+
+def test_a_file_of_another_kind_or_size_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "facts.json"
+    file.write_bytes(b"{} ")
+    assert read_limited(file, 3) == b"{} "
+    file.write_bytes(b" " * (2 * 10**6 + 1))
+    with pytest.raises(ValueError, match=r"^it is larger than 2 MB$"):
+        read_limited(file, 2 * 10**6)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"^it is a named pipe$"):
+        read_limited(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError):
+        read_limited(tmp_path / "none")
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

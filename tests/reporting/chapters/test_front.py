@@ -277,6 +277,8 @@ def test_times_are_measured_once_and_kept(moved: Record) -> None:
     assert times_again(moved, CLOTHING, [number], measure=False, say=print) == {}
     file.write_text(json.dumps({key: TIMES}))
     assert times_again(moved, CLOTHING, [number], measure=False, say=print) == {number: TIMES}
+    file.write_text(json.dumps({key: TIMES}) + " " * 10**7)
+    assert times_again(moved, CLOTHING, [number], measure=False, say=print) == {}
 
 
 def test_times_are_those_of_the_network_not_of_the_number(
