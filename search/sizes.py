@@ -13,7 +13,7 @@ from search.secrets import hide_secrets
 from search.settings import SearchSettings
 from search.study.facts import split_sizes, split_words
 from search.study.study import ENDED, FINISHED
-from search.training.hardware import machine, visible_gpus
+from search.training.hardware import machine
 
 
 def known_sizes(settings: SearchSettings, study: optuna.Study | None) -> SearchSettings | None:
@@ -146,8 +146,7 @@ def _place(settings: SearchSettings) -> str:
         cluster = hide_secrets(settings.cluster)  # `auto` and `local` are those of this machine
         cpus, gpus = settings.cpus_per_trial or 1.0, settings.gpus_per_trial or 0.0
         return f"{machine()}, cluster {cluster}, {cpus:g} CPUs and {gpus:g} GPUs a worker"
-    count = len(visible_gpus())
-    return f"{machine()}, {count} GPUs" if count else machine()
+    return machine()
 
 
 def _with(settings: SearchSettings, epochs: int, train_size: int | None) -> SearchSettings:

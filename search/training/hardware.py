@@ -60,17 +60,8 @@ def set_precision(precision: Precision) -> None:
 def visible_gpus() -> list[str]:
     """Return the NVIDIA GPUs that this process may use, each as CUDA_VISIBLE_DEVICES names it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if shutil.which("nvidia-smi") is None:
-        return []
-    try:
-        listed = subprocess.run(
-            ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    present = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    indices = [str(index) for index in range(present)]
-    if visible is None or not present:
+    indices = [str(index) for index in range(len(_present_gpus()))]
+    if visible is None or not indices:
         return indices
     # CUDA ignores the list from its first invalid entry on: "-1" and "" hide all GPUs. A GPU may
     # be divided into several instances, MIG-..., each of which is a device.
@@ -79,6 +70,25 @@ def visible_gpus() -> list[str]:
         lambda name: name in indices or name.startswith(("GPU-", "MIG-")), names
     )
     return list(dict.fromkeys(valid))
+
+
+def _present_gpus() -> tuple[str, ...]:
+    """Return the names of the NVIDIA GPUs of this machine, hidden ones too."""
+    program = shutil.which("nvidia-smi")
+    return () if program is None else _listed_gpus(program)
+
+
+@functools.cache  # it may take a second
+def _listed_gpus(program: str) -> tuple[str, ...]:
+    try:
+        listed = subprocess.run(
+            [program, "--list-gpus"], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    # "GPU 0: NVIDIA H200 (UUID: ...)"; parts of a GPU follow, indented.
+    lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+    return tuple(line.partition(": ")[2].partition(" (UUID")[0] for line in lines)
 
 
 def training_variables(*, threads: int | None = None) -> dict[str, str]:
@@ -182,7 +192,7 @@ def versions() -> dict[str, str]:
 
 
 def machine(cpu_info: Path = _CPU_INFO) -> str:
-    """Describe the machine in words: processor, cores, system, and how fast it can train.
+    """Describe the machine in words: processor, cores, GPUs that are visible, system, kernels.
 
     Args:
         cpu_info: File in which Linux lists the CPU's name and features.
@@ -195,7 +205,11 @@ def machine(cpu_info: Path = _CPU_INFO) -> str:
                 break
     except OSError:
         pass
-    parts = [model, f"{os.cpu_count()} cores", f"{platform.system()} {platform.machine()}"]
+    parts = [model, f"{os.cpu_count()} cores"]
+    if gpus := len(visible_gpus()):
+        kinds = ", ".join(sorted(set(_present_gpus())))
+        parts.append(f"{gpus} {'GPU' if gpus == 1 else 'GPUs'} ({kinds})")
+    parts.append(f"{platform.system()} {platform.machine()}")
     if features := _cpu_features(cpu_info):
         parts.append(" ".join(features))
     if onednn := _onednn():

@@ -95,6 +95,15 @@ def test_versions_and_machine_are_known():
     assert "cores" in machine()
 
 
+def test_the_machine_names_the_gpus_that_are_visible(nvidia, monkeypatch):
+    nvidia("echo 'GPU 0: NVIDIA H200 (UUID: GPU-2f1)'; echo 'GPU 1: NVIDIA H200 (UUID: GPU-3a2)'")
+    assert " cores, 2 GPUs (NVIDIA H200), " in machine()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert " cores, 1 GPU (NVIDIA H200), " in machine()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "GPU" not in machine()
+
+
 @pytest.mark.parametrize(
     ("flags", "shown"),
     [
