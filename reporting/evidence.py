@@ -72,6 +72,7 @@ class Row:
         readout: How outputs of the networks became these probabilities.
         uncalibrated: `probabilities` at temperature 1; None: theirs is 1.
         milliseconds_per_image: Median over the seeds; None if not measured.
+        machines: Where that was measured, sorted: stored test results may be from elsewhere.
         gap: Why trainings are missing; empty if none is.
         models: Number of models behind one prediction: more than 1 for an ensemble.
         teachers: The trainings whose predictions a distilled network has learned; their cost is
@@ -88,6 +89,7 @@ class Row:
     readout: Readout = PLAIN
     uncalibrated: Probabilities | None = None
     milliseconds_per_image: float | None = None
+    machines: Sequence[str] = ()
     gap: str = ""
     models: int = 1
     teachers: Sequence[Retrained] = ()
@@ -361,6 +363,7 @@ def make_row(
         readout=readout,
         uncalibrated=None if readout.temperature == 1 else read(replace(readout, temperature=1.0)),
         milliseconds_per_image=float(np.median(milliseconds)) if milliseconds else None,
+        machines=sorted({scores.machine for scores in found if scores.machine}),
         gap=gap,
         teachers=entry.teachers,
     )

@@ -48,9 +48,17 @@ def blocks(evidence: Evidence) -> list[Block]:
             "milliseconds per image",
             _points(rows, [row.milliseconds_per_image for row in rows]),
             rows,
-            f"Measured in batches of at most 500 on {evidence.machine}; median over the seeds.",
+            f"Measured in batches of at most 500 on {_machines(evidence)}; median over the seeds.",
         ),
     ]
+
+
+def _machines(evidence: Evidence) -> str:
+    """Name the machines of the prediction times: those that were stored may be from elsewhere."""
+    found = sorted({machine for row in evidence.scored for machine in row.machines})
+    if len(found) > 1:
+        return f"several machines, whose times do not compare ({' | '.join(found)})"
+    return found[0] if found else evidence.machine
 
 
 def _points(rows: Sequence[Row], costs: Sequence[float | None]) -> list[_Point]:

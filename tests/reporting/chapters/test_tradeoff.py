@@ -8,7 +8,9 @@ from matplotlib.text import Text
 
 from reporting.chapters import tradeoff
 from reporting.drawing.style import NARROW, WIDE
-from reporting.evidence import Evidence, Row
+from reporting.evidence import Evidence, Row, make_row
+from reporting.plan import Entry
+from reporting.scoring import Scores
 from tests.reporting.written import drawn, pictures
 
 
@@ -29,6 +31,28 @@ def test_the_front_has_what_nothing_beats_at_its_cost(evidence: Evidence) -> Non
     caption = found["tradeoff-milliseconds"].caption
     assert "Not measured for vgg-cnn." in caption
     assert "in batches of at most 500" in caption
+
+
+def test_the_machines_are_those_that_measured_the_times(evidence: Evidence) -> None:
+    def caption(*machines: str) -> str:
+        rows = [
+            dataclasses.replace(row, machines=[machines[index % len(machines)]])
+            for index, row in enumerate(evidence.rows)
+        ]
+        made = dataclasses.replace(evidence, rows=rows)
+        return pictures(tradeoff.blocks(made))["tradeoff-milliseconds"].caption
+
+    assert "at most 500 on a server, 8 cores; median over" in caption("a server, 8 cores")
+    both = "on several machines, whose times do not compare (a laptop | a server); median over"
+    assert both in caption("a server", "a laptop")
+    labels, run = evidence.rows[0].labels, evidence.rows[0].runs[0]
+    scored = [
+        (run, Scores(probabilities=np.eye(10)[labels], machine=machine))
+        for machine in ("a server", "a laptop", "a server")
+    ]
+    entry = Entry(name="mlp", params={}, retrainings=[])
+    row = make_row(entry, "baseline", scored, labels, "")
+    assert row.machines == ["a laptop", "a server"]
 
 
 def test_labels_do_not_overlap(evidence: Evidence) -> None:
