@@ -60,8 +60,10 @@ class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Update the average: Keras calls once for the steps of an execution."""
-        steps = batch + 1 - self._batches
-        self._batches = batch + 1
+        # The last execution of an epoch may be shorter, but Keras counts it as a whole one.
+        batches = min(batch + 1, (self.params or {}).get("steps") or batch + 1)
+        steps = batches - self._batches
+        self._batches = batches
         weights = self.model.get_weights()
         # A plain mean at first, which does not contain the random initial weights.
         keep = min(math.exp(-steps / self._reach), self._count / (self._count + steps))

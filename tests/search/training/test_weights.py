@@ -110,6 +110,17 @@ def test_steps_count_alike_however_many_keras_executes_at_once(model):
     assert model.get_weights()[0].item() == pytest.approx(math.exp(-16 / 20), rel=1e-3)
 
 
+def test_a_shorter_last_execution_counts_its_own_steps(model):
+    model.steps_per_execution = 4
+    average = WeightAverage(total_steps=1000)
+    data = np.zeros((10, 1), np.float32)
+    callbacks = [Drift([1.0, 1.0, 0.0]), average]  # of 4, 4 and 2 steps
+    model.fit(data, data, batch_size=1, callbacks=callbacks, verbose=0)
+    average.apply()
+    assert int(average.state()[0]) == 10
+    assert model.get_weights()[0].item() == pytest.approx(8 / 10)
+
+
 def test_training_continues_with_the_weights_that_it_trains(model):
     notice = fit(model, [2.0, 4.0, 6.0, 8.0], epochs=2)
     assert notice.trained == [4.0, 8.0]
