@@ -115,7 +115,10 @@ def _saved(record: Record, costs: pd.DataFrame) -> str:
     if not known:
         return text
     saved = float((skipped * each).sum())
-    share = saved / (saved + float(costs["seconds"].sum()))
+    cost = saved + float(costs["seconds"].sum())
+    if not cost:  # no trial took any time, as in a study that another program wrote
+        return text
+    share = saved / cost
     text += (
         f" This saved about {duration(saved)} of worker time, {percent(share, 0)} of the cost "
         "without pruning, if skipped epochs take as long as the trial's other epochs"

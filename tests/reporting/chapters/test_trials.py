@@ -50,6 +50,20 @@ def test_budget_counts_states_and_estimates_what_pruning_saved(searched: Any) ->
     ]
 
 
+def test_pruning_saves_no_share_of_no_time(searched: Any) -> None:
+    section = trials.blocks(
+        searched(
+            [
+                trial([0.9] * 8, seconds=0.0, epochs=8),
+                trial([0.5] * 2, TrialState.PRUNED, seconds=0.0, epochs=2),
+            ]
+        )
+    )
+    text = words(section)
+    assert "skipped 6 epochs in 1 trial; 10 epochs were trained in all." in text
+    assert "This saved" not in text
+
+
 def test_budget_rebuilds_lanes_of_workers(searched: Any) -> None:
     section = trials.blocks(
         searched(
