@@ -201,6 +201,11 @@ class Evidence:
         return limits_of(self.settings, self.record)
 
     @property
+    def has_rule(self) -> bool:
+        """Whether the candidates were chosen by another rule than accuracy alone."""
+        return self.record.objectives.several or bool(self.limits.given)
+
+    @property
     def prediction_costs(self) -> list[str]:
         """Limited or minimized costs of a prediction; if any, other views are not tried."""
         return prediction_costs(self.settings, self.record)

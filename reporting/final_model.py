@@ -132,7 +132,7 @@ def write_winner(evidence: Evidence, directory: Path) -> None:
         train_size=evidence.settings.train_size,
         gives_probabilities=network.gives_probabilities,
     )
-    if evidence.record.objectives.several or evidence.limits.given:
+    if evidence.has_rule:
         config |= _choice(evidence)
     (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
     write_csv(evidence.predictions(), directory / "predictions.csv")

@@ -429,10 +429,10 @@ def _candidates(evidence: Evidence) -> Table:
         before = one.searched
         return None if before is None else again(lambda found: found.mean - before)(one)
 
+    trials = "the trials that the rule chose" if evidence.has_rule else "the best trials"
     return Table(
         name="candidates",
-        caption=f"{evidence.record.measure.capitalize()} of the best trials, retrained with "
-        "new seeds",
+        caption=f"{evidence.record.measure.capitalize()} of {trials}, retrained with new seeds",
         note=_CHOICE.format(
             measure=evidence.record.measure,
             epochs=counted(evidence.settings.final_epochs, "epoch"),

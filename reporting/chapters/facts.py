@@ -54,8 +54,8 @@ def _facts(evidence: Evidence) -> Table:
         "Data": _data(evidence.dataset),
         "Training precision": facts.get("precision"),
         "Test precision": "float32",
-        "Retrained trials": f"the best {evidence.retrained_trials}, as they were"
-        f"{_versions(evidence)}, {counted(settings.candidate_seeds, 'new seed')} each, "
+        "Retrained trials": f"{_retrained(evidence)}{_versions(evidence)}, "
+        f"{counted(settings.candidate_seeds, 'new seed')} each, "
         f"{counted(settings.final_epochs, 'epoch')}",
         "Final trainings": f"winner: {counted(settings.seeds, 'seed')}, "
         f"{counted(settings.final_epochs, 'epoch')}{_fitted(settings)}"
@@ -81,10 +81,15 @@ def _facts(evidence: Evidence) -> Table:
 
 def _rule(evidence: Evidence) -> dict[str, str]:
     """Return the objectives and the rule of the winner; empty if that is accuracy alone."""
-    objectives = evidence.record.objectives
-    if not objectives.several and not evidence.limits.given:
+    if not evidence.has_rule:
         return {}
-    return {"Objectives": objectives.text, "Rule of the winner": evidence.rule}
+    return {"Objectives": evidence.record.objectives.text, "Rule of the winner": evidence.rule}
+
+
+def _retrained(evidence: Evidence) -> str:
+    count = evidence.retrained_trials
+    which = f"{counted(count, 'trial')} by the rule" if evidence.has_rule else f"the best {count}"
+    return f"{which}, as {'it was' if count == 1 else 'they were'}"
 
 
 def _data(dataset: Dataset) -> str:

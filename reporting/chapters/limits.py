@@ -20,17 +20,22 @@ _OFTEN_USED: Final = (
 
 def blocks(evidence: Evidence) -> list[Block]:
     """The limits, one sentence or two each."""
-    settings = evidence.settings
+    # Some may have failed.
+    seeds = evidence.settings.seeds if evidence.tuned is None else evidence.tuned.accuracy.n
     over_seeds = (
         "One seed has no interval over seeds."
-        if settings.seeds == 1
-        else f"Intervals over {settings.seeds} seeds are wide and assume a normal distribution."
+        if seeds == 1
+        else f"Intervals over {seeds} seeds are wide and assume a normal distribution."
+    )
+    machines = "several machines" if len(evidence.origins("machine")) > 1 else "one machine"
+    holds = (
+        "Differences between networks hold for these test images; the bootstrap estimates how far "
+        "they hold for others like them."
+        if evidence.has_baselines
+        else "Accuracies hold for images like these."
     )
     texts = [
-        "One data set, one split, one machine. Differences between networks hold for these test "
-        "images; the bootstrap estimates how far they hold for others like them."
-        if evidence.has_baselines
-        else "One data set, one split, one machine. Accuracies hold for images like these.",
+        f"One data set, one split, {machines}. {holds}",
         f"{over_seeds} {_COMPARING}" if evidence.has_baselines else over_seeds,
         *(_of_baselines(evidence) if evidence.has_baselines else ()),
         *((_OFTEN_USED,) if evidence.dataset.is_fashion_mnist else ()),

@@ -41,7 +41,7 @@ def blocks(evidence: Evidence) -> list[Block]:
                 f"{nothing}."
             )
         )
-    if evidence.record.objectives.several or evidence.limits.given:
+    if evidence.has_rule:
         written.append(Paragraph(f"Trial {number} was chosen as {evidence.rule}."))
     rival = evidence.best_baseline
     if rival is None and evidence.has_baselines:

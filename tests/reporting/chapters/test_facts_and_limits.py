@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from reporting.chapters import facts, limits, verdict
+from reporting.chapters import accuracy, facts, limits, verdict
 from reporting.evidence import Evidence
 from reporting.page.document import Code
 from tests.reporting.made_evidence import made_evidence
@@ -20,6 +20,34 @@ def test_the_facts_say_which_images_each_number_is_measured_on(evidence: Evidenc
 
 def test_the_limits_ask_for_more_seeds_where_there_are_few(evidence: Evidence) -> None:
     assert "larger --seeds" in words(limits.blocks(evidence))
+
+
+def test_the_limits_count_the_machines_and_the_seeds_that_there_are(evidence: Evidence) -> None:
+    said = words(limits.blocks(evidence))
+    assert "One data set, one split, one machine. Differences" in said
+    assert "Intervals over 3 seeds are wide" in said
+    made = dataclasses.replace(
+        evidence,
+        remeasured=[
+            dataclasses.replace(
+                one,
+                runs=[
+                    dataclasses.replace(run, origin={"machine": f"machine {index}"})
+                    for run in one.runs
+                ],
+            )
+            for index, one in enumerate(evidence.remeasured)
+        ],
+        rows=[
+            dataclasses.replace(row, probabilities=row.probabilities[:1])
+            if row.kind == "tuned"
+            else row
+            for row in evidence.rows
+        ],
+    )
+    said = words(limits.blocks(made))
+    assert "One data set, one split, several machines. Differences" in said
+    assert "One seed has no interval over seeds." in said
 
 
 def test_the_limits_say_that_fewer_images_weaken_the_baselines_too(evidence: Evidence) -> None:
@@ -63,6 +91,13 @@ def test_the_plan_of_the_report_is_a_fact(evidence: Evidence) -> None:
     assert found["Final trainings"] == (
         "winner: 3 seeds, 30 epochs; each baseline: 3 seeds, 10 epochs"
     )
+
+
+def test_trials_that_a_rule_chose_are_not_called_the_best(tmp_path: Path) -> None:
+    made = made_evidence(tmp_path, facts={"objective": "accuracy,parameters"})
+    assert rows(made)["Retrained trials"].startswith("1 trial by the rule, as it was")
+    caption = tables(accuracy.blocks(made))["candidates"].caption
+    assert caption.startswith("Validation accuracy of the trials that the rule chose, retrained")
 
 
 def test_candidates_of_several_commits_and_versions_are_said(evidence: Evidence) -> None:
