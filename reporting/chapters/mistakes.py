@@ -117,7 +117,8 @@ def _number_wrong(row: Row) -> str:
     images = f"of {len(row.labels):,} test images"
     if len(wrong) == 1:
         return f"{wrong[0]:,} {images} are wrong"
-    return f"On average over {len(wrong)} seeds {wrong.mean():,.4g} {images} are wrong"
+    mean = f"{wrong.mean():,.1f}".removesuffix(".0")
+    return f"On average over {len(wrong)} seeds {mean} {images} are wrong"
 
 
 def _mistakes(row: Row) -> Numbers:

@@ -1,5 +1,7 @@
 """The chapter on mistakes and confidence."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,8 @@ def test_mistakes_are_counted(evidence: Evidence) -> None:
     each = (row.probabilities.argmax(axis=2) != row.labels).sum(axis=1)
     assert each.mean() != wrong.sum()
     assert confident.finding.startswith(
-        f"On average over 3 seeds {each.mean():.4g} of 1,000 test images are wrong; "
+        f"On average over 3 seeds {each.mean():.1f}".removesuffix(".0")
+        + " of 1,000 test images are wrong; "
     )
     assert "its probability, mean over n = 3 models" in confident.caption
     assert FASHION_CLASSES[row.labels[surest]] in confident.finding
@@ -39,6 +42,18 @@ def test_mistakes_are_counted(evidence: Evidence) -> None:
     always = (row.probabilities.argmax(axis=2) != row.labels).all(axis=0)
     finding = pictures(section)["mistakes-always"].finding
     assert finding.startswith(f"{always.sum()} of 1,000 test images are wrong with all 3 seeds")
+
+
+def test_many_mistakes_are_written_out(evidence: Evidence) -> None:
+    tuned = evidence.tuned
+    assert tuned is not None
+    labels = np.zeros(100_000, np.uint8)
+    probabilities = np.zeros((2, len(labels), 2))
+    probabilities[:, :, 0] = 1.0
+    probabilities[0, :12_345] = probabilities[1, :12_346] = 0.0, 1.0
+    row = dataclasses.replace(tuned, probabilities=probabilities, labels=labels)
+    said = mistakes._number_wrong(row)
+    assert said == "On average over 2 seeds 12,345.5 of 100,000 test images are wrong"
 
 
 def test_wrong_in_every_seed_but_right_on_average(evidence: Evidence) -> None:
