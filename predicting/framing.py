@@ -57,6 +57,10 @@ def frame_object(grey: Image.Image, size: tuple[int, int]) -> tuple[Image.Image,
     # The 99th percentile: a glint must not set the scale.
     scaled = (found * 255 / np.percentile(found[inside], 99)).clip(0, 255)
     image = Image.fromarray(scaled.round().astype(np.uint8))
+    # `pad` would round the short side of a thin object to 0 pixels.
+    least = math.ceil(image.height / size[1]), math.ceil(image.width / size[0])
+    thick = max(image.width, least[0]), max(image.height, least[1])
+    image = image.resize(thick, Image.Resampling.LANCZOS)
     # Resize after stretching: Lanczos overshoots at edges, and would set the scale.
     framed = ImageOps.pad(image, size, Image.Resampling.LANCZOS, color=0)
     touched = inside[_ring(inside.shape, 1)].mean()
