@@ -163,8 +163,8 @@ def _picture(evidence: Evidence, points: _Points) -> Picture:
 
 
 def _lowest_kept(points: _Points) -> float:
-    chosen = [value_of(one) for one in points.front if one.number == points.chosen]
-    return min(chosen, default=np.inf)
+    every = (*points.front, *points.others)  # limits may choose a dominated trial
+    return min((value_of(one) for one in every if one.number == points.chosen), default=np.inf)
 
 
 def _finding(points: _Points) -> str:

@@ -125,6 +125,26 @@ def test_a_winner_that_is_not_on_the_front_has_its_new_time_too(several: Evidenc
     assert " and 3.5 ms for one image; it is not on the front" in said
 
 
+def test_a_winner_far_below_the_front_has_its_star(several: Evidence) -> None:
+    on_front = {trial.number for trial in several.record.front}
+    number = next(one for one in several.record.complete.index if one not in on_front)
+    frozen = list(several.record.frozen)
+    frozen[number] = copy.copy(frozen[number])
+    frozen[number].values = [0.3, *frozen[number].values[1:]]
+    assert several.winner is not None
+    candidate = dataclasses.replace(several.winner.candidate, number=number)
+    made = dataclasses.replace(
+        several,
+        record=dataclasses.replace(several.record, frozen=frozen),
+        winner=dataclasses.replace(several.winner, candidate=candidate),
+    )
+    for picture in pictures(front.blocks(made)).values():
+        stars, *_ = (
+            part for part in drawn(picture).axes[0].collections if part.get_label() == "winner"
+        )
+        assert len(stars.get_offsets()) == 1
+
+
 @pytest.mark.parametrize("objective", ["accuracy", "accuracy,latency"])
 def test_networks_are_measured_until_those_to_retrain_are_within_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
