@@ -96,7 +96,8 @@ def _jobs(flags: argparse.Namespace) -> list[Job]:
 
 
 def _run_missing(jobs: list[Job], budget: float, file: Path) -> None:
-    done = {one.job for one in read(file) if one.budget >= budget}
+    here = machine()
+    done = {one.job for one in read(file) if one.machine == here and one.budget >= budget}
     cores: queue.Queue[int] = queue.Queue()
     for core in sorted(os.sched_getaffinity(0)):
         cores.put(core)
@@ -116,7 +117,7 @@ def _run_missing(jobs: list[Job], budget: float, file: Path) -> None:
                 return
             finally:
                 cores.put(core)
-            finished = Finished(job=job, budget=budget, events=events)
+            finished = Finished(job=job, machine=here, budget=budget, events=events)
             append(file, finished)
             shown = f"{len(events)} epochs, {finished.score_at(budget):.4f}"
             print(f"{name}: {shown}", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.peers.job import Job
 from benchmarks.peers.running import Event
 from search.study.provenance import commit
-from search.training.hardware import machine, versions
+from search.training.hardware import versions
 
 _LOCK = threading.Lock()
 _NO_MODEL = 0.1  # accuracy of a guess: nothing was trained within the budget
@@ -21,11 +21,13 @@ class Finished:
 
     Args:
         job: The search.
+        machine: Where it ran.
         budget: CPU seconds that it had.
         events: Its epochs.
     """
 
     job: Job
+    machine: str
     budget: float
     events: list[Event]
 
@@ -41,7 +43,7 @@ def append(file: Path, finished: Finished) -> None:
     line = {
         **asdict(finished.job),
         "budget": finished.budget,
-        "machine": machine(),
+        "machine": finished.machine,
         "versions": versions(),
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
@@ -52,8 +54,11 @@ def append(file: Path, finished: Finished) -> None:
 
 
 def read(file: Path) -> list[Finished]:
-    """Return the searches in a file; of one that ran twice, that with the larger budget."""
-    found: dict[Job, Finished] = {}
+    """Return the searches in a file; of one that ran twice, that with the larger budget.
+
+    A search that ran on two machines is two: CPU seconds of different machines do not compare.
+    """
+    found: dict[tuple[Job, str], Finished] = {}
     for line in file.read_text().splitlines() if file.exists() else []:
         try:
             said = json.loads(line)
@@ -61,9 +66,10 @@ def read(file: Path) -> list[Finished]:
             continue  # cut off when the comparison was killed
         job = Job(**{name: said[name] for name in Job.__dataclass_fields__})
         events = [Event(cpu_seconds=c, search=a, score=b) for c, a, b in said["events"]]
-        one = Finished(job=job, budget=said["budget"], events=events)
-        if job not in found or one.budget > found[job].budget:
-            found[job] = one
+        one = Finished(job=job, machine=said["machine"], budget=said["budget"], events=events)
+        key = job, one.machine
+        if key not in found or one.budget > found[key].budget:
+            found[key] = one
     return list(found.values())
 
 

@@ -25,14 +25,17 @@ def print_summary(searches: list[Finished], budgets: list[float], console: Conso
 def groups(searches: list[Finished]) -> dict[str, list[Finished]]:
     """Return the searches that can be compared, by a description of what they share."""
     found: dict[str, list[Finished]] = {}
+    several_machines = len({one.machine for one in searches}) > 1
     for league in LEAGUES:
         for one in in_league(searches, league):
             job = one.job
             title = (
                 f"{league} league, {'with' if job.first else 'without'} first configurations; "
-                f"{job.space}, {job.train_size:,} images, {job.epochs} epochs, {job.isa} "
-                "instructions"
+                f"{job.space}, {job.train_size:,} + {job.val_size:,} images, {job.epochs} epochs, "
+                f"{job.isa} instructions"
             )
+            if several_machines:
+                title += f"; {one.machine}"
             found.setdefault(title, []).append(one)
     return {
         title: group

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from benchmarks.peers.job import Job
 from benchmarks.peers.results import Finished, append, read
 from benchmarks.peers.running import Event, _CpuClock
-from benchmarks.peers.summary import corrected_p_values, mean_ranks, scores_at
+from benchmarks.peers.summary import corrected_p_values, groups, mean_ranks, scores_at
 from tests.test_benchmarks import run
 
 
@@ -29,7 +30,7 @@ def job(peer: str, seed: int = 0) -> Job:
 
 def finished(peer: str, seed: int, *events: tuple[float, float, float]) -> Finished:
     epochs = [Event(cpu_seconds=c, search=a, score=b) for c, a, b in events]
-    return Finished(job=job(peer, seed), budget=100, events=epochs)
+    return Finished(job=job(peer, seed), machine="a test", budget=100, events=epochs)
 
 
 def test_two_methods_are_compared_and_continued(tmp_path: Path, small_data: Path) -> None:
@@ -56,12 +57,25 @@ def test_the_incumbent_is_what_the_search_thinks_best() -> None:
 def test_the_file_keeps_the_longer_of_two_runs_and_skips_a_cut_line(tmp_path: Path) -> None:
     file = tmp_path / "peers.jsonl"
     short = finished("ours", 0, (5, 0.7, 0.72))
-    long = Finished(job=short.job, budget=200, events=short.events)
-    for one in (short, long):
+    long = replace(short, budget=200)
+    elsewhere = replace(short, machine="another")
+    for one in (short, long, elsewhere):
         append(file, one)
     with file.open("a") as opened:
         opened.write('{"peer": "ou')
-    assert read(file) == [long]
+    assert read(file) == [long, elsewhere]
+
+
+def test_searches_of_other_images_or_machines_are_not_compared() -> None:
+    both = [finished(name, 0, (5, 0.9, 0.8)) for name in ("ours", "random search")]
+    fewer = [replace(one, job=replace(one.job, val_size=50)) for one in both]
+    found = groups([*both, *fewer])
+    assert [[one.job.val_size for one in group] for group in found.values()] == [[100] * 2, [50] * 2]
+    assert ["300 + 100 images" in title for title in found] == [True, False]
+    elsewhere = [replace(one, machine="another") for one in both]
+    found = groups([*both, *elsewhere])
+    assert [{one.machine for one in group} for group in found.values()] == [{"a test"}, {"another"}]
+    assert [title.endswith("; another") for title in found] == [False, True]
 
 
 def test_ours_is_compared_with_each_other_method_by_seed() -> None:
