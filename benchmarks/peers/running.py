@@ -23,6 +23,7 @@ from search.training.hardware import training_variables
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _POLL_SECONDS: Final = 0.2
+_GRACE: Final = 10  # CPU seconds beyond the budget for the scoring of an epoch that ended within
 _PATIENCE: Final = 20  # seconds that may pass for one of the budget, beside other work
 # What a shell may hold that would change a stock installation.
 _PREFIXES: Final = ("TF_", "OMP_", "ONEDNN_", "OPENBLAS_", "MKL_", "KERAS_", "XLA_", "RAY_")
@@ -115,10 +116,10 @@ def _watch(
                         score=said["score"],
                     )
                 )
-        if used - scoring > budget:
-            return [event for event in events if event.cpu_seconds <= budget], None
-        if code is not None and not readable:
-            return events, code
+        over = used - scoring - budget
+        if over > _GRACE or (code is not None and not readable):
+            within = [event for event in events if event.cpu_seconds <= budget]
+            return within, code if over <= 0 else None
         if time.monotonic() > deadline:
             raise SearchFailedError(f"it used {used:.0f} CPU s only, and seems to hang")
 

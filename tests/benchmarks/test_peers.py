@@ -1,5 +1,6 @@
 """The comparison with other libraries."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,7 @@ import pytest
 
 from benchmarks.peers.job import Job
 from benchmarks.peers.results import Finished, append, read
-from benchmarks.peers.running import Event, _CpuClock
+from benchmarks.peers.running import Event, _CpuClock, _watch
 from benchmarks.peers.summary import corrected_p_values, groups, mean_ranks, scores_at
 from tests.test_benchmarks import run
 
@@ -70,7 +71,7 @@ def test_searches_of_other_images_or_machines_are_not_compared() -> None:
     both = [finished(name, 0, (5, 0.9, 0.8)) for name in ("ours", "random search")]
     fewer = [replace(one, job=replace(one.job, val_size=50)) for one in both]
     found = groups([*both, *fewer])
-    assert [[one.job.val_size for one in group] for group in found.values()] == [[100] * 2, [50] * 2]
+    assert [{one.job.val_size for one in group} for group in found.values()] == [{100}, {50}]
     assert ["300 + 100 images" in title for title in found] == [True, False]
     elsewhere = [replace(one, machine="another") for one in both]
     found = groups([*both, *elsewhere])
@@ -93,6 +94,35 @@ def test_ours_is_compared_with_each_other_method_by_seed() -> None:
     assert p_values["Ray Tune ASHA"] == 1
     assert mean_ranks(scores) == {"ours": 1.5, "Ray Tune ASHA": 1.5, "random search": 3.0}
     assert scores_at(group, 101) == {}  # beyond the budgets
+
+
+SCORE_LATE = """
+import json, os, sys, time
+def burn(until):
+    while time.process_time() < until:
+        pass
+burn(0.8)
+began = time.process_time()
+burn(1.6)
+said = {"search": 0.9, "score": 0.8, "scoring_cpu_seconds": time.process_time() - began}
+os.write(os.open(sys.argv[1], os.O_WRONLY), f"{json.dumps(said)}\\n".encode())
+"""
+
+
+@pytest.mark.parametrize(("budget", "scores", "code"), [(1.2, [0.8], 0), (0.3, [], None)])
+def test_an_epoch_within_the_budget_may_be_scored_beyond_it(
+    tmp_path: Path, budget: float, scores: list[float], code: int | None
+) -> None:
+    os.mkfifo(tmp_path / "events")
+    pipe = os.open(tmp_path / "events", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        command = [sys.executable, "-c", SCORE_LATE, str(tmp_path / "events")]
+        with subprocess.Popen(command) as process:
+            events, ended = _watch(process, pipe, budget)
+    finally:
+        os.close(pipe)
+    assert [event.score for event in events] == scores
+    assert ended == code
 
 
 def test_the_clock_counts_children_that_have_ended() -> None:
