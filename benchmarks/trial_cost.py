@@ -125,6 +125,7 @@ def measure(workers: int, trials: int, storage: str | None) -> _Meter:
             pruner="hyperband",
             seed=0,
             max_epochs=8,
+            limits=settings.limits,
             trials=settings.trials,
             find_space=list,
             note=print,
