@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from reporting.export import FORMATS, check_formats
 from search.command_line.flags import (
@@ -14,10 +14,12 @@ from search.command_line.flags import (
     worker_count,
 )
 from search.command_line.parser import called
-from search.data.split import SplitSizes
 from search.errors import SettingsError
 from search.study.names import check_study_name
 from search.study.objective import Limits
+
+if TYPE_CHECKING:
+    from search.data.split import SplitSizes  # imports NumPy, for which `--help` need not wait
 
 _EPOCHS: Final = 30
 # Flags that go with --compare.
@@ -244,7 +246,7 @@ class ReportSettings:
         assert self.epochs is not None
         return self.epochs
 
-    def sizes(self, searched: SplitSizes) -> SplitSizes:
+    def sizes(self, searched: "SplitSizes") -> "SplitSizes":
         """Return the sizes of the parts for the trainings of the report.
 
         Args:
@@ -257,7 +259,7 @@ class ReportSettings:
         """Seeds of every baseline."""
         return self.seeds if self.baseline_seeds is None else self.baseline_seeds
 
-    def for_study(self, max_epochs: int, searched: SplitSizes) -> "ReportSettings":
+    def for_study(self, max_epochs: int, searched: "SplitSizes") -> "ReportSettings":
         """Return the settings, completed by what follows from the study and from `--quick`.
 
         Args:
