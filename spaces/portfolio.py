@@ -1,8 +1,8 @@
 """Strong configurations of the `cnn` space, which a search tries after its default.
 
-They come from recorded trials: winners of the reference search on 50,000 images
-(results/reference), and variants that differ in cost, width, head, optimizer or augmentation. They
-are diverse, because other images, or another time, may need another one.
+They come from recorded trials: winners of an earlier reference search, on 50,000 images
+(results/reference at commit d46ec5f), and variants that differ in cost, width, head, optimizer or
+augmentation. They are diverse, because other images, or another time, may need another one.
 """
 
 from dataclasses import replace
