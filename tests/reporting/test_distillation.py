@@ -33,7 +33,7 @@ from search.data.split import Split, SplitSizes
 from search.training.distillation import soft_targets
 from search.workers.messages import Failed, Images
 from spaces.mlp import MlpConfig
-from tests.reporting.made_plan import made_plan
+from tests.reporting.made_plan import TWICE_AS_LONG, made_plan
 from tests.reporting.test_final_model import SPLIT, network, retrained, subclassed
 
 MIRROR = Views(mirror=True)
@@ -45,7 +45,7 @@ def plan(tmp_path: Path) -> Plan:
     """One trial in two versions of 30 epochs of 10 s, two final trainings of 30 of 20 s."""
     (tmp_path / "study").mkdir()
     trials = [{"filters": 16, "augmentation": "flip"}]
-    plan = made_plan(tmp_path / "study", trials, OFFERED, seeds=2, distill=True)
+    plan = made_plan(tmp_path / "study", trials, OFFERED, seeds=2, distill=True, **TWICE_AS_LONG)
     plan.baselines.clear()
     return plan
 
@@ -184,7 +184,8 @@ def test_the_plan_of_its_time_has_it_wait_for_its_teachers(plan: Plan, tmp_path:
 
 def test_baselines_fill_the_gap_while_it_waits(tmp_path: Path) -> None:
     trials = [{"filters": 16, "augmentation": "flip"}]
-    plan = made_plan(tmp_path, trials, OFFERED, seeds=1, baseline_seeds=1, distill=True)
+    flags = {"seeds": 1, "baseline_seeds": 1, "distill": True}
+    plan = made_plan(tmp_path, trials, OFFERED, **flags, **TWICE_AS_LONG)
     del plan.baselines[3:]  # of 200 s each
     # One worker trains the final one until 900 s, the other the baselines.
     assert wall_seconds(plan, {}, 2) == 300 + 600 + 600

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,12 +10,9 @@ from reporting.fitting import MOST_FITTED, fit_epochs, wall_seconds
 from reporting.plan import Plan
 from reporting.retraining import Results, Retrained
 from search.errors import SettingsError
-from tests.reporting.made_plan import made_plan
+from tests.reporting.made_plan import TWICE_AS_LONG, made_plan
 
 OFFERED = ("flip", "flip_shift")
-# An epoch on all images takes twice as long as one of a trial, which validates in 0.27 of the time
-# of training: 73,000 are twice 23,000 + 0.27 * 50,000.
-SIZES: dict[str, Any] = {"images": 73_000, "facts": {"split": {"train": None, "val": 50_000}}}
 
 
 @pytest.fixture
@@ -26,7 +22,7 @@ def plan(tmp_path: Path) -> Plan:
     Each of the six baselines would train 10 epochs of 20 s.
     """
     trials = [{"filters": 16, "augmentation": "flip"}]
-    return made_plan(tmp_path, trials, OFFERED, baseline_seeds=1, **SIZES)
+    return made_plan(tmp_path, trials, OFFERED, baseline_seeds=1, **TWICE_AS_LONG)
 
 
 def kept(plan: Plan, *, finals: int = 0) -> Results:
@@ -85,7 +81,7 @@ def fitted(
         folder = directory / f"{epochs}-{len(list(directory.iterdir()))}"
         folder.mkdir()
         trials = [{"filters": 16, "augmentation": "flip"}]
-        plan = made_plan(folder, trials, OFFERED, epochs=epochs, distill=distill, **SIZES)
+        plan = made_plan(folder, trials, OFFERED, epochs=epochs, distill=distill, **TWICE_AS_LONG)
         if not baselines:
             plan.baselines.clear()
         return plan

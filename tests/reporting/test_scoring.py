@@ -196,7 +196,7 @@ DAMAGED: dict[str, dict[str, Any]] = {
     "not finite": {"probabilities": np.full((200, 10), np.nan)},
     "no probabilities": {"probabilities": np.full((200, 10), 3.0)},
     "numbers of another kind": {"probabilities": np.full((200, 10), "0.1")},
-    "objects": {"machine": np.array([print], dtype=object)},
+    "objects": {"machine": np.array([Path()], dtype=object)},
     "time": {"milliseconds_per_image": np.array([1.0, 2.0])},
     "negative time": {"milliseconds_per_image": -1.0},
 }

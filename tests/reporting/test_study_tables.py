@@ -120,7 +120,7 @@ def test_a_deleted_or_misspelt_study_is_one_line_with_those_there_are(tmp_path: 
 def test_a_renamed_folder_is_one_line_that_says_what_it_must_be_called(tmp_path: Path) -> None:
     made_study(tmp_path, 5)
     (tmp_path / "cnn").rename(tmp_path / "renamed")
-    with pytest.raises(StudyError, match=r"holds study 'cnn', not 'renamed': a folder must be"):
+    with pytest.raises(StudyError, match=r"holds study 'cnn', not 'renamed': a folder must have"):
         read_study(tmp_path, "renamed", None)
 
 
