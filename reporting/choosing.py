@@ -24,6 +24,11 @@ def prediction_costs(settings: ReportSettings, record: Record) -> list[str]:
     return [name for name in ("flops", "latency") if name in matter]
 
 
+def has_rule(settings: ReportSettings, record: Record) -> bool:
+    """Return whether a report chooses by another rule than accuracy alone."""
+    return record.objectives.several or bool(limits_of(settings, record).given)
+
+
 def rule_of(settings: ReportSettings, record: Record) -> str:
     """Return in words the rule by which a report chooses among the trials."""
     return rule_words(limits_of(settings, record), several=record.objectives.several)

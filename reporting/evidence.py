@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
-from reporting.choosing import limits_of, prediction_costs, rule_of
+from reporting.choosing import has_rule, limits_of, prediction_costs, rule_of
 from reporting.plan import DISTILLED, Candidate, Entry
 from reporting.readout import PLAIN, Readout
 from reporting.retraining import Retrained
@@ -22,7 +22,6 @@ from reporting.study_tables import Record
 from reporting.views import Views
 from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
-from search.study.facts import split_sizes
 from search.study.objective import Limits, costs_of
 from search.words import counted
 
@@ -203,7 +202,7 @@ class Evidence:
     @property
     def has_rule(self) -> bool:
         """Whether the candidates were chosen by another rule than accuracy alone."""
-        return self.record.objectives.several or bool(self.limits.given)
+        return has_rule(self.settings, self.record)
 
     @property
     def prediction_costs(self) -> list[str]:
@@ -263,7 +262,7 @@ class Evidence:
     @property
     def searched_images(self) -> int:
         """Number of images that trials of the search trained on."""
-        train = split_sizes(self.record.facts["split"]).train
+        train = self.record.sizes.train
         if train is not None:
             return train
         # All that validation leaves; --train-size of the report may be fewer.

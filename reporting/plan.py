@@ -16,7 +16,6 @@ from reporting.settings import ReportSettings
 from reporting.study_tables import Record, epochs_trained, seconds_of_training
 from reporting.views import ALONE, Views, views_of
 from search.data.split import VALIDATION_COST, SplitSizes
-from search.study.facts import split_sizes
 from search.study.study import trial_params, trial_seed
 from search.workers.messages import Images
 from spaces import DataShape, published_configurations
@@ -106,9 +105,8 @@ class Plan:
         self._settings = settings
         self._record = record
         self._mirror = data.mirror
-        self._searched = split_sizes(record.facts["split"])
-        self._sizes = settings.sizes(self._searched)
-        self._images = images
+        self.sizes = settings.sizes(record.sizes)
+        self.images = images
         self._epoch_seconds = seconds_of_training(record) / epochs_trained(record)
         self.candidates = self._candidates()
         self.baselines = [
@@ -125,7 +123,7 @@ class Plan:
     @property
     def more_images(self) -> str:
         """Say how many images the retrainings have, if trials of the search had others."""
-        images, searched = map(self._trained_images, (self._sizes, self._searched))
+        images, searched = map(self._trained_images, (self.sizes, self._record.sizes))
         if images == searched:
             return ""
         return f" of {images:,} images ({searched:,} in the search)"
@@ -308,7 +306,7 @@ class Plan:
                 epochs=epochs,
                 images=images,
                 data=facts["data"],
-                sizes=self._sizes,
+                sizes=self.sizes,
                 precision=facts["precision"],
                 pixels=facts.get("pixels"),
                 objective=self._record.objective,
@@ -340,14 +338,15 @@ class Plan:
             rows, cost = known.intersection(names.index[names == "default"]), _EPOCH_COSTS[name]
         if rows.empty:
             rows, cost = known, 1.0
-        trained = self._trained_images(self._sizes)
+        trained = self._trained_images(self.sizes)
         validation = VALIDATION_COST if images is Images.TRAINING else 1.0
-        there = self._trained_images(self._searched) + VALIDATION_COST * self._searched.val
+        searched = self._record.sizes
+        there = self._trained_images(searched) + VALIDATION_COST * searched.val
         of_trial = cost * float(seconds[rows].mean())
-        return of_trial * (trained + validation * self._sizes.val) / there
+        return of_trial * (trained + validation * self.sizes.val) / there
 
     def _trained_images(self, sizes: SplitSizes) -> int:
-        return self._images - sizes.val if sizes.train is None else sizes.train
+        return self.images - sizes.val if sizes.train is None else sizes.train
 
 
 def finished(retrainings: Sequence[Retraining], results: Results) -> tuple[Retrained, ...]:

@@ -14,7 +14,7 @@ from predicting.archive import ModelError
 from predicting.config import CONFIG_FILE
 from reporting import evidence as evidences
 from reporting.chapters.contents import document_of
-from reporting.choosing import limits_of, rule_of
+from reporting.choosing import has_rule, rule_of
 from reporting.distillation import order_distillation
 from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
@@ -43,7 +43,7 @@ from search.display import duration
 from search.errors import StopReason
 from search.escape import escaped
 from search.files import locked, refuse_links
-from search.study.facts import pixels_of, split_sizes
+from search.study.facts import pixels_of
 from search.study.provenance import command_line, commit
 from search.training.hardware import machine, start_tensorflow
 from search.words import counted, listed
@@ -51,7 +51,7 @@ from search.workers.local import workers_here
 from search.workers.messages import Failed, Train
 from search.workers.pool import make_pool
 from search.workers.process import WorkerSettings
-from spaces import load_space
+from spaces import DataShape, load_space
 from spaces.errors import shown
 
 
@@ -106,7 +106,7 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     record = read_study(settings.results_dir, settings.study, settings.storage)
-    settings = settings.for_study(record.max_epochs, split_sizes(record.facts["split"]))
+    settings = settings.for_study(record.max_epochs, record.sizes)
     _require_trust(settings, record, arguments)
     dataset = _same_data(settings, record, progress)
     folders = Folders(record.directory / "retrainings", settings.results_dir / FOLDER)
@@ -114,7 +114,11 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
     with _only_one(record.directory):
         restore(target)
         refuse_links(folders.shared)
-        settings = _with_images(settings, record, dataset)
+        available = check_sizes(dataset, settings.sizes(record.sizes))
+        if settings.train_size == available:
+            # All of them by number are the same trainings as all of them.
+            settings = replace(settings, train_size=None)
+        images = available + record.sizes.val
         if settings.retrain:
             dataset.files.require_test()  # now, not after hours of training
         times = times_of_choice(
@@ -124,8 +128,8 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
             say=lambda text: progress.console.print(escaped(text), soft_wrap=True, markup=False),
         )
         record = replace(record, times=times)
-        settings = _fit(settings, record, dataset, folders)
-        plan = _plan(settings, record, dataset)
+        settings = _fit(settings, record, dataset.shape, images, folders)
+        plan = Plan(settings, record, dataset.shape, images)
         if settings.retrain:
             results = _retrain(settings, record, plan, dataset, folders, progress)
         else:
@@ -220,29 +224,14 @@ def _only_one(directory: Path) -> Iterator[None]:
         yield
 
 
-def _with_images(settings: ReportSettings, record: Record, dataset: Dataset) -> ReportSettings:
-    """Return the settings with a number of training images that the data set has.
-
-    Raises:
-        DataError: It has fewer.
-    """
-    available = check_sizes(dataset, settings.sizes(split_sizes(record.facts["split"])))
-    # All of them by number are the same trainings as all of them.
-    return replace(settings, train_size=None) if settings.train_size == available else settings
-
-
-def _plan(settings: ReportSettings, record: Record, dataset: Dataset) -> Plan:
-    return Plan(settings, record, dataset.shape, len(dataset.files.labels()))
-
-
 def _fit(
-    settings: ReportSettings, record: Record, dataset: Dataset, folders: Folders
+    settings: ReportSettings, record: Record, data: DataShape, images: int, folders: Folders
 ) -> ReportSettings:
     """Return the settings with the epochs that fit `--minutes`."""
     if settings.minutes is None:
         return settings
     epochs = fit_epochs(
-        lambda epochs: _plan(replace(settings, epochs=epochs), record, dataset),
+        lambda epochs: Plan(replace(settings, epochs=epochs), record, data, images),
         lambda plan: load_kept(folders, plan.due),
         minutes=settings.minutes,
         fewest=record.max_epochs,
@@ -261,12 +250,11 @@ def _retrain(
     folders: Folders,
     progress: Progress,
 ) -> Results:
-    sizes = settings.sizes(split_sizes(record.facts["split"]))
     stopped: list[StopReason] = []
     with stop_by_signal(stopped.append):
         worker = WorkerSettings(
             space=record.space,
-            load_split=partial(load_split, dataset, sizes),
+            load_split=partial(load_split, dataset, plan.sizes),
             precision=record.facts["precision"],
         )
         pool = make_pool(
@@ -335,7 +323,7 @@ def _announce(
 
 def _rule(settings: ReportSettings, record: Record) -> str:
     """Return the rule in brackets, unless it is accuracy alone."""
-    if record.objectives.several or limits_of(settings, record).given:
+    if has_rule(settings, record):
         return f" ({rule_of(settings, record)})"
     return ""
 
@@ -354,7 +342,7 @@ def _gather(
     ]
     chosen = plan.choose(results)
     winner = next((part for part in remeasured if part.candidate is chosen), None)
-    split = load_split(dataset, settings.sizes(split_sizes(record.facts["split"])))
+    split = load_split(dataset, plan.sizes)
     readout = PLAIN
     rows: list[Row] = []
     test = None
@@ -378,7 +366,7 @@ def _gather(
         rows=rows,
         differences=evidences.differences(rows),
         split=split,
-        images=len(dataset.files.labels()),
+        images=plan.images,
         test=test,
         command=command_line(arguments),
         machine=machine(),

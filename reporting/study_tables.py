@@ -15,9 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 from reporting.errors import ReportError
 from search.command_line.flags import STORAGE_VARIABLE
 from search.command_line.parser import called
+from search.data.split import SplitSizes
 from search.files import refuse_links
 from search.secrets import masked_url
-from search.study.facts import check_study
+from search.study.facts import check_study, split_sizes
 from search.study.front import front
 from search.study.objective import COSTS, Objectives, objectives_of
 from search.study.storage import open_storage, reading
@@ -134,6 +135,11 @@ class Record:
     def max_epochs(self) -> int:
         """Largest number of epochs of a trial."""
         return int(self.facts["epochs"])
+
+    @property
+    def sizes(self) -> SplitSizes:
+        """Sizes of the training and the validation part in the search."""
+        return split_sizes(self.facts["split"])
 
     def trial_params(self, number: int) -> dict[str, Any]:
         """Return the hyperparameter values of a trial."""

@@ -13,7 +13,6 @@ from reporting.scoring import SCORES_FILE, Scores, stored_scores
 from reporting.settings import ReportSettings
 from reporting.shared import FOLDER
 from reporting.study_tables import Record
-from search.study.facts import split_sizes
 from search.study.provenance import command_line
 from search.words import counted
 from search.workers.messages import Images
@@ -182,6 +181,6 @@ def _again(record: Record, wanted: TrainingProtocol | None, url: str | None) -> 
     if wanted is not None:
         command += ["--epochs", str(wanted.epochs), "--seeds", str(wanted.seeds)]
         if wanted.images is not None:
-            train_size = wanted.images - split_sizes(record.facts["split"]).val
+            train_size = wanted.images - record.sizes.val
             command += ["--train-size", str(train_size)]
     return f"run {command_line(command)}"

@@ -28,7 +28,6 @@ from reporting.drawing.style import (
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import seconds_taken
 from search.display import duration
-from search.study.facts import split_sizes
 
 _COLORS: Final = (BLUE, ORANGE, GREEN, VERMILION, INK)
 _LINES: Final = ("-", "--", ":")
@@ -138,7 +137,7 @@ def _reached(curves: dict[str, pd.DataFrame]) -> Table:
 
 def _warning(studies: Sequence[Compared]) -> str:
     """Say why validation values may not be comparable; empty if they are."""
-    splits = {split_sizes(study.record.facts["split"]) for study in studies}
+    splits = {study.record.sizes for study in studies}
     epochs = {study.record.max_epochs for study in studies}
     objectives = {study.record.objective for study in studies}
     reasons = [

@@ -21,7 +21,7 @@ from reporting.views import Views
 from search.data.split import SplitSizes
 from search.escape import csv_text
 from search.files import read_limited
-from search.study.facts import is_number, is_whole, split_sizes
+from search.study.facts import is_number, is_whole
 from spaces.errors import shown
 
 _AUGMENTATION: Final = "augmentation"
@@ -82,7 +82,6 @@ def read_report(record: Record) -> Reported:
     _refuse_earlier(content["model"])
     trial, params = content["trial"], content["params"]
     own, augmentation = record.trial_params(trial), params.get(_AUGMENTATION)
-    searched = split_sizes(record.facts["split"])
     return Reported(
         candidate=Candidate(
             number=trial,
@@ -94,7 +93,7 @@ def read_report(record: Record) -> Reported:
         readout=_readout(content["model"]),
         epochs=content["epochs"],
         # Reports of earlier versions trained on as many images as the search.
-        sizes=replace(searched, train=content.get("train_size", searched.train)),
+        sizes=replace(record.sizes, train=content.get("train_size", record.sizes.train)),
         seeds=content["seeds"],
         accuracies=content["test_accuracy"],
         labels=labels,
