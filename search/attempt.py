@@ -1,5 +1,6 @@
 """One attempt at training a trial: its state in the coordinator, and how it is recorded."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -140,8 +141,8 @@ class Attempt:
             "cpu_seconds": round(trained.cpu_seconds, 3),
             "images_per_second": round(trained.images_per_second, 1),
         }
-        accuracy = self.history[-1].get("accuracy")
-        if accuracy is not None and is_number(accuracy):  # a space's own `fit` may log NaN
+        accuracy = self.history[-1].get("accuracy", math.nan)
+        if is_number(accuracy):  # a space's own `fit` may log none, or NaN
             self.attrs["train_accuracy"] = round(accuracy, 6)
         # TensorFlow compiles in the first epoch.
         seconds = [entry["seconds"] for entry in self.history[1:] if "seconds" in entry]

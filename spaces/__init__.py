@@ -30,6 +30,8 @@ __all__ = [
     "published_configurations",
 ]
 
+# Of a space, alone or as module:NAME, as a study stores it.
+SPACE_NAME: Final = re.compile(r"[\w.][\w.-]*(:\w+)?")
 SPACES: Final = {"cnn": "spaces.cnn:CnnSpace", "mlp": "spaces.mlp:MlpSpace"}
 
 
@@ -179,8 +181,7 @@ def _target(name: str) -> tuple[str, str]:
             f"space {name!r} is unknown; use {' or '.join(SPACES)}, or your own as "
             f"package.module:NAME of a class or a function.{did_you_mean(name, SPACES)}"
         )
-    # What `search.study.facts` accepts: a study stores the name.
-    if not re.fullmatch(r"[\w.][\w.-]*:\w+", f"{module_name}:{attribute}"):
+    if not SPACE_NAME.fullmatch(f"{module_name}:{attribute}"):
         raise SpaceError(
             f"space {name!r} has characters that a study does not store; use letters, digits, "
             "'_', '.' and '-' in the name of the module, with no '-' first, and letters, digits "

@@ -32,7 +32,7 @@ from search.data.dataset import (
 )
 from search.data.parts import Indices, Parts, choose
 from search.errors import DataError
-from search.files import is_locked, locked, real_path, replace_folder
+from search.files import is_locked, locked, read_limited, real_path, replace_folder
 from spaces import PixelStatistics
 from spaces.errors import one_line, shown
 
@@ -42,7 +42,6 @@ _TEMPORARY: Final = "unpacked-images-"
 _DAY: Final = 86_400.0  # seconds; an older partial folder was left by a killed process
 _UNUSED: Final = 30 * _DAY  # after which a folder of an earlier state of the files is removed
 _ROWS: Final = 512  # images that are copied at once
-_MOST_FACTS: Final = 10**7  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +219,7 @@ def _known(name: str, directory: Path, stamp: str) -> Dataset | None:
             return None
         file = directory / "facts.json"
         _require_regular(file)
-        if file.stat().st_size > _MOST_FACTS:
-            return None
-        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        facts: dict[str, Any] = json.loads(read_limited(file))
         if facts["stamp"] != stamp or any(
             (directory / name).stat().st_size != size for name, size in facts["sizes"].items()
         ):

@@ -24,7 +24,7 @@ from search.data.split import SplitSizes
 from search.errors import SettingsError, StudyError
 from search.study.objective import COSTS, OBJECTIVES, Objectives, objectives_of
 from search.study.requests import ENQUEUED, PAUSE, REQUEST, RUN, STOP
-from spaces import PixelStatistics
+from spaces import SPACE_NAME, PixelStatistics
 
 # Facts that make trials comparable, with the flags that set them; a study never mixes two values.
 COMPARABLE: Final = {
@@ -296,9 +296,7 @@ _FLAT: Final = _Rule(f"nested in at most {_MOST_LEVELS} levels", _is_flat)
 _FACTS: Final[dict[str, _Rule]] = {
     "space": _Rule(
         "the name of a space",
-        lambda value: (
-            isinstance(value, str) and re.fullmatch(r"[\w.][\w.-]*(:\w+)?", value) is not None
-        ),
+        lambda value: isinstance(value, str) and SPACE_NAME.fullmatch(value) is not None,
     ),
     "data": _TEXT,
     "dataset": _Rule("what is known of a data set", _is_dataset),
