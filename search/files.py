@@ -36,7 +36,7 @@ def special_kind(path: Path) -> str | None:
 def real_path(path: Path | str) -> Path:
     """Return an absolute path without links; unlike `Path.resolve`, never an error.
 
-    Links that lead in a circle stay as they are: whoever opens the path gets the error.
+    Circular links are kept; opening the path then raises the error.
     """
     return Path(os.path.realpath(path))
 

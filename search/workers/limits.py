@@ -45,7 +45,7 @@ def require_room(count: int, cores: int, free_mb: float | None = None) -> None:
         free_mb: Memory; None: what is available now.
 
     Raises:
-        SettingsError: There is no room for so many workers.
+        SettingsError: The limits of the system allow fewer workers.
     """
     most = _PER_CORE * cores
     if count > most:

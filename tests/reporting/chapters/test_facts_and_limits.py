@@ -1,10 +1,11 @@
 """The chapters on settings and limitations."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from reporting.chapters import accuracy, facts, limits, verdict
-from reporting.evidence import Evidence
+from reporting.evidence import Evidence, Remeasured
 from reporting.page.document import Code
 from tests.reporting.made_evidence import made_evidence
 from tests.reporting.written import tables, words
@@ -18,6 +19,18 @@ def test_the_facts_say_which_images_each_number_is_measured_on(evidence: Evidenc
     assert commands.splitlines() == ["python run_search.py --trials 30", "python report.py"]
 
 
+def from_elsewhere(
+    remeasured: Sequence[Remeasured], origin: Callable[[int], dict[str, str]]
+) -> list[Remeasured]:
+    """The candidates, each with the origin for its place."""
+    return [
+        dataclasses.replace(
+            one, runs=[dataclasses.replace(run, origin=origin(index)) for run in one.runs]
+        )
+        for index, one in enumerate(remeasured)
+    ]
+
+
 def test_the_limits_ask_for_more_seeds_where_there_are_few(evidence: Evidence) -> None:
     assert "larger --seeds" in words(limits.blocks(evidence))
 
@@ -28,16 +41,7 @@ def test_the_limits_count_the_machines_and_the_seeds_that_there_are(evidence: Ev
     assert "Intervals over 3 seeds are wide" in said
     made = dataclasses.replace(
         evidence,
-        remeasured=[
-            dataclasses.replace(
-                one,
-                runs=[
-                    dataclasses.replace(run, origin={"machine": f"machine {index}"})
-                    for run in one.runs
-                ],
-            )
-            for index, one in enumerate(evidence.remeasured)
-        ],
+        remeasured=from_elsewhere(evidence.remeasured, lambda index: {"machine": f"m{index}"}),
         rows=[
             dataclasses.replace(row, probabilities=row.probabilities[:1])
             if row.kind == "tuned"
@@ -104,19 +108,10 @@ def test_candidates_of_several_commits_and_versions_are_said(evidence: Evidence)
     assert "come from several" not in words(facts.blocks(evidence))
     made = dataclasses.replace(
         evidence,
-        remeasured=[
-            dataclasses.replace(
-                one,
-                runs=[
-                    dataclasses.replace(
-                        run,
-                        origin={"commit": f"c{index}", "keras": "3.15", "tensorflow": f"2.{index}"},
-                    )
-                    for run in one.runs
-                ],
-            )
-            for index, one in enumerate(evidence.remeasured[:2])
-        ],
+        remeasured=from_elsewhere(
+            evidence.remeasured[:2],
+            lambda index: {"commit": f"c{index}", "keras": "3.15", "tensorflow": f"2.{index}"},
+        ),
     )
     said = words(facts.blocks(made))
     assert "The trainings come from several commits: c0 and c1. Candidates and seeds may" in said
