@@ -18,7 +18,7 @@ from search.config_file import config_text
 from search.coordinator import Coordinator
 from search.data.dataset import Dataset
 from search.display import Display
-from search.engines.engine import make_engine
+from search.engines.engine import Engine, make_engine
 from search.engines.exploring import explore
 from search.engines.tuners import TUNERS
 from search.errors import (
@@ -48,7 +48,7 @@ from search.sizes import (
     known_sizes,
     needs_speed,
     plan_of,
-    speed_fact,
+    store_speed,
     stored_speed,
 )
 from search.study.artifacts import Artifacts, Checkpoints, study_note
@@ -142,15 +142,11 @@ def _search(
         )
         opened.callback(workers.close)
         measurement = Measurement(workers, given, started, display.log)
-        speed = None
-        if known is None:
+        if known is not None:
+            settings, fitted_to = known, None
+        else:
             with _logs_removed_if_refused(directory, workers, is_new=stored is None):
-                speed = measurement.required()
-                known = fitted_sizes(given, speed, inputs, time.monotonic() - started)
-            assert given.minutes is not None
-            plan = plan_of(known, inputs)
-            display.log(fitted_words(given.minutes, plan, speed, available=inputs.available))
-        settings = known
+                settings, fitted_to = _fitted(given, inputs, measurement, display, started)
         facts = _facts(settings, inputs.dataset, precision, arguments, given.minutes)
         study = begin_study(storage, name, facts, inputs.first, display.note)
         begin_run(study)
@@ -159,41 +155,14 @@ def _search(
             study.set_user_attr("from", inputs.earlier)
         save_note(study, study_note(facts))
         write_atomically(directory / "search.toml", _config(settings, given.minutes).encode())
-        is_fitted = speed is not None
-        speed = speed or stored_speed(
-            study.user_attrs, settings, min(workers.count, settings.trials)
-        )
-        plan = plan_of(settings, inputs)
-        if speed is None and not given.quiet and needs_speed(study, settings.trials):
-            found = measurement.run(settings.train_size, Inbox(study))
-            if isinstance(found, Speed):
-                speed = found
-            elif measurement.stopped_by is None:
-                display.log(f"the duration of the search is unknown: {found.reason}")
+        speed = fitted_to or _speed(study, settings, workers, measurement, display)
         if speed is not None:
-            fact = speed_fact(speed, settings)
-            if fact != study.user_attrs.get("speed"):
-                study.set_user_attr("speed", fact)
+            store_speed(study, speed, settings)
+        plan = plan_of(settings, inputs)
         coordinator = Coordinator(
             settings,
             study,
-            make_engine(
-                study,
-                engine=settings.engine,
-                algorithm=settings.algorithm,
-                pruner=settings.pruner_used,
-                seed=settings.seed,
-                max_epochs=settings.max_epochs,
-                limits=settings.limits,
-                trials=settings.trials,
-                find_space=partial(
-                    explore,
-                    settings.space,
-                    inputs.dataset.shape,
-                    directory / "logs" / "exploring.log",
-                ),
-                note=display.note,
-            ),
+            _engine(study, settings, inputs, directory, display),
             workers,
             Artifacts(directory / "artifacts"),
             Checkpoints(directory / "checkpoints"),
@@ -206,7 +175,7 @@ def _search(
         before, left = coordinator.progress.finished, coordinator.seconds_left
         if before and left:
             display.log(remaining_words(settings.trials - before, left))
-        elif speed is not None and not before and not is_fitted:
+        elif speed is not None and not before and fitted_to is None:
             place = "this machine" if cluster is None else "this cluster"
             display.log(expectation(plan, speed, place, precision))
 
@@ -226,6 +195,67 @@ def _search(
             raise
         end_run(study)
         return outcome_of(settings, inputs.dataset.shape, study, where, started, stopped_by, before)
+
+
+def _fitted(
+    given: SearchSettings,
+    inputs: Inputs,
+    measurement: Measurement,
+    display: Display,
+    started: float,
+) -> tuple[SearchSettings, Speed]:
+    """Return the settings with sizes that fit `--minutes`, and the speed that they were fitted to.
+
+    Raises:
+        SearchError: The speed cannot be measured, or the time is too short.
+    """
+    speed = measurement.required()
+    settings = fitted_sizes(given, speed, inputs, time.monotonic() - started)
+    assert given.minutes is not None
+    plan = plan_of(settings, inputs)
+    display.log(fitted_words(given.minutes, plan, speed, available=inputs.available))
+    return settings, speed
+
+
+def _speed(
+    study: optuna.Study,
+    settings: SearchSettings,
+    workers: WorkerPool,
+    measurement: Measurement,
+    display: Display,
+) -> Speed | None:
+    """Return the speed from which the length of a search is estimated; None if it is unknown."""
+    stored = stored_speed(study.user_attrs, settings, min(workers.count, settings.trials))
+    if stored is not None or settings.quiet or not needs_speed(study, settings.trials):
+        return stored
+    found = measurement.run(settings.train_size, Inbox(study))
+    if isinstance(found, Speed):
+        return found
+    if measurement.stopped_by is None:
+        display.log(f"the duration of the search is unknown: {found.reason}")
+    return None
+
+
+def _engine(
+    study: optuna.Study,
+    settings: SearchSettings,
+    inputs: Inputs,
+    directory: Path,
+    display: Display,
+) -> Engine:
+    log = directory / "logs" / "exploring.log"
+    return make_engine(
+        study,
+        engine=settings.engine,
+        algorithm=settings.algorithm,
+        pruner=settings.pruner_used,
+        seed=settings.seed,
+        max_epochs=settings.max_epochs,
+        limits=settings.limits,
+        trials=settings.trials,
+        find_space=partial(explore, settings.space, inputs.dataset.shape, log),
+        note=display.note,
+    )
 
 
 def _stored_outcome(settings: SearchSettings, data: DataShape, started: float) -> Outcome | None:

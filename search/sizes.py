@@ -135,9 +135,11 @@ def needs_speed(study: optuna.Study | None, trials: int) -> bool:
     return finished < trials and ("speed" in study.user_attrs or not finished)
 
 
-def speed_fact(speed: Speed, settings: SearchSettings) -> dict[str, Any]:
-    """Return a speed that a run of these settings has measured, as a study stores it."""
-    return speed.fact | {"machine": _place(settings)}
+def store_speed(study: optuna.Study, speed: Speed, settings: SearchSettings) -> None:
+    """Store in its study the speed of a run with these settings."""
+    fact = speed.fact | {"machine": _place(settings)}
+    if fact != study.user_attrs.get("speed"):
+        study.set_user_attr("speed", fact)
 
 
 def _place(settings: SearchSettings) -> str:

@@ -6,7 +6,7 @@ from optuna.trial import TrialState, create_trial
 
 from search.length import Speed
 from search.settings import SearchSettings
-from search.sizes import known_sizes, speed_fact, stored_speed
+from search.sizes import known_sizes, store_speed, stored_speed
 
 
 @pytest.mark.parametrize("minutes", [5.0, 6.0])
@@ -22,6 +22,7 @@ def test_a_stored_speed_is_that_of_the_same_machine_or_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     speed = Speed(workers=2, images_per_second=100.0, startup_seconds=0.5)
+    study = optuna.create_study()
     places = [
         SearchSettings(),
         SearchSettings(cluster="head:6379"),
@@ -29,10 +30,11 @@ def test_a_stored_speed_is_that_of_the_same_machine_or_cluster(
         SearchSettings(cluster="head:6379", gpus_per_trial=1.0),
     ]
     for place in places:
-        attrs = {"speed": speed_fact(speed, place)}
+        store_speed(study, speed, place)
+        attrs = study.user_attrs
         same = [stored_speed(attrs, other, workers=2) for other in places]
         assert same == [speed if other == place else None for other in places]
         assert stored_speed(attrs, place, workers=1) is None
-    attrs = {"speed": speed_fact(speed, SearchSettings())}
+    store_speed(study, speed, SearchSettings())
     monkeypatch.setattr("search.sizes.machine", lambda: "another machine, or one with a GPU")
-    assert stored_speed(attrs, SearchSettings(), workers=2) is None
+    assert stored_speed(study.user_attrs, SearchSettings(), workers=2) is None
