@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reporting.export import FORMATS, check_formats
-from search.command_line.flags import (
-    LARGEST,
-    STORAGE_VARIABLE,
-    check_flags,
-    flag,
-    flags_of,
-    worker_count,
+from search.command_line.common_flags import (
+    config_flag,
+    print_config_flag,
+    quiet_flag,
+    results_dir_flag,
+    storage_flag,
+    study_flag,
+    workers_flag,
 )
+from search.command_line.flags import LARGEST, STORAGE_VARIABLE, check_flags, flag, flags_of
 from search.command_line.parser import called
 from search.errors import SettingsError
 from search.study.names import check_study_name
@@ -34,14 +36,7 @@ class ReportSettings:
         SettingsError: A value cannot be used; the message names the flag.
     """
 
-    study: str | None = flag(
-        "--study",
-        None,
-        "name of the study",
-        shown_default="the one searched last",
-        metavar="NAME",
-        group="study",
-    )
+    study: str | None = study_flag(group="study", shown_default="the one searched last")
     compare: tuple[str, ...] = flag(
         "--compare",
         (),
@@ -51,17 +46,10 @@ class ReportSettings:
         metavar="NAME",
         once=True,
     )
-    results_dir: Path = flag(
-        "--results-dir", Path("results"), "folder of the studies", metavar="DIR"
-    )
-    storage: str | None = flag(
-        "--storage",
-        None,
-        f"database of the study, as for {called('run_search.py')}",
+    results_dir: Path = results_dir_flag()
+    storage: str | None = storage_flag(
+        help=f"database of the study, as for {called('run_search.py')}",
         shown_default=f"${STORAGE_VARIABLE}, or the journal file in the study's folder",
-        metavar="URL",
-        url=True,
-        variable=STORAGE_VARIABLE,
     )
     space: str | None = flag(
         "--space",
@@ -168,32 +156,15 @@ class ReportSettings:
         "add a row for one network of the winner's configuration that learns the predictions of "
         "the final trainings besides the labels; its cost is that of all of them",
     )
-    workers: int | None = flag(
-        "--workers",
-        None,
-        "number of worker processes",
-        shown_default="one per GPU, else one per core",
-        metavar="auto|N",
-        at_least=1,
-        read=worker_count,
-    )
+    workers: int | None = workers_flag(shown_default="one per GPU, else one per core")
     retrain: bool = flag(
         "--no-retrain",
         True,
         "train nothing: report what earlier runs with the same flags trained, and mark gaps",
     )
     quick: bool = flag("--quick", False, "write a small preview to results/STUDY/report-preview/")
-    config: Path | None = flag(
-        "--config",
-        None,
-        "TOML file of flags, as written by --print-config; flags on the command line override it",
-        metavar="FILE",
-        group="configuration",
-        once=True,
-    )
-    print_config: bool = flag(
-        "--print-config", False, "print the flags of this command as TOML, and stop", once=True
-    )
+    config: Path | None = config_flag()
+    print_config: bool = print_config_flag()
 
     export: tuple[str, ...] = flag(
         "--export",
@@ -205,7 +176,7 @@ class ReportSettings:
         group="output",
         read=lambda text: tuple(text.split(",")),
     )
-    quiet: bool = flag("--quiet", False, "show no progress")
+    quiet: bool = quiet_flag()
 
     def __post_init__(self) -> None:
         if isinstance(self.results_dir, str):  # as a program may give it

@@ -7,14 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from search.command_line.flags import (
-    LARGEST,
-    MOST_EPOCHS,
-    STORAGE_VARIABLE,
-    check_flags,
-    flag,
-    worker_count,
+from search.command_line.common_flags import (
+    config_flag,
+    print_config_flag,
+    quiet_flag,
+    results_dir_flag,
+    storage_flag,
+    study_flag,
+    workers_flag,
 )
+from search.command_line.flags import LARGEST, MOST_EPOCHS, STORAGE_VARIABLE, check_flags, flag
 from search.data.split import SplitSizes
 from search.engines.pruners import PRUNERS
 from search.engines.samplers import SAMPLERS, Sampler
@@ -220,14 +222,8 @@ class SearchSettings:
         above=0,
     )
 
-    workers: int | None = flag(
-        "--workers",
-        None,
-        "number of worker processes",
-        metavar="auto|N",
+    workers: int | None = workers_flag(
         group="machine",
-        above=0,
-        read=worker_count,
         shown_default="one per GPU, else one per core; with --cluster as many as fit",
     )
     precision: str = flag(
@@ -271,43 +267,19 @@ class SearchSettings:
         at_least=0,
     )
 
-    study: str | None = flag(
-        "--study",
-        None,
-        "name of the study",
-        shown_default="SPACE, or DATA-SPACE for data other than the default",
-        metavar="NAME",
+    study: str | None = study_flag(
         group="storage",
+        shown_default="SPACE, or DATA-SPACE for data other than the default",
     )
-    results_dir: Path = flag(
-        "--results-dir", Path("results"), "folder of the studies", metavar="DIR"
-    )
-    storage: str | None = flag(
-        "--storage",
-        None,
-        "database for the trials: sqlite:///..., postgresql://... or mysql+pymysql://...; "
+    results_dir: Path = results_dir_flag()
+    storage: str | None = storage_flag(
+        help="database for the trials: sqlite:///..., postgresql://... or mysql+pymysql://...; "
         f"put one with a password into ${STORAGE_VARIABLE}, which the list of processes hides",
         shown_default=f"${STORAGE_VARIABLE}, or a journal file in the study's folder",
-        metavar="URL",
-        url=True,
-        variable=STORAGE_VARIABLE,
     )
 
-    config: Path | None = flag(
-        "--config",
-        None,
-        "TOML file of flags, as written by --print-config; flags on the command line override it",
-        metavar="FILE",
-        group="configuration",
-        once=True,
-    )
-    print_config: bool = flag(
-        "--print-config",
-        False,
-        "print the flags of this command as TOML, and stop",
-        once=True,
-        starts_nothing=True,
-    )
+    config: Path | None = config_flag()
+    print_config: bool = print_config_flag()
 
     stop: bool = flag(
         "--stop",
@@ -378,7 +350,7 @@ class SearchSettings:
         "measure the speed, print the plan and the expected time, and stop; creates nothing",
         once=True,
     )
-    quiet: bool = flag("--quiet", False, "show no progress")
+    quiet: bool = quiet_flag()
     json: bool = flag(
         "--json", False, "print the outcome as one JSON object, the last line of standard output"
     )

@@ -153,6 +153,9 @@ def test_a_command_that_starts_nothing_takes_a_file_that_names_code(file: Path) 
         assert (given.space, given.on_end) == ("my_module:Model", "true")
     with pytest.raises(SettingsError, match="space can start code"):
         read("--config", file, "--dry-run")
+    file.write_text('space = "my_module:Model"\n')
+    words = ["--config", str(file), "--print-config"]
+    assert read_arguments(report.make_parser(), ReportSettings, words).space == "my_module:Model"
 
 
 def test_the_value_to_add_is_quoted_as_a_shell_needs_it(file: Path) -> None:
