@@ -13,8 +13,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from search.workers.keras_trainer import WorkerSettings
+from search.workers.link import Link
 from search.workers.messages import Built, Epoch, Failed, Suggest, Train, Trained
-from search.workers.process import Link, WorkerSettings
 from spaces.baselines import PUBLISHED_FOR
 from spaces.cnn import CnnConfig
 
@@ -35,7 +36,7 @@ class SleepSettings(WorkerSettings):
 
 
 class SleepingTrainer:
-    """Replaces `search.workers.process.KerasTrainer`; sleeps in place of training."""
+    """Replaces `search.workers.keras_trainer.KerasTrainer`; sleeps in place of training."""
 
     def __init__(self, link: Link, settings: SleepSettings) -> None:
         self._link = link

@@ -47,10 +47,10 @@ from search.study.facts import pixels_of
 from search.study.provenance import command_line, commit
 from search.training.hardware import machine, start_tensorflow
 from search.words import counted, listed
+from search.workers.keras_trainer import WorkerSettings
 from search.workers.local import workers_here
 from search.workers.messages import Failed, Train
 from search.workers.pool import make_pool
-from search.workers.process import WorkerSettings
 from spaces import DataShape, load_space
 from spaces.errors import shown
 

@@ -24,9 +24,9 @@ from search.study.storage import check_url, file_of
 from search.study.stored import find_study
 from search.study.study import ENDED, keeps_facts
 from search.training.hardware import Precision, best_precision
+from search.workers.keras_trainer import WorkerSettings
 from search.workers.limits import require_room
 from search.workers.pool import WorkerPool, make_pool
-from search.workers.process import WorkerSettings
 from search.workers.ray.cluster import Cluster, Resources, connect
 from spaces import DataShape, check_space, first_configurations, published_configurations
 

@@ -18,9 +18,10 @@ import joblib
 from search.apart import signals_blocked
 from search.errors import SearchError, StorageError
 from search.training.hardware import training_variables, visible_gpus
+from search.workers.keras_trainer import WorkerSettings
 from search.workers.limits import exit_words, require_descriptors
 from search.workers.messages import Died, Message
-from search.workers.process import Trainer, WorkerSettings, run_worker
+from search.workers.process import Trainer, run_worker
 from spaces.errors import one_line
 
 _SHOWN_LINES: Final = 3

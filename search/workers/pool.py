@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from search.errors import SearchError, UnusableError
+from search.workers.keras_trainer import KerasTrainer, WorkerSettings
 from search.workers.local import LocalBackend
 from search.workers.messages import Answer, Beat, Died, Measure, Message, Ready, Train, Unusable
-from search.workers.process import KerasTrainer, Trainer, WorkerSettings
+from search.workers.process import Trainer
 
 if TYPE_CHECKING:
     from search.workers.ray.cluster import Cluster

@@ -7,8 +7,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.workers.keras_trainer import WorkerSettings
+from search.workers.link import Link
 from search.workers.messages import Built, Epoch, Failed, Images, Train, Trained
-from search.workers.process import Link, WorkerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
 from search.study.storage import open_storage
 from search.study.study import begin_study, study_storage
+from search.workers.keras_trainer import WorkerSettings
 from search.workers.pool import WorkerPool, make_pool
-from search.workers.process import WorkerSettings
 from search.workers.ray.cluster import Cluster, Resources, connect
 from tests.postgres import Postgres
 from tests.search.simulated import NEED_PROCESSES, SimulatedTrainer, no_images

@@ -12,6 +12,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from search.workers.keras_trainer import WorkerSettings
+from search.workers.link import Link
 from search.workers.messages import (
     Built,
     Epoch,
@@ -23,7 +25,6 @@ from search.workers.messages import (
     Train,
     Trained,
 )
-from search.workers.process import Link, WorkerSettings
 
 PNG = b"\x89PNG simulated"
 
@@ -33,7 +34,7 @@ def no_images() -> Any:
 
 
 class SimulatedTrainer:
-    """In place of `search.workers.process.KerasTrainer`; `settings.space` names one of `SPACES`."""
+    """In place of `KerasTrainer`; `settings.space` names one of `SPACES`."""
 
     def __init__(self, link: Link, settings: WorkerSettings) -> None:
         self._link = link

@@ -14,9 +14,9 @@ from search.length import Speed
 from search.measuring import Measurement, Unmeasured, measure
 from search.settings import SearchSettings
 from search.study.requests import STOP, Inbox, put_request
+from search.workers.keras_trainer import WorkerSettings
 from search.workers.messages import Ready
 from search.workers.pool import WorkerPool
-from search.workers.process import WorkerSettings
 from tests.search.harness import workers_at
 from tests.search.simulated import SimulatedTrainer, no_images
 from tests.search.threads import ThreadBackend

@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.apart import signals_blocked
+from search.workers.keras_trainer import WorkerSettings
 from search.workers.messages import Died, Message
-from search.workers.process import Trainer, WorkerSettings, serve
+from search.workers.process import Trainer, serve
 
 _ONE_BEAT_SECONDS = 1e6  # the thread of the heartbeats sends one, then sleeps
 _END_SECONDS = 240
 
 
 class _Channel:
-    """The worker's end; see `search.workers.process.Channel`.
+    """The worker's end; see `search.workers.link.Channel`.
 
     Args:
         arrived: Notified of each message.

@@ -11,8 +11,9 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError, RuntimeEnvSe
 
 from search.errors import ClusterError, NodeError
 from search.training.hardware import versions
+from search.workers.keras_trainer import WorkerSettings
 from search.workers.messages import Died, Message
-from search.workers.process import Trainer, WorkerSettings
+from search.workers.process import Trainer
 from search.workers.ray.actor import TrainingActor
 from search.workers.ray.cluster import Cluster
 from spaces.errors import one_line

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from search.errors import SearchError, SettingsError
+from search.workers.keras_trainer import WorkerSettings
 from search.workers.limits import exit_words, require_room
 from search.workers.pool import make_pool
-from search.workers.process import WorkerSettings
 from tests.search.simulated import SimulatedTrainer, no_images
 
 MB = 10**6

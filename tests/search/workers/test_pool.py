@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from search.errors import SearchError, StorageError
+from search.workers.keras_trainer import WorkerSettings
+from search.workers.link import Link
 from search.workers.local import LocalBackend, _environment
 from search.workers.messages import Beat, Died, Failed, Message, Ready, Train
 from search.workers.pool import WorkerPool, make_pool
-from search.workers.process import Link, WorkerSettings
 from tests.search.simulated import SimulatedTrainer, no_images
 
 

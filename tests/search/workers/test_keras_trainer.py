@@ -13,6 +13,8 @@ from predicting.model import Model, load_model
 from search.data.formats import open_dataset
 from search.data.split import SplitSizes, load_split
 from search.training.hardware import Precision, set_precision
+from search.workers.keras_trainer import KerasTrainer, WorkerSettings
+from search.workers.link import Link
 from search.workers.messages import (
     Beat,
     Built,
@@ -27,7 +29,7 @@ from search.workers.messages import (
     Trained,
     Unusable,
 )
-from search.workers.process import KerasTrainer, Link, WorkerSettings, serve
+from search.workers.process import serve
 from spaces import DataShape
 from spaces.mlp import MlpConfig
 
