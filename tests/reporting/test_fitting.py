@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from reporting.errors import ReportError
-from reporting.fitting import MOST_FITTED, fit_epochs, wall_seconds
+from reporting.fitting import fit_epochs, wall_seconds
 from reporting.plan import Plan
 from reporting.retraining import Results, Retrained
+from reporting.settings import FINAL_EPOCHS
 from search.errors import SettingsError
 from tests.reporting.made_plan import TWICE_AS_LONG, made_plan
 
@@ -100,7 +101,7 @@ def fitted(
 # Two candidates at once, and two rounds of final trainings: 50 s an epoch; 18 baselines of 200 s.
 @pytest.mark.parametrize(
     ("minutes", "baselines", "epochs"),
-    [(7, False, 8), (25, False, 30), (24.9, False, 29), (1e6, False, MOST_FITTED), (50, True, 28)],
+    [(7, False, 8), (25, False, 30), (24.9, False, 29), (1e6, False, FINAL_EPOCHS), (50, True, 28)],
 )
 def test_the_most_epochs_that_fit_are_chosen(
     tmp_path: Path, minutes: float, baselines: bool, epochs: int
