@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from search.command_line.common_flags import results_dir_flag
 from search.command_line.flags import check_flags, flag
 from search.command_line.parser import Parser, add_flags, called, print_error, read_flags
 from search.command_line.process import prepare_process
@@ -41,9 +42,7 @@ class PredictSettings:
         metavar="FILE",
         shown_default="the model of the newest report",
     )
-    results_dir: Path = flag(
-        "--results-dir", Path("results"), "folder of the studies", metavar="DIR"
-    )
+    results_dir: Path = results_dir_flag()
     data: str | None = flag(
         "--data",
         None,

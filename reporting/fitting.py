@@ -11,7 +11,7 @@ from typing import Any, Final
 from reporting.folder import writing
 from reporting.plan import Plan
 from reporting.retraining import Results, Retraining
-from reporting.settings import FINAL_EPOCHS
+from reporting.settings import MOST_FITTED_EPOCHS
 from search.command_line.flags import MOST_EPOCHS
 from search.errors import SettingsError
 from search.files import read_limited, write_atomically
@@ -70,7 +70,9 @@ def fit_epochs(
     directory: Path,
     train: bool,
 ) -> int:
-    """Return the largest number of final epochs, at most 30, with which all trainings fit a time.
+    """Return the largest number of final epochs with which all trainings fit a time.
+
+    It is at most `MOST_FITTED_EPOCHS`, or `fewest` if that is more.
 
     The number is stored beside the trainings. A continued report has less left to train, so it
     would fit more epochs, and could not use the trainings that are finished.
@@ -116,7 +118,7 @@ def fit_epochs(
             f"{counted(fewest, 'epoch')}, as many as a trial has; raise it to {needed}, or "
             f"lower --top, --seeds or --baseline-seeds{leave_out}."
         )
-    low, high = fewest, max(fewest, FINAL_EPOCHS)
+    low, high = fewest, MOST_FITTED_EPOCHS
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if seconds(middle) <= 60 * minutes else (low, middle - 1)

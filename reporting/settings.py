@@ -23,9 +23,10 @@ from search.study.objective import Limits
 if TYPE_CHECKING:
     from search.data.split import SplitSizes  # imports NumPy, for which `--help` need not wait
 
-# Without `--epochs`, and the most that `--minutes` fits: with 49 in place of 30, the winner of the
-# reference search fell from 95.2 to 94.8 % on validation (n = 1; benchmarks/README.md).
-FINAL_EPOCHS: Final = 30
+DEFAULT_EPOCHS: Final = 30
+# By `--minutes`: after 49 epochs, the winner of the reference search was less accurate on
+# validation images than after 23 (n = 1; benchmarks/README.md).
+MOST_FITTED_EPOCHS: Final = 30
 # Flags that go with --compare.
 _COMPARING: Final = ("compare", "results_dir", "storage", "config", "print_config", "quiet")
 
@@ -130,7 +131,8 @@ class ReportSettings:
         "--minutes",
         None,
         "target time of all trainings in minutes: --epochs is chosen from the speed measured by "
-        "the search, and kept when the report is resumed. Not a limit",
+        f"the search, at most {MOST_FITTED_EPOCHS} or those of a trial, and kept when the report "
+        "is resumed. Not a limit",
         metavar="M",
         above=0,
         at_most=LARGEST,
@@ -139,7 +141,7 @@ class ReportSettings:
         "--epochs",
         None,
         "epochs of the best trials and of the winner; learning-rate schedules are stretched",
-        shown_default=f"{FINAL_EPOCHS}, those of a trial if that is more, or fitted to --minutes",
+        shown_default=f"{DEFAULT_EPOCHS}, those of a trial if that is more, or fitted to --minutes",
         metavar="N",
         at_least=1,
     )
@@ -261,4 +263,4 @@ class ReportSettings:
                 baseline_epochs=2,
                 train_size=self.train_size or searched.train,
             )
-        return replace(self, epochs=self.epochs or max(FINAL_EPOCHS, max_epochs))
+        return replace(self, epochs=self.epochs or max(DEFAULT_EPOCHS, max_epochs))

@@ -42,7 +42,7 @@ class Share:
 FIRST: Final = Share(1.27)  # the configurations that are tried first
 SAMPLED: Final = Share(1.46)
 LATENCY_SECONDS: Final = 8.0  # of one measurement of a network's latency: 5 to 10 s
-PRIOR_TRIALS: Final = 5.0  # weight of the prior, in trials
+PRIOR_TRIALS: Final = 5.0  # weight of the prior, in sampled trials
 _SHORTER_MINUTES: Final = (5, 10, 15, 30, 60, 120, 240, 480)
 
 
@@ -368,11 +368,9 @@ class TimeLeft:
     Args:
         plan: Size of the search.
         speed: Measured speed; None: there is no estimate before a trial has ended.
-        prior_trials: Weight of the prior, in sampled trials.
     """
 
-    def __init__(self, plan: Plan, speed: Speed | None, prior_trials: float = PRIOR_TRIALS) -> None:
-        self._prior_trials = prior_trials
+    def __init__(self, plan: Plan, speed: Speed | None) -> None:
         self._plan = plan
         self._is_measured = speed is not None
         # Without a speed, only the ratios of expected costs matter.
@@ -409,7 +407,7 @@ class TimeLeft:
                 seconds += trial.seconds + more
                 planned += self._expected(trial.is_first, trial.budget)
         if self._is_measured:
-            prior = self._prior_trials * self._expected(False)
+            prior = PRIOR_TRIALS * self._expected(False)
             seconds, planned = seconds + prior, planned + prior
         if not planned:
             return None

@@ -155,7 +155,7 @@ def _search(
             study.set_user_attr("from", inputs.earlier)
         save_note(study, study_note(facts))
         write_atomically(directory / "search.toml", _config(settings, given.minutes).encode())
-        speed = fitted_to or _speed(study, settings, workers, measurement, display)
+        speed = fitted_to or _known_speed(study, settings, workers, measurement, display)
         if speed is not None:
             store_speed(study, speed, settings)
         plan = plan_of(settings, inputs)
@@ -217,14 +217,17 @@ def _fitted(
     return settings, speed
 
 
-def _speed(
+def _known_speed(
     study: optuna.Study,
     settings: SearchSettings,
     workers: WorkerPool,
     measurement: Measurement,
     display: Display,
 ) -> Speed | None:
-    """Return the speed from which the length of a search is estimated; None if it is unknown."""
+    """Return the speed from which the length of a search is estimated.
+
+    None if it is not needed, with `--quiet`, or if its measurement failed or was stopped.
+    """
     stored = stored_speed(study.user_attrs, settings, min(workers.count, settings.trials))
     if stored is not None or settings.quiet or not needs_speed(study, settings.trials):
         return stored

@@ -1,4 +1,8 @@
-"""Flags that several commands have; each is declared once, and called at the field that it sets."""
+"""Flags of more than one command.
+
+Each is a function that declares the flag at a settings field, as `flag` does; its arguments add
+what differs between commands.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -19,7 +23,7 @@ workers_flag: Final = partial(
     None,
     "number of worker processes",
     metavar="auto|N",
-    at_least=1,
+    above=0,
     read=worker_count,
 )
 config_flag: Final = partial(

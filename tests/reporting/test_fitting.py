@@ -9,7 +9,7 @@ from reporting.errors import ReportError
 from reporting.fitting import fit_epochs, wall_seconds
 from reporting.plan import Plan
 from reporting.retraining import Results, Retrained
-from reporting.settings import FINAL_EPOCHS
+from reporting.settings import MOST_FITTED_EPOCHS
 from search.errors import SettingsError
 from tests.reporting.made_plan import TWICE_AS_LONG, made_plan
 
@@ -101,12 +101,24 @@ def fitted(
 # Two candidates at once, and two rounds of final trainings: 50 s an epoch; 18 baselines of 200 s.
 @pytest.mark.parametrize(
     ("minutes", "baselines", "epochs"),
-    [(7, False, 8), (25, False, 30), (24.9, False, 29), (1e6, False, FINAL_EPOCHS), (50, True, 28)],
+    [
+        *((7, False, 8), (20, False, 24), (19.9, False, 23), (50, True, 28)),
+        (1e6, False, MOST_FITTED_EPOCHS),
+    ],
 )
 def test_the_most_epochs_that_fit_are_chosen(
     tmp_path: Path, minutes: float, baselines: bool, epochs: int
 ) -> None:
     assert fitted(tmp_path, minutes, baselines=baselines) == epochs
+
+
+def test_more_are_fitted_where_a_trial_has_more(tmp_path: Path) -> None:
+    assert fitted(tmp_path, 1e6, fewest=100) == 100
+
+
+def test_a_number_that_was_fitted_without_a_limit_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "fitted.json").write_text('{"90": 49}')
+    assert fitted(tmp_path, 90) == 49
 
 
 def test_the_number_stays_the_same_when_the_report_is_continued(tmp_path: Path) -> None:

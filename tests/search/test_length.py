@@ -35,14 +35,14 @@ from search.preparation import Inputs
 from search.settings import SearchSettings
 from search.sizes import plan_of
 from search.study.storage import open_storage
-from search.study.study import FINISHED
+from search.study.study import FINISHED, known_as
 from tests.reporting.made_evidence import made_dataset
 
 REPLAY = Path(__file__).parents[2] / "benchmarks" / "replay.csv"
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "cnn" / "study.journal"
 SPEED = Speed(workers=2, images_per_second=742.0, startup_seconds=3.0)
 
-# Given, so that what the tests of the rule expect does not change with the shares of a space.
+# Of an earlier space. Given, so that the numbers below do not move with `FIRST` and `SAMPLED`.
 SHARES = {"first_share": Share(0.48, 32 / 56), "sampled_share": Share(0.68, 145 / 344)}
 
 
@@ -79,7 +79,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
             trials=len(finished),
             first=sum(is_first(trial) for trial in finished),
             epochs=facts["epochs"],
-            prunes=True,
+            prunes=facts["settings"]["pruner"] != "none",
             **facts["split"],
         ),
         Speed.from_fact(facts["speed"]),
@@ -88,7 +88,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 
 def is_first(trial: FrozenTrial) -> bool:
-    return "known_as" in trial.user_attrs
+    return known_as(trial) is not None
 
 
 def replayed(recorded: Recorded, ended: int, speed: Speed | None) -> tuple[float, float]:
@@ -117,7 +117,10 @@ def replayed(recorded: Recorded, ended: int, speed: Speed | None) -> tuple[float
             waiting += 1
             waiting_first += is_first(trial)
     estimate = left.seconds(
-        waiting=waiting, waiting_first=waiting_first, running=running, workers=2
+        waiting=waiting,
+        waiting_first=waiting_first,
+        running=running,
+        workers=recorded.speed.workers,
     )
     assert estimate is not None
     return estimate, (trials[-1].datetime_complete - now).total_seconds()
@@ -149,12 +152,12 @@ def test_a_wrong_speed_is_corrected_by_the_trials(recorded: Recorded) -> None:
     assert errors[0] > errors[1] > errors[2] > 1
 
 
-def test_the_length_of_the_recorded_search_follows_from_its_speed(
+def test_the_recorded_search_took_a_quarter_less_than_its_speed_let_expect(
     recorded: Recorded,
 ) -> None:
     began = min(trial.datetime_start for trial in recorded.trials)
     true = (recorded.trials[-1].datetime_complete - began).total_seconds()
-    assert recorded.plan.seconds(recorded.speed) == pytest.approx(true, rel=1 / 3)
+    assert recorded.plan.seconds(recorded.speed) == pytest.approx(1.3 * true, rel=0.05)
 
 
 def test_a_validation_image_costs_what_it_did_in_the_recorded_search(

@@ -22,7 +22,7 @@ from search.settings import SearchSettings
         ("minutes", float("nan"), "--minutes is nan; it must be above 0."),
         ("minutes", float("inf"), "--minutes is inf; it must be a finite number."),
         ("timeout_seconds", 0.0, "--timeout is 0.0"),
-        ("workers", 0, "--workers is 0"),
+        ("workers", 0, "--workers is 0; it must be above 0."),
         ("train_size", 0, "--train-size is 0"),
         ("val_size", -1, "--val-size is -1"),
         ("image_size", 15, "--image-size is 15; it must be 16 or more."),
