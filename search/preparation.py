@@ -1,5 +1,6 @@
 """Prepare a search before its study is opened: data, cluster, number format, workers."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ from search.data.formats import open_dataset
 from search.data.split import check_sizes, default_val_size, load_split
 from search.display import Display
 from search.earlier import earlier_configurations, earlier_study
+from search.engines.engine import Engine, make_engine
 from search.engines.samplers import check_packages
 from search.errors import StudyError
 from search.length import default_epochs
@@ -192,6 +194,27 @@ def comparable_facts(
         "objective": settings.objective,
         "mirror": dataset.mirror,
     }
+
+
+def engine_of(
+    settings: SearchSettings,
+    study: optuna.Study,
+    find_space: Callable[[], list[dict[str, Any]]],
+    note: Callable[[str], None],
+) -> Engine:
+    """Return the engine of a search; for `find_space` and `note`, see `make_engine`."""
+    return make_engine(
+        study,
+        engine=settings.engine,
+        algorithm=settings.algorithm,
+        pruner=settings.pruner_used,
+        seed=settings.seed,
+        max_epochs=settings.max_epochs,
+        limits=settings.limits,
+        trials=settings.trials,
+        find_space=find_space,
+        note=note,
+    )
 
 
 def make_workers(

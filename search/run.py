@@ -18,7 +18,6 @@ from search.config_file import config_text
 from search.coordinator import Coordinator
 from search.data.dataset import Dataset
 from search.display import Display
-from search.engines.engine import Engine, make_engine
 from search.engines.exploring import explore
 from search.engines.tuners import TUNERS
 from search.errors import (
@@ -37,6 +36,7 @@ from search.preparation import (
     Inputs,
     comparable_facts,
     connected,
+    engine_of,
     find_inputs,
     make_workers,
     precision_of,
@@ -159,10 +159,12 @@ def _search(
         if speed is not None:
             store_speed(study, speed, settings)
         plan = plan_of(settings, inputs)
+        log = directory / "logs" / "exploring.log"
+        find_space = partial(explore, settings.space, inputs.dataset.shape, log)
         coordinator = Coordinator(
             settings,
             study,
-            _engine(study, settings, inputs, directory, display),
+            engine_of(settings, study, find_space, display.note),
             workers,
             Artifacts(directory / "artifacts"),
             Checkpoints(directory / "checkpoints"),
@@ -237,28 +239,6 @@ def _known_speed(
     if measurement.stopped_by is None:
         display.log(f"the duration of the search is unknown: {found.reason}")
     return None
-
-
-def _engine(
-    study: optuna.Study,
-    settings: SearchSettings,
-    inputs: Inputs,
-    directory: Path,
-    display: Display,
-) -> Engine:
-    log = directory / "logs" / "exploring.log"
-    return make_engine(
-        study,
-        engine=settings.engine,
-        algorithm=settings.algorithm,
-        pruner=settings.pruner_used,
-        seed=settings.seed,
-        max_epochs=settings.max_epochs,
-        limits=settings.limits,
-        trials=settings.trials,
-        find_space=partial(explore, settings.space, inputs.dataset.shape, log),
-        note=display.note,
-    )
 
 
 def _stored_outcome(settings: SearchSettings, data: DataShape, started: float) -> Outcome | None:

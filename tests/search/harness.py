@@ -9,8 +9,9 @@ from typing import Any
 
 import optuna
 
+from search import preparation
 from search.coordinator import Coordinator
-from search.engines.engine import Engine, make_engine
+from search.engines.engine import Engine
 from search.errors import SearchError, StopReason
 from search.settings import SearchSettings
 from search.study.artifacts import Artifacts, Checkpoints
@@ -255,15 +256,4 @@ def engine_of(
 
         return declared(space)
 
-    return make_engine(
-        study,
-        engine=settings.engine,
-        algorithm=settings.algorithm,
-        pruner=settings.pruner_used,
-        seed=settings.seed,
-        max_epochs=settings.max_epochs,
-        limits=settings.limits,
-        trials=settings.trials,
-        find_space=find_space,
-        note=note,
-    )
+    return preparation.engine_of(settings, study, find_space, note)
