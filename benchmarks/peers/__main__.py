@@ -21,6 +21,7 @@ from benchmarks.peers.registry import LEAGUES, PEERS
 from benchmarks.peers.results import Finished, append, read
 from benchmarks.peers.running import SearchFailedError, run
 from benchmarks.peers.summary import print_summary
+from search.study.provenance import commit
 from search.training.hardware import machine, versions
 
 
@@ -96,7 +97,8 @@ def _jobs(flags: argparse.Namespace) -> list[Job]:
 
 
 def _run_missing(jobs: list[Job], budget: float, file: Path) -> None:
-    here = machine()
+    # The commit now: the rows that are added count as changes to it.
+    here, code = machine(), commit()
     done = {one.job for one in read(file) if one.machine == here and one.budget >= budget}
     cores: queue.Queue[int] = queue.Queue()
     for core in sorted(os.sched_getaffinity(0)):
@@ -117,7 +119,7 @@ def _run_missing(jobs: list[Job], budget: float, file: Path) -> None:
                 return
             finally:
                 cores.put(core)
-            finished = Finished(job=job, machine=here, budget=budget, events=events)
+            finished = Finished(job=job, machine=here, commit=code, budget=budget, events=events)
             append(file, finished)
             shown = f"{len(events)} epochs, {finished.score_at(budget):.4f}"
             print(f"{name}: {shown}", file=sys.stderr, flush=True)

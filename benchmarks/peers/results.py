@@ -8,7 +8,6 @@ from pathlib import Path
 
 from benchmarks.peers.job import Job
 from benchmarks.peers.running import Event
-from search.study.provenance import commit
 from search.training.hardware import versions
 
 _LOCK = threading.Lock()
@@ -22,12 +21,14 @@ class Finished:
     Args:
         job: The search.
         machine: Where it ran.
+        commit: Of the code that ran.
         budget: CPU seconds that it had.
         events: Its epochs.
     """
 
     job: Job
     machine: str
+    commit: str
     budget: float
     events: list[Event]
 
@@ -45,7 +46,7 @@ def append(file: Path, finished: Finished) -> None:
         "budget": finished.budget,
         "machine": finished.machine,
         "versions": versions(),
-        "commit": commit(),
+        "commit": finished.commit,
         "date": time.strftime("%Y-%m-%d"),
         "events": [[one.cpu_seconds, one.search, one.score] for one in finished.events],
     }
@@ -66,7 +67,13 @@ def read(file: Path) -> list[Finished]:
             continue  # cut off when the comparison was killed
         job = Job(**{name: said[name] for name in Job.__dataclass_fields__})
         events = [Event(cpu_seconds=c, search=a, score=b) for c, a, b in said["events"]]
-        one = Finished(job=job, machine=said["machine"], budget=said["budget"], events=events)
+        one = Finished(
+            job=job,
+            machine=said["machine"],
+            commit=said["commit"],
+            budget=said["budget"],
+            events=events,
+        )
         key = job, one.machine
         if key not in found or one.budget > found[key].budget:
             found[key] = one

@@ -23,7 +23,7 @@ from search.training.hardware import training_variables
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _POLL_SECONDS: Final = 0.2
-_GRACE: Final = 10  # CPU seconds beyond the budget for the scoring of an epoch that ended within
+_GRACE: Final = 15  # CPU seconds beyond the budget for the scoring of an epoch that ended within
 _PATIENCE: Final = 20  # seconds that may pass for one of the budget, beside other work
 # What a shell may hold that would change a stock installation.
 _PREFIXES: Final = ("TF_", "OMP_", "ONEDNN_", "OPENBLAS_", "MKL_", "KERAS_", "XLA_", "RAY_")
@@ -125,23 +125,50 @@ def _watch(
 
 
 class _CpuClock:
-    """User and system time of a process and all its descendants, ended ones too."""
+    """User and system time of a process and all its descendants, ended ones too.
+
+    The times of an ended child pass to a parent that waits for it, but are lost if the parent
+    ignores its end, as Ray's does. So each process is remembered as it was seen last.
+    """
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
+        self._seen: dict[psutil.Process, _Times] = {}
         self._seconds = 0.0
 
     def seconds(self) -> float:
         """Return the time so far."""
-        total = 0.0
+        alive = set()
         for process in _family(self._process):
             with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
-                # The times of an ended child pass to its parent.
-                total += times.user + times.system + times.children_user + times.children_system
+                known = self._seen.get(process)
+                self._seen[process] = _Times(
+                    own=times.user + times.system,
+                    waited_for=times.children_user + times.children_system,
+                    # The first one: an orphan gets another.
+                    parent=process.parent() if known is None else known.parent,
+                )
+                alive.add(process)
+        ended: dict[psutil.Process | None, list[psutil.Process]] = {}
+        for process, spent in self._seen.items():
+            if process not in alive:
+                ended.setdefault(spent.parent, []).append(process)
+
+        def total(process: psutil.Process) -> float:
+            spent = self._seen[process]
+            return spent.own + max(spent.waited_for, sum(map(total, ended.get(process, []))))
+
         # A process may end between two of these readings, and be in neither.
-        self._seconds = max(self._seconds, total)
+        self._seconds = max(self._seconds, sum(map(total, alive)))
         return self._seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Times:
+    own: float
+    waited_for: float
+    parent: psutil.Process | None
 
 
 def _family(process: psutil.Process) -> Iterator[psutil.Process]:

@@ -88,6 +88,8 @@ def fit(
         "epochs": epochs,
         "initial_epoch": initial_epoch,
         "validation_data": _arrays(split.val_images, split.val_labels),
+        # With augmentation, Keras would else validate in batches of 32.
+        "validation_batch_size": config.batch_size,
         "callbacks": [*average, *callbacks],
         "verbose": 0,
     }

@@ -1,6 +1,7 @@
 """The comparison with other libraries."""
 
 import os
+import select
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,19 +32,21 @@ def job(peer: str, seed: int = 0) -> Job:
 
 def finished(peer: str, seed: int, *events: tuple[float, float, float]) -> Finished:
     epochs = [Event(cpu_seconds=c, search=a, score=b) for c, a, b in events]
-    return Finished(job=job(peer, seed), machine="a test", budget=100, events=epochs)
+    return Finished(
+        job=job(peer, seed), machine="a test", commit="a test", budget=100, events=epochs
+    )
 
 
 def test_two_methods_are_compared_and_continued(tmp_path: Path, small_data: Path) -> None:
     file = tmp_path / "peers.jsonl"
     flags = ["--space", "mlp", "--train-size", "300", "--val-size", "100", "--epochs", "1"]
-    flags += ["--seeds", "1", "--budgets", "15", "--leagues", "system", "--file", str(file)]
+    flags += ["--seeds", "1", "--budgets", "40", "--leagues", "system", "--file", str(file)]
     flags += ["--only", "ours", "random search", "--plot", str(tmp_path / "peers.svg")]
     output = run(small_data, "peers", *flags)
     assert "system league, with first configurations" in output
     searches = read(file)
     assert sorted(one.job.peer for one in searches) == ["ours", "random search"]
-    assert all(one.events and one.events[-1].cpu_seconds <= 15 for one in searches)
+    assert all(one.events and one.events[-1].cpu_seconds <= 40 for one in searches)
     assert (tmp_path / "peers.svg").exists()
     lines = file.read_text()
     assert run(small_data, "peers", *flags) == output
@@ -125,18 +128,22 @@ def test_an_epoch_within_the_budget_may_be_scored_beyond_it(
     assert ended == code
 
 
-def test_the_clock_counts_children_that_have_ended() -> None:
-    work = "sum(range(10**7)); sum(range(10**7))"
+@pytest.mark.parametrize("before", ["", "signal.signal(signal.SIGCHLD, signal.SIG_IGN); "])
+def test_the_clock_counts_children_that_have_ended(before: str) -> None:
+    # Where SIGCHLD is ignored, as in Ray's processes, a child's times do not pass to its parent.
+    work = "for _ in range(8): sum(range(10**7))"
     script = (
-        "import subprocess, sys; "
+        f"import signal, subprocess, sys; {before}"
         f"subprocess.run([sys.executable, '-c', {work!r}]); print('ended', flush=True); input()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         clock = _CpuClock(process.pid)
-        before = clock.seconds()
-        assert process.stdout is not None
-        process.stdout.readline()
-        assert clock.seconds() - before > 0.1
+        began = clock.seconds()
+        while not select.select([process.stdout], [], [], 0.02)[0]:
+            clock.seconds()
+        seconds = clock.seconds()
+        assert seconds - began > 0.3
         process.communicate(b"\n")
+    assert clock.seconds() == seconds
