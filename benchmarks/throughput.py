@@ -2,8 +2,9 @@
 
 Stock: `model.fit` on NumPy arrays in float32, as Keras compiles it by default, once as TensorFlow
 is installed and once with its oneDNN kernels turned on. Ours: `search.training.loop.train` in the
-fastest number format. All train the same models with batches of 128 in one thread, alternately,
-each in a new process. The first epoch, in which TensorFlow compiles, is not counted.
+fastest number format. All train the same models by Adam with batches of 128 in one thread,
+alternately, each in a new process. The first epoch, in which TensorFlow compiles, is not counted.
+The space's default is trained without its whitening.
 
     python -m benchmarks.throughput                       # images per CPU second, for each model
     python -m benchmarks.throughput --isa avx2            # as on an ordinary machine
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000, help="training images (%(default)s)")
     parser.add_argument("--epochs", type=int, default=3, help="epochs, 2 or more (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="runs per side (%(default)s)")
-    parser.add_argument("--models", nargs="+", help="baselines, or residual (default: all)")
+    parser.add_argument("--models", nargs="+", help="baselines, or default: of the cnn space (all)")
     parser.add_argument("--precision", default="best", choices=("best", "bfloat16", "float32"))
     parser.add_argument(
         "--isa", choices=("avx2",), help="measure an AVX-512 machine as one with AVX2 only"
@@ -63,7 +64,7 @@ def _configs() -> dict[str, Any]:
     from spaces.cnn import CnnConfig
 
     return {baseline.name: baseline.config for baseline in BASELINES} | {
-        "residual": CnnConfig.from_params({}, PUBLISHED_FOR)
+        "default": CnnConfig.from_params({}, PUBLISHED_FOR)
     }
 
 

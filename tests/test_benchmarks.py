@@ -81,3 +81,6 @@ def test_recipe_compares_a_change_with_the_default(tmp_path: Path, small_data: P
     lines = file.read_text()
     assert run(small_data, "recipe", *flags, "--summary", "--file", str(file)) == output
     assert file.read_text() == lines
+    file.write_text(lines.replace('"precision": "', '"precision": "another, not '))
+    other = run(small_data, "recipe", *flags, "--summary", "--file", str(file))
+    assert other.replace("another, not ", "").split() == output.split()

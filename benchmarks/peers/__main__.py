@@ -22,7 +22,7 @@ from benchmarks.peers.results import Finished, append, read
 from benchmarks.peers.running import SearchFailedError, run
 from benchmarks.peers.summary import print_summary
 from search.study.provenance import commit
-from search.training.hardware import machine, versions
+from search.training.hardware import machine
 
 
 def main() -> None:
@@ -38,7 +38,6 @@ def main() -> None:
         "Holm-corrected within a table; mean rank over the seeds that all methods have."
     )
     print_summary(searches, sorted(flags.budgets), console)
-    console.print(f"{machine()}; {', '.join(f'{k} {v}' for k, v in versions().items())}")
     if flags.plot is not None:
         draw(searches, flags.plot)
 

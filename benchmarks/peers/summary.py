@@ -1,5 +1,7 @@
 """Tables and a figure of finished searches."""
 
+from typing import Final
+
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -10,6 +12,8 @@ from benchmarks.peers.registry import LEAGUES, OURS, PEERS
 from benchmarks.peers.results import Finished, in_league
 from reporting.statistics import interval
 
+# With fewer, p is above 0.05 even if all differences have the same sign.
+LEAST_SEEDS: Final = 6
 Scores = dict[str, dict[int, float]]  # of each method, by seed
 
 
@@ -25,17 +29,14 @@ def print_summary(searches: list[Finished], budgets: list[float], console: Conso
 def groups(searches: list[Finished]) -> dict[str, list[Finished]]:
     """Return the searches that can be compared, by a description of what they share."""
     found: dict[str, list[Finished]] = {}
-    several_machines = len({one.machine for one in searches}) > 1
     for league in LEAGUES:
         for one in in_league(searches, league):
             job = one.job
             title = (
                 f"{league} league, {'with' if job.first else 'without'} first configurations; "
                 f"{job.space}, {job.train_size:,} + {job.val_size:,} images, {job.epochs} epochs, "
-                f"{job.isa} instructions"
+                f"{job.isa} instructions; {one.machine}"
             )
-            if several_machines:
-                title += f"; {one.machine}"
             found.setdefault(title, []).append(one)
     return {
         title: group
@@ -91,7 +92,7 @@ def corrected_p_values(scores: Scores) -> dict[str, float]:
     for name, values in scores.items():
         shared = sorted(values.keys() & ours.keys())
         differences = np.array([ours[seed] - values[seed] for seed in shared])
-        if name != OURS and len(shared) > 1:
+        if name != OURS and len(shared) >= LEAST_SEEDS:
             found[name] = float(wilcoxon(differences).pvalue) if differences.any() else 1.0
     if not found:
         return {}

@@ -2,7 +2,7 @@
 
 python -m benchmarks.recipe                      # train what the file lacks, then print the table
 python -m benchmarks.recipe --only "pool first"  # of this change and the default alone
-python -m benchmarks.recipe --summary            # only print the table
+python -m benchmarks.recipe --summary            # only print the tables, one for each number format
 """
 
 import argparse
@@ -40,17 +40,17 @@ def main() -> None:
         "epochs": options.epochs,
         "train_size": options.train_size,
         "val_size": options.val_size,
-        "precision": best_precision(),
     }
     if not options.summary:
         names = list(dict.fromkeys(["default", *options.only]))
         jobs = [
-            {"change": name, "seed": seed, **same}
+            {"change": name, "seed": seed, "precision": best_precision(), **same}
             for seed in range(options.seeds)
             for name in names
         ]
         _train_missing(options.file, jobs, options.workers)
-    _print(options.file, same)
+    for precision in sorted({row["precision"] for row in _rows(options.file)}):
+        _print(options.file, {**same, "precision": precision})
 
 
 def _train_missing(file: Path, jobs: list[dict[str, Any]], workers: int) -> None:
@@ -78,6 +78,8 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 def _print(file: Path, same: dict[str, Any]) -> None:
     """Print a row for each change: its accuracy, and differences to the default by seed."""
     rows = [row for row in _rows(file) if all(row[name] == value for name, value in same.items())]
+    if not rows:
+        return
     last = {(row["change"], row["seed"]): row for row in rows}
     title = (
         f"{same['train_size']:,} training and {same['val_size']:,} validation images, "
