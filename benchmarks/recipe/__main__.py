@@ -49,8 +49,13 @@ def main() -> None:
             for name in names
         ]
         _train_missing(options.file, jobs, options.workers)
-    for precision in sorted({row["precision"] for row in _rows(options.file)}):
-        _print(options.file, {**same, "precision": precision})
+    rows = [row for row in _rows(options.file) if same.items() <= row.items()]
+    for precision in sorted({row["precision"] for row in rows}):
+        _print(
+            [row for row in rows if row["precision"] == precision],
+            f"{options.train_size:,} training and {options.val_size:,} validation images, "
+            f"{options.epochs} epochs, {precision}",
+        )
 
 
 def _train_missing(file: Path, jobs: list[dict[str, Any]], workers: int) -> None:
@@ -75,16 +80,9 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def _print(file: Path, same: dict[str, Any]) -> None:
+def _print(rows: list[dict[str, Any]], title: str) -> None:
     """Print a row for each change: its accuracy, and differences to the default by seed."""
-    rows = [row for row in _rows(file) if all(row[name] == value for name, value in same.items())]
-    if not rows:
-        return
     last = {(row["change"], row["seed"]): row for row in rows}
-    title = (
-        f"{same['train_size']:,} training and {same['val_size']:,} validation images, "
-        f"{same['epochs']} epochs, {same['precision']}"
-    )
     table = Table(
         "change",
         "n",

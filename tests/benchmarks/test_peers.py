@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.peers.job import Job
+from benchmarks.peers.plotting import draw
 from benchmarks.peers.results import Finished, append, read
 from benchmarks.peers.running import Event, _CpuClock, _watch
 from benchmarks.peers.summary import corrected_p_values, groups, mean_ranks, scores_at
@@ -80,6 +81,17 @@ def test_searches_of_other_images_or_machines_are_not_compared() -> None:
     found = groups([*both, *elsewhere])
     assert [{one.machine for one in group} for group in found.values()] == [{"a test"}, {"another"}]
     assert [title.endswith("; another") for title in found] == [False, True]
+
+
+def test_the_mean_of_six_seeds_is_drawn_with_its_interval(tmp_path: Path) -> None:
+    for seeds, band in ((5, False), (6, True)):
+        searches = [
+            finished(name, seed, (5, 0.9, 0.8 + 0.01 * seed))
+            for seed in range(seeds)
+            for name in ("ours", "random search")
+        ]
+        draw(searches, tmp_path / "peers.svg")
+        assert ("FillBetween" in (tmp_path / "peers.svg").read_text()) is band
 
 
 def test_ours_is_compared_with_each_other_method_by_seed() -> None:
