@@ -44,6 +44,18 @@ def compile_model(
         metrics=["accuracy", BalancedAccuracy(classes)],
         steps_per_execution=_steps_per_execution(config, total_steps),
     )
+    _create_variables(model, classes)
+
+
+def _create_variables(model: keras.Model, classes: int) -> None:
+    """Create the variables of the optimizer and the metrics, which Keras leaves to the first step.
+
+    TensorFlow traces a step a second time if its first trace created variables.
+    """
+    model.optimizer.build(model.trainable_variables)
+    logits = keras.ops.zeros((1, classes))
+    model.compute_metrics(None, logits, logits)
+    model.reset_metrics()
 
 
 def _steps_per_execution(config: TrainingConfig, total_steps: int) -> int:

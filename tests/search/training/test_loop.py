@@ -93,6 +93,21 @@ def test_every_optimizer_and_schedule_learns(split, optimizer, schedule):
     assert (result.history[-1]["learning_rate"] < 1e-4) == (schedule != "constant")
 
 
+def test_the_step_is_traced_once(split):
+    traced = []
+
+    class Traced(keras.layers.Layer):
+        def call(self, inputs, training=False):
+            traced.append(training)
+            return inputs
+
+    model = keras.Sequential([*build().layers, Traced()])
+    traced.clear()
+    config = dataclasses.replace(CONFIG, optimizer="muon")
+    train(model, config, split, max_epochs=2, seed=1, on_epoch=go_on)
+    assert traced.count(True) == 1
+
+
 def test_the_same_seed_gives_the_same_history_to_the_last_bit(small_data):
     # A process of its own: thread limits must be set before TensorFlow starts.
     script = f"""
