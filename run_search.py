@@ -21,13 +21,14 @@ from search.command_line.process import (
 )
 from search.config_file import config_text, read_arguments
 from search.errors import SearchError, SettingsError, StoppedEarly, StoppedError, StopReason
-from search.settings import SearchSettings
 from search.study.objective import COSTS
 from spaces import SPACES, SpaceError
 from spaces.errors import one_line
 
+# Each worker process imports this module too, so the imports above stay light.
 if TYPE_CHECKING:
     from search.outcome import Outcome
+    from search.settings import SearchSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_process()
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        from search.settings import SearchSettings
+
         settings = read_arguments(make_parser(), SearchSettings, given)
         if settings.print_config:
             print(config_text(settings), end="", flush=True)
@@ -69,13 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if outcome.stopped_by is None else EXIT_CODES.get(outcome.stopped_by, 0)
 
 
-def _flags(settings: SearchSettings, given: list[str]) -> list[str]:
+def _flags(settings: "SearchSettings", given: list[str]) -> list[str]:
     """Return the flags to store in the study, with those of a `--config` file: it may change."""
     return given if settings.config is None else given_flags(replace(settings, config=None))
 
 
 def make_parser() -> Parser:
     """Return the parser of the command."""
+    from search.settings import SearchSettings
+
     parser = Parser(
         prog=called("run_search.py"),
         description="Search hyperparameters of Keras image classifiers: CNNs on Fashion-MNIST, or "
@@ -88,7 +93,7 @@ def make_parser() -> Parser:
     return parser
 
 
-def _serve(settings: SearchSettings) -> int:
+def _serve(settings: "SearchSettings") -> int:
     from search.study.dashboard import listen, serve_dashboard
     from search.study.journals import Journals
     from search.study.stored import require_studies, require_study
@@ -121,7 +126,7 @@ def _serve(settings: SearchSettings) -> int:
     return 0
 
 
-def _request(settings: SearchSettings) -> int:
+def _request(settings: "SearchSettings") -> int:
     from search.control import send_request
 
     try:
@@ -133,7 +138,7 @@ def _request(settings: SearchSettings) -> int:
     return 0
 
 
-def _dry_run(settings: SearchSettings) -> int:
+def _dry_run(settings: "SearchSettings") -> int:
     from search.display import make_display
     from search.dry_run import dry_run
 
@@ -145,7 +150,7 @@ def _dry_run(settings: SearchSettings) -> int:
     return 0
 
 
-def _report(outcome: "Outcome", settings: SearchSettings, given: list[str]) -> None:
+def _report(outcome: "Outcome", settings: "SearchSettings", given: list[str]) -> None:
     from search.display import duration
     from search.study.provenance import command_line
     from search.study.storage import is_server
@@ -231,7 +236,7 @@ def _costs(values: Mapping[str, float]) -> str:
     return "".join(f", {cost.shown(values[cost.attr])}" for cost in known)
 
 
-def _why(reason: StopReason | None, settings: SearchSettings) -> str | None:
+def _why(reason: StopReason | None, settings: "SearchSettings") -> str | None:
     match reason:
         case None:
             return None
@@ -243,7 +248,7 @@ def _why(reason: StopReason | None, settings: SearchSettings) -> str | None:
             return str(reason.value)
 
 
-def _report_arguments(settings: SearchSettings) -> list[str]:
+def _report_arguments(settings: "SearchSettings") -> list[str]:
     arguments = ["report.py", *settings.study_flags]
     if settings.space not in SPACES:
         arguments += ["--space", settings.space]

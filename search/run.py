@@ -28,8 +28,8 @@ from search.errors import (
     UnusableError,
 )
 from search.files import refuse_links, write_atomically
-from search.length import Speed, TimeLeft, expectation, fitted_words, remaining_words
-from search.measuring import Measurement
+from search.length import Plan, Speed, TimeLeft, expectation, fitted_words, remaining_words
+from search.measuring import WORTH_MEASURING, Measurement
 from search.on_end import Ending, command_at_end
 from search.outcome import Outcome, outcome_of
 from search.preparation import (
@@ -155,10 +155,10 @@ def _search(
             study.set_user_attr("from", inputs.earlier)
         save_note(study, study_note(facts))
         write_atomically(directory / "search.toml", _config(settings, given.minutes).encode())
-        speed = fitted_to or _known_speed(study, settings, workers, measurement, display)
+        plan = plan_of(settings, inputs)
+        speed = fitted_to or _known_speed(study, settings, plan, workers, measurement, display)
         if speed is not None:
             store_speed(study, speed, settings)
-        plan = plan_of(settings, inputs)
         log = directory / "logs" / "exploring.log"
         find_space = partial(explore, settings.space, inputs.dataset.shape, log)
         coordinator = Coordinator(
@@ -222,17 +222,21 @@ def _fitted(
 def _known_speed(
     study: optuna.Study,
     settings: SearchSettings,
+    plan: Plan,
     workers: WorkerPool,
     measurement: Measurement,
     display: Display,
 ) -> Speed | None:
     """Return the speed from which the length of a search is estimated.
 
-    None if it is not needed, with `--quiet`, or if its measurement failed or was stopped.
+    None if it is not needed, with `--quiet`, for a short search, or if its measurement failed or
+    was stopped.
     """
     stored = stored_speed(study.user_attrs, settings, min(workers.count, settings.trials))
     if stored is not None or settings.quiet or not needs_speed(study, settings.trials):
         return stored
+    if plan.trials * plan.epochs * plan.images < WORTH_MEASURING:
+        return None
     found = measurement.run(settings.train_size, Inbox(study))
     if isinstance(found, Speed):
         return found

@@ -50,7 +50,7 @@ def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path
 def test_a_search_begins_with_its_length_measured_for_this_machine_and_number_of_workers(
     tmp_path: Path, small_data: Path
 ) -> None:
-    flags = (*SMALL, "--epochs", "1", "--precision", "float32", "--trials")
+    flags = (*SMALL, "--epochs", "40", "--precision", "float32", "--trials")
     first = run(tmp_path, small_data, *flags, "1", "--workers", "1")
     assert first.returncode == 0, first.stderr
     expected = MEASURING + r"about .+ for 1 trial on this machine \(1 worker, float32\)\n"
@@ -75,6 +75,13 @@ def test_a_search_begins_with_its_length_measured_for_this_machine_and_number_of
         assert done.returncode == 0, done.stderr
         assert "measuring" not in done.stderr
     assert study(tmp_path, "mlp").user_attrs["speed"]["workers"] == 2
+
+
+def test_the_speed_of_a_short_search_is_not_measured(tmp_path: Path, small_data: Path) -> None:
+    ran = run(tmp_path, small_data, *SMALL, "--epochs", "1", "--trials", "1", "--workers", "1")
+    assert ran.returncode == 0, ran.stderr
+    assert "measuring" not in ran.stderr
+    assert "speed" not in study(tmp_path, "mlp").user_attrs
 
 
 def test_a_fitted_number_of_images_is_what_trials_train_on(
@@ -122,7 +129,7 @@ def test_minutes_for_a_space_that_fails_leave_nothing(tmp_path: Path, small_data
     ("flags", "words"),
     [
         (("--minutes", "20"), "stopped (Ctrl-C) before the first trial; repeat the command to"),
-        (("--epochs", "1"), "stopped: Ctrl-C"),
+        (("--epochs", "40"), "stopped: Ctrl-C"),
     ],
 )
 def test_a_measurement_can_be_stopped(

@@ -82,7 +82,7 @@ def test_models_that_their_space_refuses_are_failed_trials(
 @pytest.mark.parametrize("space", ["ResNet", "Xception"])
 def test_the_applications_of_keras_tuner(tmp_path: Path, small_data: Path, space: str) -> None:
     flags = ("--epochs", "1", "--trials", "1", "--engine", "keras-tuner", "--tuner", "grid")
-    (trial,) = search(tmp_path, small_data, space, *flags)
+    (trial,) = search(tmp_path, small_data, space, *flags, "--train-size", "64")
     assert trial.state == TrialState.COMPLETE
     assert trial.user_attrs["parameters"] > 1_000_000
 
