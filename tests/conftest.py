@@ -1,5 +1,6 @@
 """Fixtures that several rooms share."""
 
+import gc
 import gzip
 import hashlib
 import struct
@@ -26,6 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.path.parent != here,
         )
     )
+
+
+def pytest_collection_finish() -> None:
+    """Leave the imported libraries out of the collections of garbage that Keras asks for."""
+    gc.freeze()
 
 
 def write_idx_data(
