@@ -25,6 +25,7 @@ from reporting.statistics import interval
 from search.engines.samplers import SAMPLERS
 from search.engines.tuners import TUNERS
 from search.training.hardware import machine, versions
+from search.words import counted
 
 _ROOT = Path(__file__).resolve().parent.parent
 ALGORITHMS = {
@@ -162,9 +163,9 @@ def main() -> None:
     console.print(
         f"{flags.space}, {flags.trials} trials of at most {flags.epochs} epochs, "
         f"{flags.train_size:,} training and {flags.val_size:,} validation images, n = "
-        f"{flags.seeds} seeds; mean and 95 % t interval, differences paired by seed. CPU seconds "
-        "of the whole search on one core, including TensorFlow in KerasTuner's coordinator. Trials "
-        "of KerasTuner's hyperband are parts of trainings."
+        f"{counted(flags.seeds, 'seed')}; mean and 95 % t interval, differences paired by seed. "
+        "CPU seconds of the whole search on one core, including TensorFlow in KerasTuner's "
+        "coordinator. Trials of KerasTuner's hyperband are parts of trainings."
     )
     console.print(_table(found, "Optuna, random"))
     console.print(f"{machine()}; {', '.join(f'{k} {v}' for k, v in versions().items())}")

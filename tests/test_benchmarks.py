@@ -25,14 +25,16 @@ def run(data: Path, name: str, *flags: str) -> str:
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ([], "GEMM peak float32"),
-        (["--isa", "avx2"], "ours / stock"),
-        (["--workers-benchmark"], "ratio"),
+        (["--isa", "avx2"], ["GEMM peak float32", "ours / stock"]),
+        (["--workers-benchmark"], ["ratio"]),
     ],
 )
-def test_throughput_compares_the_sides(small_data: Path, flags: list[str], expected: str) -> None:
+def test_throughput_compares_the_sides(
+    small_data: Path, flags: list[str], expected: list[str]
+) -> None:
     quick = ("--models", "mlp", "--images", "300", "--epochs", "2", "--repeats", "1")
-    assert expected in run(small_data, "throughput", *quick, *flags)
+    output = run(small_data, "throughput", *quick, *flags)
+    assert all(words in output for words in expected)
 
 
 def test_overhead_measures_asking_and_memory(small_data: Path) -> None:
@@ -54,9 +56,9 @@ def test_report_times_a_large_study(small_data: Path) -> None:
 
 
 def test_engines_compares_both(small_data: Path) -> None:
-    flags = ("--seeds", "2", "--trials", "2", "--epochs", "1", "--only", "random")
+    flags = ("--seeds", "1", "--trials", "2", "--epochs", "1", "--only", "random")
     output = run(small_data, "engines", *flags, "--train-size", "300", "--val-size", "100")
-    assert "n = 2 seeds" in output
+    assert "n = 1 seed;" in output
     assert "Optuna, random" in output
     assert "KerasTuner, random" in output
 

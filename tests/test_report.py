@@ -231,15 +231,17 @@ def test_without_retraining_the_gaps_are_marked_and_the_test_split_stays_closed(
     assert "Unfinished" in (tmp_path / "results" / "mlp" / "report" / "report.html").read_text()
 
 
-def test_a_preview_is_marked_and_leaves_the_report_alone(
+def test_a_preview_is_marked_distils_from_its_one_seed_and_leaves_the_report_alone(
     reported: Path, small_data_with_test: Path
 ) -> None:
     before = (reported / "report.html").read_bytes()
     directory = reported.parent.parent.parent
-    ended = report(directory, small_data_with_test, "--quick", "--workers", "1")
+    ended = report(directory, small_data_with_test, "--quick", "--distill", "--workers", "1")
     assert ended.returncode == 0, ended.stderr
     preview = (reported.parent / "report-preview" / "report.html").read_text()
     assert 'role="alert">Preview (--quick): 1 seed, 2 epochs.' in preview
+    table = pd.read_csv(reported.parent / "report-preview" / "tables" / "accuracy.csv")
+    assert table.set_index("network").loc[["tuned", "distilled"], "n"].tolist() == [1, 1]
     assert (reported / "report.html").read_bytes() == before
 
 
@@ -347,7 +349,7 @@ class Mine:
 """
     )
     search = ("--space", "mine:Mine", "--epochs", "1", "--val-size", "100", "--trials", "1")
-    searched = run(tmp_path, small_data_with_test, *search, "--quiet")
+    searched = run(tmp_path, small_data_with_test, *search, "--workers", "1", "--quiet")
     assert searched.returncode == 0
     assert "report.py --study mine.Mine --space mine:Mine\n" in searched.stdout
     untrusted = report(tmp_path, small_data_with_test, *SMALL)

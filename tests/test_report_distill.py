@@ -13,6 +13,7 @@ from tests.test_report import SMALL, copy_study, records, report
 pytestmark = pytest.mark.xdist_group("report")
 
 FLAGS = (*SMALL, "--top", "1", "--distill")
+ALONE = ("--workers", "1", "--quiet")
 SEED = 1_700_003  # of the distilled network, in a search with --seed 1
 
 
@@ -21,8 +22,8 @@ def distilled(retrainings: Path) -> list[Path]:
     return [file.parent for file in files if json.loads(file.read_text())["seed"] == SEED]
 
 
-def accuracy(retrainings: Path, folder: str = "report") -> pd.DataFrame:
-    file = retrainings.parent / folder / "tables" / "accuracy.csv"
+def accuracy(retrainings: Path) -> pd.DataFrame:
+    file = retrainings.parent / "report" / "tables" / "accuracy.csv"
     return pd.read_csv(file).set_index("network")
 
 
@@ -72,10 +73,6 @@ def test_it_is_trained_once_whatever_dies_and_again_with_other_teachers(
     right = predictions["distilled: seeds right"].mean()
     assert table.loc["distilled", "test_accuracy"] == pytest.approx(right)
 
-    again = report(tmp_path, small_data_with_test, *two)
-    assert again.stderr.startswith("study 'mlp': 0 of 6 trainings to do, about 0 s")
-    assert records(retrainings) == after
-
     # With a third teacher it is another network; until that is trained, there is that of the two.
     three = (*FLAGS, "--seeds", "3", "--baseline-seeds", "1")
     gap = report(tmp_path, small_data_with_test, *three, "--no-retrain")
@@ -91,16 +88,6 @@ def test_it_is_trained_once_whatever_dies_and_again_with_other_teachers(
     assert "of 3 final trainings, which have trained on that label too" in (
         written / "report.html"
     ).read_text().replace("\n", " ")
-
-
-def test_a_preview_distils_from_its_one_seed(
-    searched: Path, small_data_with_test: Path, tmp_path: Path
-) -> None:
-    retrainings = copy_study(searched, tmp_path)
-    ended = report(tmp_path, small_data_with_test, "--quick", "--distill", "--workers", "1")
-    assert ended.returncode == 0, ended.stderr
-    table = accuracy(retrainings, "report-preview")
-    assert table.loc[["tuned", "distilled"], "n"].tolist() == [1, 1]
 
 
 def test_a_space_that_trains_itself_is_a_marked_gap(
@@ -121,7 +108,7 @@ class Mine:
 """
     )
     search = ("--space", "mine:Mine", "--epochs", "1", "--val-size", "100", "--trials", "1")
-    assert run(tmp_path, small_data_with_test, *search, "--quiet").returncode == 0
+    assert run(tmp_path, small_data_with_test, *search, *ALONE).returncode == 0
     flags = (*FLAGS, "--seeds", "1", "--space", "mine:Mine")
     ended = report(tmp_path, small_data_with_test, *flags)
     assert ended.returncode == 1, ended.stderr
