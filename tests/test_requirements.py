@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
@@ -141,3 +142,19 @@ def test_packages_named_for_a_file_are_used_there(distribution: str, use: tuple[
 
 def test_the_exceptions_of_this_test_are_still_named() -> None:
     assert {*IMPORTED_BY, *USED_IN} <= {name for file in SERVED for name in named(file)}
+
+
+def test_pytest_and_its_workers_keep_groups_of_tests_together(tmp_path: Path) -> None:
+    (tmp_path / "test_group.py").write_text(
+        "import pytest\n\n\n"
+        '@pytest.mark.xdist_group("one")\n'
+        '@pytest.mark.parametrize("number", range(8))\n'
+        "def test_worker(number, worker_id):\n"
+        "    print(worker_id)\n"
+    )
+    flags = ("-n", "2", "--dist", "loadgroup", "-rP", "-p", "no:cacheprovider")
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", *flags], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stdout
+    assert len(set(re.findall(r"^gw\d$", ran.stdout, re.MULTILINE))) == 1
