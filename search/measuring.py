@@ -16,9 +16,9 @@ from search.workers.pool import POLL_SECONDS, WorkerPool
 
 # Long enough for two or three steps of a large network, whose time then varies by a tenth.
 TRAINING_SECONDS: Final = 4.0
-# Images that the trials of a search train on, in all epochs of all trials. A smaller search takes
-# about a minute, of which the measurement would be a large part.
-WORTH_MEASURING: Final = 20_000
+# Training images, counted over all epochs of all trials. A smaller search of a built-in space takes
+# about a minute on small images, of which the measurement would be a large part.
+FEWEST_IMAGES_TO_MEASURE: Final = 20_000
 # A worker that waits for a node of a cluster, or starts slowly, does not keep the others waiting.
 _START_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 180.0

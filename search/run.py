@@ -29,7 +29,7 @@ from search.errors import (
 )
 from search.files import refuse_links, write_atomically
 from search.length import Plan, Speed, TimeLeft, expectation, fitted_words, remaining_words
-from search.measuring import WORTH_MEASURING, Measurement
+from search.measuring import FEWEST_IMAGES_TO_MEASURE, Measurement
 from search.on_end import Ending, command_at_end
 from search.outcome import Outcome, outcome_of
 from search.preparation import (
@@ -63,7 +63,7 @@ from search.study.study import ENDED, begin_study, study_storage
 from search.training.hardware import Precision, machine, versions
 from search.workers.pool import WorkerPool
 from search.workers.ray.cluster import Cluster
-from spaces import DataShape, SpaceError
+from spaces import SPACES, DataShape, SpaceError
 
 # Settings that the study's note lists beside the comparable facts.
 _NOTED = (
@@ -229,13 +229,14 @@ def _known_speed(
 ) -> Speed | None:
     """Return the speed from which the length of a search is estimated.
 
-    None if it is not needed, with `--quiet`, for a short search, or if its measurement failed or
-    was stopped.
+    None if it is not needed, with `--quiet`, for a short search of a built-in space, or if its
+    measurement failed or was stopped.
     """
     stored = stored_speed(study.user_attrs, settings, min(workers.count, settings.trials))
     if stored is not None or settings.quiet or not needs_speed(study, settings.trials):
         return stored
-    if plan.trials * plan.epochs * plan.images < WORTH_MEASURING:
+    images = plan.trials * plan.epochs * plan.train
+    if settings.space in SPACES and images < FEWEST_IMAGES_TO_MEASURE:
         return None
     found = measurement.run(settings.train_size, Inbox(study))
     if isinstance(found, Speed):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.engines import Search, _table
 from tests.command_line import ROOT, environment
 
 
@@ -61,6 +62,15 @@ def test_engines_compares_both(small_data: Path) -> None:
     assert "n = 1 seed;" in output
     assert "Optuna, random" in output
     assert "KerasTuner, random" in output
+
+
+def test_engines_pairs_searches_by_their_seeds() -> None:
+    found = {
+        "Optuna, random": [Search(best, 10, 3) for best in (0.50, 0.60)],
+        "Optuna, tpe": [Search(best, 12, 3) for best in (0.60, 0.72)],
+    }
+    table = _table(found, "Optuna, random")
+    assert list(table.columns[2].cells) == ["11.00 (-1.71 to 23.71)", "-"]
 
 
 def test_scaling_measures_the_coordinator(small_data: Path) -> None:

@@ -73,6 +73,11 @@ def test_it_is_trained_once_whatever_dies_and_again_with_other_teachers(
     right = predictions["distilled: seeds right"].mean()
     assert table.loc["distilled", "test_accuracy"] == pytest.approx(right)
 
+    again = report(tmp_path, small_data_with_test, *two, "--no-retrain")
+    assert again.returncode == 0, again.stderr
+    assert "\ndistilled                  test accuracy " in again.stdout
+    assert records(retrainings) == after
+
     # With a third teacher it is another network; until that is trained, there is that of the two.
     three = (*FLAGS, "--seeds", "3", "--baseline-seeds", "1")
     gap = report(tmp_path, small_data_with_test, *three, "--no-retrain")

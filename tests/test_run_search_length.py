@@ -96,7 +96,6 @@ def test_a_fitted_number_of_images_is_what_trials_train_on(
     assert run(tmp_path, small_data, *common, "--pruner", "none", *by_hand).returncode == 0
     given = study(tmp_path, "by-hand")
     assert "speed" not in given.user_attrs  # --quiet shows nothing, so nothing is measured
-    assert [trial.params for trial in given.trials] == [trial.params for trial in fitted.trials]
     assert [trial.intermediate_values for trial in given.trials] == [
         trial.intermediate_values for trial in fitted.trials
     ]
@@ -141,6 +140,7 @@ def test_a_measurement_can_be_stopped(
     output, errors = search.communicate(timeout=240)
     assert search.returncode == 130
     assert words in output + errors
+    assert re.match(MEASURING, errors)
     assert "Traceback" not in errors
     # A study that was fitted to nothing has not begun.
     assert (tmp_path / "results").exists() == ("--minutes" not in flags)

@@ -41,21 +41,15 @@ def compile_model(
         loss=keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=config.label_smoothing
         ),
-        metrics=["accuracy", BalancedAccuracy(classes)],
+        metrics=[
+            keras.metrics.CategoricalAccuracy(name="accuracy"),
+            BalancedAccuracy(classes),
+        ],
         steps_per_execution=_steps_per_execution(config, total_steps),
     )
-    _create_variables(model, classes)
-
-
-def _create_variables(model: keras.Model, classes: int) -> None:
-    """Create the variables of the optimizer and the metrics, which Keras leaves to the first step.
-
-    TensorFlow traces a step a second time if its first trace created variables.
-    """
+    # TensorFlow traces a step a second time if its first trace creates variables. Keras leaves
+    # those of the optimizer to the first step, and those of a metric that is only named.
     model.optimizer.build(model.trainable_variables)
-    logits = keras.ops.zeros((1, classes))
-    model.compute_metrics(None, logits, logits)
-    model.reset_metrics()
 
 
 def _steps_per_execution(config: TrainingConfig, total_steps: int) -> int:

@@ -144,5 +144,6 @@ def _variables(model: keras.Model) -> list[Any]:
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:  # a training loop of the space has one that is not the model's
         return list(model.variables)
-    optimizer.build(model.trainable_variables)
+    if not optimizer.built:  # one for float16 would create its variables again
+        optimizer.build(model.trainable_variables)
     return [*model.variables, *optimizer.variables]

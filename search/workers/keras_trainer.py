@@ -1,7 +1,6 @@
 """Build and train the Keras models of trials, one after another, in a worker process."""
 
 import contextlib
-import gc
 import os
 import time
 import traceback
@@ -73,9 +72,6 @@ class KerasTrainer:
         self._weights = WeightOwnership()
         # Whether a model was checked for use in a report; built-in spaces need no check.
         self._is_tried = settings.space in SPACES
-        # Keras collects garbage for each model, which takes half a second among the objects of
-        # the imported libraries.
-        gc.freeze()
 
     def run(self, order: Train) -> Trained | Failed:
         """Run one trial to its end; errors of the space and of the training fail the trial.

@@ -166,7 +166,7 @@ PARAMETERS = ("parameters", {"max_params": 700}, "860 parameters, above --max-pa
         ),
     ],
 )
-# What earlier tests have left open is collected at any time.
+# Connections that earlier tests left open may be collected during this one.
 @pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_network_above_a_limit_is_not_trained_and_the_sampler_learns_it(
     tmp_path: Path, algorithm: str, name: str, limit: dict[str, Any], words: str

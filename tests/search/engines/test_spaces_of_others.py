@@ -11,7 +11,7 @@ from tests.command_line import FINISHED, run, study
 
 SPACES = "tests.search.engines.spaces_of_others"
 ROOT = Path(__file__).resolve().parents[3]
-QUICK = ("--val-size", "100", "--workers", "1", "--precision", "float32")
+QUICK = ("--val-size", "100", "--workers", "1", "--precision", "float32", "--quiet")
 
 
 @pytest.fixture(autouse=True)

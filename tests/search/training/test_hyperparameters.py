@@ -47,7 +47,7 @@ def test_a_stepped_float_keeps_its_last_value(
     assert asked.distributions["x"] == FloatDistribution(low, last, step=step)
 
 
-# What earlier tests have left open is collected at any time.
+# Connections that earlier tests left open may be collected during this one.
 @pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_stepped_integer_ends_at_its_last_value() -> None:
     asked = Asked()

@@ -108,6 +108,17 @@ def test_the_step_is_traced_once(split):
     assert traced.count(True) == 1
 
 
+def test_a_model_may_compute_its_metrics_from_the_images(split):
+    class Bright(keras.Model):
+        def compute_metrics(self, x, y, y_pred, sample_weight=None):
+            return super().compute_metrics(x, y, y_pred) | {"mean": keras.ops.mean(x)}
+
+    inputs = keras.Input((28, 28, 1))
+    model = Bright(inputs, build()(inputs))
+    result = train(model, CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on)
+    assert 0 < result.history[0]["mean"] < 1
+
+
 def test_the_same_seed_gives_the_same_history_to_the_last_bit(small_data):
     # A process of its own: thread limits must be set before TensorFlow starts.
     script = f"""
