@@ -26,16 +26,14 @@ def run(data: Path, name: str, *flags: str) -> str:
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (["--isa", "avx2"], ["GEMM peak float32", "ours / stock"]),
-        (["--workers-benchmark"], ["ratio"]),
+        ([], "GEMM peak float32"),
+        (["--isa", "avx2"], "ours / stock"),
+        (["--workers-benchmark"], "ratio"),
     ],
 )
-def test_throughput_compares_the_sides(
-    small_data: Path, flags: list[str], expected: list[str]
-) -> None:
+def test_throughput_compares_the_sides(small_data: Path, flags: list[str], expected: str) -> None:
     quick = ("--models", "mlp", "--images", "300", "--epochs", "2", "--repeats", "1")
-    output = run(small_data, "throughput", *quick, *flags)
-    assert all(words in output for words in expected)
+    assert expected in run(small_data, "throughput", *quick, *flags)
 
 
 def test_overhead_measures_asking_and_memory(small_data: Path) -> None:

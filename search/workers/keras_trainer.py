@@ -1,6 +1,7 @@
 """Build and train the Keras models of trials, one after another, in a worker process."""
 
 import contextlib
+import gc
 import os
 import time
 import traceback
@@ -63,6 +64,10 @@ class KerasTrainer:
         from search.training.building import WeightOwnership
         from spaces import SPACES, load_space
 
+        # Keras collects garbage for each model, which takes half a second among the objects of
+        # the imported libraries.
+        gc.collect()
+        gc.freeze()
         self._link = link
         self._split = settings.load_split()
         self._data = self._split.shape

@@ -1,7 +1,6 @@
 """A worker process: run the trials that the coordinator sends, one after another."""
 
 import contextlib
-import gc
 import os
 import sys
 import threading
@@ -81,10 +80,6 @@ def serve(
         traceback.print_exc()
         link.send(Unusable(one_line(error, typed=True)))
         return
-    # Keras collects garbage for each model, which takes half a second among the objects of the
-    # imported libraries.
-    gc.collect()
-    gc.freeze()
     link.send(Ready())
     with contextlib.suppress(CoordinatorGoneError):
         while True:

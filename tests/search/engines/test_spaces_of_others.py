@@ -91,7 +91,7 @@ def test_the_applications_of_keras_tuner(tmp_path: Path, small_data: Path, space
     ("engine", "algorithm"),
     [
         *(("optuna", ("--sampler", name)) for name in ("tpe", "grid")),
-        *(("keras-tuner", ("--tuner", name)) for name in ("bayesian", "grid")),
+        *(("keras-tuner", ("--tuner", name)) for name in ("random", "bayesian", "grid")),
     ],
 )
 def test_every_kind_of_question_has_an_answer_in_its_range(
