@@ -37,8 +37,11 @@ def real_data() -> Path | None:
 
 
 def test_a_search_ends_with_its_trials_and_says_so_in_json(
-    tmp_path: Path, small_data: Path
+    tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     flags = (*QUICK, "--trials", "3", "--workers", "1", "--seed", "0", "--json")
     first = run(tmp_path, small_data, *flags)
     assert first.returncode == 0, first.stderr
@@ -56,6 +59,7 @@ def test_a_search_ends_with_its_trials_and_says_so_in_json(
     assert "--dashboard-only --study mlp" in first.stderr
     assert "3/3 trials" in first.stderr
     before = study(tmp_path, "mlp").trials
+    assert not list(temporary.iterdir())  # what its workers leave there, nobody removes
 
     again = run(tmp_path, small_data, *flags)
     assert again.returncode == 0

@@ -18,6 +18,9 @@ from spaces import DataShape
 _PART_BYTES: Final = 2**28
 _PREDICTION_BATCH: Final = 500
 _PREDICTION_PIXELS: Final = 500 * 32 * 32  # of a batch: its maps must fit in memory
+# TensorFlow translates functions of Python that it calls. Ours need no translation, and a worker
+# that is killed would leave its files in the temporary directory.
+_untranslated: Final = tf.autograph.experimental.do_not_convert
 
 
 def training_batches(
@@ -70,6 +73,7 @@ def training_batches(
             targets[chosen].reshape(-1, batch_size, *targets.shape[1:]),
         )
 
+    @_untranslated
     def load(first: Any) -> tuple[Any, Any]:
         images, chosen = tf.numpy_function(part, [first], (tf.uint8, targets.dtype))
         return (
@@ -83,7 +87,7 @@ def training_batches(
     return (
         tf.data.Dataset.range(0, steps, part_steps)
         .map(load)
-        .flat_map(lambda *arrays: tf.data.Dataset.from_tensor_slices(arrays))
+        .flat_map(_untranslated(lambda *arrays: tf.data.Dataset.from_tensor_slices(arrays)))
         .map(_to_model_input(classes))
         .apply(tf.data.experimental.assert_cardinality(steps))
         .prefetch(2)
@@ -107,6 +111,7 @@ def validation_batches(split: Split, classes: int | None) -> Any:
 
 
 def _to_model_input(classes: int | None) -> Callable[[Any, Any], tuple[Any, Any]]:
+    @_untranslated
     def convert(images: Any, targets: Any) -> tuple[Any, Any]:
         if not targets.dtype.is_floating:  # labels, not soft targets
             targets = tf.cast(targets, tf.int32)

@@ -25,7 +25,8 @@ def count_flops(model: keras.Model, data: DataShape) -> int:
 
 def prediction(model: keras.Model) -> Any:
     """Return the prediction of a model as a TensorFlow function, not traced yet."""
-    return tf.function(lambda images: model(images, training=False))
+    # Untranslated, as Keras calls models; see `search.training.batches`.
+    return tf.function(lambda images: model(images, training=False), autograph=False)
 
 
 def image_spec(data: DataShape, batch: int) -> tf.TensorSpec:
