@@ -453,6 +453,30 @@ def test_a_user_s_space_is_measured_with_a_random_configuration(
         assert min(asked) > 1
 
 
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_what_loads_the_libraries_of_a_gpu_is_not_measured(
+    make_trainer: Callable[..., KerasTrainer], monkeypatch: pytest.MonkeyPatch, gpus: int
+) -> None:
+    import tensorflow as tf
+
+    built: list[int] = []
+
+    def build(hp: Any) -> Any:
+        built.append(hp.Int("units", 1, 1_000))
+        return small_net()
+
+    monkeypatch.setattr(sys.modules[__name__], "counted", build, raising=False)
+    trainer = make_trainer(space=f"{__name__}:counted")
+    stock = tf.config.list_physical_devices
+    monkeypatch.setattr(
+        tf.config,
+        "list_physical_devices",
+        lambda kind=None: ["a GPU"] * gpus if kind == "GPU" else stock(kind),
+    )
+    assert isinstance(trainer.measure(Measure(0.01)), Measured)
+    assert len(built) == 1 + gpus
+
+
 def test_a_configuration_that_fails_fails_its_measurement(
     make_trainer: Callable[..., KerasTrainer],
 ) -> None:
