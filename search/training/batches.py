@@ -73,7 +73,6 @@ def training_batches(
             targets[chosen].reshape(-1, batch_size, *targets.shape[1:]),
         )
 
-    @_untranslated
     def load(first: Any) -> tuple[Any, Any]:
         images, chosen = tf.numpy_function(part, [first], (tf.uint8, targets.dtype))
         return (
@@ -86,9 +85,9 @@ def training_batches(
     # as slow.
     return (
         tf.data.Dataset.range(0, steps, part_steps)
-        .map(load)
+        .map(_untranslated(load))
         .flat_map(_untranslated(lambda *arrays: tf.data.Dataset.from_tensor_slices(arrays)))
-        .map(_to_model_input(classes))
+        .map(_untranslated(_to_model_input(classes)))
         .apply(tf.data.experimental.assert_cardinality(steps))
         .prefetch(2)
     )
@@ -105,13 +104,12 @@ def validation_batches(split: Split, classes: int | None) -> Any:
     return (
         tf.data.Dataset.from_tensor_slices((split.val_images, split.val_labels))
         .batch(prediction_batch(split.shape))
-        .map(_to_model_input(classes))
+        .map(_untranslated(_to_model_input(classes)))
         .prefetch(2)
     )
 
 
 def _to_model_input(classes: int | None) -> Callable[[Any, Any], tuple[Any, Any]]:
-    @_untranslated
     def convert(images: Any, targets: Any) -> tuple[Any, Any]:
         if not targets.dtype.is_floating:  # labels, not soft targets
             targets = tf.cast(targets, tf.int32)
