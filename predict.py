@@ -198,7 +198,9 @@ def _files(paths: Sequence[Path], refuse: Callable[[str | Path, object], None]) 
         found = list_folder(path)
         for error in found.unreadable:
             place = error.filename
-            refuse(place, f"cannot read the folder {place} ({error.strerror}); check its mode.")
+            refuse(
+                place, f"cannot read the folder {place} ({error.strerror}); check its permissions."
+            )
         yield from found.images
         if count := len(found.others):
             some = ", ".join(found.others[:3]) + (", ..." if count > 3 else "")

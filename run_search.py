@@ -121,7 +121,7 @@ def _serve(settings: "SearchSettings") -> int:
             storage=every,
         )
         writable = "can be edited" if settings.dashboard_writable else "read-only"
-        print(f"live view: {address} ({writable}; Ctrl-C ends it)", flush=True)
+        print(f"dashboard: {address} ({writable}; Ctrl-C ends it)", flush=True)
         stopped.wait()
     return 0
 

@@ -19,7 +19,7 @@ _EXIT_CODES: Final = """\
 |-|-|
 | 0 | finished as asked |
 | 1 | `report.py`: the report lacks results (it says which, and why), unless `--no-retrain`; \
-or a file of `--export` could not be written |
+a file of `--export` could not be written; or a study of `--compare` has no result |
 | 2 | an error; one line says what to do. `predict.py`: an image could not be read |
 | 129, 130, 143 | stopped by SIGHUP, Ctrl-C (or `--stop`) or SIGTERM; repeat the command to resume |
 """
@@ -32,23 +32,21 @@ def page() -> str:
         "Generated from the flags by `python -m docs.cli`; `--help` of each command says the same.",
         "Progress goes to standard error, the outcome to standard output. A reader that leaves and "
         "a closed stream stop nothing. A lost terminal sends SIGHUP, which stops a command as "
-        "Ctrl-C does; under `nohup` the work goes on without its output. `kill -INT` also stops "
+        "Ctrl-C does; under `nohup` the work goes on. `kill -INT` also stops "
         "a command that a script has started with `&`, although the shell lets it ignore Ctrl-C.",
         _EXIT_CODES.rstrip(),
     ]
-    for parser, settings in (
-        (run_search.make_parser(), SearchSettings),
-        (report.make_parser(), ReportSettings),
-        (predict.make_parser(), predict.PredictSettings),
-    ):
-        parts += _command(parser, settings)
+    images = "| `IMAGE ...` | image file, or folder of image files |"
+    parts += _command(run_search.make_parser(), SearchSettings)
+    parts += _command(report.make_parser(), ReportSettings)
+    parts += _command(predict.make_parser(), predict.PredictSettings, images)
     return "\n\n".join(parts) + "\n"
 
 
-def _command(parser: Parser, settings: type[Any]) -> Iterator[str]:
+def _command(parser: Parser, settings: type[Any], *positional: str) -> Iterator[str]:
     yield f"## python {parser.prog}"
     yield str(parser.description)
-    rows = ["| flag | meaning |", "|-|-|"]
+    rows = ["| flag | meaning |", "|-|-|", *positional]
     for part, declared in flags_of(settings):
         if declared.group is not None:
             rows.append(f"| **{declared.group}** | |")
@@ -62,7 +60,7 @@ def _row(part: Field[Any], declared: Flag) -> str:
     name = declared.name if declared.metavar is None else f"{declared.name} {declared.metavar}"
     if part.type == (bool | None):
         name += f", --no-{declared.name.removeprefix('--')}"
-    if part.default == ():
+    if part.default == () and declared.read is None:
         name += " ..."
     name, text = (cell.replace("|", "\\|") for cell in (name, help_text(part, declared)))
     return f"| `{name}` | {text} |"

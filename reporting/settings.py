@@ -93,7 +93,8 @@ class ReportSettings:
     max_flops: int | None = flag(
         "--max-flops",
         None,
-        "choose it among those with at most N FLOPs, where the search has counted them",
+        "choose the winner among the trials with at most N FLOPs, where the search has counted "
+        "them",
         metavar="N",
         above=0,
         at_most=LARGEST,
@@ -101,14 +102,18 @@ class ReportSettings:
     max_latency_ms: float | None = flag(
         "--max-latency-ms",
         None,
-        "choose it among those that take at most MS milliseconds for one image, where the search "
-        "has measured them",
+        "choose the winner among the trials that take at most MS milliseconds for one image, where "
+        "the search has measured them",
         metavar="MS",
         above=0,
         at_most=LARGEST,
     )
     candidate_seeds: int = flag(
-        "--candidate-seeds", 1, "new seeds for each of these trainings", metavar="N", at_least=1
+        "--candidate-seeds",
+        1,
+        "new seeds with which each of the --top trials is retrained",
+        metavar="N",
+        at_least=1,
     )
     seeds: int = flag("--seeds", 3, "seeds of the winner", metavar="N", at_least=1)
     baseline_seeds: int | None = flag(
@@ -122,7 +127,7 @@ class ReportSettings:
     train_size: int | None = flag(
         "--train-size",
         None,
-        "training images of all these trainings, besides the validation images",
+        "training images of every training, besides the validation images",
         shown_default="all; with --quick as in the search",
         metavar="N",
         at_least=1,
@@ -152,7 +157,7 @@ class ReportSettings:
     averaging: bool = flag(
         "--averaging",
         False,
-        "add a row for the winner with averaged weights, if its configuration has none",
+        "add a row for the winner with averaged weights, unless it averages them already",
     )
     distill: bool = flag(
         "--distill",

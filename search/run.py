@@ -172,7 +172,7 @@ def _search(
             outages.clock,
             started,
             TimeLeft(plan, speed),
-            _live_view(settings, display, server, opened),
+            _offer_dashboard(settings, display, server, opened),
         )
         before, left = coordinator.progress.finished, coordinator.seconds_left
         if before and left:
@@ -354,15 +354,15 @@ def _make_directory(directory: Path) -> None:
         ) from error
 
 
-def _live_view(
+def _offer_dashboard(
     settings: SearchSettings, display: Display, server: Server | None, opened: ExitStack
 ) -> Callable[[], None]:
     """Serve the dashboard if wanted, until `opened` closes; return a function that says where."""
     later = command_line(["run_search.py", "--dashboard-only", *settings.study_flags])
     if server is None:
-        return partial(display.log, f"live view: {later}")
+        return partial(display.log, f"dashboard: {later}")
     address = serve_dashboard(
         settings.study_dir, settings.storage, server, writable=settings.dashboard_writable
     )
     opened.callback(server.shutdown)
-    return partial(display.note, f"live view: {address} while this search runs; later: {later}")
+    return partial(display.note, f"dashboard: {address} while this search runs; later: {later}")

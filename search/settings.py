@@ -65,8 +65,8 @@ class SearchSettings:
         "--epochs",
         None,
         "maximum epochs of a trial",
-        shown_default=f"{DEFAULT_EPOCHS}, more for fewer than 10,000 images, or fitted to "
-        "--minutes",
+        shown_default=f"{DEFAULT_EPOCHS}, more for a data set of fewer than 10,000 training "
+        "images, or fitted to --minutes",
         metavar="N",
         above=0,
         at_most=MOST_EPOCHS,
@@ -74,7 +74,8 @@ class SearchSettings:
     timeout_seconds: float | None = flag(
         "--timeout",
         None,
-        "time limit of the whole search; running trials continue in the next run",
+        "time limit of the whole search; running trials are requeued and start again in the next "
+        "run",
         metavar="SECONDS",
         above=0,
     )
@@ -236,7 +237,8 @@ class SearchSettings:
     max_worker_memory_mb: float | None = flag(
         "--max-worker-memory",
         None,
-        "replace a worker that uses more memory",
+        "replace a worker that uses more memory; its trial is requeued, or fails if it was the "
+        "worker's first",
         metavar="MB",
         above=0,
     )
@@ -342,7 +344,8 @@ class SearchSettings:
     dashboard_writable: bool = flag(
         "--dashboard-writable",
         False,
-        "let the dashboard edit and delete all that it shows; it has no authentication",
+        "let the dashboard edit and delete all that it shows; it has no authentication, and alone "
+        "it needs --study",
     )
     dry_run: bool = flag(
         "--dry-run",

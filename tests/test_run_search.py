@@ -55,7 +55,7 @@ def test_a_search_ends_with_its_trials_and_says_so_in_json(
     assert said["seconds"] > 0
     assert said["next"] == f"python {ROOT}/report.py --study mlp"
     assert Path(said["storage"]) == tmp_path / "results" / "mlp" / "study.journal"
-    assert "live view: " in first.stderr
+    assert "dashboard: " in first.stderr
     assert "--dashboard-only --study mlp" in first.stderr
     assert "3/3 trials" in first.stderr
     before = study(tmp_path, "mlp").trials

@@ -289,7 +289,7 @@ def test_a_start_that_only_a_worker_refuses_does_not_bind_the_study(
     refused = run(tmp_path, small_data, *begin, "--space", "mine:Nett")
     assert refused.returncode == 2
     assert "Did you mean 'Net'?" in refused.stderr
-    assert "live view" not in refused.stderr
+    assert "dashboard: " not in refused.stderr
     assert not (tmp_path / "results").exists()
     ended = run(tmp_path, small_data, *begin, "--space", "mlp", "--json", "--quiet")
     assert ended.returncode == 0, ended.stderr

@@ -108,7 +108,7 @@ def _read(
 def _ignored(listing: Listing) -> list[str]:
     notes = []
     if listing.others:
-        notes.append(f"ignored files that are no images: {listing.others:,}")
+        notes.append(f"ignored files that are not images: {listing.others:,}")
     if listing.links:
         notes.append(f"links to folders, which are not followed: {len(listing.links):,}")
     if listing.ignored:

@@ -73,8 +73,8 @@ def _open(
     if path.suffix.lower() == ".npz" or special_kind(path) is not None:
         return open_npz(path, image_size, cache, create=create), absolute
     raise DataError(
-        f"--data {shown(data)!r} is a file, but no .npz file; name an .npz file, a folder of image "
-        f"files or of IDX files, or {', '.join(NAMES)}."
+        f"--data {shown(data)!r} is a file, but not an .npz file; name an .npz file, a folder of "
+        f"image files or of IDX files, or {', '.join(NAMES)}."
     )
 
 

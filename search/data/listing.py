@@ -29,7 +29,7 @@ class Listing:
         root: The folder.
         train: Paths of training images in the root, by class.
         test: Those of the test part; None if there is none.
-        others: Number of files that are no images.
+        others: Number of files that are not images.
         links: Links to folders, which are not followed.
         ignored: Folders that are neither parts nor classes.
     """

@@ -160,7 +160,7 @@ def _check_shapes(members: dict[str, Member], image_size: int | None) -> int | N
     if image_size is None and max(train[:2]) > LARGEST:
         raise DataError(
             f"{members['x_train']} has images of {train[0]}x{train[1]} pixels; at most {LARGEST} a "
-            "side can be used. Let them be resized: add --image-size 96, say."
+            "side can be used. To resize them, add --image-size, for example --image-size 96."
         )
     if image_size is None and min(train[:2]) >= SMALLEST:
         return None
@@ -200,7 +200,7 @@ def _labels(member: Member) -> Array:
     labels = labels.reshape(len(labels))
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all() or (labels != np.rint(labels)).any():
-            raise DataError(f"{member} has labels that are no whole numbers; save it as integers.")
+            raise DataError(f"{member} has labels that are not whole numbers; save it as integers.")
         return labels.astype(np.int64)
     if labels.dtype.kind == "S":
         return np.array([label.decode("utf-8", "backslashreplace") for label in labels.tolist()])
@@ -221,7 +221,7 @@ def _range(member: Member) -> tuple[float, float]:
     bounds = float(np.min(lowest)), float(np.max(highest))
     if not np.isfinite(bounds).all():
         raise DataError(
-            f"{member} has pixels that are no finite numbers (NaN or infinite). Replace them, or "
+            f"{member} has pixels that are not finite numbers (NaN or infinite). Replace them, or "
             "leave their images out."
         )
     return bounds

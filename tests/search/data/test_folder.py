@@ -274,7 +274,7 @@ def test_what_is_no_picture_is_ignored_and_counted(photos):
     (photos / "cat/.DS_Store").write_text("1")
     os.mkfifo(photos / "cat/pipe.png")
     notes = opened(photos).notes
-    assert "ignored files that are no images: 3" in notes
+    assert "ignored files that are not images: 3" in notes
     assert "ignored folders, neither class nor part: notes" in notes
     assert len(opened(photos).class_names) == 2
 

@@ -58,7 +58,7 @@ def test_a_link_in_a_circle_is_no_path(tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"")
-    refuse(str(tmp_path / "a.jpg"), "is a file, but no .npz file; name an .npz file, a folder")
+    refuse(str(tmp_path / "a.jpg"), "is a file, but not an .npz file; name an .npz file, a folder")
     os.mkfifo(tmp_path / "pipe")
     refuse(str(tmp_path / "pipe"), "pipe is a named pipe; name an .npz file")
 

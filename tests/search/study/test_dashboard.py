@@ -278,7 +278,7 @@ def test_it_is_served_without_a_search_until_it_is_stopped(
     )
     assert served.stdout is not None
     line = served.stdout.readline()
-    shown = re.fullmatch(r"live view: (http://\S+) \(read-only; Ctrl-C ends it\)\n", line)
+    shown = re.fullmatch(r"dashboard: (http://\S+) \(read-only; Ctrl-C ends it\)\n", line)
     assert shown is not None
     assert b"test" in request(f"{shown[1]}api/studies")[2]
     assert "kept.db" not in Path(f"/proc/{served.pid}/cmdline").read_text()

@@ -201,7 +201,7 @@ def test_the_command_shows_all_studies_until_it_is_stopped(results: Path) -> Non
         text=True,
     )
     assert served.stdout is not None
-    shown = re.fullmatch(r"live view: (\S+) \(read-only; .*\)\n", served.stdout.readline())
+    shown = re.fullmatch(r"dashboard: (\S+) \(read-only; .*\)\n", served.stdout.readline())
     assert shown is not None
     names = [
         one["study_name"]
