@@ -130,7 +130,7 @@ class NearBestSampler(BaseSampler):
             return value
         if isinstance(distribution, CategoricalDistribution):
             others = [choice for choice in distribution.choices if choice != value]
-            return others[rng.integers(len(others))]
+            return others[rng.integers(len(others))] if others else value  # all may be equal
         assert isinstance(distribution, IntDistribution | FloatDistribution)
         low, high, step = distribution.low, distribution.high, distribution.step
 

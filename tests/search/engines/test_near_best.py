@@ -129,3 +129,14 @@ def test_a_trial_that_is_cut_off_between_two_values_is_continued_as_it_was(cut: 
             engine.complete(trial, 0.9 if number == 0 else 0.1)
         found.append(values)
     assert found[0] == found[1]
+
+
+def test_a_choice_among_equal_values_stays_as_it_is() -> None:
+    study = optuna.create_study(direction="maximize")
+    engine = OptunaEngine(study, sampler="near-best", pruner="none", seed=0, max_epochs=8)
+    for _ in range(12):
+        trial = engine.ask()
+        assert trial is not None
+        assert engine.suggest(trial, "kernel", CategoricalDistribution([3, 3])) == 3
+        engine.suggest(trial, "rate", FloatDistribution(0.0, 1.0))
+        engine.complete(trial, 0.5)
