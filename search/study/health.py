@@ -14,7 +14,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.facts import last_settings
-from search.study.front import front, value_of
+from search.study.front import front, is_refused, value_of
 from search.study.objective import objectives_of
 from search.study.study import FINISHED, SURPLUS, ended_at_budget
 from search.words import counted, listed
@@ -99,7 +99,9 @@ class Trials:
         self.failed = [
             trial
             for trial in known
-            if trial.state == TrialState.FAIL and "duplicate_of" not in trial.user_attrs
+            if trial.state == TrialState.FAIL
+            and "duplicate_of" not in trial.user_attrs
+            and not is_refused(trial)
         ]
 
     @property

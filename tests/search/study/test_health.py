@@ -189,6 +189,9 @@ def test_failures_that_share_a_choice() -> None:
         for i in range(4)
     ]
     assert "failures at one value" not in found([*good, *again])
+    for refused in bad:
+        refused.set_constraint("parameters", 0.1)
+    assert "failures at one value" not in found([*good, *bad])
 
 
 def test_a_best_trial_that_is_over_fitted() -> None:
