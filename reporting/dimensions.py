@@ -68,7 +68,8 @@ class Dimension:
         """Sort values into a few cells: choices, single integers, or six equal parts of the range.
 
         Returns:
-            The index of each value's cell, NaN for missing values, and the labels of all cells.
+            The index of each value's cell, NaN for missing values and for those outside of the
+            range, which given configurations may have, and the labels of all cells.
         """
         if self.choices:
             places = {choice: float(index) for index, choice in enumerate(self.choices)}
@@ -76,13 +77,15 @@ class Dimension:
             return cells, [short(choice) for choice in self.choices]
         if self.few_integers:
             numbers = pd.to_numeric(values, errors="coerce").astype(float)
-            return numbers - self.low, [
+            inside = numbers.where(numbers.between(self.low, self.high))
+            return inside - self.low, [
                 str(number) for number in range(int(self.low), int(self.high) + 1)
             ]
         edges = [self._at(index / _MOST_CELLS) for index in range(_MOST_CELLS + 1)]
         labels = [f"{short(low)} to\n{short(high)}" for low, high in pairwise(edges)]
-        cells = np.floor(self.positions(values) * _MOST_CELLS).clip(0, _MOST_CELLS - 1)
-        return cells, labels
+        places = self.positions(values)
+        inside = places.where(places.between(-1e-9, 1 + 1e-9))
+        return np.floor(inside * _MOST_CELLS).clip(0, _MOST_CELLS - 1), labels
 
     def ticks(self) -> dict[float, str]:
         """Return the labels of an axis from 0 to 1, by their positions."""
