@@ -143,6 +143,12 @@ def load_split(dataset: Dataset, sizes: SplitSizes) -> Split:
     single = np.array([counts[keys[index]] == 1 for index in order])
     candidates = _interleave(order[single], labels)
     classes = len(dataset.class_names)
+    if len(candidates) < 2 * classes:
+        raise DataError(
+            f"only {len(candidates)} of {len(labels)} training images occur once, and no other can "
+            f"be used for validation; with {classes} classes at least {2 * classes} must. Remove "
+            "copies from the data."
+        )
     _check_size("--val-size", sizes.val, classes, len(candidates) - classes)
     val = candidates[: sizes.val]
     rest = _interleave(order[~np.isin(order, val)], labels)

@@ -88,6 +88,16 @@ def test_no_validation_image_has_a_duplicate(tmp_path):
     assert not any(image.tobytes() in training for image in split.val_images)
 
 
+def test_images_that_all_have_copies_cannot_validate(tmp_path):
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (300, 28, 28), dtype=np.uint8)
+    images[:290] = np.repeat(images[:145], 2, axis=0)
+    write_idx_data(tmp_path, images, np.tile(np.arange(10, dtype=np.uint8), 30))
+    words = r"only 10 of 300 training images occur once, .* 10 classes at least 20 must\. Remove"
+    with pytest.raises(DataError, match=words):
+        load_split(open_idx(tmp_path), SplitSizes(val=50))
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
