@@ -57,7 +57,7 @@ class StudyOracle:
     ) -> None:
         super().__init__(  # type: ignore[call-arg]
             objective=keras_tuner.Objective("val_accuracy", "max"),
-            seed=seed + 1,  # KerasTuner takes 0 for none
+            seed=seed % (2**32 - 1) + 1,  # NumPy takes 32 bits, and KerasTuner 0 for none
             hyperparameters=read_space(space),
             **arguments,
         )
@@ -222,6 +222,8 @@ class Hyperband(StudyOracle, oracles.HyperbandOracle):  # type: ignore[misc]
 
     def __init__(self, *, epochs: int, **given: Any) -> None:
         self._serial = -1  # number of the latest bracket: KerasTuner drops the complete ones
+        # Of every trial that continues one: a bracket is dropped when its last trial begins.
+        self._parents: dict[str, str] = {}
         super().__init__(epochs=epochs, max_epochs=epochs, hyperband_iterations=None, **given)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -255,6 +257,8 @@ class Hyperband(StudyOracle, oracles.HyperbandOracle):  # type: ignore[misc]
         """Return the trial's bracket and round, counted from 0, its epochs and its parent."""
         bracket, number, entry = self._entry(trial_id)
         parent = entry["past_id"]
+        if parent is not None:
+            self._parents[trial_id] = parent
         return {
             "bracket": bracket["serial"],
             "round": number,
@@ -269,6 +273,8 @@ class Hyperband(StudyOracle, oracles.HyperbandOracle):  # type: ignore[misc]
             self._increment_bracket_num()
             self._start_new_bracket()
         parent = facts["promoted_from"]
+        if parent is not None:
+            self._parents[trial_id] = str(parent)
         bracket = next(one for one in self._brackets if one["serial"] == facts["bracket"])
         bracket["rounds"][facts["round"]].append(
             {"past_id": None if parent is None else str(parent), "id": trial_id}
@@ -276,10 +282,9 @@ class Hyperband(StudyOracle, oracles.HyperbandOracle):  # type: ignore[misc]
 
     def promotable(self) -> set[str]:
         """See `StudyOracle`; parents of running trials count, as these may have to restart."""
-        found: set[str] = set()
+        found = {self._parents[one] for one in self.ongoing_trials if one in self._parents}
         for bracket in self._brackets:
             for number, entries in enumerate(bracket["rounds"][1:], start=1):
-                found |= {one["past_id"] for one in entries if one["id"] in self.ongoing_trials}
                 if len(entries) < self._get_size(bracket["bracket_num"], number):
                     passed = {one["past_id"] for one in entries}
                     found |= {one["id"] for one in bracket["rounds"][number - 1]} - passed

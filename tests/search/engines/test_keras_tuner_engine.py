@@ -9,6 +9,7 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from search.engines.tuners import TUNERS
 from search.errors import StopReason
 from search.settings import SearchSettings
 from search.study.study import ENGINE_FACTS, FINISHED
@@ -203,3 +204,34 @@ def test_a_trial_that_somebody_ends_in_the_dashboard_holds_up_no_bracket(tmp_pat
         promoted += [budget.parent] if budget.parent is not None else []
     assert promoted
     assert first.number not in promoted
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_the_checkpoint_of_a_running_trials_parent_is_kept(workers: int) -> None:
+    study = optuna.create_study(direction="maximize")
+    settings = SearchSettings(engine="keras-tuner", tuner="hyperband", trials=60, epochs=9)
+    engine = engine_of(settings, study, "conditional")
+    running: list[optuna.Trial] = []
+    continued = 0
+    for number in range(60):
+        while len(running) < workers and (trial := engine.ask()) is not None:
+            running.append(trial)
+        parents = {
+            trial.user_attrs["keras_tuner"]["promoted_from"]
+            for trial in running
+            if "keras_tuner" in trial.user_attrs
+        } - {None}
+        continued += len(parents)
+        assert parents <= engine.promotable()
+        # A search that is continued now has to know them too.
+        assert parents <= engine_of(settings, study, "conditional").promotable()
+        engine.complete(running.pop(0), number % 7 / 7)
+    assert continued > 5
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 2, 2**32 - 1, 2**63 - 1])
+def test_every_seed_that_a_search_may_have_is_one_for_the_oracles(seed: int) -> None:
+    for tuner in TUNERS:
+        study = optuna.create_study(direction="maximize")
+        settings = SearchSettings(engine="keras-tuner", tuner=tuner, trials=8, epochs=2, seed=seed)
+        assert engine_of(settings, study, "conditional").ask() is not None
