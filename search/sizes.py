@@ -12,7 +12,7 @@ from search.preparation import Inputs
 from search.secrets import hide_secrets
 from search.settings import SearchSettings
 from search.study.facts import split_sizes, split_words
-from search.study.study import ENDED, FINISHED
+from search.study.study import ENDED, FINISHED, keeps_facts
 from search.training.hardware import machine
 
 
@@ -35,6 +35,8 @@ def known_sizes(settings: SearchSettings, study: optuna.Study | None) -> SearchS
     if study is None or not {"split", "epochs"} <= study.user_attrs.keys():
         return None
     stored = study.user_attrs
+    if not keeps_facts(study):  # the plan may have changed, too
+        return None
     has_trials = bool(study.get_trials(deepcopy=False, states=ENDED))
     if stored.get("minutes") == minutes:
         known = _with(settings, stored["epochs"], split_sizes(stored["split"]).train)

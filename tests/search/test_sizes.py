@@ -7,6 +7,7 @@ from optuna.trial import TrialState, create_trial
 from search.length import Speed
 from search.settings import SearchSettings
 from search.sizes import known_sizes, store_speed, stored_speed
+from search.study.requests import ENQUEUED
 
 
 @pytest.mark.parametrize("minutes", [5.0, 6.0])
@@ -38,3 +39,21 @@ def test_a_stored_speed_is_that_of_the_same_machine_or_cluster(
     store_speed(study, speed, SearchSettings())
     monkeypatch.setattr("search.sizes.machine", lambda: "another machine, or one with a GPU")
     assert stored_speed(study.user_attrs, SearchSettings(), workers=2) is None
+
+
+@pytest.mark.parametrize("tie", [None, "ended", "enqueued"])
+def test_sizes_are_fitted_again_until_a_trial_ties_the_study_to_them(tie: str | None) -> None:
+    study = optuna.create_study()
+    for name, fact in (("minutes", 5.0), ("epochs", 3), ("split", {"train": 500, "val": 1})):
+        study.set_user_attr(name, fact)
+    study.add_trial(create_trial(state=TrialState.WAITING))
+    if tie == "ended":
+        study.add_trial(create_trial(state=TrialState.FAIL))
+    if tie == "enqueued":
+        study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={ENQUEUED: {}}))
+    known = known_sizes(SearchSettings(minutes=5.0), study)
+    if tie is None:  # --trials may be another one now
+        assert known is None
+    else:
+        assert known is not None
+        assert (known.epochs, known.train_size) == (3, 500)
