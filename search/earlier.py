@@ -8,6 +8,8 @@ import optuna
 from search.errors import StudyError
 from search.files import real_path
 from search.settings import SearchSettings
+from search.study.front import within
+from search.study.objective import NO_LIMITS, Limits
 from search.study.stored import find_study, listing, studies_in
 from search.study.study import complete_trials, trial_params
 from spaces import SPACES, DataShape, load_space
@@ -49,7 +51,7 @@ def earlier_study(settings: SearchSettings) -> optuna.Study:
 
 
 def earlier_configurations(
-    study: optuna.Study, space: str, data: DataShape
+    study: optuna.Study, space: str, data: DataShape, limits: Limits = NO_LIMITS
 ) -> dict[str, dict[str, Any]]:
     """Return the best configurations of an earlier study.
 
@@ -61,6 +63,8 @@ def earlier_configurations(
         study: From `earlier_study`.
         space: Space of the search, as for `load_space`.
         data: Data of the search.
+        limits: The most that a network may cost in it: configurations that cost more on the same
+            data are left out, if any is left.
 
     Returns:
         Hyperparameters by name, `STUDY trial N`, best first, at most 8.
@@ -70,7 +74,7 @@ def earlier_configurations(
     """
     found: dict[str, dict[str, Any]] = {}
     complete = complete_trials(study)
-    for trial in complete:
+    for trial in (_has_its_costs(study, data) and within(complete, limits)) or complete:
         params = _as_point(space, data, trial_params(trial))
         if params is not None and params not in found.values() and len(found) < MOST:
             found[f"{study.study_name} trial {trial.number}"] = params
@@ -80,6 +84,13 @@ def earlier_configurations(
             f"point of space {space!r}; name another one, or leave --from out."
         )
     return found
+
+
+def _has_its_costs(study: optuna.Study, data: DataShape) -> bool:
+    """Return whether the networks of a study cost the same with other data."""
+    dataset = study.user_attrs.get("dataset", {})
+    shape = tuple(dataset.get("image_shape", ())), len(dataset.get("class_names", ()))
+    return shape == (data.image_shape, data.classes)
 
 
 def _as_point(space: str, data: DataShape, params: dict[str, Any]) -> dict[str, Any] | None:

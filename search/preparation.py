@@ -153,7 +153,7 @@ def _earlier(
     """Return the configurations of `--from`: those stored in a study that has begun, else new."""
     study = find_study(settings.study_name, settings.storage, settings.study_dir)
     if study is None or not study.get_trials(deepcopy=False, states=ENDED):
-        return earlier_configurations(from_study, settings.space, data)
+        return earlier_configurations(from_study, settings.space, data, settings.limits)
     # The earlier study may have other best trials by now.
     stored = dict(study.user_attrs.get("from", {}))
     if not any(name.startswith(f"{from_study.study_name} trial ") for name in stored):

@@ -13,6 +13,7 @@ from search.earlier import MOST, _as_point, earlier_configurations, earlier_stud
 from search.errors import SettingsError, StudyError
 from search.preparation import find_inputs
 from search.settings import SearchSettings
+from search.study.objective import Limits
 from search.study.storage import open_storage
 from search.study.study import create_or_continue
 from spaces import DataShape, PixelStatistics, SpaceError, first_configurations
@@ -98,6 +99,36 @@ def test_of_a_study_with_several_objectives_the_front_comes_first(tmp_path: Path
         )
     found = configurations(settings(tmp_path, "old"))
     assert list(found) == ["old trial 1", "old trial 3", "old trial 0", "old trial 2"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "names"),
+    [((28, 28, 1), ["old trial 1", "old trial 0"]), ((32, 32, 3), ["old trial 2", "old trial 1"])],
+)
+def test_those_within_the_limits_come_first_where_their_costs_are_the_same(
+    tmp_path: Path, shape: tuple[int, int, int], names: list[str]
+) -> None:
+    folder = tmp_path / "results" / "old"
+    folder.mkdir(parents=True)
+    study = create_or_continue(open_storage(folder / "study.journal", None), "old", FACTS)
+    source = {"data": "fashion_mnist", "image_size": None, "mirror": None}
+    dataset = {"name": "any", "image_shape": shape, "class_names": list("0123456789")}
+    study.set_user_attr("dataset", dataset | {"mirror": True, "source": source})
+    for value, width in ((0.5, 16), (0.6, 32), (0.9, 512)):
+        study.add_trial(
+            create_trial(
+                value=value,
+                params={"dense_1": width},
+                distributions={"dense_1": IntDistribution(1, 5_000)},
+                user_attrs={"parameters": 794 * width},
+            )
+        )
+    limits = Limits(max_params=100_000)
+    given = settings(tmp_path, "old")
+    found = earlier_configurations(earlier_study(given), given.space, DATA, limits)
+    assert list(found)[:2] == names
+    too_low = Limits(max_params=10)  # the search says why it refuses them
+    assert len(earlier_configurations(earlier_study(given), given.space, DATA, too_low)) == 3
 
 
 def test_configurations_that_are_no_points_of_the_space_are_left_out(tmp_path: Path) -> None:
