@@ -332,7 +332,7 @@ class Coordinator:
         if built.unusable and not self._unusable:
             self._unusable = built.unusable
             self._display.note(f"trial {attempt.number}: {built.unusable}")
-        twin = self._engine.duplicate_of(attempt.trial)
+        twin = self._engine.duplicate_of(attempt.trial, may_ask_more=built.may_ask_more)
         if twin is not None:
             attempt.rejected = f"the same configuration as trial {twin}"
             attempt.attrs["duplicate_of"] = twin
@@ -422,9 +422,11 @@ class Coordinator:
         if attempt.rejected:
             self._rejections_in_a_row += 1
             if self._rejections_in_a_row >= _REJECTIONS_IN_A_ROW:
+                limits = self._settings.limits
+                advice = f"Raise {limits.flags}, or search" if limits.given else "Search"
                 raise SearchError(
                     f"{self._rejections_in_a_row} models in a row were rejected, the last: "
-                    f"{reason}. Raise {self._settings.limits.flags}, or search another --space."
+                    f"{reason}. {advice} another --space."
                 )
             return
         self._last_failure = reason

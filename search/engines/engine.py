@@ -65,8 +65,12 @@ class Engine(Protocol):
     def learn(self, trial: optuna.Trial, space: list[dict[str, Any]]) -> None:
         """Learn the hyperparameters that a trial has used, as KerasTuner's configs."""
 
-    def duplicate_of(self, trial: optuna.Trial) -> int | None:
-        """Return the number of an earlier trial with the same configuration; None if it is new."""
+    def duplicate_of(self, trial: optuna.Trial, *, may_ask_more: bool = False) -> int | None:
+        """Return the number of an earlier trial with the same configuration; None if it is new.
+
+        One that may still ask for hyperparameters is new unless an earlier one has asked for no
+        more.
+        """
 
     def report(self, trial: optuna.Trial, epoch: int, value: float) -> bool:
         """Record the value of an epoch (the first is 1); return whether to stop the trial now."""

@@ -109,9 +109,9 @@ class KerasTunerEngine:
             self._save_space()
         self._oracle.begin(str(trial.number), trial.params)
 
-    def duplicate_of(self, trial: optuna.Trial) -> int | None:
+    def duplicate_of(self, trial: optuna.Trial, *, may_ask_more: bool = False) -> int | None:
         """See `Engine`; a promoted trial has the configuration of its parent."""
-        earlier = self._trials.earlier(trial)
+        earlier = self._trials.earlier(trial, may_ask_more=may_ask_more)
         promoted = trial.user_attrs.get(ENGINE_FACTS, {}).get("promoted_from") is not None
         return None if promoted else earlier
 

@@ -11,7 +11,7 @@ from search.engines.engine import Budget
 from search.engines.samplers import SAMPLERS, make_sampler, to_grid
 from search.engines.trials import Note, StudyTrials
 from search.study.objective import NO_LIMITS, Limits
-from search.study.study import ENDED
+from search.study.study import ENDED, trial_name
 
 # After this many duplicate proposals, enumerate the remaining configurations; after twice as many,
 # nothing remains.
@@ -75,10 +75,11 @@ class OptunaEngine:
     def learn(self, trial: optuna.Trial, space: list[dict[str, Any]]) -> None:
         """See `Engine`; samplers learn the space from the study."""
 
-    def duplicate_of(self, trial: optuna.Trial) -> int | None:
+    def duplicate_of(self, trial: optuna.Trial, *, may_ask_more: bool = False) -> int | None:
         """See `Engine`."""
-        earlier = self._trials.earlier(trial)
-        self._duplicates = 0 if earlier is None else self._duplicates + 1
+        earlier = self._trials.earlier(trial, may_ask_more=may_ask_more)
+        if trial_name(trial) is None:  # a proposal of the sampler's
+            self._duplicates = 0 if earlier is None else self._duplicates + 1
         return earlier
 
     def report(self, trial: optuna.Trial, epoch: int, value: float) -> bool:
@@ -110,6 +111,8 @@ def _duplicates_at_the_end(study: optuna.Study) -> int:
     """Count the duplicates that ended last, as an uninterrupted search would have counted them."""
     count = 0
     for trial in reversed(study.get_trials(deepcopy=False, states=ENDED)):
+        if trial_name(trial) is not None:
+            continue
         if "duplicate_of" not in trial.user_attrs:
             break
         count += 1

@@ -2,10 +2,11 @@
 
 import copy
 import warnings
+import zlib
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from optuna.distributions import (
     BaseDistribution,
@@ -23,6 +24,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -189,6 +191,7 @@ class SeededByTrial(BaseSampler):
         self._seed = seed
         self._samplers: dict[int, BaseSampler] = {}  # of the running trials, by number
         self._study = _Remembered(study, sampler, limits)
+        self._paths = _Paths(study)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Make the sampler of this trial."""
@@ -228,7 +231,17 @@ class SeededByTrial(BaseSampler):
     ) -> Any:
         """See `BaseSampler`."""
         sampler = self._samplers[trial.number]
-        drawn = sampler.sample_independent(self._study, trial, param_name, param_distribution)
+        enumerates = isinstance(sampler, BruteForceSampler)
+        known = self._paths if enumerates else self._study
+        try:
+            drawn = sampler.sample_independent(known, trial, param_name, param_distribution)
+        except ValueError:
+            if not enumerates:
+                raise
+            # Trials have asked other questions after the same answers: there is no tree of them.
+            seed = trial_seed(self._seed, trial.number)
+            sampler = RandomSampler(seed=zlib.crc32(f"{seed} {param_name}".encode()))
+            drawn = sampler.sample_independent(known, trial, param_name, param_distribution)
         return _on_its_step(drawn, param_distribution)
 
     def after_trial(
@@ -352,10 +365,10 @@ def to_grid(distribution: BaseDistribution) -> BaseDistribution:
 
 def is_used_up(study: Study) -> bool:
     """Whether every configuration of a finite space has been tried, as far as its trials show."""
-    finished = study.get_trials(deepcopy=False, states=FINISHED)
+    finished = [one for one in study.get_trials(deepcopy=False, states=FINISHED) if _is_whole(one)]
     if not finished or not _is_finite(study):
         return False
-    asked, last = _Stoppable(study), finished[-1]
+    asked, last = _Paths(study), finished[-1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         sampler = BruteForceSampler(seed=0)
@@ -366,16 +379,46 @@ def is_used_up(study: Study) -> bool:
     return asked.stopped
 
 
-class _Stoppable(Study):
-    """A study that notes whether `BruteForceSampler` stops it, since nothing is left."""
+class _Paths(Study):
+    """A study as `BruteForceSampler` sees it: without trials that lack hyperparameters.
+
+    It takes each trial for a path to a leaf of the space, and fails on one that ended between two
+    questions, or has a value outside of its range.
+
+    Attributes:
+        stopped: Whether that sampler has stopped it, since nothing is left.
+    """
 
     def __init__(self, study: Study) -> None:
-        # Optuna has no public way to the storage of a study, and another one would read anew.
+        # Optuna has no public way to the storage of a study, and another one would read anew. The
+        # sampler reads its trials there.
         super().__init__(study_name=study.study_name, storage=study._storage)
+        self._storage = cast(BaseStorage, _WholeTrials(study._storage))
         self.stopped = False
 
     def stop(self) -> None:
         self.stopped = True
+
+
+class _WholeTrials:
+    """A storage without the ended trials that lack hyperparameters."""
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self._storage = storage
+
+    def get_all_trials(self, *given: Any, **more: Any) -> list[FrozenTrial]:
+        """Return trials, as a storage does."""
+        trials = self._storage.get_all_trials(*given, **more)
+        return [trial for trial in trials if not trial.state.is_finished() or _is_whole(trial)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
+def _is_whole(trial: FrozenTrial) -> bool:
+    # A failed trial that has a model had asked for all that the model needs.
+    asked = trial.state in FINISHED or "parameters" in trial.user_attrs
+    return asked and trial.user_attrs.get(GIVEN, {}).keys() <= trial.params.keys()
 
 
 def _is_finite(study: Study) -> bool:

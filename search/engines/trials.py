@@ -148,12 +148,19 @@ class StudyTrials:
             "with --study NAME."
         )
 
-    def earlier(self, trial: optuna.Trial) -> int | None:
+    def earlier(self, trial: optuna.Trial, *, may_ask_more: bool = False) -> int | None:
         """Return the number of the first trial with the same configuration; None if it is new.
 
         One that was enqueued is new also where that trial failed in this run.
+
+        Args:
+            trial: A running trial.
+            may_ask_more: Whether it may still ask for hyperparameters; it is then compared with
+                ended trials only, all of whose hyperparameters are known.
         """
         key = configuration_key({**self._given.get(trial.number, {}), **trial.params})
+        if may_ask_more:
+            return self._numbers.get(key)
         number = self._numbers.setdefault(key, trial.number)
         if number in self._failed and ENQUEUED in trial.user_attrs:
             self._numbers[key] = number = trial.number
@@ -219,6 +226,9 @@ class StudyTrials:
             self._failed.add(trial.number)
         else:
             self._forget_unasked(trial)
+            given = self._given.get(trial.number, {})
+            key = configuration_key({**given, **trial.params})
+            self._numbers.setdefault(key, trial.number)
         try:
             return self._study.tell(trial, values, state=state)
         except ValueError as error:

@@ -340,13 +340,11 @@ def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -
         first: Hyperparameters by name of the configuration, in order.
     """
     # A failed one is tried again: its cause may have been fixed.
-    known = {
-        known_as(trial)
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state != TrialState.FAIL
-    }
+    trials = [one for one in study.get_trials(deepcopy=False) if one.state != TrialState.FAIL]
+    names = {known_as(trial) for trial in trials}
+    tried = [trial_params(trial) for trial in trials if trial.state in FINISHED]
     for name, params in first.items():
-        if name not in known:
+        if name not in names and dict(params) not in tried:
             study.enqueue_trial(dict(params), user_attrs={"known_as": name, GIVEN: dict(params)})
 
 

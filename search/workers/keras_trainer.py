@@ -236,6 +236,8 @@ class KerasTrainer:
         return model, config, hp
 
     def _describe(self, model: "keras.Model", hp: "TrialHyperParameters", unusable: str) -> Built:
+        from search.training.building import own_fit
+
         describe = getattr(self._space, "describe", _list_values)
         lines: list[str] = []
         model.summary(print_fn=lines.append, line_length=90)
@@ -246,6 +248,7 @@ class KerasTrainer:
             fixed=hp.fixed,
             space=hp.get_config()["space"],
             unusable=unusable,
+            may_ask_more=own_fit(self._space, hp) is not None,
         )
 
     def _why_no_report(self, model: "keras.Model", answers: dict[str, Any]) -> str:

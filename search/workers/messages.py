@@ -115,6 +115,7 @@ class Built:
     Args:
         parameters: Number of weights.
         flops: Floating-point operations for one image; None if that was not asked.
+        may_ask_more: Whether the training is the space's own, which may ask for hyperparameters.
         summary: Keras' table of layers.
         description: The configuration in words.
         fixed: Hyperparameters for which the space leaves no choice.
@@ -129,6 +130,7 @@ class Built:
     space: list[dict[str, Any]] = field(default_factory=list)
     unusable: str = ""
     flops: int | None = None
+    may_ask_more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,11 +65,14 @@ class SimulatedTrainer:
             summary="summary",
             description=f"quality {quality:.3f}",
             flops=int(2000 * quality) if "flops" in order.costs else None,
+            may_ask_more=behaviour == "ask",
         )
         if not self._link.ask(built):
             return Failed(reason="rejected")
         if "latency" in order.costs and not self._link.ask(Timed({"latency_ms": 10 * quality})):
             return Failed(reason="rejected")
+        if behaviour == "ask":
+            quality -= 0.01 * suggest("late", IntDistribution(1, 9))
         if behaviour == "fail":
             return Failed(reason="ValueError: simulated", traceback="Traceback ... simulated")
         if behaviour == "die":
@@ -143,6 +146,10 @@ def _fails_at_its_best(suggest: Any) -> tuple[float, str]:
     return 0.9 * x + 0.001 * y, "fail" if x > 0.5 else ""
 
 
+def _asks_while_it_trains(suggest: Any) -> tuple[float, str]:
+    return 0.5 + 0.1 * suggest("x", IntDistribution(1, 2)), "ask"
+
+
 def _finite_failing(suggest: Any) -> tuple[float, str]:
     return 0.5 + 0.1 * suggest("x", IntDistribution(1, 3)), "fail"
 
@@ -164,6 +171,7 @@ SPACES: dict[str, Any] = {
     "unscoped": _unscoped,
     "fails while built": _fails_while_built,
     "failing at its best": _fails_at_its_best,
+    "asks while it trains": _asks_while_it_trains,
     "finite failing": _finite_failing,
     "slow": _behaving("slow", 1.0),
     "failing": _behaving("fail", 1.0),

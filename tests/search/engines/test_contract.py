@@ -126,6 +126,19 @@ def test_a_finite_space_is_exhausted_once_and_then_the_search_ends(
     assert study.get_trials(states=(TrialState.COMPLETE,))
 
 
+@pytest.mark.parametrize("algorithm", [marked(name) for name in SAMPLERS])
+def test_what_a_training_asks_for_belongs_to_the_configuration(
+    tmp_path: Path, algorithm: str
+) -> None:
+    study, reason = search(
+        tmp_path, space="asks while it trains", algorithm=algorithm, trials=12, workers=1
+    )
+    assert reason is None
+    assert len(finished(study)) == len(study.trials) == 12
+    assert {trial.params["x"] for trial in study.trials} == {1, 2}
+    assert len({trial.params["late"] for trial in study.trials}) > 2
+
+
 @with_every_algorithm
 def test_trials_that_cannot_be_built_are_replaced_also_across_interruptions(
     tmp_path: Path, algorithm: str

@@ -349,3 +349,70 @@ def test_a_report_that_was_cut_off_anywhere_changes_no_verdict(pruner: str) -> N
         study = studied()
         assert verdicts(study, pruner, cut) == expected, cut
         check_study(study)
+
+
+def begun(engine: OptunaEngine, space: dict[str, BaseDistribution]) -> optuna.Trial | None:
+    """Begin a trial and ask for all that a space has."""
+    trial = engine.ask()
+    if trial is not None:
+        for name, distribution in space.items():
+            engine.suggest(trial, name, distribution)
+    return trial
+
+
+@pytest.mark.parametrize("sampler", ["near-best", "tpe", "random", "grid"])
+def test_trials_that_lack_hyperparameters_do_not_end_the_enumeration(sampler: str) -> None:
+    space: dict[str, BaseDistribution] = {name: IntDistribution(1, 3) for name in "abc"}
+    study = optuna.create_study(direction="maximize")
+    enqueue_first(study, {"other range": {"a": 1, "b": 5, "c": 1}})
+    engine = make(study, sampler=sampler)
+    first = begun(engine, space)
+    assert first is not None
+    assert engine.duplicate_of(first) is None
+    engine.complete(first, 0.5)
+    cut_off = begun(engine, {"a": space["a"]})  # it failed, say, in a dashboard
+    assert cut_off is not None
+    engine.fail(cut_off)
+    while (trial := begun(engine, space)) is not None:
+        if engine.duplicate_of(trial) is None:
+            engine.complete(trial, 0.5)
+        else:
+            engine.fail(trial)
+    tried = [trial.params for trial in study.trials[1:] if trial.state == TrialState.COMPLETE]
+    assert len(tried) == len({tuple(params.values()) for params in tried}) == 27
+
+
+def test_trials_that_disagree_about_the_space_are_not_enumerated() -> None:
+    study = optuna.create_study(direction="maximize")
+    engine = make(study, sampler="grid")
+    for names in ("ab", "ba", "ab", "ba"):  # which follows which is not known from the answers
+        trial = begun(engine, {name: IntDistribution(1, 9) for name in names})
+        assert trial is not None
+        assert trial.params.keys() == {"a", "b"}
+        engine.complete(trial, 0.5)
+
+
+def test_configurations_that_a_search_begins_with_are_not_its_proposals() -> None:
+    study = optuna.create_study(direction="maximize")
+    enqueue_first(study, {f"old trial {x}": {"x": x} for x in range(8)})
+    space: dict[str, BaseDistribution] = {"x": IntDistribution(0, 9_999)}
+    for _ in range(8):
+        trial = begun(make(study), space)
+        assert trial is not None
+        make(study).complete(trial, 0.5)
+    enqueue_first(study, {f"other name {x}": {"x": x} for x in range(8)})
+    assert not study.get_trials(states=(TrialState.WAITING,))
+    # An earlier version enqueued them again, and took them for proposals.
+    for _ in range(7):
+        study.enqueue_trial({"x": 1}, user_attrs={"known_as": "other name", GIVEN: {"x": 1}})
+    engine = make(study)
+    for _ in range(7):
+        again = begun(engine, space)
+        assert again is not None
+        assert engine.duplicate_of(again) == 1
+        again.set_user_attr("duplicate_of", 1)
+        engine.fail(again)
+    for continued in (engine, make(study)):
+        proposed = begun(continued, space)
+        assert proposed is not None
+        assert continued.duplicate_of(proposed) is None

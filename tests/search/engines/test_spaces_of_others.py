@@ -45,10 +45,19 @@ def test_pruning_stops_a_training_loop_that_guards_against_errors(
 ) -> None:
     flags = ("--epochs", "8", "--trials", "8", "--pruner", "asha")
     trials = search(tmp_path, small_data, "CustomTrainingLoop", *flags)
+    # `build` asks for one of three values, so all but three differ only in what `fit` asks for.
+    assert [trial.number for trial in trials if trial.state in FINISHED] == [*range(8)]
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
     assert pruned
     for trial in pruned:
         assert len(trial.intermediate_values) == trial.user_attrs["epochs"] < 8
+
+
+def test_an_oracle_proposes_what_only_fit_asks_for(tmp_path: Path, small_data: Path) -> None:
+    flags = ("--epochs", "1", "--trials", "6", "--engine", "keras-tuner", "--tuner", "random")
+    trials = search(tmp_path, small_data, "CustomTrainingLoop", *flags)
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6
+    assert len({trial.params["learning_rate"] for trial in trials}) == 6
 
 
 def test_a_fit_that_returns_its_accuracy(tmp_path: Path, small_data: Path) -> None:
