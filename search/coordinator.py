@@ -52,6 +52,7 @@ from spaces.errors import one_line
 
 _CHECKED_EVERY: Final = 10  # finished trials
 _REJECTIONS_IN_A_ROW: Final = 100  # a search goes on even if only one model in 50 is accepted
+_SUSPENDED_SECONDS: Final = 30.0  # a longer gap between two looks at the clock is a suspension
 
 
 class Coordinator:
@@ -92,7 +93,9 @@ class Coordinator:
         self._artifacts = artifacts
         self._checkpoints = checkpoints
         self._display = display
-        self._clock = clock
+        self._awake = clock
+        self._seen_awake = clock()
+        self._suspended_seconds = 0.0
         self._on_ready: Callable[[], None] | None = on_ready
         self._running: dict[Worker, Attempt] = {}
         self._started = time.monotonic() if started is None else started
@@ -166,6 +169,7 @@ class Coordinator:
                 for worker, message in self._workers.poll(POLL_SECONDS):
                     with self._ends_from_outside(worker):
                         self._handle(worker, message)
+                self._clock()
                 for worker in list(self._running):
                     with self._ends_from_outside(worker):
                         self._enforce_limits(worker)
@@ -450,6 +454,17 @@ class Coordinator:
         self._engine.requeue(attempt.trial)
         self._first_waiting += attempt.is_first
         self._display.log(f"trial {attempt.number}: {reason}; requeued")
+
+    def _clock(self) -> float:
+        """Return seconds that stand still while this process is suspended (laptop, Ctrl-Z).
+
+        To notice that, it is called several times a second.
+        """
+        now = self._awake()
+        if now - self._seen_awake > _SUSPENDED_SECONDS:
+            self._suspended_seconds += now - self._seen_awake
+        self._seen_awake = now
+        return now - self._suspended_seconds
 
     def _enforce_limits(self, worker: Worker) -> None:
         attempt = self._running[worker]

@@ -17,6 +17,7 @@ from search.errors import SearchError, StopReason, StorageError
 from search.length import Plan, Speed, TimeLeft
 from search.outcome import Outcome, outcome_of
 from search.settings import SearchSettings
+from search.study.database import Outages
 from search.study.front import front, is_refused
 from search.study.objective import Limits
 from search.study.storage import storage_errors
@@ -526,3 +527,20 @@ def test_the_configurations_that_are_tried_first_are_known_by_their_names(
         left.take(trial.user_attrs["seconds"], is_first=trial.number == 0)
     expected = left.seconds(waiting=6, waiting_first=0, running=[], workers=1)
     assert seconds_left(plan, speed, finished) == expected
+
+
+def test_a_suspension_does_not_count_against_the_timeout_of_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    stock = Outages.clock
+
+    def clock(outages: Outages) -> float:
+        slept.append(0.0)
+        return stock(outages) + (1_000.0 if len(slept) > 30 else 0.0)
+
+    monkeypatch.setattr(Outages, "clock", clock)
+    study, _ = search(tmp_path, space="slow", trials=2, workers=1, trial_timeout_seconds=60.0)
+    assert len(slept) > 30
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+    assert all(trial.user_attrs["seconds"] < 60 for trial in study.trials)
