@@ -1,7 +1,7 @@
 """One attempt at training a trial: its state in the coordinator, and how it is recorded."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import optuna
@@ -31,6 +31,7 @@ class Attempt:
         attrs: Attributes that the study will store.
         objectives: What the search maximizes, `val_...` of the history, and what it minimizes.
         is_first: Whether it is one of the configurations that are tried first.
+        suspended_seconds: How long the search had been suspended when the attempt began.
         losses: Why earlier attempts at this trial lost their workers.
         description: The configuration in words.
         summary: Keras' table of layers.
@@ -47,6 +48,7 @@ class Attempt:
     losses: list[str]
     objectives: Objectives
     is_first: bool = False
+    suspended_seconds: float = 0.0
     description: str = ""
     summary: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
@@ -123,14 +125,31 @@ class Attempt:
         self.history.append(epoch.metrics)
         self.shown.epoch, self.shown.value = epoch.number, self.value
 
-    def take_end(self, trained: Trained, elapsed_seconds: float) -> None:
+    def take_end(
+        self, trained: Trained, elapsed_seconds: float, suspended_seconds: float = 0.0
+    ) -> None:
         """Record the measurements of a training.
 
         Args:
             trained: Measurements of the worker.
             elapsed_seconds: Upper limit of the duration; the worker's own count includes time in
                 which its messages waited for the storage.
+            suspended_seconds: How long the search has been suspended so far, with its workers:
+                the pause since the attempt began is taken out of its slowest epoch. (Workers on
+                other machines go on, and none of their epochs is so long.)
         """
+        slowest = max(self.history, key=lambda epoch: epoch.get("seconds", 0.0))
+        longest = slowest.get("seconds", 0.0)
+        pause = min(suspended_seconds - self.suspended_seconds, longest)
+        if pause > 0 and suspended_seconds - self.suspended_seconds < 1.1 * longest:
+            slowest["seconds"] = longest - pause
+            train_seconds = max(0.001, trained.train_seconds - pause)
+            trained = replace(
+                trained,
+                seconds=trained.seconds - pause,
+                train_seconds=train_seconds,
+                images_per_second=trained.images_per_second * trained.train_seconds / train_seconds,
+            )
         in_training = trained.train_seconds + trained.val_seconds
         spent = min(trained.seconds, max(in_training, elapsed_seconds))
         self.attrs |= {

@@ -261,6 +261,7 @@ class Coordinator:
             losses=list(trial.user_attrs.get("attempts", [])),
             objectives=self._settings.objectives,
             is_first=is_first,
+            suspended_seconds=self._suspended_seconds,
         )
         self._first_waiting -= is_first
         worker.send(
@@ -372,7 +373,8 @@ class Coordinator:
         self._engine.learn(attempt.trial, trained.space)
         if trained.checkpoint is not None:
             self._checkpoints.save(attempt.number, trained.checkpoint)
-        attempt.take_end(trained, self._clock() - attempt.started)
+        elapsed_seconds = self._clock() - attempt.started
+        attempt.take_end(trained, elapsed_seconds, self._suspended_seconds)
         attempt.attach_files(self._artifacts, trained)
         self._time_left.take(attempt.attrs["seconds"], is_first=attempt.is_first)
         # At an early budget, the accuracy is not comparable with that of trials that ran on.

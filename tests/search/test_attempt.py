@@ -1,5 +1,6 @@
 """What the coordinator records of a training."""
 
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -61,3 +62,21 @@ def test_the_slowest_epoch_counts_where_epochs_take_long_enough(
     assert attempt.attrs["train_accuracy"] == 0.9
     assert (attempt.attrs["seconds"], attempt.attrs["latency_seconds"]) == (20.0, 5.0)
     assert attempt.as_running(21.0).latency_seconds == 5.0
+
+
+@pytest.mark.parametrize(
+    ("epochs", "paused"), [((9.0, 2.0, 102.0), True), ((9.0, 2.0, 5.0), False)]
+)
+def test_a_suspension_is_no_part_of_a_training(epochs: tuple[float, ...], paused: bool) -> None:
+    attempt = made_attempt(epochs=3)
+    attempt.suspended_seconds = 50.0  # of earlier trials
+    for number, one in enumerate(epochs, start=1):
+        attempt.take_epoch(Epoch(number, {"val_accuracy": 0.8, "seconds": one}))
+    measured = trained_for(3)
+    if paused:  # its worker was suspended, too
+        measured = replace(measured, seconds=120.0, train_seconds=116.0, images_per_second=10.0)
+    attempt.take_end(measured, elapsed_seconds=21.0, suspended_seconds=150.0)
+    assert attempt.attrs["seconds"] == 20.0
+    assert attempt.attrs["train_seconds"] == 16.0
+    assert attempt.attrs["images_per_second"] == (72.5 if paused else 100.0)
+    assert attempt.history[-1]["seconds"] == (2.0 if paused else 5.0)
