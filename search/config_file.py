@@ -135,7 +135,7 @@ def _read(file: Path, settings: type[Any]) -> dict[str, Any]:
 
 def _parsed(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"--config {file} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

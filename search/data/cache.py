@@ -36,7 +36,7 @@ from search.files import is_locked, locked, read_limited, real_path, replace_fol
 from spaces import PixelStatistics
 from spaces.errors import one_line, shown
 
-_VERSION: Final = 3  # of the conversion of files to arrays; a new version rebuilds the cache
+_VERSION: Final = 4  # of the conversion of files to arrays; a new version rebuilds the cache
 _BUILDING: Final = ".building-"
 _TEMPORARY: Final = "unpacked-images-"
 _DAY: Final = 86_400.0  # seconds; an older partial folder was left by a killed process

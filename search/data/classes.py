@@ -65,7 +65,7 @@ def class_names(file: Path, labels: Sequence[str]) -> tuple[str, ...]:
     if not file.is_file():
         return tuple(labels)
     try:
-        names = tuple(file.read_text(encoding="utf-8").split("\n"))
+        names = tuple(file.read_text(encoding="utf-8-sig").split("\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"cannot read {shown(file)} ({one_line(error)}); write it anew, in UTF-8."

@@ -17,7 +17,7 @@ from rich.progress import track
 from search.data.cache import open_cached
 from search.data.dataset import Bytes, Dataset, LabeledImages
 from search.data.listing import Listing, list_folder, shorter_edge
-from search.data.parts import Parts
+from search.data.parts import DARK, Parts
 from search.data.pictures import ImageError, open_picture, resized
 from search.errors import DataError
 from spaces.errors import one_line, shown
@@ -89,6 +89,12 @@ def _read(
     of_test, of_train = is_test[readable], ~is_test[readable]
     labels = labels[readable]
     count = int(of_train.sum())
+    highest = int(images[:count].max(initial=0))
+    if 0 < highest < DARK:
+        notes.append(
+            f"the brightest pixel is {highest} of 255; grey of 16 bits is scaled by 65,535, so "
+            "save images of 12 bits, say, with 8 bits instead"
+        )
     if not count or (listing.test is not None and not of_test.any()):
         raise DataError(f"{where} has no image that can be read in its training or its test part.")
     return Parts(

@@ -11,7 +11,7 @@ from PIL import Image
 from search.data.cache import open_cached
 from search.data.classes import class_names
 from search.data.dataset import Bytes, Dataset, LabeledImages, indices_of
-from search.data.parts import Parts, check_class_count
+from search.data.parts import DARK, Parts, check_class_count
 from search.data.pictures import resized
 from search.data.zipped import DAMAGED, Array, Member
 from search.errors import DataError
@@ -20,7 +20,7 @@ from spaces.errors import one_line, shown
 
 SMALLEST: Final = 16  # pixels a side: smaller images are enlarged to it
 LARGEST: Final = 224
-_DARK: Final = 128  # images whose brightest pixel is below this probably have another white level
+_ONE: Final = 1.001  # resizing rounds; 255 times this still rounds to 255
 _TRAIN: Final = ("x_train", "y_train")
 _TEST: Final = ("x_test", "y_test")
 _MOST_BYTES: Final = 2**34  # unpacked: 16 GiB
@@ -123,7 +123,7 @@ def _parts(
     train, test = part(*_TRAIN), part(*_TEST) if len(wanted) > 2 else None
     # Before images are enlarged, which overshoots.
     highest = round(_range(arrays["x_train"])[1] * factor)
-    if 0 < highest < _DARK:
+    if 0 < highest < DARK:
         notes.append(
             f"the brightest pixel is {highest} of 255: if it is white, multiply all pixels by "
             f"255 / {highest}, or predictions for image files will be wrong"
@@ -239,7 +239,12 @@ def _factor(member: Member) -> int | None:
         )
     if highest == 0:
         return None
-    return 255 if member.dtype.kind in "bf" and highest <= 1 else 1
+    if member.dtype.kind == "f" and _ONE < highest < 2:
+        raise DataError(
+            f"{member} has pixels up to {highest:g}, neither from 0 to 1 nor to 255. Clip them "
+            "(x.clip(0, 1))."
+        )
+    return 255 if member.dtype.kind == "b" or (member.dtype.kind == "f" and highest <= _ONE) else 1
 
 
 def _images(member: Member, factor: int, side: int | None, file: Path) -> Bytes:

@@ -15,6 +15,8 @@ from search.errors import DataError
 # The same for every search, so that the test part of a data set is always the same.
 _SEED: Final = 20_170_826
 _TEST_SHARE: Final = 0.15
+# Images whose brightest pixel (of 255) is below this probably have another white level.
+DARK: Final = 128
 Indices = npt.NDArray[np.intp]
 
 

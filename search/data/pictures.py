@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -77,7 +77,9 @@ def open_picture(path: Path) -> Image.Image:
             with _alone if width * height > large else nullcontext():
                 image.load()
                 shrunk = _shrunk(image)
-            return _opaque(ImageOps.exif_transpose(shrunk))
+            with suppress(Exception):  # a damaged tag does not say how the camera was held
+                shrunk = ImageOps.exif_transpose(shrunk)
+            return _opaque(shrunk)
     except ImageError:
         raise
     except FileNotFoundError:
@@ -118,9 +120,10 @@ def resized(image: Image.Image, image_shape: tuple[int, int, int]) -> Bytes:
 
 def _shrunk(image: Image.Image) -> Image.Image:
     """Shrink to at most 512 pixels; colours become RGB, transparency RGBA."""
-    if image.has_transparency_data:
+    deep = image.mode.startswith(("I", "F"))  # a transparent colour in it would clip it
+    if image.has_transparency_data and not deep:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
-    elif image.mode != "L" and not image.mode.startswith(("I", "F")):
+    elif image.mode != "L" and not deep:
         # The direct conversion to grey is wrong for some palettes and for CMYK.
         image = image if image.mode == "RGB" else image.convert("RGB")
     factor = min(1.0, _LONGEST / max(image.size))
@@ -133,7 +136,8 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         # Pillow clips to 255; scale instead.
         values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
-        top = values.max() if image.mode == "F" else 65535 if values.max() > 255 else 255
+        # By the range of the format, not by each image's own: a data set keeps its exposures.
+        top = {"F": values.max(), "I": 65535 if values.max() > 255 else 255}.get(image.mode, 65535)
         grey = np.clip(values * 255 / (top or 1), 0, 255)
         return Image.fromarray(grey.round().astype(np.uint8))
     if image.mode != "RGBA":

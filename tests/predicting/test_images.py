@@ -276,3 +276,22 @@ def test_a_plain_photograph_is_no_error(tmp_path: Path) -> None:
     assert load(path, PHOTOGRAPHS)[..., 1].tolist() == [[128] * 30] * 20
     with pytest.raises(ImageError, match=r"b\.png does not exist"):
         load(tmp_path / "b.png", PHOTOGRAPHS)
+
+
+@pytest.mark.parametrize("brightest", [200, 255, 256, 4_095, 65_535])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_deep_grey_is_scaled_by_its_format_not_by_its_own_brightest_pixel(
+    tmp_path: Path, brightest: int, transparent: bool
+) -> None:
+    deep = np.linspace(0, brightest, 64 * 64).round().astype(np.uint16).reshape(64, 64)
+    info = {"transparency": 7} if transparent else {}
+    path = saved(Image.fromarray(deep), tmp_path / "a.png", **info)
+    found = np.asarray(pictures.open_picture(path))
+    assert found.max() == round(brightest * 255 / 65_535)
+    assert abs(found.mean() - deep.mean() * 255 / 65_535) < 1
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_a_damaged_tag_does_not_matter(tmp_path: Path, expected: np.ndarray, name: str) -> None:
+    path = saved(shape_on(LIGHT, DARK), tmp_path / name, exif=b"Exif\0\0garbage!", quality=95)
+    assert difference(load_image(path), expected) < LOSS

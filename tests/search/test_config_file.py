@@ -51,7 +51,7 @@ def test_what_is_written_is_read_as_the_same_settings(file: Path) -> None:
         storage="sqlite:///study.db",
         workers=2,
     )
-    file.write_text(config_text(settings), encoding="utf-8")
+    file.write_text(config_text(settings), encoding="utf-8-sig")  # as Notepad saves it
     assert read("--config", file, "--trials", "3") == SearchSettings(
         **{part.name: getattr(settings, part.name) for part, _ in flags_of(SearchSettings)}
         | {"config": file}

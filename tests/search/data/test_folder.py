@@ -279,6 +279,14 @@ def test_what_is_no_picture_is_ignored_and_counted(photos):
     assert len(opened(photos).class_names) == 2
 
 
+def test_dark_images_are_mentioned(photos):
+    assert not [note for note in opened(photos).notes if "brightest" in note]
+    for file in photos.rglob("*.png"):
+        Image.fromarray(np.asarray(Image.open(file)) // 16).save(file)
+    (note,) = [note for note in opened(photos).notes if "brightest" in note]
+    assert "; grey of 16 bits is scaled by 65,535, so save images of 12 bits" in note
+
+
 def test_results_among_the_classes_are_no_class(photos):
     first = opened(photos)
     write_pictures(photos / "results/cnn/report", 12, seed=9)

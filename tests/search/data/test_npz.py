@@ -84,7 +84,8 @@ def test_labels_may_be_integers_text_or_one_hot(tmp_path, labels, names):
 def test_a_file_beside_it_names_the_classes(tmp_path):
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     assert whole(tmp_path).class_names == ("cat", "dog")
-    (tmp_path / "classes.txt").write_text("cow\ndog\n")  # read again, for the cache is checked
+    # Read again, for the cache is checked; Notepad begins it with a mark.
+    (tmp_path / "classes.txt").write_text("cow\ndog\n", encoding="utf-8-sig")
     assert whole(tmp_path).class_names == ("cow", "dog")
 
 
@@ -93,12 +94,13 @@ def test_a_file_beside_it_names_the_classes(tmp_path):
     [
         (IMAGES / 255, IMAGES),
         ((IMAGES / 255).astype(np.float32), IMAGES),
+        (IMAGES / 255 * 1.0000001, IMAGES),
         (IMAGES.astype(np.float64), IMAGES),
         (IMAGES.astype(">i4"), IMAGES),
         (IMAGES > 127, (IMAGES > 127) * 255),
         (IMAGES.clip(0, 16).astype(float), IMAGES.clip(0, 16)),
     ],
-    ids=["unit", "float32", "floats to 255", "big-endian", "bools", "floats to 16"],
+    ids=["unit", "float32", "rounded", "floats to 255", "big-endian", "bools", "floats to 16"],
 )
 def test_pixels_become_bytes(tmp_path, images, expected):
     dataset = whole(tmp_path, x_train=images, x_test=images[:1] * 0, y_test=[0])
@@ -161,6 +163,7 @@ _LONG_SIDE = np.zeros((20, 225, 16), np.uint8)
             "225x16 pixels; at most 224 .* add --i",
         ),
         ({"x_train": np.full((20, 18, 16), np.nan)}, r"pixels that are not finite .*Replace them"),
+        ({"x_train": IMAGES / 250}, r"pixels up to 1\.02, neither from 0 to 1 nor to 255\. Clip"),
         ({"x_train": IMAGES - 1.0}, "pixels from -1 to 254; they must be from 0 to 255"),
         ({"x_train": IMAGES * np.int64(300)}, "pixels from 0 to 76500; they must be"),
         ({"x_train": IMAGES / 255}, "x_train in .* and x_test are not scaled alike"),
