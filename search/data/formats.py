@@ -39,7 +39,7 @@ def open_dataset(
     Raises:
         DataError: It does not exist, or something about it is wrong; the message says what.
     """
-    data = data or FASHION
+    data = FASHION if data is None else data
     dataset, source = _open(data, image_size, cache, create, quiet)
     return replace(
         dataset,
@@ -58,7 +58,8 @@ def _open(
             return open_named(data, cache, create=create, quiet=quiet), data
         return open_idx(find_data()), data
     path = Path(os.path.expanduser(data))  # unlike `Path.expanduser`, never an error
-    if not os.path.exists(path):  # unlike `Path.exists`, never an error
+    # An empty text would be the current folder, but it is a variable that was not set.
+    if not data or not os.path.exists(path):  # unlike `Path.exists`, never an error
         raise DataError(
             f"--data {shown(data)!r} is neither a name ({', '.join(NAMES)}) nor a path that exists."
             f"{did_you_mean(data, NAMES)}"

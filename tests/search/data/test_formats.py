@@ -42,6 +42,7 @@ def test_the_path_of_the_source_is_absolute(small_data, monkeypatch):
             r"neither a name \(fashion_mnist, mnist, cifar10, cifar100\) nor a path.*'cifar1",
         ),
         ("fashion-mnist", "Did you mean 'fashion_mnist'"),
+        ("", "--data '' is neither a name"),
         ("x" * 5000, "neither a name"),
         ("~nosuchuser/x", "--data '~nosuchuser/x' is neither"),
         ("a\nb", r"--data 'a\\\\nb' is neither"),
