@@ -64,7 +64,7 @@ def _point_or_fail(
 
 def _point(name: str, data: DataShape, given: dict[str, Any]) -> dict[str, Any]:
     start_tensorflow(devices=False)
-    from search.training.building import ask_space
+    from search.training.building import ask_space, own_fit
     from search.training.hyperparameters import TrialHyperParameters, to_params
     from spaces import load_space
 
@@ -82,8 +82,12 @@ def _point(name: str, data: DataShape, given: dict[str, Any]) -> dict[str, Any]:
         return params[asked]
 
     hp = TrialHyperParameters(answer)
-    ask_space(load_space(name, data), hp)
+    loaded = load_space(name, data)
+    ask_space(loaded, hp)
     for unused in sorted(given.keys() - (hp.values.keys() - hp.fixed.keys())):
+        if unused not in hp.values and own_fit(loaded, hp) is not None:
+            params[unused] = given[unused]  # its training may ask for it
+            continue
         raise PointError(
             f"{unused} is not asked for with these values; leave it out."
             f"{did_you_mean(unused, hp.values, cutoff=0.6)}"

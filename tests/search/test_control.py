@@ -404,3 +404,16 @@ def test_who_searches_a_study_in_a_file_is_known(tmp_path: Path, url: str | None
     with opened_study("mine", database, tmp_path, FACTS, {}, print, Outages(print)):
         assert is_searched("mine", database, tmp_path)
     assert not is_searched("mine", database, tmp_path)
+
+
+def test_what_only_fit_asks_for_can_be_enqueued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    space = "tests.search.engines.spaces_of_others:CustomTrainingLoop"
+    make_study(tmp_path, space=space)
+    send(tmp_path, space=space, enqueue='{"units": 16, "batch_size": 96}')
+    (trial,) = trials_of(tmp_path)
+    assert trial.user_attrs[GIVEN] == {"units": 16, "batch_size": 96}
+    with pytest.raises(SettingsError, match="units is 17; it must be one of 8, 16, 32"):
+        send(tmp_path, space=space, enqueue='{"units": 17}')
