@@ -80,7 +80,7 @@ class Journals(BaseStorage):
         self._results_dir = real_path(results_dir)
         self._say = say
         self._known: dict[str, _Journal] = {}  # by folder
-        self._left_out: set[tuple[int, int]] = set()
+        self._left_out: set[tuple[tuple[int, int], tuple[int, int]]] = set()
         self._places = itertools.count()
         self._lock = threading.Lock()
 
@@ -174,29 +174,31 @@ class Journals(BaseStorage):
     def _journals(self) -> list[_Journal]:
         """Look for the journals of the results folder, and open the new ones."""
         with self._lock:
-            present = dict(self._files())
+            present = {folder: (file, stamp) for folder, file, stamp in self._files()}
             for folder, journal in list(self._known.items()):
-                if present.get(folder) != journal.file:
+                if present.get(folder, (None,))[0] != journal.file:
                     del self._known[folder]
-            for folder, file in present.items():
-                if folder in self._known or file in self._left_out:
+            for folder, (file, stamp) in present.items():
+                if folder in self._known or (file, stamp) in self._left_out:
                     continue
                 try:
                     storage = self._open(folder)
                 except (SearchError, OSError) as error:
-                    self._left_out.add(file)
+                    # Until it changes: a study that just begins lacks facts for a moment.
+                    self._left_out.add((file, stamp))
                     self._say(f"left out: {one_line(error)}")
                 else:
                     self._known[folder] = _Journal(folder, file, next(self._places), storage)
             return list(self._known.values())
 
-    def _files(self) -> Iterator[tuple[str, tuple[int, int]]]:
+    def _files(self) -> Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
+        """Yield folders, the files of their journals, and stamps of what these hold now."""
         for folder in studies_in(self._results_dir):
             try:
                 found = (self._results_dir / folder / "study.journal").lstat()
             except OSError:  # removed meanwhile
                 continue
-            yield folder, (found.st_dev, found.st_ino)
+            yield folder, (found.st_dev, found.st_ino), (found.st_size, found.st_mtime_ns)
 
     def _open(self, folder: str) -> BaseStorage:
         directory = self._results_dir / folder

@@ -146,6 +146,8 @@ def test_damaged_studies_are_left_out_with_a_line_each(results: Path, tmp_path: 
     assert re.search(r"left out: .*a/study\.journal cannot be read", said)
     assert "left out: study 'bb' cannot be used: its 'epochs' is 'many'" in said
     assert re.search(r"left out: .*linked/artifacts/out is a symbolic link", said)
+    damaged.set_user_attr("epochs", 9)  # it was only looked at too early
+    assert sorted(shown.studies()) == ["bb", "ccc"]
 
 
 def test_a_study_that_cannot_be_read_any_more_hides_no_other(results: Path) -> None:
