@@ -176,13 +176,14 @@ class IdxFiles:
         return indices_of(read_idx(self.directory, LABELS_FILE, dimensions=1), self.values)
 
     def require_test(self) -> None:
-        """Check that the test files exist; those that the Keras cache lacks are downloaded into it.
+        """Check the MD5 of the test files; those that the Keras cache lacks are downloaded into it.
 
         Raises:
-            DataError: A file is missing.
+            DataError: A file is missing, or its MD5 is not the expected one.
         """
         for name in (TEST_IMAGES_FILE, TEST_LABELS_FILE):
             if (self.directory / name).is_file():
+                _checked(self.directory, name)
                 continue
             try:
                 if self.directory != keras_cache():
@@ -301,7 +302,7 @@ def _expected_md5(directory: Path, name: str) -> str:
         raise DataError(f"cannot read {sums} ({error.strerror}); check its permissions.") from error
     for line in lines:
         md5, _, listed = line.partition(" ")
-        if listed.lstrip(" *") == name:
+        if listed.lstrip(" *").removeprefix("./") == name:
             return md5.lower()
     raise DataError(
         f"{sums} has no line for {name}. Add one (md5sum {name} >> MD5SUMS), or delete MD5SUMS to "

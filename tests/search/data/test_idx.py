@@ -218,6 +218,23 @@ def test_too_few_classes_and_images_are_refused(tmp_path, labels, message):
         open_idx(tmp_path)
 
 
+def test_damaged_and_unlisted_test_files_are_refused_before_a_report_trains(tmp_path):
+    files = open_idx(letters(tmp_path / "letters")).files
+    files.require_test()
+    sums = tmp_path / "letters" / "MD5SUMS"
+    listed = sums.read_text()
+    sums.write_text(listed.replace("  ", "  ./"))  # of `md5sum ./*`
+    files.require_test()
+    sums.write_text("".join(line for line in listed.splitlines(True) if "train" in line))
+    with pytest.raises(DataError, match="MD5SUMS has no line for t10k-images"):
+        files.require_test()
+    sums.write_text(listed)
+    with (tmp_path / "letters" / "t10k-labels-idx1-ubyte.gz").open("ab") as file:
+        file.write(b"damage")
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz has MD5"):
+        files.require_test()
+
+
 def test_missing_test_files_are_named(small_data):
     with pytest.raises(DataError, match=r"has no t10k-images-idx3-ubyte.gz .*Put .* there"):
         open_idx(small_data).files.require_test()
