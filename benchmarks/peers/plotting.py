@@ -62,6 +62,7 @@ def _draw_method(
 ) -> tuple[float, float]:
     """Draw the searches of a method, and return the lowest and highest accuracy to be seen."""
     color, line = look
+    seconds = seconds[seconds <= min(one.budget for one in searches)]
     scores = np.array([[one.score_at(at) for one in searches] for at in seconds])
     means = scores.mean(axis=1)
     axis.plot(seconds, means, line, color=color, label=searches[0].job.peer)
@@ -71,4 +72,4 @@ def _draw_method(
         bands = [interval(list(row)) for row in scores]
         lows, highs = ([getattr(one, side) for one in bands] for side in ("low", "high"))
         axis.fill_between(seconds, lows, highs, color=color, alpha=0.12, linewidth=0)
-    return lower_end(means[_POINTS // 4 :]), scores.max()
+    return lower_end(means[len(means) // 4 :]), scores.max()

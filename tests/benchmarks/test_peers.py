@@ -91,6 +91,8 @@ def test_the_mean_of_six_seeds_is_drawn_with_its_interval(tmp_path: Path) -> Non
             for name in ("ours", "random search")
         ]
         draw(searches, tmp_path / "peers.svg")
+        longer = [replace(one, budget=400.0) for one in searches if one.job.peer == "ours"]
+        draw([*searches, *longer], tmp_path / "longer.svg")  # the other method ends at its budget
         assert ("FillBetween" in (tmp_path / "peers.svg").read_text()) is band
 
 
