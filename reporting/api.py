@@ -52,6 +52,8 @@ def compare_studies(
     Raises:
         SearchError: Something that the user can fix; the message says how.
     """
+    if len(names) < 2:
+        raise SettingsError("compare_studies needs the names of two studies or more.")
     settings = ReportSettings(compare=names, results_dir=Path(results_dir), storage=storage)
     verbosity = optuna.logging.get_verbosity()
     try:

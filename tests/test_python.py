@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 import reporting
 import search as search_room
-from reporting import ReportSettings, run_report
+from reporting import ReportSettings, compare_studies, run_report
 from search import SearchSettings, load_study, run_search
 from search.errors import SettingsError, StudyError
 from search.study.storage import open_storage
@@ -226,6 +226,12 @@ def test_a_file_of_flags_and_a_configuration_to_enqueue_are_refused() -> None:
 def test_a_comparison_is_no_report() -> None:
     with pytest.raises(SettingsError, match="--compare makes no report; call compare_studies"):
         run_report(ReportSettings(compare=("a", "b")))
+
+
+@pytest.mark.parametrize("names", [(), ("one",)])
+def test_a_comparison_needs_two_studies(names: tuple[str, ...]) -> None:
+    with pytest.raises(SettingsError, match="compare_studies needs the names of two studies or"):
+        compare_studies(*names)
 
 
 def test_settings_take_a_folder_as_text() -> None:
