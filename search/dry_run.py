@@ -27,7 +27,7 @@ from search.preparation import (
 from search.settings import SearchSettings
 from search.sizes import fitted_sizes, known_sizes, needs_speed, plan_of, stored_speed
 from search.study.stored import find_study
-from search.study.study import FINISHED, check_comparable, known_as
+from search.study.study import FINISHED, check_comparable, known_as, untried
 from search.training.hardware import Precision
 from spaces import DataShape
 
@@ -193,7 +193,6 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
             known = fitted_sizes(settings, speed, inputs, spent_seconds)
             if study is not None:
                 check_comparable(study, comparable_facts(known, inputs.dataset, precision))
-    tried = {known_as(trial) for trial in finished}
     plan = plan_of(known, inputs)
     pruner = PRUNERS[known.pruner_used]
     place = "this machine" if cluster is None else "this cluster"
@@ -210,7 +209,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         precision=precision,
         hyperparameters=hyperparameters,
         unexplored=unexplored,
-        first=[name for name in inputs.first if name not in tried],
+        first=list(untried(inputs.first, finished)),
         pruning=None if known.has_budgets else pruner.epochs(Rungs.of(plan.epochs)),
     )
 

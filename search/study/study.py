@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -339,13 +339,26 @@ def enqueue_first(study: optuna.Study, first: Mapping[str, Mapping[str, Any]]) -
         study: The study.
         first: Hyperparameters by name of the configuration, in order.
     """
+    trials = study.get_trials(deepcopy=False)
     # A failed one is tried again: its cause may have been fixed.
-    trials = [one for one in study.get_trials(deepcopy=False) if one.state != TrialState.FAIL]
-    names = {known_as(trial) for trial in trials}
-    tried = [trial_params(trial) for trial in trials if trial.state in FINISHED]
-    for name, params in first.items():
-        if name not in names and dict(params) not in tried:
+    queued = {known_as(trial) for trial in trials if trial.state != TrialState.FAIL}
+    for name, params in untried(first, trials).items():
+        if name not in queued:
             study.enqueue_trial(dict(params), user_attrs={"known_as": name, GIVEN: dict(params)})
+
+
+def untried(
+    first: Mapping[str, Mapping[str, Any]], trials: Sequence[FrozenTrial]
+) -> dict[str, Mapping[str, Any]]:
+    """Return the configurations of which none of the trials has finished, under any name."""
+    finished = [trial for trial in trials if trial.state in FINISHED]
+    names = {known_as(trial) for trial in finished}
+    tried = [trial_params(trial) for trial in finished]
+    return {
+        name: params
+        for name, params in first.items()
+        if name not in names and dict(params) not in tried
+    }
 
 
 def known_as(trial: optuna.Trial | FrozenTrial) -> str | None:
