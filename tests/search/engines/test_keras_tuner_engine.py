@@ -223,8 +223,8 @@ def test_the_checkpoint_of_a_running_trials_parent_is_kept(workers: int) -> None
         } - {None}
         continued += len(parents)
         assert parents <= engine.promotable()
-        # A search that is continued now has to know them too.
-        assert parents <= engine_of(settings, study, "conditional").promotable()
+        if parents:  # a search that is continued now has to know them too
+            assert parents <= engine_of(settings, study, "conditional").promotable()
         engine.complete(running.pop(0), number % 7 / 7)
     assert continued > 5
 
