@@ -225,28 +225,25 @@ class StudyTrials:
         if state == TrialState.FAIL:
             self._failed.add(trial.number)
         else:
-            self._forget_unasked(trial)
-            given = self._given.get(trial.number, {})
-            key = configuration_key({**given, **trial.params})
-            self._numbers.setdefault(key, trial.number)
+            self._register(trial)
         try:
             return self._study.tell(trial, values, state=state)
         except ValueError as error:
             raise UpdateFinishedTrialError(str(error)) from error
 
-    def _forget_unasked(self, trial: optuna.Trial) -> None:
-        """Remove the given values for which a user's space has no hyperparameter any more.
+    def _register(self, trial: optuna.Trial) -> None:
+        """Remember the configuration of a trial that has asked for all it needs.
 
-        Samplers would take them for values outside of the ranges, and leave the trial out.
+        Removes the given values for which a user's space has no hyperparameter any more: samplers
+        would take them for values outside of the ranges, and leave the trial out.
         """
         given = self._given.get(trial.number, {})
         asked = self._asked.get(trial.number, set())
         if not given.keys() <= asked:
-            known = {name: value for name, value in given.items() if name in asked}
-            trial.set_user_attr(GIVEN, known)
-            # As the next run reads it.
-            key = configuration_key({**known, **trial.params})
-            self._numbers.setdefault(key, trial.number)
+            given = {name: value for name, value in given.items() if name in asked}
+            trial.set_user_attr(GIVEN, given)
+        # As the next run reads it.
+        self._numbers.setdefault(configuration_key({**given, **trial.params}), trial.number)
 
     def requeue(self, trial: optuna.Trial) -> None:
         """Queue a running trial again, under its number and with its hyperparameters."""
