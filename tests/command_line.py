@@ -62,6 +62,12 @@ def exit_code(main: Callable[[Sequence[str]], int], *flags: str) -> int | str | 
         return ended.code
 
 
+def set_signals(ignored: tuple[signal.Signals, ...] = ()) -> None:
+    """Ignore these signals that stop a command and no other: a shell's `&` job ignores Ctrl-C."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+
+
 def start(
     directory: Path,
     data: Path,
@@ -86,9 +92,8 @@ def start(
         **variables: Of its environment.
     """
 
-    def set_signals() -> None:
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+    def prepare() -> None:
+        set_signals(ignored)
         if terminal is not None:
             fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
@@ -102,7 +107,7 @@ def start(
         stderr=stderr,
         text=True,
         start_new_session=True,
-        preexec_fn=set_signals,
+        preexec_fn=prepare,
     )
 
 

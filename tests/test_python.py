@@ -20,7 +20,7 @@ from reporting import ReportSettings, compare_studies, run_report
 from search import SearchSettings, load_study, run_search
 from search.errors import SettingsError, StudyError
 from search.study.storage import open_storage
-from tests.command_line import FINISHED, ROOT, count, environment, study, wait_until
+from tests.command_line import FINISHED, ROOT, count, environment, set_signals, study, wait_until
 from tests.search.harness import search
 from tests.test_run_search import real_data
 
@@ -55,6 +55,7 @@ def start_script(directory: Path, data: Path, code: str) -> subprocess.Popen[str
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=set_signals,
     )
 
 

@@ -18,11 +18,11 @@ SMALL = ("--space", "mlp", "--val-size", "100")
 
 def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path) -> None:
     flags = (*SMALL, "--minutes", "20", "--workers", "1", "--pruner", "none")
-    ran = run(tmp_path, small_data, *flags, "--trials", "2")
+    ran = run(tmp_path, small_data, *flags, "--trials", "1")
     assert ran.returncode == 0, ran.stderr
     assert re.match(
         MEASURING
-        + r"1 worker trains about [\d,]+ images/s: 2 trials in 20 min allow 100 epochs of all 500 ",
+        + r"1 worker trains about [\d,]+ images/s: 1 trial in 20 min allow 100 epochs of all 500 ",
         ran.stderr,
     )
     begun = study(tmp_path, "mlp").user_attrs
@@ -31,17 +31,17 @@ def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path
     assert begun["split"] == {"train": None, "val": 100}
     assert begun["speed"]["workers"] == 1
 
-    again = run(tmp_path, small_data, *flags, "--trials", "3")
+    again = run(tmp_path, small_data, *flags, "--trials", "2")
     assert again.returncode == 0, again.stderr
     assert "for 1 more trial" in again.stderr.splitlines()[0]
     continued = study(tmp_path, "mlp")
     assert continued.user_attrs["speed"] == begun["speed"]
-    assert [trial.user_attrs["epochs"] for trial in continued.trials] == [100] * 3
+    assert [trial.user_attrs["epochs"] for trial in continued.trials] == [100] * 2
 
     other = run(tmp_path, small_data, *SMALL, "--minutes", "10")
     assert other.returncode == 2
     assert "study 'mlp' was begun with --minutes 20 and has trials of 100 epochs" in other.stderr
-    changed = run(tmp_path, small_data, *flags, "--epochs", "7", "--trials", "4")
+    changed = run(tmp_path, small_data, *flags, "--epochs", "7", "--trials", "3")
     assert changed.returncode == 2
     assert "has trials with epochs 100; this run asks for 7" in changed.stderr
     assert "Continue it with its own --minutes 20, or" in changed.stderr
@@ -55,26 +55,24 @@ def test_a_search_begins_with_its_length_measured_for_this_machine_and_number_of
     assert first.returncode == 0, first.stderr
     expected = MEASURING + r"about .+ for 1 trial on this machine \(1 worker, float32\)\n"
     assert re.match(expected, first.stderr), first.stderr
-    again = run(tmp_path, small_data, *flags, "1", "--workers", "1")
-    assert "about" not in again.stderr
 
+    more = run(tmp_path, small_data, *flags, "3", "--workers", "2")  # another number of workers
+    assert re.match(MEASURING, more.stderr), more.stderr
     begun = study(tmp_path, "mlp")
+    assert begun.user_attrs["speed"]["workers"] == 2
     begun.set_user_attr("speed", begun.user_attrs["speed"] | {"machine": "another"})
-    for trials, workers in (("3", "1"), ("5", "2")):  # another machine, then another number
-        dry = run(tmp_path, small_data, *flags, trials, "--workers", workers, "--dry-run")
-        assert re.fullmatch(MEASURING, dry.stderr)
-        changed = run(tmp_path, small_data, *flags, trials, "--workers", workers)
-        assert re.match(MEASURING, changed.stderr), changed.stderr
-        speed = study(tmp_path, "mlp").user_attrs["speed"]
-        assert speed["machine"] == machine()
-        assert speed["workers"] == int(workers)
-    once_more = run(tmp_path, small_data, *flags, "6", "--workers", "2")
-    assert "measuring" not in once_more.stderr
-    for dry in ((), ("--dry-run",)):  # nothing is left to measure for
-        done = run(tmp_path, small_data, *flags, "6", "--workers", "1", *dry)
+    dry = run(tmp_path, small_data, *flags, "5", "--workers", "2", "--dry-run")
+    assert re.fullmatch(MEASURING, dry.stderr)
+    moved = run(tmp_path, small_data, *flags, "5", "--workers", "2")  # another machine
+    assert re.match(MEASURING, moved.stderr), moved.stderr
+    measured = study(tmp_path, "mlp").user_attrs["speed"]
+    assert measured["machine"] == machine()
+    for trials, other in (("6", ("--workers", "2")), ("6", ("--workers", "1", "--dry-run"))):
+        # Neither where its speed is known nor where nothing is left to measure for.
+        done = run(tmp_path, small_data, *flags, trials, *other)
         assert done.returncode == 0, done.stderr
         assert "measuring" not in done.stderr
-    assert study(tmp_path, "mlp").user_attrs["speed"]["workers"] == 2
+    assert study(tmp_path, "mlp").user_attrs["speed"] == measured
 
 
 def test_the_speed_of_a_short_search_is_not_measured(tmp_path: Path, small_data: Path) -> None:
@@ -88,7 +86,7 @@ def test_a_fitted_number_of_images_is_what_trials_train_on(
     tmp_path: Path, small_data: Path
 ) -> None:
     # Trials of a study that was begun with the same sizes by hand are the same.
-    common = (*SMALL, "--workers", "1", "--trials", "2")
+    common = (*SMALL, "--workers", "1", "--trials", "1")
     flags = (*common, "--minutes", "20", "--train-size", "300", "--pruner", "none")
     assert run(tmp_path, small_data, *flags).returncode == 0
     fitted = study(tmp_path, "mlp")
