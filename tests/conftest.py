@@ -7,12 +7,19 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 
 from tests.postgres import BIN, Postgres
 
 SMALL_CLASS_SIZE = 60
+
+
+@pytest.hookimpl(optionalhook=True)  # without xdist nobody asks
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests of commands wait for them a third of their time."""
+    return int(joblib.cpu_count()) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

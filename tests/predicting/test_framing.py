@@ -17,9 +17,9 @@ from search.errors import DataError
 from spaces import DataShape
 
 MODEL = Path(__file__).parents[2] / "results" / "reference" / "cnn" / "report" / "best_model.keras"
-COUNT = 100
-# The standard error of a difference between two accuracies near 0.93 of the same 100 images.
-POINTS = 0.04
+COUNT = 50
+# The standard error of a difference between two accuracies near 0.93 of the same 50 images.
+POINTS = 0.05
 
 
 @pytest.fixture(scope="module")

@@ -111,13 +111,6 @@ def _resized() -> keras.KerasTensor:
     return layers.Concatenate()([image, image, image])
 
 
-class ResNet(keras_tuner.applications.HyperResNet):
-    """KerasTuner's own, for grayscale images of 28 x 28 pixels."""
-
-    def __init__(self):
-        super().__init__(input_tensor=_resized(), classes=10)
-
-
 class Xception(keras_tuner.applications.HyperXception):
     """KerasTuner's own, for grayscale images of 28 x 28 pixels."""
 

@@ -25,18 +25,16 @@ def search(directory: Path, data: Path, space: str, *flags: str):
     return study(directory, "test").trials
 
 
-@pytest.mark.parametrize("engine", ["optuna", "keras-tuner"])
-def test_a_model_that_its_space_trains(tmp_path: Path, small_data: Path, engine: str) -> None:
-    flags = ("--epochs", "4", "--trials", "4", "--engine", engine)
+def test_a_model_that_its_space_trains(tmp_path: Path, small_data: Path) -> None:
+    flags = ("--epochs", "4", "--trials", "4", "--engine", "keras-tuner")
     trials = search(tmp_path, small_data, "TuneModelTraining", *flags)
     assert all(trial.state in FINISHED for trial in trials)
     for trial in trials:
         # `fit` asked for these, after the model stood.
         assert {"normalize", "shuffle"} <= set(trial.params)
         assert f"units_{trial.params['num_layers'] - 1}" in trial.params
-    if engine == "keras-tuner":
-        known = {part["config"]["name"] for part in study(tmp_path, "test").user_attrs[SPACE_ATTR]}
-        assert {"normalize", "shuffle", "lr"} <= known
+    known = {part["config"]["name"] for part in study(tmp_path, "test").user_attrs[SPACE_ATTR]}
+    assert {"normalize", "shuffle", "lr"} <= known
     assert max(max(trial.intermediate_values.values()) for trial in trials) > 0.5
 
 
@@ -88,10 +86,9 @@ def test_models_that_their_space_refuses_are_failed_trials(
     }
 
 
-@pytest.mark.parametrize("space", ["ResNet", "Xception"])
-def test_the_applications_of_keras_tuner(tmp_path: Path, small_data: Path, space: str) -> None:
+def test_an_application_of_keras_tuner(tmp_path: Path, small_data: Path) -> None:
     flags = ("--epochs", "1", "--trials", "1", "--engine", "keras-tuner", "--tuner", "grid")
-    (trial,) = search(tmp_path, small_data, space, *flags, "--train-size", "64")
+    (trial,) = search(tmp_path, small_data, "Xception", *flags, "--train-size", "64")
     assert trial.state == TrialState.COMPLETE
     assert trial.user_attrs["parameters"] > 1_000_000
 
@@ -99,8 +96,8 @@ def test_the_applications_of_keras_tuner(tmp_path: Path, small_data: Path, space
 @pytest.mark.parametrize(
     ("engine", "algorithm"),
     [
-        *(("optuna", ("--sampler", name)) for name in ("tpe", "grid")),
-        *(("keras-tuner", ("--tuner", name)) for name in ("random", "bayesian", "grid")),
+        ("optuna", ("--sampler", "grid")),
+        *(("keras-tuner", ("--tuner", name)) for name in ("bayesian", "grid")),
     ],
 )
 def test_every_kind_of_question_has_an_answer_in_its_range(
