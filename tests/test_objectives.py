@@ -10,13 +10,13 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from tests.command_line import FINISHED, QUICK, count, run, start, study, wait_until
+from tests.command_line import FINISHED, QUICK, count, run, run_here, start, study, wait_until
 
 pytestmark = pytest.mark.xdist_group("objectives")  # share a search
 
 FLAGS = (
     *QUICK,
-    *("--trials", "4", "--workers", "1", "--no-portfolio", "--train-size", "400"),
+    *("--trials", "3", "--workers", "1", "--no-portfolio", "--train-size", "400"),
     *("--objective", "accuracy,latency,parameters", "--study", "mlp", "--precision", "float32"),
 )
 
@@ -51,7 +51,7 @@ def test_a_killed_search_is_continued_and_prints_its_front(
     assert ended.returncode == 0, ended.stderr
     assert "the result is a Pareto front, and no trial is pruned" in ended.stderr
     said = json.loads(ended.stdout.splitlines()[-1])
-    assert (said["finished"], said["pruned"]) == (4, 0)
+    assert (said["finished"], said["pruned"]) == (3, 0)
     found = study(searched, "mlp")
     assert found.metric_names == ["val_accuracy", "parameters", "latency_ms"]
     assert said["front"]["rule"] == "the knee of the front"
@@ -64,13 +64,13 @@ def test_a_killed_search_is_continued_and_prints_its_front(
         assert 0 < low <= trial.values[2] <= high
         assert trial.user_attrs["batch_latency_ms"] > 0
         assert 0 < trial.user_attrs["latency_seconds"] < trial.user_attrs["seconds"]
-    none = run(searched, small_data_with_test, *FLAGS, "--max-params", "1")
+    none = run_here(searched, small_data_with_test, *FLAGS, "--max-params", "1")
     assert none.returncode == 0
     assert "best: none; no complete trial is within --max-params 1. Run more" in none.stdout
-    again = run(searched, small_data_with_test, *FLAGS)
+    again = run_here(searched, small_data_with_test, *FLAGS)
     assert again.returncode == 0
-    assert f"Pareto front: {len(numbers)} of 4 complete trials" in again.stdout
-    other = run(searched, small_data_with_test, *FLAGS, "--objective", "accuracy")
+    assert f"Pareto front: {len(numbers)} of 3 complete trials" in again.stdout
+    other = run_here(searched, small_data_with_test, *FLAGS, "--objective", "accuracy")
     assert other.returncode == 2
     assert "trials with objective 'accuracy,parameters,latency'; this run asks for" in other.stderr
 

@@ -69,7 +69,7 @@ def test_a_killed_coordinator_loses_no_trial_and_leaves_no_actor(
 
 
 def test_ctrl_c_stops_cleanly(tmp_path: Path, small_data: Path, cluster: TestCluster) -> None:
-    flags = (*QUICK, "--trials", "50", "--cluster", cluster.address, "--workers", "2")
+    flags = (*QUICK, "--trials", "19", "--cluster", cluster.address, "--workers", "2")
     search = start(tmp_path, small_data, *flags)
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
     search.send_signal(signal.SIGINT)
@@ -96,7 +96,7 @@ def test_a_space_of_ones_own_travels_with_what_lies_beside_it(
 def test_a_lost_head_ends_the_search_with_one_line(tmp_path: Path, small_data: Path) -> None:
     cluster = TestCluster(head_cpus=0)  # trials run on nodes only, as the launchers have it
     try:
-        search = start(tmp_path, small_data, *QUICK, "--trials", "90", "--cluster", cluster.address)
+        search = start(tmp_path, small_data, *QUICK, "--trials", "19", "--cluster", cluster.address)
         wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
         cluster.head.kill()
         _, errors = search.communicate(timeout=240)

@@ -10,7 +10,7 @@ def test_a_search_leaves_the_file_that_repeats_it(tmp_path: Path, small_data: Pa
     (tmp_path / "mine.toml").write_text(
         'space = "mlp"\nepochs = 2\ntrials = 9\nworkers = 1\nprecision = "float32"\nseed = 5\n'
     )
-    given = ("--config", "mine.toml", "--trials", "2", "--no-portfolio", "--quiet")
+    given = ("--config", "mine.toml", "--trials", "2", "--no-portfolio", "--baselines", "--quiet")
     first = run(tmp_path, small_data, *given)
     assert first.returncode == 0, first.stderr
     kept = tmp_path / "results" / "mlp" / "search.toml"
@@ -23,6 +23,14 @@ def test_a_search_leaves_the_file_that_repeats_it(tmp_path: Path, small_data: Pa
     assert "--config" not in study(tmp_path, "mlp").user_attrs["command"]
     assert "--trials 2 --epochs 2 " in study(tmp_path, "mlp").user_attrs["command"]
     one, other = study(tmp_path, "mlp"), study(tmp_path, "again")
-    assert [(trial.params, trial.value) for trial in one.trials] == [
-        (trial.params, trial.value) for trial in other.trials
+    assert [(trial.params, trial.value, trial.intermediate_values) for trial in one.trials] == [
+        (trial.params, trial.value, trial.intermediate_values) for trial in other.trials
     ]
+    # Where its numbers come from.
+    attrs = one.user_attrs
+    assert (attrs["seed"], attrs["space"]) == (5, "mlp")
+    assert attrs["versions"]["optuna"]
+    assert attrs["split"] == {"train": None, "val": 100}
+    assert one.trials[0].user_attrs["known_as"] == "mlp"
+    assert one.trials[0].user_attrs["parameters"] == 101_770
+    assert list(one.trials[0].intermediate_values) == [1, 2]

@@ -9,20 +9,20 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from search.study.requests import ENQUEUED, REQUEST, STOP
-from tests.command_line import FINISHED, QUICK, count, run, start, study, wait_until
+from tests.command_line import FINISHED, QUICK, count, run, run_here, start, study, wait_until
 
 
 def test_other_processes_pause_resume_and_stop_a_search_and_enqueue_a_trial(
     tmp_path: Path, small_data: Path
 ) -> None:
-    flags = (*QUICK, "--trials", "500", "--workers", "1")
+    flags = (*QUICK, "--trials", "19", "--workers", "1")
     said_file = tmp_path / "said"
     with said_file.open("w") as errors_to:
         streams = (subprocess.DEVNULL, subprocess.PIPE, errors_to.fileno())
         search = start(tmp_path, small_data, *flags, streams=streams)
 
     def ask(*request: str) -> str:
-        said = run(tmp_path, small_data, "--study", "mlp", *request)
+        said = run_here(tmp_path, small_data, "--study", "mlp", *request)
         assert said.returncode == 0, said.stderr
         return said.stdout
 
@@ -55,7 +55,7 @@ def test_other_processes_pause_resume_and_stop_a_search_and_enqueue_a_trial(
     assert recorded.trials[paused].params["dense_1"] == 33
     assert recorded.trials[paused].user_attrs[ENQUEUED]["flag"] == "--enqueue"
     assert not recorded.get_trials(states=(TrialState.RUNNING, TrialState.FAIL))
-    again = run(tmp_path, small_data, "--study", "mlp", "--stop")
+    again = run_here(tmp_path, small_data, "--study", "mlp", "--stop")
     assert again.returncode == 2
     assert again.stderr == (
         "run_search: no search of study 'mlp' is running, so there is nothing to stop, pause or "
@@ -75,6 +75,6 @@ def test_a_request_to_a_killed_search_does_not_stop_the_next_one(
     search.communicate()
     assert study(tmp_path, "mlp").user_attrs[REQUEST]["ask"] == STOP
     wanted = count(tmp_path, "mlp", *FINISHED) + 1
-    ended = run(tmp_path, small_data, *flags, "--trials", str(wanted))
+    ended = run_here(tmp_path, small_data, *flags, "--trials", str(wanted))
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout.splitlines()[-1])["finished"] == wanted

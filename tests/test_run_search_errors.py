@@ -21,6 +21,7 @@ from tests.command_line import (
     environment,
     exit_code,
     run,
+    run_here,
     study,
 )
 
@@ -31,7 +32,7 @@ BEGUN = (*QUICK, "--precision", "float32", "--trials", "1", "--workers", "1")
 def begun(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Path:
     """A folder with the study `mlp` of the command `BEGUN`; tests copy it."""
     directory = tmp_path_factory.mktemp("begun")
-    ended = run(directory, small_data, *BEGUN, "--quiet")
+    ended = run_here(directory, small_data, *BEGUN, "--quiet")
     assert ended.returncode == 0, ended.stderr
     return directory
 
@@ -45,10 +46,13 @@ def own_handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def test_an_outcome_that_cannot_be_printed_is_one_line(tmp_path: Path, small_data: Path) -> None:
+def test_an_outcome_that_cannot_be_printed_is_one_line(
+    tmp_path: Path, small_data: Path, begun: Path
+) -> None:
+    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     with open("/dev/full", "w") as full:
         ran = subprocess.run(
-            command(*QUICK, "--trials", "1", "--json", "--quiet"),
+            command(*BEGUN, "--json", "--quiet"),
             cwd=tmp_path,
             env=environment(small_data),
             stdout=full,
@@ -165,7 +169,7 @@ def test_a_port_in_use_is_refused(tmp_path: Path, small_data: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        ran = run(tmp_path, small_data, *QUICK, "--trials", "1", "--dashboard-port", port)
+        ran = run_here(tmp_path, small_data, *QUICK, "--trials", "1", "--dashboard-port", port)
     assert ran.returncode == 2
     assert f"--dashboard-port {port} cannot be used (Address already in use)" in ran.stderr
 
@@ -182,7 +186,7 @@ def test_damaged_data_is_named_with_the_md5_it_should_have(
     content = images.read_bytes()
     images.write_bytes(content[:1000] if damage == "truncated" else content[:-1] + b"x")
     expected = (small_data / "MD5SUMS").read_text().split()[0]
-    ran = run(tmp_path, data, *QUICK, "--trials", "1")
+    ran = run_here(tmp_path, data, *QUICK, "--trials", "1")
     assert ran.returncode == 2
     assert str(images) in ran.stderr
     assert expected in ran.stderr
@@ -203,7 +207,7 @@ def test_a_study_that_cannot_be_compared_is_refused_and_unharmed(
     shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     before = study(tmp_path, "mlp").trials
     for dry in ([], ["--dry-run"]):
-        ran = run(tmp_path, small_data, *BEGUN, *flags, *dry)
+        ran = run_here(tmp_path, small_data, *BEGUN, *flags, *dry)
         assert ran.returncode == 2
         assert names in ran.stderr
         assert "--study NAME" in ran.stderr
@@ -230,7 +234,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     assert full.returncode == 2
     assert "cannot be read or written: [Errno 27] File too large" in full.stderr
     assert "Traceback" not in full.stderr
-    ended = run(tmp_path, small_data, *BEGUN, "--trials", "3", "--json")
+    ended = run_here(tmp_path, small_data, *BEGUN, "--trials", "3", "--json")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout.splitlines()[-1])["finished"] == 3
 
@@ -291,7 +295,7 @@ def test_a_start_that_only_a_worker_refuses_does_not_bind_the_study(
     assert "Did you mean 'Net'?" in refused.stderr
     assert "dashboard: " not in refused.stderr
     assert not (tmp_path / "results").exists()
-    ended = run(tmp_path, small_data, *begin, "--space", "mlp", "--json", "--quiet")
+    ended = run_here(tmp_path, small_data, *begin, "--space", "mlp", "--json", "--quiet")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout.splitlines()[-1])["best"]["name"] == "default"
 
@@ -312,7 +316,7 @@ def test_an_unreadable_journal_is_one_line(tmp_path: Path, small_data: Path, con
     folder = tmp_path / "results" / "mlp"
     folder.mkdir(parents=True)
     (folder / "study.journal").write_text(content)
-    ran = run(tmp_path, small_data, *QUICK, "--trials", "1")
+    ran = run_here(tmp_path, small_data, *QUICK, "--trials", "1")
     assert ran.returncode == 2
     assert "study.journal cannot be read as a study: its line 1 is damaged" in ran.stderr
     assert "Traceback" not in ran.stderr

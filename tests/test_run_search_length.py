@@ -5,25 +5,50 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
 from search.training.hardware import machine
-from tests.command_line import count, run, start, study, wait_until
+from tests.command_line import count, run, run_here, start, study, wait_until
 
 MEASURING = r"measuring the speed of \d+ workers? \.\.\.\n"
 SMALL = ("--space", "mlp", "--val-size", "100")
 
 
-def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path) -> None:
-    flags = (*SMALL, "--minutes", "20", "--workers", "1", "--pruner", "none")
-    ran = run(tmp_path, small_data, *flags, "--trials", "1")
+def test_a_fitted_search_has_the_trials_of_the_same_sizes_given_by_hand(
+    tmp_path: Path, small_data: Path
+) -> None:
+    common = (*SMALL, "--epochs", "2", "--workers", "1", "--trials", "1", "--pruner", "none")
+    ran = run(tmp_path, small_data, *common, "--minutes", "20")
     assert ran.returncode == 0, ran.stderr
     assert re.match(
         MEASURING
-        + r"1 worker trains about [\d,]+ images/s: 1 trial in 20 min allow 100 epochs of all 500 ",
+        + r"1 worker trains about [\d,]+ images/s: 1 trial in 20 min allow 2 epochs of all 500 ",
         ran.stderr,
+    )
+    fitted = study(tmp_path, "mlp")
+    assert fitted.user_attrs["speed"]["workers"] == 1
+    by_hand = run(tmp_path, small_data, *common, "--study", "by-hand")
+    assert by_hand.returncode == 0, by_hand.stderr
+    assert "measuring" not in by_hand.stderr  # so short a search
+    given = study(tmp_path, "by-hand")
+    assert "speed" not in given.user_attrs
+    assert [trial.params for trial in given.trials] == [trial.params for trial in fitted.trials]
+    assert [trial.intermediate_values for trial in given.trials] == [
+        trial.intermediate_values for trial in fitted.trials
+    ]
+
+
+def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path) -> None:
+    flags = (*SMALL, "--minutes", "20", "--workers", "1", "--pruner", "none")
+    ran = run_here(tmp_path, small_data, *flags, "--trials", "1")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.startswith(
+        "measuring the speed of 1 worker ...\n"
+        "1 worker trains about 100 images/s: 1 trial in 20 min allow 100 epochs of all 500 images "
+        "(about 9 min; --epochs 100)\n"
     )
     begun = study(tmp_path, "mlp").user_attrs
     assert begun["minutes"] == 20
@@ -31,79 +56,72 @@ def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path
     assert begun["split"] == {"train": None, "val": 100}
     assert begun["speed"]["workers"] == 1
 
-    again = run(tmp_path, small_data, *flags, "--trials", "2")
+    again = run_here(tmp_path, small_data, *flags, "--trials", "2")
     assert again.returncode == 0, again.stderr
     assert "for 1 more trial" in again.stderr.splitlines()[0]
     continued = study(tmp_path, "mlp")
     assert continued.user_attrs["speed"] == begun["speed"]
     assert [trial.user_attrs["epochs"] for trial in continued.trials] == [100] * 2
 
-    other = run(tmp_path, small_data, *SMALL, "--minutes", "10")
+    other = run_here(tmp_path, small_data, *SMALL, "--minutes", "10", "--workers", "1")
     assert other.returncode == 2
     assert "study 'mlp' was begun with --minutes 20 and has trials of 100 epochs" in other.stderr
-    changed = run(tmp_path, small_data, *flags, "--epochs", "7", "--trials", "3")
+    changed = run_here(tmp_path, small_data, *flags, "--epochs", "7", "--trials", "3")
     assert changed.returncode == 2
     assert "has trials with epochs 100; this run asks for 7" in changed.stderr
     assert "Continue it with its own --minutes 20, or" in changed.stderr
+
+
+def test_fitted_epochs_and_given_images_are_what_trials_train_on(
+    tmp_path: Path, small_data: Path
+) -> None:
+    orders: list[Any] = []
+    flags = (*SMALL, "--minutes", "20", "--train-size", "300", "--workers", "1", "--trials", "1")
+    ran = run_here(tmp_path, small_data, *flags, "--pruner", "none", orders=orders)
+    assert ran.returncode == 0, ran.stderr
+    fitted = study(tmp_path, "mlp").user_attrs
+    assert fitted["split"]["train"] == 300
+    assert [(one.max_epochs, one.train_size) for one in orders] == [(fitted["epochs"], 300)]
 
 
 def test_a_search_begins_with_its_length_measured_for_this_machine_and_number_of_workers(
     tmp_path: Path, small_data: Path
 ) -> None:
     flags = (*SMALL, "--epochs", "40", "--precision", "float32", "--trials")
-    first = run(tmp_path, small_data, *flags, "1", "--workers", "1")
+    silent = ("--study", "quiet", "--quiet")
+    quiet = run_here(tmp_path, small_data, *flags, "1", "--workers", "1", *silent)
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    assert "speed" not in study(tmp_path, "quiet").user_attrs  # nobody would see its length
+    first = run_here(tmp_path, small_data, *flags, "1", "--workers", "1")
     assert first.returncode == 0, first.stderr
-    expected = MEASURING + r"about .+ for 1 trial on this machine \(1 worker, float32\)\n"
-    assert re.match(expected, first.stderr), first.stderr
+    assert first.stderr.startswith(
+        "measuring the speed of 1 worker ...\n"
+        "about 4 min for 1 trial on this machine (1 worker, float32)\n"
+    )
 
-    more = run(tmp_path, small_data, *flags, "3", "--workers", "2")  # another number of workers
+    more = run_here(
+        tmp_path, small_data, *flags, "3", "--workers", "2"
+    )  # another number of workers
     assert re.match(MEASURING, more.stderr), more.stderr
     begun = study(tmp_path, "mlp")
     assert begun.user_attrs["speed"]["workers"] == 2
     begun.set_user_attr("speed", begun.user_attrs["speed"] | {"machine": "another"})
-    dry = run(tmp_path, small_data, *flags, "5", "--workers", "2", "--dry-run")
+    dry = run_here(tmp_path, small_data, *flags, "5", "--workers", "2", "--dry-run")
     assert re.fullmatch(MEASURING, dry.stderr)
-    moved = run(tmp_path, small_data, *flags, "5", "--workers", "2")  # another machine
+    moved = run_here(tmp_path, small_data, *flags, "5", "--workers", "2")
     assert re.match(MEASURING, moved.stderr), moved.stderr
     measured = study(tmp_path, "mlp").user_attrs["speed"]
     assert measured["machine"] == machine()
     for trials, other in (("6", ("--workers", "2")), ("6", ("--workers", "1", "--dry-run"))):
         # Neither where its speed is known nor where nothing is left to measure for.
-        done = run(tmp_path, small_data, *flags, trials, *other)
+        done = run_here(tmp_path, small_data, *flags, trials, *other)
         assert done.returncode == 0, done.stderr
         assert "measuring" not in done.stderr
     assert study(tmp_path, "mlp").user_attrs["speed"] == measured
 
 
-def test_the_speed_of_a_short_search_is_not_measured(tmp_path: Path, small_data: Path) -> None:
-    ran = run(tmp_path, small_data, *SMALL, "--epochs", "1", "--trials", "1", "--workers", "1")
-    assert ran.returncode == 0, ran.stderr
-    assert "measuring" not in ran.stderr
-    assert "speed" not in study(tmp_path, "mlp").user_attrs
-
-
-def test_a_fitted_number_of_images_is_what_trials_train_on(
-    tmp_path: Path, small_data: Path
-) -> None:
-    # Trials of a study that was begun with the same sizes by hand are the same.
-    common = (*SMALL, "--workers", "1", "--trials", "1")
-    flags = (*common, "--minutes", "20", "--train-size", "300", "--pruner", "none")
-    assert run(tmp_path, small_data, *flags).returncode == 0
-    fitted = study(tmp_path, "mlp")
-    epochs = fitted.user_attrs["epochs"]
-    assert fitted.user_attrs["split"]["train"] == 300
-    by_hand = ("--study", "by-hand", "--epochs", str(epochs), "--train-size", "300", "--quiet")
-    assert run(tmp_path, small_data, *common, "--pruner", "none", *by_hand).returncode == 0
-    given = study(tmp_path, "by-hand")
-    assert "speed" not in given.user_attrs  # --quiet shows nothing, so nothing is measured
-    assert [trial.params for trial in given.trials] == [trial.params for trial in fitted.trials]
-    assert [trial.intermediate_values for trial in given.trials] == [
-        trial.intermediate_values for trial in fitted.trials
-    ]
-
-
 def test_too_few_minutes_are_one_line_and_leave_nothing(tmp_path: Path, small_data: Path) -> None:
-    ran = run(tmp_path, small_data, *SMALL, "--minutes", "0.001")
+    ran = run_here(tmp_path, small_data, *SMALL, "--workers", "2", "--minutes", "0.001")
     assert ran.returncode == 2
     assert re.fullmatch(
         MEASURING
@@ -150,13 +168,13 @@ def test_a_measurement_can_be_stopped(
 
 def test_a_dry_run_says_the_plan_and_creates_nothing(tmp_path: Path, small_data: Path) -> None:
     flags = ("--val-size", "100", "--workers", "1", "--epochs", "8", "--dry-run")
-    ran = run(tmp_path, small_data, "--space", "mlp", *flags, "--trials", "5")
+    ran = run_here(tmp_path, small_data, "--space", "mlp", *flags, "--trials", "5")
     assert ran.returncode == 0, ran.stderr
     assert re.fullmatch(MEASURING, ran.stderr)
     first, size, space, configurations, pruning, disk = ran.stdout.splitlines()
     assert re.match(r"about .+ for 5 trials on this machine \(1 worker, ", first)
     assert size == "each trial: up to 8 epochs of 500 images, validated on 100"
-    assert re.fullmatch(r"space: mlp, \d+ hyperparameters", space)
+    assert space == "space: mlp, 1 hyperparameters"
     assert configurations == "first: default"
     assert pruning.startswith("pruning: after epoch ")
     assert disk.startswith("disk: about ")

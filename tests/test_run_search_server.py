@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import time
 from pathlib import Path
 
 import optuna
@@ -13,7 +12,7 @@ from optuna.trial import TrialState
 
 from search.secrets import masked_url
 from search.study.storage import open_storage
-from tests.command_line import FINISHED, QUICK, run, start, wait_until
+from tests.command_line import FINISHED, QUICK, run_here, start, wait_until
 from tests.postgres import PASSWORD, Postgres
 
 
@@ -37,65 +36,57 @@ def url(server: Postgres, tmp_path: Path) -> str:
     return server.database(tmp_path)
 
 
-def test_a_server_that_goes_away_delays_a_search_and_no_more(
+def test_a_server_that_goes_away_delays_a_search_and_a_signal_ends_the_wait_for_it(
     tmp_path: Path, small_data: Path, server: Postgres, url: str
 ) -> None:
-    flags = (*QUICK, "--trials", "6", "--workers", "2", "--storage", url, "--json")
+    flags = (*QUICK, "--trials", "9", "--workers", "1", "--storage", url)
     search = start(tmp_path, small_data, *flags)
+    assert search.stderr is not None
+    stderr, heard = search.stderr, []
+
+    def hear(words: str) -> None:
+        for line in stderr:
+            heard.append(line)
+            if words in line:
+                return
+        raise AssertionError(f"{words!r} not in {heard}")
+
     wait_until(lambda: trials(url, *FINISHED))
-    server.stop()
-    time.sleep(5)
-    server.start()
-    output, errors = search.communicate(timeout=240)
-    assert search.returncode == 0, errors
-    assert json.loads(output.splitlines()[-1])["finished"] == 6
-    assert [trial.state in FINISHED for trial in trials(url)] == [True] * 6
-    assert PASSWORD not in output + errors
-    stored = repr([(t.user_attrs, t.system_attrs) for t in trials(url)])
-    assert PASSWORD not in stored
-
-
-def test_a_signal_ends_the_wait_for_a_server_and_the_same_command_goes_on(
-    tmp_path: Path, small_data: Path, server: Postgres, url: str
-) -> None:
-    flags = (*QUICK, "--trials", "5", "--workers", "2", "--storage", url)
-    search = start(tmp_path, small_data, *flags)
-    wait_until(lambda: trials(url, *FINISHED))
-    server.stop()
-    try:
-        assert search.stderr is not None
-        line = next(line for line in search.stderr if "does not answer; waiting up to" in line)
-        search.send_signal(signal.SIGTERM)
-        _, errors = search.communicate(timeout=240)
-    finally:
-        server.start()
-    assert search.returncode == 143, errors
-    assert "Traceback" not in line + errors
-    assert "run_search: stopped (SIGTERM) while" in errors.splitlines()[-1]
-    ended = run(tmp_path, small_data, *flags, "--json")
-    assert ended.returncode == 0, ended.stderr
-    assert re.search(r"requeued \d interrupted trial", ended.stderr)
-    assert [trial.state in FINISHED for trial in trials(url)] == [True] * 5
-    shown = run(tmp_path, small_data, *flags).stdout.splitlines()
-    assert f"trials: {masked_url(url)}; other files: results/mlp" in shown
-    assert "in these commands, *** stands for the password:" in shown
-    assert f"SEARCH_STORAGE='{masked_url(url)}' " in shown[-1]
-
-
-def test_a_second_coordinator_is_refused_in_one_line(
-    tmp_path: Path, small_data: Path, url: str
-) -> None:
-    flags = (*QUICK, "--trials", "4", "--workers", "1", "--storage", url)
-    search = start(tmp_path, small_data, *flags)
-    wait_until(lambda: trials(url))
-    second = run(tmp_path, small_data, *flags)
+    second = run_here(tmp_path, small_data, *flags)
     assert second.returncode == 2
     assert second.stderr.splitlines()[-1].startswith(
         "run_search: study 'mlp' is being searched by another process, which holds its lock in the "
     )
-    _, errors = search.communicate(timeout=240)
-    assert search.returncode == 0, errors
-    assert len(trials(url, *FINISHED)) == 4
+    server.stop()
+    try:
+        hear("does not answer; waiting up to")
+    finally:
+        server.start()
+    hear("the database answers again")
+    finished = len(trials(url, *FINISHED))
+    wait_until(lambda: len(trials(url, *FINISHED)) > finished)
+    server.stop()
+    try:
+        hear("does not answer; waiting up to")
+        search.send_signal(signal.SIGTERM)
+        output, errors = search.communicate(timeout=240)
+    finally:
+        server.start()
+    assert search.returncode == 143, errors
+    assert "Traceback" not in "".join(heard) + errors
+    assert "run_search: stopped (SIGTERM) while" in errors.splitlines()[-1]
+
+    ended = run_here(tmp_path, small_data, *flags, "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"requeued \d interrupted trial", ended.stderr)
+    assert json.loads(ended.stdout.splitlines()[-1])["finished"] == 9
+    assert [trial.state in FINISHED for trial in trials(url)] == [True] * 9
+    assert PASSWORD not in "".join(heard) + output + errors + ended.stdout + ended.stderr
+    assert PASSWORD not in repr([(t.user_attrs, t.system_attrs) for t in trials(url)])
+    shown = run_here(tmp_path, small_data, *flags).stdout.splitlines()
+    assert f"trials: {masked_url(url)}; other files: results/mlp" in shown
+    assert "in these commands, *** stands for the password:" in shown
+    assert f"SEARCH_STORAGE='{masked_url(url)}' " in shown[-1]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +105,7 @@ def test_a_server_that_cannot_be_used_is_one_line_at_once(
         "no server": "postgresql://searcher:wrong-secret@127.0.0.1:1/postgres",
         "no database": server.url("nothing"),
     }
-    ran = run(tmp_path, small_data, *QUICK, "--trials", "1", "--storage", urls[case])
+    ran = run_here(tmp_path, small_data, *QUICK, "--trials", "1", "--storage", urls[case])
     assert ran.returncode == 2
     assert len(ran.stderr.splitlines()) == 1
     assert ran.stderr.startswith("run_search: --storage postgresql://searcher:***@127.0.0.1:")

@@ -154,6 +154,13 @@ def _finite_failing(suggest: Any) -> tuple[float, str]:
     return 0.5 + 0.1 * suggest("x", IntDistribution(1, 3)), "fail"
 
 
+def _mlp(suggest: Any) -> tuple[float, str]:
+    """Two questions of the real space, so that a study may mix real and simulated trials."""
+    dropout = suggest("dropout", FloatDistribution(0.0, 0.5, step=0.05))
+    width = suggest("dense_1", IntDistribution(16, 1024, log=True))
+    return 0.9 - 0.2 * dropout - 0.01 * (width > 512), ""
+
+
 def _behaving(behaviour: str, part: float) -> Any:
     """A space part of which makes its trials behave so."""
 
@@ -173,6 +180,7 @@ SPACES: dict[str, Any] = {
     "failing at its best": _fails_at_its_best,
     "asks while it trains": _asks_while_it_trains,
     "finite failing": _finite_failing,
+    "mlp": _mlp,
     "slow": _behaving("slow", 1.0),
     "failing": _behaving("fail", 1.0),
     "dying": _behaving("die", 1.0),

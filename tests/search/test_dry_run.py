@@ -7,10 +7,15 @@ from typing import Any
 import pytest
 
 from search import dry_run
+from search.engines.exploring import UnexploredError
 from search.length import Speed
 from search.settings import SearchSettings
 from search.sizes import fitted_sizes
+from search.workers.keras_trainer import WorkerSettings
+from search.workers.pool import WorkerPool
 from tests.search.harness import RecordingDisplay
+from tests.search.simulated import SimulatedTrainer, no_images
+from tests.search.threads import ThreadBackend
 
 
 def test_the_time_of_the_measurement_is_spent_as_in_a_search_and_that_of_exploring_is_not(
@@ -55,3 +60,27 @@ def test_the_time_of_the_measurement_is_spent_as_in_a_search_and_that_of_explori
     assert spent == [40.0]
     assert planned.seconds is not None
     assert planned.seconds <= 20
+
+
+def test_a_space_that_fails_has_a_plan_without_a_duration(
+    tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explore(*arguments: object) -> list[dict[str, Any]]:
+        raise UnexploredError("it cannot be explored", "ValueError: no model")
+
+    shared = WorkerSettings(space="failing", load_split=no_images, precision="float32")
+    workers = WorkerPool(ThreadBackend(shared, SimulatedTrainer, count=1))
+    monkeypatch.setattr(dry_run, "explore", explore)
+    monkeypatch.setattr(dry_run, "make_workers", lambda *arguments: workers)
+    settings = SearchSettings(
+        space="mlp",
+        data=str(small_data),
+        val_size=100,
+        trials=9,
+        epochs=2,
+        results_dir=tmp_path / "results",
+        dry_run=True,
+    )
+    lines = list(dry_run.dry_run(settings, RecordingDisplay()).lines())
+    assert lines[0] == "the duration of the search is unknown: ValueError: simulated"
+    assert "space: mlp, not explored: ValueError: no model" in lines
