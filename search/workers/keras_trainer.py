@@ -161,6 +161,7 @@ class KerasTrainer:
         from search.training.flops import count_flops
         from search.training.learning_curve import draw_learning_curve
         from search.training.loop import Ending, Part, train
+        from spaces import SPACES
 
         answers: dict[str, Any] = {}
 
@@ -172,8 +173,8 @@ class KerasTrainer:
             return answers[name]
 
         model, config, hp = self._build(suggest)
-        if order.keep_model:
-            self._export(model, answers)  # fails now, not after hours of training
+        if order.keep_model and self._space_name not in SPACES:
+            self._export(model, answers)  # a user's fails now, not after hours of training
         unusable = "" if order.keep_model else self._why_no_report(model, answers)
         built = self._describe(model, hp, unusable)
         if "flops" in order.costs:
