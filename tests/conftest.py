@@ -3,6 +3,7 @@
 import gc
 import gzip
 import hashlib
+import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,19 @@ def small_data_with_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def set_odd_keras(patch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Configure Keras as a user may have it, and as no command may take it.
+
+    Args:
+        patch: Sets the variables of the environment.
+        directory: Gets Keras' file of settings.
+    """
+    settings = {"backend": "torch", "image_data_format": "channels_first", "floatx": "float16"}
+    (directory / "keras.json").write_text(json.dumps(settings))
+    patch.setenv("KERAS_HOME", str(directory))
+    patch.setenv("KERAS_BACKEND", "jax")
+
+
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Path) -> Path:
     """A folder with a finished study `mlp`. Tests that need it without retrainings copy it.
@@ -108,7 +122,9 @@ def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Pat
     directory = tmp_path_factory.mktemp("searched")
     flags = ("--space", "mlp", "--epochs", "1", "--val-size", "100", "--trials", "4", "--seed", "1")
     flags += ("--workers", "1", "--pruner", "none", "--quiet")
-    ended = run(directory, small_data_with_test, *flags)
+    with pytest.MonkeyPatch.context() as patch:
+        set_odd_keras(patch, directory)  # which changes nothing
+        ended = run(directory, small_data_with_test, *flags)
     assert ended.returncode == 0, ended.stderr
     return directory
 

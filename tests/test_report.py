@@ -1,4 +1,7 @@
-"""The report, as a person makes it: a real search, real retrainings, real files."""
+"""The report, as a person makes it: a real search, real retrainings, real files.
+
+Commands that need no process of their own run in this one, where TensorFlow has started.
+"""
 
 import io
 import json
@@ -9,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +20,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from optuna.distributions import IntDistribution
 from optuna.trial import TrialState, create_trial
 from scipy.special import softmax
 
@@ -29,24 +34,56 @@ from search.command_line.process import STOP_SIGNALS
 from search.data.idx import IdxFiles, open_idx
 from search.errors import StopReason
 from search.files import locked
-from tests.command_line import ROOT, children, exit_code, run, start, wait_until
-from tests.conftest import small_images, write_idx_data
+from search.workers.keras_trainer import KerasTrainer, WorkerSettings
+from search.workers.pool import WorkerPool
+from tests.command_line import ROOT, children, environment, exit_code, run, start, wait_until
+from tests.conftest import set_odd_keras, small_images, write_idx_data
 from tests.reporting.made_evidence import made_evidence, made_study
+from tests.search.threads import ThreadBackend
 
 pytestmark = pytest.mark.xdist_group("report")  # share a search and a report
 
 SMALL = ("--top", "2", "--epochs", "2", "--baseline-epochs", "1", "--workers", "1")
+SEED = 1_700_003  # of the distilled network, in a search with --seed 1
+
+Report = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def report(directory: Path, data: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return run(directory, data, *flags, program="report.py")
 
 
+@pytest.fixture
+def report_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Report:
+    """The same in this process, its workers in threads: TensorFlow need not start again.
+
+    Modules in the folder are imported into this process, so each needs a name of its own. Reports
+    that train need `--workers`.
+    """
+
+    def make_pool(settings: WorkerSettings, *, count: int, log_dir: Path) -> WorkerPool:
+        return WorkerPool(ThreadBackend(settings, KerasTrainer, count=count))
+
+    def call(directory: Path, data: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(directory)
+        monkeypatch.syspath_prepend(directory)
+        for name in ("PATH", "FASHION_MNIST_DIR"):
+            monkeypatch.setenv(name, environment(data)[name])
+        code = main(flags)
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(flags, code, said.out, said.err)
+
+    monkeypatch.setattr("reporting.run.make_pool", make_pool)
+    return call
+
+
 @pytest.fixture(scope="module")
 def reported(searched: Path, small_data_with_test: Path) -> Path:
     """The same study with its report, of one new seed and two final ones."""
     flags = (*SMALL, "--candidate-seeds", "1", "--seeds", "2", "--ensemble", "--export", "litert")
-    ended = report(searched, small_data_with_test, *flags)
+    with pytest.MonkeyPatch.context() as patch:
+        set_odd_keras(patch, searched)  # which changes nothing
+        ended = report(searched, small_data_with_test, *flags)
     assert ended.returncode == 0, ended.stderr
     assert re.search(r"^tuned +test accuracy \d+\.\d\d % ± .*\(n = 2, 95 % interval", ended.stdout)
     assert "report: results/mlp/report/report.html" in ended.stdout
@@ -135,6 +172,21 @@ def test_the_model_loads_with_stock_keras_alone_and_predicts_what_the_report_say
     np.testing.assert_allclose(softmax(mean / model["temperature"], axis=1), found, atol=1e-4)
 
 
+def test_a_users_own_settings_of_keras_change_nothing(
+    reported: Path, small_data_with_test: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The search and the report had such settings too.
+    set_odd_keras(monkeypatch, tmp_path)
+    model = str(reported / "best_model.keras")
+    flags = ("--demo", "--data", str(small_data_with_test), "--model", model, "--json")
+    predicted = run(tmp_path, small_data_with_test, *flags, program="predict.py")
+    assert predicted.returncode == 0, predicted.stderr
+    expected = pd.read_csv(reported / "predictions.csv")["tuned: class"].astype(str)
+    classes = {one["path"]: one["class"] for one in json.loads(predicted.stdout)}
+    assert len(classes) == 25
+    assert all(classes.get(f"test[{n}]", name) == name for n, name in enumerate(expected))
+
+
 def test_the_calibration_is_shown_before_and_after(reported: Path) -> None:
     text = (reported / "report.md").read_text()
     temperature = json.loads((reported / "best_config.json").read_text())["model"]["temperature"]
@@ -147,14 +199,14 @@ def test_the_calibration_is_shown_before_and_after(reported: Path) -> None:
 
 
 def test_a_report_can_be_compared_with_that_of_another_study(
-    reported: Path, small_data_with_test: Path, tmp_path: Path
+    reported: Path, small_data_with_test: Path, tmp_path: Path, report_here: Report
 ) -> None:
     results = tmp_path / "results"
     for name in ("mlp", "same"):
         shutil.copytree(reported.parent, results / name)
     journal = results / "same" / "study.journal"
     journal.write_text(journal.read_text().replace('"study_name":"mlp"', '"study_name":"same"'))
-    ended = report(tmp_path, small_data_with_test, "--compare", "mlp", "same")
+    ended = report_here(tmp_path, small_data_with_test, "--compare", "mlp", "same")
     assert ended.returncode == 0, ended.stderr
     board = pd.read_csv(results / "compare" / "mlp+same" / "tables" / "leaderboard.csv")
     accuracy = pd.read_csv(reported / "tables" / "accuracy.csv").set_index("network")
@@ -164,35 +216,27 @@ def test_a_report_can_be_compared_with_that_of_another_study(
     assert (costs["cpu_seconds"] > 0).all()
 
 
-def test_the_same_command_trains_nothing_and_more_seeds_only_the_new_ones(
+def test_the_same_command_trains_nothing_and_finds_its_fitted_epochs_again(
     reported: Path, small_data_with_test: Path
 ) -> None:
-    directory = reported.parent.parent.parent
-    flags = (*SMALL, "--candidate-seeds", "1")
-    again = report(directory, small_data_with_test, *flags, "--seeds", "2")
-    assert again.returncode == 0
+    (reported.parent / "retrainings" / "fitted.json").write_text('{"7": 2}')
+    flags = ("--top", "2", "--baseline-epochs", "1", "--workers", "1", "--candidate-seeds", "1")
+    flags += ("--seeds", "2", "--minutes", "7")
+    again = report(reported.parent.parent.parent, small_data_with_test, *flags)
+    assert again.returncode == 0, again.stderr
     # What there is to do, which is nothing, and not a word of TensorFlow's.
     first, choosing, scoring = again.stderr.splitlines()
     count = len(pd.read_csv(reported / "tables" / "candidates.csv"))
     assert first == f"study 'mlp': 0 of {count + 4} trainings to do, about 0 s with 1 worker"
-    assert re.fullmatch(r"  to choose the winner: trial \d.*; 1 new seed each, 2 epochs", choosing)
+    assert re.fullmatch(
+        r"  to choose the winner: trial \d.*; 1 new seed each, 2 epochs, which were fitted to "
+        r"--minutes 7",
+        choosing,
+    )
     assert scoring == (
         "  to score on the test split: 2 seeds of the winner, 2 epochs; 2 seeds each of 1 "
         "baseline, 1 epoch"
     )
-    more = report(directory, small_data_with_test, *flags, "--seeds", "3")
-    assert more.returncode == 0
-    assert more.stderr.count("retrained") == 2
-    assert "n = 3" in more.stdout
-
-
-def test_epochs_that_were_fitted_to_a_time_are_found_again(
-    reported: Path, small_data_with_test: Path
-) -> None:
-    (reported.parent / "retrainings" / "fitted.json").write_text('{"7": 2}')
-    flags = ("--top", "2", "--baseline-epochs", "1", "--seeds", "2", "--minutes", "7")
-    again = report(reported.parent.parent.parent, small_data_with_test, *flags, "--no-retrain")
-    assert again.returncode == 0, again.stderr
     assert "n = 2" in again.stdout
     facts = pd.read_csv(reported / "tables" / "facts.csv").set_index("fact")["value"]
     assert facts["Final trainings"] == (
@@ -210,38 +254,38 @@ def test_baselines_lie_beside_the_studies(reported: Path) -> None:
 
 
 def test_a_report_with_results_is_not_replaced_by_one_without(
-    reported: Path, small_data_with_test: Path
+    reported: Path, small_data_with_test: Path, report_here: Report
 ) -> None:
     before = sorted(reported.rglob("*"))
     flags = ("--no-retrain", "--quiet", "--epochs", "77", "--seeds", "1", "--top", "1")
-    ended = report(reported.parent.parent.parent, small_data_with_test, *flags)
+    ended = report_here(reported.parent.parent.parent, small_data_with_test, *flags)
     assert ended.returncode == 2
     assert "report has test results, which the new report would lose: " in ended.stderr
     assert sorted(reported.rglob("*")) == before
 
 
 def test_without_retraining_the_gaps_are_marked_and_the_test_split_stays_closed(
-    searched: Path, small_data_with_test: Path, small_data: Path, tmp_path: Path
+    searched: Path, small_data: Path, tmp_path: Path, report_here: Report
 ) -> None:
     copy_study(searched, tmp_path)
     # The folder without test files proves that they are not opened.
-    ended = report(tmp_path, small_data, "--no-retrain")
+    ended = report_here(tmp_path, small_data, "--no-retrain")
     assert ended.returncode == 0, ended.stderr
     assert "no test results" in ended.stdout
     assert "Unfinished" in (tmp_path / "results" / "mlp" / "report" / "report.html").read_text()
 
 
-def test_a_preview_is_marked_distils_from_its_one_seed_and_leaves_the_report_alone(
-    reported: Path, small_data_with_test: Path
+def test_a_preview_is_marked_and_leaves_the_report_alone(
+    reported: Path, small_data_with_test: Path, report_here: Report
 ) -> None:
     before = (reported / "report.html").read_bytes()
     directory = reported.parent.parent.parent
-    ended = report(directory, small_data_with_test, "--quick", "--distill", "--workers", "1")
+    ended = report_here(directory, small_data_with_test, "--quick", "--workers", "1")
     assert ended.returncode == 0, ended.stderr
     preview = (reported.parent / "report-preview" / "report.html").read_text()
     assert 'role="alert">Preview (--quick): 1 seed, 2 epochs.' in preview
     table = pd.read_csv(reported.parent / "report-preview" / "tables" / "accuracy.csv")
-    assert table.set_index("network").loc[["tuned", "distilled"], "n"].tolist() == [1, 1]
+    assert table.set_index("network").loc["tuned", "n"] == 1
     assert (reported / "report.html").read_bytes() == before
 
 
@@ -259,6 +303,34 @@ def records(retrainings: Path) -> dict[Path, int]:
     folders = (retrainings, retrainings.parent.parent / ".baselines")
     files = (file for folder in folders for file in folder.glob("[!.]*/record.json"))
     return {file: file.stat().st_mtime_ns for file in files}
+
+
+def distilled(retrainings: Path) -> list[Path]:
+    """Folders of the finished distilled networks."""
+    files = records(retrainings)
+    return [file.parent for file in files if json.loads(file.read_text())["seed"] == SEED]
+
+
+def own_study(directory: Path, data: Path, space: str) -> None:
+    """Write the study of a user's space as a search of one trial leaves it."""
+    study = made_study(
+        directory / "results",
+        0,
+        name=space.replace(":", "."),
+        space=space,
+        epochs=1,
+        data=open_idx(data).fingerprint,
+        split={"train": None, "val": 100},
+    )
+    attrs = {"seed": 0, "epochs": 1, "seconds": 1.0, "images_per_second": 1000.0, "parameters": 1}
+    trial = create_trial(
+        value=0.5,
+        params={"units": 10},
+        distributions={"units": IntDistribution(8, 32)},
+        intermediate_values={1: 0.5},
+        user_attrs=attrs,
+    )
+    study.add_trial(trial)
 
 
 def test_sigterm_keeps_what_is_finished_and_says_how_to_go_on(
@@ -305,34 +377,63 @@ def test_a_second_ctrl_c_does_not_cut_off_the_answer_to_the_first(
             signal.signal(number, handler)
 
 
-def test_after_kill_9_in_mid_training_the_same_command_trains_only_the_rest(
-    searched: Path, small_data_with_test: Path, tmp_path: Path
+def test_after_kill_9_only_the_rest_of_more_seeds_is_trained_and_the_distilled_network_once(
+    reported: Path, small_data_with_test: Path, report_here: Report
 ) -> None:
-    retrainings = copy_study(searched, tmp_path)
-    flags = (*SMALL, "--candidate-seeds", "2", "--seeds", "1", "--epochs", "30")
-    process = start(tmp_path, small_data_with_test, *flags, program="report.py")
-    wait_until(lambda: len(records(retrainings)) >= 2)
-    workers = children(process.pid)
+    directory, retrainings = reported.parent.parent.parent, reported.parent / "retrainings"
+    flags = (*SMALL, "--candidate-seeds", "1", "--seeds", "4", "--baseline-seeds", "2")
+    flags += ("--ensemble", "--distill")
+    before = records(retrainings)
+    process = start(directory, small_data_with_test, *flags, program="report.py")
+    wait_until(lambda: len(records(retrainings)) > len(before))
+    workers = children(process.pid)  # the fourth seed is being trained
     assert workers
     process.kill()
     process.communicate()
     wait_until(lambda: not any(map(psutil.pid_exists, workers)))
     kept = records(retrainings)
-    ended = report(tmp_path, small_data_with_test, *flags)
+    assert before.items() < kept.items()
+    assert not distilled(retrainings)
+
+    ended = report_here(directory, small_data_with_test, *flags)
     assert ended.returncode == 0, ended.stderr
-    candidates = pd.read_csv(retrainings.parent / "report" / "tables" / "candidates.csv")
-    whole = 2 * len(candidates) + 2
-    assert 2 <= len(kept) < whole
-    assert ended.stderr.count("retrained in") == whole - len(kept)
+    missing = 3 - (len(kept) - len(before))  # of two seeds and the distilled network
+    whole = len(pd.read_csv(reported / "tables" / "candidates.csv")) + 4 + 1 + 2
+    first, _, scoring = ended.stderr.splitlines()[:3]
+    assert first.startswith(f"study 'mlp': {missing} of {whole} trainings to do, about ")
+    assert scoring == (
+        "  to score on the test split: 4 seeds of the winner, 2 epochs; then one network distilled "
+        "from them; 2 seeds each of 1 baseline, 1 epoch"
+    )
+    assert ended.stderr.count("retrained in") == missing
+    assert ended.stderr.count(f"distilled, seed {SEED}: retrained in") == 1
     after = records(retrainings)
-    assert len(after) == whole
-    assert {file: after[file] for file in kept} == kept
+    assert len(after) == len(kept) + missing
+    assert kept.items() < after.items()
+
+    [folder] = distilled(retrainings)
+    table = pd.read_csv(reported / "tables" / "accuracy.csv").set_index("network")
+    assert {"tuned", "tuned, ensemble of 4", "distilled"} <= set(table.index)
+    assert (table.loc["distilled", "n"], table.loc["distilled", "epochs"]) == (1, 2)
+    own = json.loads((folder / "record.json").read_text())["cpu_seconds"]
+    teachers = table.loc["tuned, ensemble of 4", "train_cpu_seconds"]
+    assert table.loc["distilled", "train_cpu_seconds"] == pytest.approx(teachers + own)
+    assert table.loc["distilled", "parameters"] == table.loc["tuned", "parameters"]
+    config = json.loads((reported / "best_config.json").read_text())
+    assert config["model"]["row"] == "tuned" and SEED not in config["seeds"]
+    assert "tuned" in ended.stdout.splitlines()[0]
+    page = (reported / "report.html").read_text().replace("\n", " ")
+    assert "; distilled from these: 1 seed; each baseline" in page
+    assert "of 4 final trainings, which have trained on that label too" in page
+    predictions = pd.read_csv(reported / "predictions.csv")
+    right = predictions["distilled: seeds right"].mean()
+    assert table.loc["distilled", "test_accuracy"] == pytest.approx(right)
 
 
-def test_a_failed_training_is_said_and_gives_exit_code_1(
-    small_data_with_test: Path, tmp_path: Path
+def test_failed_trainings_are_said_and_give_exit_code_1(
+    small_data_with_test: Path, tmp_path: Path, report_here: Report
 ) -> None:
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "failing.py").write_text(
         """
 from pathlib import Path
 
@@ -343,35 +444,31 @@ class Mine:
     def build(self, hp):
         if Path("broken").exists():
             raise ValueError("it is broken")
-        return keras.Sequential([keras.layers.Flatten(),
-                                 keras.layers.Dense(hp.Int("units", 8, 32), "relu"),
-                                 keras.layers.Dense(10)])
+        model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(),
+                                  keras.layers.Dense(hp.Int("units", 8, 32), "relu"),
+                                  keras.layers.Dense(10, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
 """
     )
-    search = ("--space", "mine:Mine", "--epochs", "1", "--val-size", "100", "--trials", "1")
-    searched = run(tmp_path, small_data_with_test, *search, "--workers", "1", "--quiet")
-    assert searched.returncode == 0
-    assert "report.py --study mine.Mine --space mine:Mine\n" in searched.stdout
-    untrusted = report(tmp_path, small_data_with_test, *SMALL)
-    assert untrusted.returncode == 2
-    assert untrusted.stderr.endswith(f"/report.py {' '.join(SMALL)} --space mine:Mine\n")
-    flags = (*SMALL, "--candidate-seeds", "1", "--averaging", "--space", "mine:Mine")
-    whole = report(tmp_path, small_data_with_test, *flags, "--seeds", "1")
-    assert whole.returncode == 0, whole.stderr
-    assert "--averaging adds no row: the space has no such choice\n" in whole.stdout
-    assert "failed" not in whole.stdout
+    own_study(tmp_path, small_data_with_test, "failing:Mine")
+    page = tmp_path / "results" / "failing.Mine" / "report" / "report.html"
+    flags = (*SMALL, "--top", "1", "--averaging", "--space", "failing:Mine")
+    gap = report_here(tmp_path, small_data_with_test, *flags, "--seeds", "1", "--distill")
+    assert gap.returncode == 1, gap.stderr
+    assert re.search(r"^tuned +test accuracy ", gap.stdout, re.MULTILINE)
+    assert "--averaging adds no row: the space has no such choice\n" in gap.stdout
+    why = "failed, the space compiles its model with a loss for integer labels, so it cannot be "
+    assert f"seed 700000 {why}" in gap.stdout
+    assert "failed trainings: 1; see the report for the reasons\n" in gap.stdout
+    assert "distilled, 0 of 1 trainings" in page.read_text()
 
     (tmp_path / "broken").touch()
-    broken = report(tmp_path, small_data_with_test, *flags, "--seeds", "2", "--quiet")
+    broken = report_here(tmp_path, small_data_with_test, *flags, "--seeds", "2", "--quiet")
     assert broken.returncode == 1, broken.stderr
     assert "failed, ValueError: it is broken" in broken.stdout
     assert "failed trainings: 1; see the report for the reasons\n" in broken.stdout
-    page = tmp_path / "results" / "mine.Mine" / "report" / "report.html"
     assert "it is broken" in page.read_text()
-
-    # Without retraining nothing is tried, so nothing fails: the gap is marked.
-    gap = report(tmp_path, small_data_with_test, *flags, "--seeds", "2", "--no-retrain")
-    assert gap.returncode == 0, gap.stderr
 
 
 @pytest.mark.parametrize(
@@ -412,39 +509,37 @@ def test_a_file_that_could_not_be_exported_is_said_and_gives_exit_code_1(
 
 
 def test_the_code_of_somebody_elses_study_is_not_run(
-    small_data_with_test: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    small_data_with_test: Path, tmp_path: Path, report_here: Report
 ) -> None:
     space, data = "results.evil.payload:Space", open_idx(small_data_with_test).fingerprint
     split = {"train": None, "val": 100}
     made_study(tmp_path / "results", 5, name="evil", data=data, space=space, split=split)
     (tmp_path / "results" / "evil" / "payload.py").write_text("open('ran', 'w')")
-    refused = report(tmp_path, small_data_with_test)
+    refused = report_here(tmp_path, small_data_with_test)
     assert refused.returncode == 2
     assert re.fullmatch(
         r"report: study 'evil' was searched in 'results\.evil\.payload:Space', which is not built "
         r"in: .* If you trust it, run: python .*/report\.py --space results\.evil\.payload:Space\n",
         refused.stderr,
     )
-    monkeypatch.chdir(tmp_path)
     for flags in (["--study", "evil"], ["--quick"], ["--no-retrain"]):
-        assert main(flags) == 2
+        refused = report_here(tmp_path, small_data_with_test, *flags)
+        assert refused.returncode == 2
         expected = f"report.py {' '.join(flags)} --space results.evil.payload:Space\n"
-        assert capsys.readouterr().err.endswith(expected)
-    assert main(["--space", "mine:Mine"]) == 2
-    assert "--space is 'mine:Mine', but study 'evil' was" in capsys.readouterr().err
+        assert refused.stderr.endswith(expected)
+    other = report_here(tmp_path, small_data_with_test, "--space", "mine:Mine")
+    assert other.returncode == 2
+    assert "--space is 'mine:Mine', but study 'evil' was" in other.stderr
     assert not (tmp_path / "ran").exists()
 
     # Given on the command line it is the user's own decision.
-    trusted = report(tmp_path, small_data_with_test, "--space", space)
+    trusted = report_here(tmp_path, small_data_with_test, "--space", space, "--workers", "1")
     assert "has no 'Space'" in trusted.stderr
     assert (tmp_path / "ran").exists()
 
 
 def test_names_and_texts_of_somebody_elses_study_are_escaped_everywhere(
-    small_data_with_test: Path, tmp_path: Path
+    small_data_with_test: Path, tmp_path: Path, report_here: Report
 ) -> None:
     evil = "<script>alert(1)</script>|\x1b]0;title\x07\u202e\ud800\n[x](javascript:x)"
     name, formula = "<b>$x", "=cmd|'/C calc'!A0"
@@ -462,7 +557,7 @@ def test_names_and_texts_of_somebody_elses_study_are_escaped_everywhere(
     )
     attrs = {"baseline": formula, "reason": evil, "ended": evil}
     study.add_trial(create_trial(state=TrialState.FAIL, user_attrs=attrs))
-    ended = report(tmp_path, small_data_with_test, "--study", name, "--no-retrain")
+    ended = report_here(tmp_path, small_data_with_test, "--study", name, "--no-retrain")
     assert ended.returncode == 0, ended.stderr
     shown = "results/<b>$x/report/report.html"
     assert ended.stdout.endswith(f"report: {shown}\n")
@@ -580,17 +675,19 @@ def test_a_wrong_flag_ends_the_process_with_one_line(tmp_path: Path, small_data:
     assert ended.stderr.count("\n") == 1
 
 
-def test_other_data_than_the_search_had_are_refused(searched: Path, tmp_path: Path) -> None:
-    from tests.conftest import small_images, write_idx_data
-
+def test_other_data_than_the_search_had_are_refused(
+    searched: Path, tmp_path: Path, report_here: Report
+) -> None:
     write_idx_data(tmp_path, *small_images(60, seed=5))
-    ended = report(searched, tmp_path)
+    ended = report_here(searched, tmp_path)
     assert ended.returncode == 2
     assert re.match(r"report: data set .* is not the one that the search used \(MD5 ", ended.stderr)
 
 
-def test_missing_test_files_are_one_line_and_lose_nothing(searched: Path, small_data: Path) -> None:
-    ended = report(searched, small_data, *SMALL, "--candidate-seeds", "1", "--seeds", "1")
+def test_missing_test_files_are_one_line_and_lose_nothing(
+    searched: Path, small_data: Path, report_here: Report
+) -> None:
+    ended = report_here(searched, small_data, *SMALL, "--candidate-seeds", "1", "--seeds", "1")
     assert ended.returncode == 2
     assert re.search(r"^report: .* has no t10k-images-idx3-ubyte\.gz", ended.stderr, re.MULTILINE)
 
@@ -614,7 +711,7 @@ def test_data_that_is_replaced_before_a_worker_reads_it_ends_the_report(
     small_data_with_test: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    report_here: Report,
 ) -> None:
     data = tmp_path / "data"
     shutil.copytree(small_data_with_test, data)
@@ -625,26 +722,28 @@ def test_data_that_is_replaced_before_a_worker_reads_it_ends_the_report(
         write_idx_data(files.directory, *small_images(20, seed=2))
 
     monkeypatch.setattr(IdxFiles, "require_test", replace_data)
-    monkeypatch.chdir(searched)
     before = sorted((searched / "results" / "mlp" / "retrainings").glob("*"))
-    assert main(["--data", str(data), *SMALL, "--epochs", "7"]) == 2
-    assert f"data set {data.name} has changed since the study began (MD5" in capsys.readouterr().err
+    ended = report_here(searched, data, "--data", str(data), *SMALL, "--epochs", "7")
+    assert ended.returncode == 2
+    assert f"data set {data.name} has changed since the study began (MD5" in ended.stderr
     assert sorted((searched / "results" / "mlp" / "retrainings").glob("*")) == before
 
 
-def test_two_reports_of_one_study_do_not_meet(searched: Path, small_data_with_test: Path) -> None:
+def test_two_reports_of_one_study_do_not_meet(
+    searched: Path, small_data_with_test: Path, report_here: Report
+) -> None:
     retrainings = searched / "results" / "mlp" / "retrainings"
     retrainings.mkdir(exist_ok=True)
     with locked(retrainings, ValueError):
-        ended = report(searched, small_data_with_test)
+        ended = report_here(searched, small_data_with_test)
     assert ended.returncode == 2
-    assert f"report: process {os.getpid()} is already reporting this study" in ended.stderr
+    assert "report: this process is already reporting this study" in ended.stderr
 
 
 def test_a_model_that_cannot_be_kept_is_not_trained_and_gives_exit_code_1(
-    small_data_with_test: Path, tmp_path: Path
+    small_data_with_test: Path, tmp_path: Path, report_here: Report
 ) -> None:
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "lambdas.py").write_text(
         """
 import keras
 
@@ -654,48 +753,9 @@ def build(hp):
                              keras.layers.Dense(hp.Int("units", 10, 10))])
 """
     )
-    space = ("--space", "mine:build")
-    flags = ("--epochs", "1", "--val-size", "100", "--trials", "1", "--workers", "1", "--quiet")
-    searched = run(tmp_path, small_data_with_test, *space, *flags)
-    assert searched.returncode == 0
-    reason = "a report cannot use the model: keras.saving.load_model cannot load it, ValueError: "
-    assert searched.stderr.startswith(f"trial 0: {reason}")
-    ended = report(tmp_path, small_data_with_test, *space, *SMALL, "--candidate-seeds", "1")
+    own_study(tmp_path, small_data_with_test, "lambdas:build")
+    ended = report_here(tmp_path, small_data_with_test, *SMALL, "--space", "lambdas:build")
     assert ended.returncode == 1
+    reason = "a report cannot use the model: keras.saving.load_model cannot load it, ValueError: "
     assert f"seed 500000: failed, {reason}" in ended.stderr
     assert "no test results" in ended.stdout
-
-
-def test_a_users_own_settings_of_keras_change_nothing(
-    small_data_with_test: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"backend": "torch", "image_data_format": "channels_first", "floatx": "float16"}
-    (tmp_path / "keras.json").write_text(json.dumps(settings))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
-    (tmp_path / "mine.py").write_text(
-        """
-import keras
-from keras import layers
-
-
-def build(hp):
-    return keras.Sequential([layers.Conv2D(hp.Int("filters", 4, 8), 3), layers.MaxPooling2D(),
-                             layers.Flatten(), layers.Dense(10)])
-"""
-    )
-    flags = ("--epochs", "2", "--val-size", "100", "--trials", "1", "--workers", "1")
-    engine = ("--engine", "keras-tuner", "--tuner", "grid", "--precision", "float32")
-    space = ("--space", "mine:build")
-    searched = run(tmp_path, small_data_with_test, *space, *flags, *engine, "--quiet")
-    assert searched.returncode == 0, searched.stderr
-    ended = report(tmp_path, small_data_with_test, *space, "--quick", "--workers", "1")
-    assert ended.returncode == 0, ended.stderr
-    (kept,) = (tmp_path / "results").glob("*/report-preview/best_model.keras")
-    flags = ("--demo", "--data", str(small_data_with_test), "--model", str(kept), "--json")
-    predicted = run(tmp_path, small_data_with_test, *flags, program="predict.py")
-    assert predicted.returncode == 0, predicted.stderr
-    expected = pd.read_csv(kept.parent / "predictions.csv")["tuned: class"].astype(str)
-    records = {one["path"]: one["class"] for one in json.loads(predicted.stdout)}
-    assert len(records) == 25
-    assert all(records.get(f"test[{n}]", name) == name for n, name in enumerate(expected))

@@ -129,6 +129,19 @@ def test_it_is_trained_only_if_it_was_asked_for(tmp_path: Path) -> None:
     assert plan.distilled(plan.candidates[0], {}) == []
 
 
+def test_in_a_preview_it_learns_from_the_one_final_training(tmp_path: Path) -> None:
+    trials = [{"filters": 16, "augmentation": "flip"}]
+    plan = made_plan(tmp_path, trials, OFFERED, quick=True, distill=True)
+    results = of_candidates(plan, tmp_path)
+    winner = plan.choose(results)
+    assert winner is not None
+    [tuned] = plan.winners(winner)
+    [final] = tuned.retrainings
+    results[final.key] = kept(tmp_path, final)
+    [one] = distilled_of(plan, results)
+    assert one.teachers is not None and one.teachers.finals == (results[final.key],)
+
+
 @pytest.mark.parametrize("changed", ["final", "candidate"])
 def test_other_teachers_make_another_key(plan: Plan, tmp_path: Path, changed: str) -> None:
     results = of_candidates(plan, tmp_path)
