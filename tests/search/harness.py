@@ -1,9 +1,10 @@
-"""Run a search over simulated workers, as a library call; the tests of the coordinator share it."""
+"""Run a search as a library call, with simulated workers or one that really trains."""
 
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import optuna
 
 from search import preparation
 from search.coordinator import Coordinator
+from search.data.formats import open_dataset
+from search.data.split import load_split
+from search.engines import exploring
 from search.engines.engine import Engine
 from search.errors import SearchError, StopReason
 from search.settings import SearchSettings
@@ -18,7 +22,8 @@ from search.study.artifacts import Artifacts, Checkpoints
 from search.study.database import Outages
 from search.study.storage import open_storage
 from search.study.study import begin_study, study_storage
-from search.workers.keras_trainer import WorkerSettings
+from search.training.hardware import start_tensorflow
+from search.workers.keras_trainer import KerasTrainer, WorkerSettings
 from search.workers.pool import WorkerPool, make_pool
 from search.workers.ray.cluster import Cluster, Resources, connect
 from tests.postgres import Postgres
@@ -87,6 +92,7 @@ def search(
     directory: Path,
     *,
     space: str,
+    images: Path | None = None,
     algorithm: str = "tpe",
     storage: str | Postgres = "journal",
     display: RecordingDisplay | None = None,
@@ -100,10 +106,12 @@ def search(
 
     Args:
         directory: The study's folder.
-        space: One of `simulated.SPACES`.
+        space: One of `simulated.SPACES`; with `images`, a space as `spaces.load_space` takes it.
+        images: Folder of IDX files, on which one worker really trains; None: trainings are
+            simulated.
         algorithm: One of Optuna's samplers, or `keras-tuner:` and one of its tuners. The workers
             are threads; with `@processes` they are processes, with `@cluster` those of a Ray
-            cluster.
+            cluster, both simulated.
         storage: `journal`, `sqlite`, or a server.
         display: Takes the log.
         stop_after: Ask the coordinator to stop when so many trials have ended.
@@ -126,12 +134,16 @@ def search(
     shown = display or RecordingDisplay()
     outages = Outages(shown.note)
     opened = opened_study("test", url, directory, facts, first or {}, shown.note, outages)
-    trainers = workers_at(place, settings, directory, space, silence_seconds)
+    if images is None:
+        trainers = workers_at(place, settings, directory, space, silence_seconds)
+    else:
+        assert not place, place
+        trainers = trained_on(images, settings, space)
     with opened as study, trainers as workers:
         coordinator = Coordinator(
             settings,
             study,
-            engine_of(settings, study, space, shown.note),
+            engine_of(settings, study, space, shown.note, images),
             workers,
             Artifacts(directory / "artifacts"),
             Checkpoints(directory / "checkpoints"),
@@ -186,6 +198,22 @@ def workers_at(
             silence_seconds=silence_seconds,
             trainer_class=SimulatedTrainer,
         )
+
+
+@contextmanager
+def trained_on(images: Path, settings: SearchSettings, space: str) -> Iterator[WorkerPool]:
+    """One worker that trains on IDX files, in a thread: TensorFlow starts once for many searches.
+
+    Keras keeps its settings and the names of layers for each thread; a trial sets the random seeds
+    of this whole process.
+    """
+    start_tensorflow(devices=False)  # in a thread it would discard what other threads print
+    shared = WorkerSettings(
+        space=space,
+        load_split=partial(load_split, open_dataset(str(images)), settings.split),
+        precision="float32",
+    )
+    yield WorkerPool(ThreadBackend(shared, KerasTrainer, count=1))
 
 
 class Coordinating:
@@ -248,10 +276,16 @@ def engine_of(
     study: optuna.Study,
     space: str,
     note: Callable[[str], None] = lambda text: None,
+    images: Path | None = None,
 ) -> Engine:
-    """The engine of the search itself, which knows a simulated space without building models."""
+    """The engine of the search itself, which knows a simulated space without building models.
+
+    A real space, that of a search on `images`, is explored in this process.
+    """
 
     def find_space() -> list[dict[str, Any]]:
+        if images is not None:
+            return exploring._explore(space, open_dataset(str(images)).shape)
         from tests.search.declared import declared
 
         return declared(space)

@@ -100,7 +100,8 @@ class ThreadBackend:
 
     Args:
         settings: Settings that all trials share.
-        trainer_class: Runs the trials; whatever is global in this process, it leaves alone.
+        trainer_class: Runs the trials. What it sets for this whole process, as `KerasTrainer`
+            does with random seeds, the other threads share.
         count: Number of workers.
     """
 
