@@ -24,18 +24,13 @@ ALGORITHMS: dict[str, Sampler | Tuner] = {
 # Workers are threads where no place is named: engines do not see where workers run.
 IN_PROCESSES = ("tpe@processes", "keras-tuner:hyperband@processes")
 ON_CLUSTER = ("tpe@cluster", "keras-tuner:hyperband@cluster")
-ON_SERVER = ("tpe", "grid", "keras-tuner:hyperband")
+# One of each engine: what a storage keeps does not depend on the algorithm.
+IN_DATABASES = ("tpe", "keras-tuner:hyperband")
 PAIRS = [
-    *((name, storage) for name in ALGORITHMS for storage in ("journal", "sqlite")),
-    *((name, "journal") for name in IN_PROCESSES),
-    *((name, "postgresql") for name in ON_SERVER),
+    *((name, "journal") for name in (*ALGORITHMS, *IN_PROCESSES)),
+    *((name, database) for name in IN_DATABASES for database in ("sqlite", "postgresql")),
 ]
-# One of each engine in a file database: what a storage keeps does not depend on the algorithm.
-CONTINUED = [
-    *((name, "journal") for name in (*ALGORITHMS, *IN_PROCESSES, "tpe@cluster")),
-    *((name, "sqlite") for name in ("tpe", "keras-tuner:hyperband")),
-    *((name, "postgresql") for name in ON_SERVER),
-]
+CONTINUED = [*PAIRS, ("tpe@cluster", "journal")]
 MARKS: dict[str, Any] = {
     **{
         name: pytest.mark.skip(f"needs {', '.join(sampler.missing)}")
@@ -57,6 +52,11 @@ def on_storages(pairs: list[tuple[str, str]]) -> Any:
 
 def takes_first(algorithm: str) -> bool:
     return ALGORITHMS[algorithm.partition("@")[0]].takes_first
+
+
+def length(algorithm: str, usual: int) -> int:
+    """The trials of a search: few where a proposal takes a second, from the fourth one on."""
+    return min(usual, 8) if algorithm == "keras-tuner:bayesian" else usual
 
 
 with_every_algorithm = pytest.mark.parametrize(
@@ -146,14 +146,15 @@ def test_trials_that_cannot_be_built_are_replaced_also_across_interruptions(
     for run in ("whole", "parts"):
         (tmp_path / run).mkdir()
     flags = {"space": "fails while built", "algorithm": algorithm, "workers": 1}
-    flags |= {"trials": 12, "max_failures": 100}
+    trials = length(algorithm, 12)
+    flags |= {"trials": trials, "max_failures": 100}
     whole, _ = search(tmp_path / "whole", **flags)
     for stop_after in (2, 4, 5):
         search(tmp_path / "parts", stop_after=stop_after, **flags)
     parts, reason = search(tmp_path / "parts", **flags)
     assert reason is None
     assert outline(parts) == outline(whole)
-    assert len(finished(parts)) == 12
+    assert len(finished(parts)) == trials
     failed = parts.get_trials(states=(TrialState.FAIL,))
     unbuilt = [trial for trial in failed if "duplicate_of" not in trial.user_attrs]
     assert unbuilt
@@ -170,7 +171,7 @@ def test_the_same_seed_gives_the_same_trials(tmp_path: Path, algorithm: str) -> 
             space="conditional",
             algorithm=algorithm,
             seed=7,
-            trials=14,
+            trials=length(algorithm, 14),
             workers=1,
         )
         outlines.append(outline(study))
@@ -243,11 +244,11 @@ def test_a_known_configuration_may_lie_outside_of_the_ranges(
     tmp_path: Path, algorithm: str
 ) -> None:
     first = {"outside": {"layers": 1, "rate": 0.5, "width_0": 100, "kind": "a"}}
-    for trials in (2, 12):
+    for trials in (2, length(algorithm, 12)):
         study, _ = search(
             tmp_path, space="conditional", algorithm=algorithm, trials=trials, first=first
         )
-    assert len(finished(study)) == 12
+    assert len(finished(study)) == trials
     assert study.trials[0].params == {"layers": 1, "kind": "a"}
     assert trial_params(study.trials[0]) == first["outside"]
 

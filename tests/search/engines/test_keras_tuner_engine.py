@@ -84,9 +84,12 @@ def test_without_its_checkpoint_a_promoted_trial_starts_anew(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("space", "place"), [("sometimes failing", ""), ("sometimes dying", "@processes")]
+    ("tuner", "space", "place"),
+    [
+        *((tuner, "sometimes failing", "") for tuner in ("hyperband", "bayesian", "grid")),
+        ("hyperband", "sometimes dying", "@processes"),
+    ],
 )
-@pytest.mark.parametrize("tuner", ["hyperband", "bayesian", "grid"])
 def test_failures_neither_abort_nor_starve(
     tmp_path: Path, tuner: str, space: str, place: str
 ) -> None:
