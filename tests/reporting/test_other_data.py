@@ -27,7 +27,7 @@ from search.data.dataset import Dataset
 from search.data.formats import open_dataset
 from tests.reporting.band_model import save_model
 from tests.reporting.made_evidence import made_dataset, made_evidence, planted
-from tests.reporting.written import draw_all, drawn, pictures, tables, words
+from tests.reporting.written import draw_all, drawn, every_text, pictures, tables, words
 
 OF_CLOTHING = re.compile(r"fashion|clothing|cloth|shirt|garment|shoe|dress\b", re.IGNORECASE)
 PROGRESS = make_progress(quiet=True)
@@ -62,7 +62,8 @@ def test_a_report_on_other_data_says_nothing_of_clothing_or_of_baselines(
     case: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     evidence = request.getfixturevalue(case)
-    text = files(evidence, tmp_path)
+    # Written to files once: they take long, and say what the document says.
+    text = files(evidence, tmp_path) if case == "colour" else every_text(document_of(evidence))
     assert not OF_CLOTHING.findall(text)
     # Names of trials remain: the made-up study has tried the baselines' configurations.
     for words_of_baselines in ("baseline", "published", "McNemar", "Δ accuracy"):
@@ -70,10 +71,8 @@ def test_a_report_on_other_data_says_nothing_of_clothing_or_of_baselines(
     assert f"data set {evidence.dataset.name}" in text
 
 
-def test_a_report_on_fashion_mnist_compares_with_its_baselines(
-    evidence: Evidence, tmp_path: Path
-) -> None:
-    text = files(evidence, tmp_path)
+def test_a_report_on_fashion_mnist_compares_with_its_baselines(evidence: Evidence) -> None:
+    text = every_text(document_of(evidence))
     assert "another data set" not in text
     for expected in ("Fashion-MNIST", "T-shirt/top", "vgg-cnn", "92.54 %", "published", "McNemar"):
         assert expected in text
@@ -89,7 +88,7 @@ def test_baselines_on_other_data_are_compared_without_their_published_numbers(
     tmp_path: Path,
 ) -> None:
     dataset = made_dataset(class_names=[*"abcdefghij"], name="kmnist", mirror=False)
-    evidence = made_evidence(tmp_path / "study", dataset=dataset)
+    evidence = made_evidence(tmp_path, dataset=dataset)
     assert evidence.differences
     section = accuracy.blocks(evidence)
     assert "baselines" not in tables(section)
@@ -101,7 +100,7 @@ def test_baselines_on_other_data_are_compared_without_their_published_numbers(
     said = words(verdict.blocks(evidence))
     assert "beats" in said
     assert ", published for another data set and not tuned, for " in said
-    assert not OF_CLOTHING.findall(files(evidence, tmp_path / "report"))
+    assert not OF_CLOTHING.findall(every_text(document_of(evidence)))
 
 
 def test_figures_show_the_most_confused_classes_and_tables_have_all(many: Evidence) -> None:

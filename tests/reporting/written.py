@@ -1,11 +1,12 @@
-"""Look into the blocks of a chapter."""
+"""Look into the blocks of a report."""
 
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from reporting.drawing.style import NARROW, WIDE, figure_style
-from reporting.page.document import Block, Paragraph, Picture, Table
+from reporting.page.document import Block, Code, Document, Paragraph, Picture, Table
 
 
 def tables(section: list[Block]) -> dict[str, Table]:
@@ -33,6 +34,20 @@ def drawn(picture: Picture, width: float = WIDE) -> Figure:
         figure = picture.draw(width)
         figure.draw_without_rendering()
     return figure
+
+
+def every_text(document: Document) -> str:
+    """All that a report says, in its tables and figures too, without writing its files."""
+    parts = [document.title, document.subtitle, document.warning]
+    for section in document.sections:
+        parts += [section.title, words(section.blocks)]
+        parts += [block.text for block in section.blocks if isinstance(block, Code)]
+        for table in tables(section.blocks).values():
+            parts += [table.name, table.caption, table.below]
+            parts += [table.values.to_csv(), table.shown.to_csv()]
+        for picture in pictures(section.blocks).values():
+            parts += [picture.name, *(text.get_text() for text in drawn(picture).findobj(Text))]
+    return "\n".join(parts)
 
 
 def draw_all(blocks: Sequence[Block]) -> None:

@@ -306,9 +306,13 @@ def test_times_are_those_of_the_network_not_of_the_number(
 ) -> None:
     number, other = (trial.number for trial in moved.front[:2])
 
+    def measure(_: object, space: str, data: object, params: Any, *rest: object, name: str) -> Any:
+        return dict.fromkeys(params, TIMES)
+
     def kept(record: Record, data: DataShape = CLOTHING) -> bool:
         return number in times_again(record, data, [number], measure=False, say=print)
 
+    monkeypatch.setattr("reporting.timing.run_apart", measure)
     times_again(moved, CLOTHING, [number], measure=True, say=print)
     assert kept(moved)
     # A study that is begun anew under the same name.
