@@ -24,7 +24,7 @@ from tests.reporting.band_model import band_images, save_model
 
 ROOT = Path(__file__).resolve().parents[2]
 MEGABYTES = 300
-FLIPS = int(os.environ.get("FUZZED_FLIPS", "60"))
+FLIPS = int(os.environ.get("FUZZED_FLIPS", "32"))
 READ = """
 import json, resource, sys
 from pathlib import Path

@@ -68,7 +68,7 @@ def begin(tmp_path: Path, server: Postgres) -> Iterator[Begin]:
     begun: list[Coordinating] = []
 
     def one_more(**flags: Any) -> Coordinating:
-        flags = {"space": "slow", "algorithm": "tpe@processes", "storage": server, **flags}
+        flags = {"space": "slow", "storage": server, **flags}
         begun.append(Coordinating(tmp_path, len(begun), **flags))
         return begun[-1]
 
