@@ -16,6 +16,8 @@ from search.data.formats import open_dataset
 from search.errors import DataError
 from spaces import DataShape
 
+pytestmark = pytest.mark.xdist_group("framing")  # the model is loaded once
+
 MODEL = Path(__file__).parents[2] / "results" / "reference" / "cnn" / "report" / "best_model.keras"
 COUNT = 50
 # The standard error of a difference between two accuracies near 0.93 of the same 50 images.

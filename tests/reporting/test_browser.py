@@ -25,7 +25,10 @@ OFFLINE = (
 )
 LONG = "my_package.my_module:" + "VeryLongClassName" * 8
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
+    pytest.mark.xdist_group("browser"),  # the page is written once
+]
 
 # Opens what is folded, and says how far anything reaches.
 MEASURE = """

@@ -16,6 +16,8 @@ from reporting.page.svg import inline_svg
 from tests.reporting.made_evidence import made_evidence
 from tests.reporting.written import drawn
 
+pytestmark = pytest.mark.xdist_group("figures")  # drawn once
+
 # Points: 9.4 pixels on a phone of 390 pixels, whose page is 358 wide.
 SMALLEST_TEXT = 7.5
 
