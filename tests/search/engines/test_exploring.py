@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from search.engines.exploring import explore
+from search.engines.exploring import UnexploredError, explore
 from search.errors import SearchError
 from spaces import DataShape
 from tests.command_line import ROOT, start, wait_until
@@ -27,9 +27,10 @@ class Raises:
 def test_a_build_that_raises_is_one_line_with_the_log(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "exploring.log"
     with pytest.raises(
-        SearchError, match=r"build.hp. failed .* ValueError: no model .more in .*log"
-    ):
+        UnexploredError, match=r"build.hp. failed .* ValueError: no model .more in .*log"
+    ) as caught:
         explore(f"{__name__}:Raises", DATA, log)
+    assert caught.value.reason == "ValueError: no model"
     assert log.exists()
 
 
@@ -58,7 +59,7 @@ def test_a_process_that_is_killed_does_not_blame_the_space_and_says_how_it_ended
 
 def test_exploring_ends_with_a_killed_coordinator(tmp_path: Path) -> None:
     program = (
-        "from pathlib import Path; from search.engines.exploring import explore\n"
+        "from pathlib import Path; from search.engines.exploring import UnexploredError, explore\n"
         "from spaces import DataShape\n"
         f"if __name__ == '__main__': explore('{__name__}:Endless', {DATA}, Path('exploring.log'))"
     )
