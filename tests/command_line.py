@@ -1,7 +1,6 @@
 """Start a program of the top level as a person would, and look at what it leaves."""
 
 import fcntl
-import io
 import os
 import pty
 import select
@@ -12,7 +11,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,6 @@ from search.study.storage import open_storage
 
 ROOT = Path(__file__).resolve().parent.parent
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-# What the exploring of a dry run finds: one hyperparameter in two scopes, and none to choose.
-EXPLORED = [{"class_name": "Int", "config": {"name": "units"}}] * 2 + [
-    {"class_name": "Fixed", "config": {"name": "kind"}}
-]
 QUICK = ("--space", "mlp", "--epochs", "2", "--val-size", "100")
 
 
@@ -45,7 +40,7 @@ def run(
     directory: Path,
     data: Path,
     *flags: str,
-    seconds: float = 240,
+    seconds: float = 600,
     program: str = "run_search.py",
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in `directory` to its end."""
@@ -65,63 +60,6 @@ def exit_code(main: Callable[[Sequence[str]], int], *flags: str) -> int | str | 
         return main(flags)
     except SystemExit as ended:  # the parser refuses a flag
         return ended.code
-
-
-def run_here(
-    directory: Path, data: Path, *flags: str, orders: list[Any] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run the search command in this process, over threads that train `mlp` by a formula.
-
-    All else is real: flags, study, what is printed. A worker trains 100 images/s and starts in
-    0.5 s. No process is started, which takes 3 s, and no TensorFlow, which takes 8.
-
-    Args:
-        directory: Its working directory.
-        data: Folder of the IDX files.
-        *flags: Of the command.
-        orders: Takes the trials that the workers were given.
-    """
-    import pytest
-
-    import run_search
-    from search import dry_run
-    from search import run as search_run
-    from search.workers.keras_trainer import WorkerSettings
-    from search.workers.local import workers_here
-    from search.workers.pool import WorkerPool
-    from tests.search.simulated import SimulatedTrainer, no_images
-    from tests.search.threads import ThreadBackend
-
-    class Trainer(SimulatedTrainer):
-        def run(self, order: Any) -> Any:
-            if orders is not None:
-                orders.append(order)
-            return super().run(order)
-
-    def make_workers(
-        settings: Any, inputs: Any, precision: Any, cluster: Any, display: Any, log_dir: Path
-    ) -> WorkerPool:
-        log_dir.mkdir(parents=True, exist_ok=True)
-        (log_dir / "worker-0.log").touch()  # as a process leaves it
-        shared = WorkerSettings(space=settings.space, load_split=no_images, precision=precision)
-        return WorkerPool(ThreadBackend(shared, Trainer, count=workers_here(settings.workers)))
-
-    out, errors = io.StringIO(), io.StringIO()
-    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    try:
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
-            patch.chdir(directory)
-            patch.setattr(sys, "argv", command(*flags)[1:])
-            for name in ("FASHION_MNIST_DIR", "PATH"):
-                patch.setenv(name, environment(data)[name])
-            patch.setattr(search_run, "make_workers", make_workers)
-            patch.setattr(dry_run, "make_workers", make_workers)
-            patch.setattr(dry_run, "explore", lambda *arguments: EXPLORED)
-            code = exit_code(run_search.main, *flags)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    return subprocess.CompletedProcess(flags, code, out.getvalue(), errors.getvalue())
 
 
 def set_signals(ignored: tuple[signal.Signals, ...] = ()) -> None:
@@ -221,7 +159,7 @@ def count(directory: Path, name: str, *states: TrialState) -> int:
 
 
 # Ends only a test that would hang: other tests may leave a search a small part of a core.
-LONGEST_SECONDS = 300.0
+LONGEST_SECONDS = 600.0
 
 
 def wait_until(condition: Callable[[], object], seconds: float = LONGEST_SECONDS) -> None:

@@ -82,6 +82,6 @@ class Postgres:
             user=self._user,
             group=self._user,
             extra_groups=None if self._user is None else [],
-            timeout=240,
+            timeout=600,
         )
         assert ended.returncode == 0, (self._folder / "said").read_text()

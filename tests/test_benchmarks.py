@@ -17,7 +17,7 @@ def run(data: Path, name: str, *flags: str) -> str:
         env=environment(data) | {"COLUMNS": "140"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout

@@ -10,7 +10,8 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from tests.command_line import FINISHED, QUICK, count, run, run_here, start, study, wait_until
+from tests.command_line import FINISHED, QUICK, count, run, start, study, wait_until
+from tests.search_here import run_here
 
 pytestmark = pytest.mark.xdist_group("objectives")  # share a search
 
@@ -39,7 +40,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Pat
     measuring = stopwatches()
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    _, left = psutil.wait_procs(measuring, timeout=240)
+    _, left = psutil.wait_procs(measuring, timeout=600)
     assert not left  # it ends with its worker
     return directory
 

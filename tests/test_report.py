@@ -344,7 +344,7 @@ def test_sigterm_keeps_what_is_finished_and_says_how_to_go_on(
     for _ in range(3):  # to the workers as well, as a service manager sends it
         os.killpg(process.pid, signal.SIGTERM)
         time.sleep(0.02)
-    _, said = process.communicate(timeout=240)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 143, said
     assert "stopped by SIGTERM; every finished training is kept" in said
     assert f"continue: python {ROOT}/report.py {' '.join(flags)}" in said

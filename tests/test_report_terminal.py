@@ -27,7 +27,7 @@ def test_a_report_that_ignores_hangups_outlives_its_terminal(
     terminal.hang_up()
     wait_until(lambda: len(records(retrainings)) >= 2)  # it trains on
     terminal.process.terminate()
-    assert terminal.process.wait(240) == 143
+    assert terminal.process.wait(600) == 143
 
 
 def test_a_lost_terminal_stops_a_report_as_sighup_does(
@@ -38,7 +38,7 @@ def test_a_lost_terminal_stops_a_report_as_sighup_does(
     # A training is kept a moment before its line is printed.
     wait_until(lambda: records(retrainings) and b"retrained in" in terminal.shown)
     terminal.hang_up()
-    assert terminal.process.wait(240) == 129
+    assert terminal.process.wait(600) == 129
     assert not (tmp_path / "results/mlp/report").exists()
 
 
@@ -52,4 +52,4 @@ def test_a_report_without_retraining_finds_a_reader_that_has_left(
     options = {"program": "report.py", "streams": streams}
     report = start(tmp_path, small_data_with_test, "--no-retrain", **options)
     os.close(writing)
-    assert report.wait(240) == 0
+    assert report.wait(600) == 0

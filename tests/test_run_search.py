@@ -22,12 +22,12 @@ from tests.command_line import (
     assert_no_tensorflow,
     count,
     run,
-    run_here,
     start,
     study,
     wait_until,
 )
 from tests.conftest import small_images, write_idx_data
+from tests.search_here import run_here
 
 
 def real_data() -> Path | None:
@@ -221,5 +221,5 @@ def test_the_dashboard_shows_trials_while_they_run_and_changes_nothing(
     assert refused.value.code == 405
     assert b"--dashboard-writable" in refused.value.read()
     search.send_signal(signal.SIGINT)
-    search.communicate(timeout=240)
+    search.communicate(timeout=600)
     assert count(tmp_path, "mlp", TrialState.RUNNING) == 0

@@ -73,7 +73,7 @@ def test_ctrl_c_stops_cleanly(tmp_path: Path, small_data: Path, cluster: TestClu
     search = start(tmp_path, small_data, *flags)
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
     search.send_signal(signal.SIGINT)
-    output, errors = search.communicate(timeout=240)
+    output, errors = search.communicate(timeout=600)
     assert search.returncode == 130, errors
     assert f"continue: python {ROOT}/run_search.py {' '.join(flags)}" in output
     assert "Traceback" not in errors
@@ -99,7 +99,7 @@ def test_a_lost_head_ends_the_search_with_one_line(tmp_path: Path, small_data: P
         search = start(tmp_path, small_data, *QUICK, "--trials", "19", "--cluster", cluster.address)
         wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
         cluster.head.kill()
-        _, errors = search.communicate(timeout=240)
+        _, errors = search.communicate(timeout=600)
     finally:
         cluster.close()
     assert search.returncode == 2, errors

@@ -9,7 +9,8 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from search.study.requests import ENQUEUED, REQUEST, STOP
-from tests.command_line import FINISHED, QUICK, count, run, run_here, start, study, wait_until
+from tests.command_line import FINISHED, QUICK, count, run, start, study, wait_until
+from tests.search_here import run_here
 
 
 def test_other_processes_pause_resume_and_stop_a_search_and_enqueue_a_trial(
@@ -44,7 +45,7 @@ def test_other_processes_pause_resume_and_stop_a_search_and_enqueue_a_trial(
     assert json.loads(ask("--stop", "--json"))["answer"].startswith(
         "the search of study 'mlp' will"
     )
-    output, _ = search.communicate(timeout=240)
+    output, _ = search.communicate(timeout=600)
     errors = said_file.read_text()
     assert search.returncode == 130, errors
     assert "stopped: a request (--stop)" in output

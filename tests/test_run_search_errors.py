@@ -21,9 +21,9 @@ from tests.command_line import (
     environment,
     exit_code,
     run,
-    run_here,
     study,
 )
+from tests.search_here import run_here
 
 BEGUN = (*QUICK, "--precision", "float32", "--trials", "1", "--workers", "1")
 
@@ -58,7 +58,7 @@ def test_an_outcome_that_cannot_be_printed_is_one_line(
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=240,
+            timeout=600,
         )
     assert ran.returncode == 2
     assert ran.stderr.startswith("run_search: [Errno 28] No space left on device")
@@ -226,7 +226,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
         env=environment(small_data),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         preexec_fn=lambda: resource.setrlimit(
             resource.RLIMIT_FSIZE, (size + 1500, resource.RLIM_INFINITY)
         ),

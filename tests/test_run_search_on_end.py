@@ -26,7 +26,7 @@ def test_a_stopped_search_runs_the_command_and_keeps_its_exit_code(
     search = start(tmp_path, small_data, *flags)
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
     os.killpg(search.pid, signal.SIGINT)
-    output, errors = search.communicate(timeout=240)
+    output, errors = search.communicate(timeout=600)
     assert search.returncode == 130, errors
     assert errors.splitlines()[-2:] == [
         "said at the end",

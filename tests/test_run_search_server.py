@@ -12,8 +12,9 @@ from optuna.trial import TrialState
 
 from search.secrets import masked_url
 from search.study.storage import open_storage
-from tests.command_line import FINISHED, QUICK, run_here, start, wait_until
+from tests.command_line import FINISHED, QUICK, start, wait_until
 from tests.postgres import PASSWORD, Postgres
+from tests.search_here import run_here
 
 
 def trials(url: str, *states: TrialState) -> list[optuna.trial.FrozenTrial]:
@@ -69,7 +70,7 @@ def test_a_server_that_goes_away_delays_a_search_and_a_signal_ends_the_wait_for_
     try:
         hear("does not answer; waiting up to")
         search.send_signal(signal.SIGTERM)
-        output, errors = search.communicate(timeout=240)
+        output, errors = search.communicate(timeout=600)
     finally:
         server.start()
     assert search.returncode == 143, errors

@@ -89,7 +89,7 @@ def refusals(kind: str, good: Path, paths: list[Path]) -> dict[str, str]:
     """Read the files in a child process; return the messages by name."""
     command = [sys.executable, "-c", READ, kind, str(good), *map(str, paths)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
     assert ran.returncode == 0, ran.stderr
     messages = {}
     for line in ran.stdout.splitlines():

@@ -17,7 +17,7 @@ from search.workers.messages import Died, Message
 from search.workers.process import Trainer, serve
 
 _ONE_BEAT_SECONDS = 1e6  # the thread of the heartbeats sends one, then sleeps
-_END_SECONDS = 240
+_END_SECONDS = 600
 
 
 class _Channel:

@@ -27,7 +27,7 @@ def command(body: str, redirections: str = "") -> list[str]:
 def run(body: str, redirections: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | variables
     words = command(body, redirections)
-    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("redirections", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
@@ -75,7 +75,7 @@ def test_a_reader_that_has_gone_away_changes_nothing(stream: str) -> None:
     body = f"for _ in range(3): print('a line', file=sys.{stream})\nsys.exit(7)"
     process = subprocess.Popen(command(body), stdout=writing, stderr=writing)
     os.close(writing)
-    assert process.wait(240) == 7
+    assert process.wait(600) == 7
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
@@ -132,7 +132,7 @@ sys.exit(7)
         assert process.stdout.readline() == "drawn\n"
         assert os.read(terminal, 1)
         os.close(terminal)
-        assert process.communicate("go on\n", timeout=240)[0] == "silent\n"
+        assert process.communicate("go on\n", timeout=600)[0] == "silent\n"
     assert process.returncode == 7
 
 

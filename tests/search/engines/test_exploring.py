@@ -72,7 +72,7 @@ def test_exploring_ends_with_a_killed_coordinator(tmp_path: Path) -> None:
     assert started in [process.pid for process in below]
     coordinator.kill()
     coordinator.wait()
-    _, left = psutil.wait_procs(below, timeout=240)
+    _, left = psutil.wait_procs(below, timeout=600)
     for process in left:
         process.kill()
     assert not left
@@ -88,13 +88,13 @@ def test_a_signal_while_exploring_ends_with_one_line_and_leaves_no_process(
     _exploring(tmp_path)
     below = psutil.Process(search.pid).children(recursive=True)
     os.killpg(search.pid, signal.SIGTERM)
-    _, errors = search.communicate(timeout=240)
+    _, errors = search.communicate(timeout=600)
     assert search.returncode == 143, errors
     assert errors.splitlines()[-1] == (
         "run_search: stopped before the search started; nothing is lost."
     )
     assert "Traceback" not in errors
-    assert not psutil.wait_procs(below, timeout=240)[1]
+    assert not psutil.wait_procs(below, timeout=600)[1]
 
 
 def _exploring(directory: Path) -> int:

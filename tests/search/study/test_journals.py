@@ -211,7 +211,7 @@ def test_the_command_shows_all_studies_until_it_is_stopped(results: Path) -> Non
     ]
     assert names == ["a", "ccc"]
     served.send_signal(signal.SIGINT)
-    rest, errors = served.communicate(timeout=240)
+    rest, errors = served.communicate(timeout=600)
     assert (served.returncode, rest) == (0, "")
     assert re.fullmatch(r"run_search: left out: .*bb/study\.journal cannot be read.*\n", errors)
 
@@ -231,7 +231,7 @@ def test_an_error_of_the_command_is_one_line(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert ran.returncode == 2
     assert re.match(message, ran.stderr), ran.stderr

@@ -34,7 +34,7 @@ class Node:
             start_new_session=True,
             preexec_fn=_end_with_parent,
         )
-        end = time.monotonic() + 240
+        end = time.monotonic() + 600
         while "Ray runtime started" not in self.said():
             assert time.monotonic() < end and self._process.poll() is None, self.said()
             time.sleep(0.2)

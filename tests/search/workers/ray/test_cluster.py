@@ -57,7 +57,7 @@ def during(action: Callable[[], bool]) -> threading.Thread:
     """Try an action again and again beside a search, until it says that it has been done."""
 
     def repeat() -> None:
-        end = time.monotonic() + 240
+        end = time.monotonic() + 600
         while not action() and time.monotonic() < end:
             time.sleep(0.2)
 
@@ -201,7 +201,7 @@ study, reason = search(folder, space="conditional", algorithm="tpe@cluster", tri
 print(repr(reason), len(study.trials))
 """
     ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=240
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=600
     )
     assert ran.returncode == 0, ran.stderr
     # A note that it waits for a free node may come first.
@@ -232,7 +232,7 @@ except ClusterError as error:
     print(error)
 """
     ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=240
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=600
     )
     assert f"--cluster {reached} cannot be reached: {reason}" in ran.stdout
     assert ran.stdout.count("\n") == 1
