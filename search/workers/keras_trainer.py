@@ -75,8 +75,9 @@ class KerasTrainer:
         self._space = load_space(settings.space, self._data)
         self._precision = settings.precision
         self._weights = WeightOwnership()
+        self._is_built_in = settings.space in SPACES
         # Whether a model was checked for use in a report; built-in spaces need no check.
-        self._is_tried = settings.space in SPACES
+        self._is_tried = self._is_built_in
 
     def run(self, order: Train) -> Trained | Failed:
         """Run one trial to its end; errors of the space and of the training fail the trial.
@@ -98,13 +99,11 @@ class KerasTrainer:
         """
         import tensorflow as tf
 
-        from spaces import SPACES
-
         if tf.config.list_physical_devices("GPU"):
             # The first training of a process also loads the GPU's libraries, which no trial does
             # again. On an NVIDIA H200 it took 47 s, and the next of the same network 23 s (n = 1).
             self._attempted(0, lambda: self._measure(replace(order, seconds=0.1), is_random=False))
-        if self._space_name not in SPACES:
+        if not self._is_built_in:
             measured = self._attempted(order.seed, lambda: self._measure(order, is_random=True))
             if isinstance(measured, Measured):
                 return measured
@@ -161,7 +160,6 @@ class KerasTrainer:
         from search.training.flops import count_flops
         from search.training.learning_curve import draw_learning_curve
         from search.training.loop import Ending, Part, train
-        from spaces import SPACES
 
         answers: dict[str, Any] = {}
 
@@ -173,7 +171,7 @@ class KerasTrainer:
             return answers[name]
 
         model, config, hp = self._build(suggest)
-        if order.keep_model and self._space_name not in SPACES:
+        if order.keep_model and not self._is_built_in:
             self._export(model, answers)  # a user's fails now, not after hours of training
         unusable = "" if order.keep_model else self._why_no_report(model, answers)
         built = self._describe(model, hp, unusable)
