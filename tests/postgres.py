@@ -11,6 +11,8 @@ from typing import Self
 
 from sqlalchemy import create_engine, text
 
+from tests import LONGEST_SECONDS
+
 PASSWORD = "top-secret"
 _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
 BIN = _PROGRAMS[-1].parent if _PROGRAMS else None
@@ -82,6 +84,6 @@ class Postgres:
             user=self._user,
             group=self._user,
             extra_groups=None if self._user is None else [],
-            timeout=600,
+            timeout=LONGEST_SECONDS,
         )
         assert ended.returncode == 0, (self._folder / "said").read_text()

@@ -1,21 +1,16 @@
 """The search command in the process of the tests, over workers that train by a formula."""
 
-import io
-import signal
 import subprocess
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from run_search import main
-from search.command_line.process import STOP_SIGNALS
 from search.workers.keras_trainer import WorkerSettings
 from search.workers.local import workers_here
 from search.workers.pool import WorkerPool
-from tests.command_line import command, environment, exit_code
+from tests.command_line import call
 from tests.search.simulated import SimulatedTrainer, no_images
 from tests.search.threads import ThreadBackend
 
@@ -31,7 +26,7 @@ def run_here(
     """Run the search command in this process, over threads that train `mlp` by a formula.
 
     All else is real: flags, study, what is printed. A worker trains 100 images/s and starts in
-    0.5 s. No process is started, which takes 3 s, and no TensorFlow, which takes 8.
+    0.5 s. No TensorFlow is started, which takes 8 s.
 
     Args:
         directory: Its working directory.
@@ -54,19 +49,8 @@ def run_here(
         shared = WorkerSettings(space=settings.space, load_split=no_images, precision=precision)
         return WorkerPool(ThreadBackend(shared, Trainer, count=workers_here(settings.workers)))
 
-    out, errors = io.StringIO(), io.StringIO()
-    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    try:
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
-            patch.chdir(directory)
-            patch.setattr(sys, "argv", command(*flags)[1:])
-            for name in ("FASHION_MNIST_DIR", "PATH"):
-                patch.setenv(name, environment(data)[name])
-            patch.setattr("search.run.make_workers", make_workers)
-            patch.setattr("search.dry_run.make_workers", make_workers)
-            patch.setattr("search.dry_run.explore", lambda *arguments: EXPLORED)
-            code = exit_code(main, *flags)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    return subprocess.CompletedProcess(flags, code, out.getvalue(), errors.getvalue())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.run.make_workers", make_workers)
+        patch.setattr("search.dry_run.make_workers", make_workers)
+        patch.setattr("search.dry_run.explore", lambda *arguments: EXPLORED)
+        return call(main, directory, data, *flags, program="run_search.py")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.engines import Search, _table
+from tests import LONGEST_SECONDS
 from tests.command_line import ROOT, environment
 
 
@@ -17,7 +18,7 @@ def run(data: Path, name: str, *flags: str) -> str:
         env=environment(data) | {"COLUMNS": "140"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=LONGEST_SECONDS,
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import LONGEST_SECONDS
+
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("spaces", "search", "reporting", "predicting", "tests", "pyproject.toml", "report.py")
 RECIPE = re.compile(r"^## (.+?)\n.*?```diff\n(.*?)```.*?```sh\n(.*?)\n```", re.M | re.S)
@@ -101,7 +103,7 @@ def test_a_recipe_works_and_touches_only_its_files(title: str, tmp_path: Path) -
         env=env | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=LONGEST_SECONDS,
     )
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     for flag in re.findall(r'^\+ +"(--[a-z-]+)"', diff, re.MULTILINE):

@@ -10,6 +10,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from tests import LONGEST_SECONDS
 from tests.command_line import FINISHED, QUICK, count, run, start, study, wait_until
 from tests.search_here import run_here
 
@@ -40,7 +41,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, small_data_with_test: Pat
     measuring = stopwatches()
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    _, left = psutil.wait_procs(measuring, timeout=600)
+    _, left = psutil.wait_procs(measuring, timeout=LONGEST_SECONDS)
     assert not left  # it ends with its worker
     return directory
 

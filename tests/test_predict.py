@@ -14,6 +14,7 @@ from PIL import Image
 import predict
 from search.data.classes import FASHION_CLASSES
 from search.data.dataset import Dataset, LabeledImages
+from tests import LONGEST_SECONDS
 from tests.conftest import write_idx_data
 from tests.reporting.band_model import band_images, save_model
 
@@ -50,7 +51,7 @@ def test_a_file_is_classified_and_a_broken_one_reported(tmp_path: Path, model: P
     write_band(8, tmp_path / "bag.png")
     (tmp_path / "bad.png").write_text("hello")
     command = [sys.executable, str(ROOT / "predict.py"), "bag.png", "bad.png", "--json"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_SECONDS)
     assert ran.returncode == 2
     record, broken = json.loads(ran.stdout)
     assert record["path"] == "bag.png"
@@ -151,7 +152,7 @@ def test_a_name_that_is_too_long_does_not_stop_the_others(
 @pytest.mark.parametrize(("flags", "code"), [(["--help"], 0), (["no.png"], 2)])
 def test_help_and_errors_do_not_import_tensorflow(flags: list[str], code: int) -> None:
     command = [sys.executable, "-X", "importtime", str(ROOT / "predict.py"), *flags]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_SECONDS)
     assert ran.returncode == code
     assert not {"tensorflow", "keras", "matplotlib"} & set(ran.stderr.split())
 

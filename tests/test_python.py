@@ -20,6 +20,7 @@ from reporting import ReportSettings, compare_studies, run_report
 from search import SearchSettings, load_study, run_search
 from search.errors import SettingsError, StudyError
 from search.study.storage import open_storage
+from tests import LONGEST_SECONDS
 from tests.command_line import FINISHED, ROOT, count, environment, set_signals, study, wait_until
 from tests.search.harness import search
 from tests.test_run_search import real_data
@@ -61,7 +62,7 @@ def start_script(directory: Path, data: Path, code: str) -> subprocess.Popen[str
 
 def run_script(directory: Path, data: Path, code: str) -> tuple[int, str, str]:
     script = start_script(directory, data, code)
-    out, errors = script.communicate(timeout=600)
+    out, errors = script.communicate(timeout=LONGEST_SECONDS)
     return script.returncode, out, errors
 
 
@@ -151,7 +152,7 @@ def test_sigterm_stops_the_search_and_then_the_script(tmp_path: Path, small_data
     script = start_script(tmp_path, small_data, guarded(*lines))
     wait_until(lambda: count(tmp_path, "first", *FINISHED) >= 1)
     script.send_signal(signal.SIGTERM)
-    out, errors = script.communicate(timeout=600)
+    out, errors = script.communicate(timeout=LONGEST_SECONDS)
     assert script.returncode == -signal.SIGTERM, errors
     assert out == ""
     # Stopped in order: a trial that was running is queued again.
@@ -167,7 +168,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         cell.source = with_one_worker(cell.source)
     kept = [cell for cell in notebook.cells if cell.get("outputs") or cell.get("execution_count")]
     assert kept == [], "clear the outputs before a commit"
-    NotebookClient(notebook, timeout=600, resources=in_folder(tmp_path)).execute()
+    NotebookClient(notebook, timeout=LONGEST_SECONDS, resources=in_folder(tmp_path)).execute()
     assert (tmp_path / "results/quick-start/report-preview/report.html").is_file()
     assert len(study(tmp_path, "quick-start").trials) == 4
     search_cell = next(cell for cell in notebook.cells if "run_search(settings)" in cell.source)
@@ -189,7 +190,7 @@ def test_the_stop_button_of_a_notebook_keeps_the_trials_and_the_kernel(
         f"print(run_search({SETTINGS.format('outcome.finished + 1')}).stopped_by)",
     )
     notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)])
-    NotebookClient(notebook, timeout=600, resources=in_folder(tmp_path)).execute()
+    NotebookClient(notebook, timeout=LONGEST_SECONDS, resources=in_folder(tmp_path)).execute()
     stopped_by, finished = notebook.cells[2].outputs[0].text.split()
     assert stopped_by == "CTRL_C"
     assert int(finished) >= 1

@@ -1,6 +1,6 @@
 """The report, as a person makes it: a real search, real retrainings, real files.
 
-Commands that need no process of their own run in this one, where TensorFlow has started.
+Where a command's own process does not matter, it runs in that of the tests, which has TensorFlow.
 """
 
 import io
@@ -30,13 +30,22 @@ from reporting.errors import Interrupted
 from reporting.run import Outcome
 from reporting.scoring import load_test_split
 from reporting.views import Views, views_of
-from search.command_line.process import STOP_SIGNALS
 from search.data.idx import IdxFiles, open_idx
 from search.errors import StopReason
 from search.files import locked
 from search.workers.keras_trainer import KerasTrainer, WorkerSettings
 from search.workers.pool import WorkerPool
-from tests.command_line import ROOT, children, environment, exit_code, run, start, wait_until
+from tests import LONGEST_SECONDS
+from tests.command_line import (
+    ROOT,
+    call,
+    children,
+    exit_code,
+    kept_handlers,
+    run,
+    start,
+    wait_until,
+)
 from tests.conftest import set_odd_keras, small_images, write_idx_data
 from tests.reporting.made_evidence import made_evidence, made_study
 from tests.search.threads import ThreadBackend
@@ -54,27 +63,22 @@ def report(directory: Path, data: Path, *flags: str) -> subprocess.CompletedProc
 
 
 @pytest.fixture
-def report_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Report:
+def report_here(monkeypatch: pytest.MonkeyPatch) -> Report:
     """The same in this process, its workers in threads: TensorFlow need not start again.
 
-    Modules in the folder are imported into this process, so each needs a name of its own. Reports
-    that train need `--workers`.
+    It imports the folder's modules too: no two tests may write one of the same name. Reports that
+    train need `--workers`.
     """
 
     def make_pool(settings: WorkerSettings, *, count: int, log_dir: Path) -> WorkerPool:
         return WorkerPool(ThreadBackend(settings, KerasTrainer, count=count))
 
-    def call(directory: Path, data: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-        monkeypatch.chdir(directory)
+    def here(directory: Path, data: Path, *flags: str) -> subprocess.CompletedProcess[str]:
         monkeypatch.syspath_prepend(directory)
-        for name in ("PATH", "FASHION_MNIST_DIR"):
-            monkeypatch.setenv(name, environment(data)[name])
-        code = main(flags)
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(flags, code, said.out, said.err)
+        return call(main, directory, data, *flags, program="report.py")
 
     monkeypatch.setattr("reporting.run.make_pool", make_pool)
-    return call
+    return here
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +348,7 @@ def test_sigterm_keeps_what_is_finished_and_says_how_to_go_on(
     for _ in range(3):  # to the workers as well, as a service manager sends it
         os.killpg(process.pid, signal.SIGTERM)
         time.sleep(0.02)
-    _, said = process.communicate(timeout=600)
+    _, said = process.communicate(timeout=LONGEST_SECONDS)
     assert process.returncode == 143, said
     assert "stopped by SIGTERM; every finished training is kept" in said
     assert f"continue: python {ROOT}/report.py {' '.join(flags)}" in said
@@ -367,14 +371,10 @@ def test_a_second_ctrl_c_does_not_cut_off_the_answer_to_the_first(
     monkeypatch.setattr("sys.stderr", Impatient())
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with kept_handlers():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         assert main(["--quiet"]) == 143
         assert sys.stderr.getvalue().endswith("continue: python report.py --quiet\n")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def test_after_kill_9_only_the_rest_of_more_seeds_is_trained_and_the_distilled_network_once(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import LONGEST_SECONDS
 from tests.command_line import Terminal, start, wait_until
 from tests.test_report import copy_study, records
 
@@ -27,7 +28,7 @@ def test_a_report_that_ignores_hangups_outlives_its_terminal(
     terminal.hang_up()
     wait_until(lambda: len(records(retrainings)) >= 2)  # it trains on
     terminal.process.terminate()
-    assert terminal.process.wait(600) == 143
+    assert terminal.process.wait(LONGEST_SECONDS) == 143
 
 
 def test_a_lost_terminal_stops_a_report_as_sighup_does(
@@ -38,7 +39,7 @@ def test_a_lost_terminal_stops_a_report_as_sighup_does(
     # A training is kept a moment before its line is printed.
     wait_until(lambda: records(retrainings) and b"retrained in" in terminal.shown)
     terminal.hang_up()
-    assert terminal.process.wait(600) == 129
+    assert terminal.process.wait(LONGEST_SECONDS) == 129
     assert not (tmp_path / "results/mlp/report").exists()
 
 
@@ -52,4 +53,4 @@ def test_a_report_without_retraining_finds_a_reader_that_has_left(
     options = {"program": "report.py", "streams": streams}
     report = start(tmp_path, small_data_with_test, "--no-retrain", **options)
     os.close(writing)
-    assert report.wait(600) == 0
+    assert report.wait(LONGEST_SECONDS) == 0

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from search.data.idx import find_data
 from search.errors import DataError
+from tests import LONGEST_SECONDS
 from tests.command_line import (
     QUICK,
     ROOT,
@@ -221,5 +222,5 @@ def test_the_dashboard_shows_trials_while_they_run_and_changes_nothing(
     assert refused.value.code == 405
     assert b"--dashboard-writable" in refused.value.read()
     search.send_signal(signal.SIGINT)
-    search.communicate(timeout=600)
+    search.communicate(timeout=LONGEST_SECONDS)
     assert count(tmp_path, "mlp", TrialState.RUNNING) == 0

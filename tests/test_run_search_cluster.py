@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from tests import LONGEST_SECONDS
 from tests.command_line import (
     FINISHED,
     QUICK,
@@ -73,7 +74,7 @@ def test_ctrl_c_stops_cleanly(tmp_path: Path, small_data: Path, cluster: TestClu
     search = start(tmp_path, small_data, *flags)
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
     search.send_signal(signal.SIGINT)
-    output, errors = search.communicate(timeout=600)
+    output, errors = search.communicate(timeout=LONGEST_SECONDS)
     assert search.returncode == 130, errors
     assert f"continue: python {ROOT}/run_search.py {' '.join(flags)}" in output
     assert "Traceback" not in errors
@@ -99,7 +100,7 @@ def test_a_lost_head_ends_the_search_with_one_line(tmp_path: Path, small_data: P
         search = start(tmp_path, small_data, *QUICK, "--trials", "19", "--cluster", cluster.address)
         wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
         cluster.head.kill()
-        _, errors = search.communicate(timeout=600)
+        _, errors = search.communicate(timeout=LONGEST_SECONDS)
     finally:
         cluster.close()
     assert search.returncode == 2, errors

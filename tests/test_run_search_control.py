@@ -9,6 +9,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from search.study.requests import ENQUEUED, REQUEST, STOP
+from tests import LONGEST_SECONDS
 from tests.command_line import FINISHED, QUICK, count, run, start, study, wait_until
 from tests.search_here import run_here
 
@@ -45,7 +46,7 @@ def test_other_processes_pause_resume_and_stop_a_search_and_enqueue_a_trial(
     assert json.loads(ask("--stop", "--json"))["answer"].startswith(
         "the search of study 'mlp' will"
     )
-    output, _ = search.communicate(timeout=600)
+    output, _ = search.communicate(timeout=LONGEST_SECONDS)
     errors = said_file.read_text()
     assert search.returncode == 130, errors
     assert "stopped: a request (--stop)" in output

@@ -3,7 +3,6 @@
 import json
 import resource
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -13,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from run_search import main
-from search.command_line.process import STOP_SIGNALS
 from search.errors import SettingsError
+from tests import LONGEST_SECONDS
 from tests.command_line import (
     QUICK,
     command,
     environment,
     exit_code,
+    kept_handlers,
     run,
     study,
 )
@@ -39,11 +39,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_handlers() -> Iterator[None]:
-    """Undo what `main` sets for the rest of its process, which here is that of all tests."""
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with kept_handlers():
+        yield
 
 
 def test_an_outcome_that_cannot_be_printed_is_one_line(
@@ -58,7 +55,7 @@ def test_an_outcome_that_cannot_be_printed_is_one_line(
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=600,
+            timeout=LONGEST_SECONDS,
         )
     assert ran.returncode == 2
     assert ran.stderr.startswith("run_search: [Errno 28] No space left on device")
@@ -226,7 +223,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
         env=environment(small_data),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=LONGEST_SECONDS,
         preexec_fn=lambda: resource.setrlimit(
             resource.RLIMIT_FSIZE, (size + 1500, resource.RLIM_INFINITY)
         ),

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from tests import LONGEST_SECONDS
 from tests.command_line import (
     FINISHED,
     QUICK,
@@ -61,7 +62,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, small_data: 
     for _ in range(3):  # as an impatient person does; to the workers as well, as a terminal does
         os.killpg(search.pid, signal.SIGINT)
         time.sleep(0.02)
-    output, errors = search.communicate(timeout=600)
+    output, errors = search.communicate(timeout=LONGEST_SECONDS)
     assert search.returncode == 130, errors
     assert f"continue: python {ROOT}/run_search.py {' '.join(flags)}" in output
     assert "Traceback" not in errors
@@ -84,7 +85,7 @@ def test_data_that_is_replaced_during_a_search_ends_it_and_no_trial_uses_it(
     write_idx_data(data, images, np.random.default_rng(1).permutation(labels))
     ran_on_the_right_data = children(search.pid)
     os.kill(ran_on_the_right_data[0], signal.SIGKILL)
-    _, errors = search.communicate(timeout=600)
+    _, errors = search.communicate(timeout=LONGEST_SECONDS)
     assert search.returncode == 2
     (line,) = [line for line in errors.splitlines() if line.startswith("run_search: ")]
     assert re.search(r"data has changed since the study began \(MD5 \w+, was \w+\)", line)
@@ -107,5 +108,5 @@ def test_a_second_coordinator_is_refused_even_if_every_lock_file_was_removed(
     assert f"study 'mlp' is being searched by process {search.pid}. Wait" in second.stderr
     assert ".lock" not in second.stderr
     search.send_signal(signal.SIGINT)
-    search.communicate(timeout=600)
+    search.communicate(timeout=LONGEST_SECONDS)
     assert search.returncode == 130

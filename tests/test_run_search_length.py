@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.training.hardware import machine
+from tests import LONGEST_SECONDS
 from tests.command_line import count, run, start, study, wait_until
 from tests.search_here import run_here
 
@@ -157,7 +158,7 @@ def test_a_measurement_can_be_stopped(
     # Its worker is measured next; a trial cannot start before that.
     wait_until((tmp_path / "results" / "mlp" / "logs" / "worker-0.log").exists)
     search.send_signal(signal.SIGINT)
-    output, errors = search.communicate(timeout=600)
+    output, errors = search.communicate(timeout=LONGEST_SECONDS)
     assert search.returncode == 130
     assert words in output + errors
     assert re.match(MEASURING, errors)

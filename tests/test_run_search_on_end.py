@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+from tests import LONGEST_SECONDS
 from tests.command_line import FINISHED, QUICK, ROOT, count, start, wait_until
 
 SCRIPT = """\
@@ -26,7 +27,7 @@ def test_a_stopped_search_runs_the_command_and_keeps_its_exit_code(
     search = start(tmp_path, small_data, *flags)
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
     os.killpg(search.pid, signal.SIGINT)
-    output, errors = search.communicate(timeout=600)
+    output, errors = search.communicate(timeout=LONGEST_SECONDS)
     assert search.returncode == 130, errors
     assert errors.splitlines()[-2:] == [
         "said at the end",

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from search.secrets import masked_url
 from search.study.storage import open_storage
+from tests import LONGEST_SECONDS
 from tests.command_line import FINISHED, QUICK, start, wait_until
 from tests.postgres import PASSWORD, Postgres
 from tests.search_here import run_here
@@ -70,7 +71,7 @@ def test_a_server_that_goes_away_delays_a_search_and_a_signal_ends_the_wait_for_
     try:
         hear("does not answer; waiting up to")
         search.send_signal(signal.SIGTERM)
-        output, errors = search.communicate(timeout=600)
+        output, errors = search.communicate(timeout=LONGEST_SECONDS)
     finally:
         server.start()
     assert search.returncode == 143, errors

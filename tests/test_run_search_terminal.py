@@ -7,6 +7,7 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
+from tests import LONGEST_SECONDS
 from tests.command_line import (
     FINISHED,
     QUICK,
@@ -30,7 +31,7 @@ def test_a_search_that_ignores_hangups_outlives_its_terminal(
     wait_until(lambda: count(tmp_path, "mlp", *FINISHED) >= 1)
     terminal.hang_up()
     os.killpg(terminal.process.pid, signal.SIGHUP)  # to the workers as well
-    assert terminal.process.wait(600) == 0
+    assert terminal.process.wait(LONGEST_SECONDS) == 0
     assert count(tmp_path, "mlp", *FINISHED) == 2
 
 
@@ -40,7 +41,7 @@ def test_a_lost_terminal_stops_a_search_as_sighup_does(tmp_path: Path, small_dat
         lambda: count(tmp_path, "mlp", TrialState.RUNNING) and b"/30 trials" in terminal.shown
     )
     terminal.hang_up()
-    assert terminal.process.wait(600) == 129
+    assert terminal.process.wait(LONGEST_SECONDS) == 129
     assert count(tmp_path, "mlp", TrialState.RUNNING, TrialState.FAIL) == 0
 
 
@@ -50,7 +51,7 @@ def test_a_search_runs_with_closed_streams(tmp_path: Path, small_data: Path) -> 
         ["sh", "-c", 'exec "$0" "$@" >&- 2>&- <&-', *words],
         cwd=tmp_path,
         env=environment(small_data),
-        timeout=600,
+        timeout=LONGEST_SECONDS,
     )
     assert ended.returncode == 0
     assert count(tmp_path, "mlp", *FINISHED) == 1
@@ -65,7 +66,7 @@ def test_a_reader_that_leaves_costs_neither_trials_nor_the_exit_code(
     os.close(writing)
     assert os.read(reading, 1)
     os.close(reading)
-    assert search.wait(600) == 0
+    assert search.wait(LONGEST_SECONDS) == 0
     assert count(tmp_path, "mlp", *FINISHED) == 1
 
 
@@ -77,7 +78,7 @@ def test_ctrl_c_s_signal_stops_what_a_script_has_started_in_the_background(
     search = start(tmp_path, small_data, *flags, ignored=(signal.SIGINT,))
     wait_until((tmp_path / "results" / "mlp" / "logs" / "worker-0.log").exists)
     search.send_signal(signal.SIGINT)
-    output, errors = search.communicate(timeout=600)
+    output, errors = search.communicate(timeout=LONGEST_SECONDS)
     assert search.returncode == 130, errors
     assert "stopped: Ctrl-C" in output
 
@@ -87,7 +88,7 @@ def test_an_encoding_without_its_letters_and_another_folder_cost_no_outcome(
 ) -> None:
     flags = (*ONE, "--trials", "1", "--study", "größe")
     search = start(tmp_path, small_data, *flags, PYTHONIOENCODING="ascii")
-    output, errors = search.communicate(timeout=600)
+    output, errors = search.communicate(timeout=LONGEST_SECONDS)
     assert search.returncode == 0, errors
     assert "results: results/gr\\xf6\\xdfe\n" in output
     last = output.splitlines()[-1]

@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 import PIL.Image
 
+from tests import LONGEST_SECONDS
 from tests.reporting.band_model import band_images, save_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +90,9 @@ def refusals(kind: str, good: Path, paths: list[Path]) -> dict[str, str]:
     """Read the files in a child process; return the messages by name."""
     command = [sys.executable, "-c", READ, kind, str(good), *map(str, paths)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    ran = subprocess.run(
+        command, capture_output=True, text=True, timeout=LONGEST_SECONDS, env=environment
+    )
     assert ran.returncode == 0, ran.stderr
     messages = {}
     for line in ran.stdout.splitlines():
@@ -260,7 +263,9 @@ def test_a_damaged_model_is_refused_in_one_line_or_predicts_the_same(tmp_path: P
         paths[-1].write_bytes(content[:length])
     command = [sys.executable, "-c", PREDICT, str(image), *map(str, paths)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    ran = subprocess.run(
+        command, capture_output=True, text=True, timeout=LONGEST_SECONDS, env=environment
+    )
     assert ran.returncode == 0, ran.stderr
     ended = [json.loads(line) for line in ran.stdout.splitlines()]
     assert len(ended) == len(paths)

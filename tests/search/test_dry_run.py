@@ -11,11 +11,13 @@ from search.engines.exploring import UnexploredError
 from search.length import Speed
 from search.settings import SearchSettings
 from search.sizes import fitted_sizes
-from search.workers.keras_trainer import WorkerSettings
-from search.workers.pool import WorkerPool
-from tests.search.harness import RecordingDisplay
-from tests.search.simulated import SimulatedTrainer, no_images
-from tests.search.threads import ThreadBackend
+from tests.search.harness import RecordingDisplay, workers_at
+
+
+def planning(directory: Path, data: Path, **changes: Any) -> SearchSettings:
+    """Settings of a dry run of the `mlp` space on small data."""
+    given: dict[str, Any] = {"space": "mlp", "data": str(data), "val_size": 100, "dry_run": True}
+    return SearchSettings(**given, results_dir=directory / "results", **changes)
 
 
 def test_the_time_of_the_measurement_is_spent_as_in_a_search_and_that_of_exploring_is_not(
@@ -47,15 +49,7 @@ def test_the_time_of_the_measurement_is_spent_as_in_a_search_and_that_of_explori
     monkeypatch.setattr(dry_run, "fitted_sizes", fit)
     workers = SimpleNamespace(count=1, close=lambda: None)
     monkeypatch.setattr(dry_run, "make_workers", lambda *arguments: workers)
-    settings = SearchSettings(
-        space="mlp",
-        data=str(small_data),
-        val_size=100,
-        trials=2,
-        minutes=1.0,
-        results_dir=tmp_path / "results",
-        dry_run=True,
-    )
+    settings = planning(tmp_path, small_data, trials=2, minutes=1.0)
     planned = dry_run.dry_run(settings, RecordingDisplay())
     assert spent == [40.0]
     assert planned.seconds is not None
@@ -68,19 +62,10 @@ def test_a_space_that_fails_has_a_plan_without_a_duration(
     def explore(*arguments: object) -> list[dict[str, Any]]:
         raise UnexploredError("it cannot be explored", "ValueError: no model")
 
-    shared = WorkerSettings(space="failing", load_split=no_images, precision="float32")
-    workers = WorkerPool(ThreadBackend(shared, SimulatedTrainer, count=1))
+    settings = planning(tmp_path, small_data, trials=9, epochs=2, workers=1)
     monkeypatch.setattr(dry_run, "explore", explore)
-    monkeypatch.setattr(dry_run, "make_workers", lambda *arguments: workers)
-    settings = SearchSettings(
-        space="mlp",
-        data=str(small_data),
-        val_size=100,
-        trials=9,
-        epochs=2,
-        results_dir=tmp_path / "results",
-        dry_run=True,
-    )
-    lines = list(dry_run.dry_run(settings, RecordingDisplay()).lines())
+    with workers_at("", settings, tmp_path, "failing", silence_seconds=60) as workers:
+        monkeypatch.setattr(dry_run, "make_workers", lambda *arguments: workers)
+        lines = list(dry_run.dry_run(settings, RecordingDisplay()).lines())
     assert lines[0] == "the duration of the search is unknown: ValueError: simulated"
     assert "space: mlp, not explored: ValueError: no model" in lines

@@ -17,6 +17,7 @@ from search.study.requests import STOP, Inbox, put_request
 from search.workers.keras_trainer import WorkerSettings
 from search.workers.messages import Ready
 from search.workers.pool import WorkerPool
+from tests import LONGEST_SECONDS
 from tests.search.harness import workers_at
 from tests.search.simulated import SimulatedTrainer, no_images
 from tests.search.threads import ThreadBackend
@@ -87,7 +88,7 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_known(tmp_path: Path, pla
     def use(workers: WorkerPool) -> Speed | Unmeasured:
         found = measure(workers, 9)
         workers.start(9)
-        end = time.monotonic() + 600
+        end = time.monotonic() + LONGEST_SECONDS
         while len(ready) < 2 and time.monotonic() < end:
             ready.extend(m for _, m in workers.poll(0.1) if isinstance(m, Ready))
         return found

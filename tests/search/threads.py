@@ -15,9 +15,9 @@ from search.apart import signals_blocked
 from search.workers.keras_trainer import WorkerSettings
 from search.workers.messages import Died, Message
 from search.workers.process import Trainer, serve
+from tests import LONGEST_SECONDS
 
 _ONE_BEAT_SECONDS = 1e6  # the thread of the heartbeats sends one, then sleeps
-_END_SECONDS = 600
 
 
 class _Channel:
@@ -91,7 +91,7 @@ class ThreadWorker:
     def kill(self, *, wait: bool = True) -> None:
         self._channel.close()
         if wait:
-            self._thread.join(_END_SECONDS)
+            self._thread.join(LONGEST_SECONDS)
             assert not self._thread.is_alive(), f"{self._thread.name} does not end"
 
 

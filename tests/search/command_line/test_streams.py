@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import LONGEST_SECONDS
 from tests.command_line import ROOT
 
 PREPARED = """
@@ -27,7 +28,9 @@ def command(body: str, redirections: str = "") -> list[str]:
 def run(body: str, redirections: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | variables
     words = command(body, redirections)
-    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        words, env=environment, capture_output=True, text=True, timeout=LONGEST_SECONDS
+    )
 
 
 @pytest.mark.parametrize("redirections", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
@@ -75,7 +78,7 @@ def test_a_reader_that_has_gone_away_changes_nothing(stream: str) -> None:
     body = f"for _ in range(3): print('a line', file=sys.{stream})\nsys.exit(7)"
     process = subprocess.Popen(command(body), stdout=writing, stderr=writing)
     os.close(writing)
-    assert process.wait(600) == 7
+    assert process.wait(LONGEST_SECONDS) == 7
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
@@ -132,7 +135,7 @@ sys.exit(7)
         assert process.stdout.readline() == "drawn\n"
         assert os.read(terminal, 1)
         os.close(terminal)
-        assert process.communicate("go on\n", timeout=600)[0] == "silent\n"
+        assert process.communicate("go on\n", timeout=LONGEST_SECONDS)[0] == "silent\n"
     assert process.returncode == 7
 
 

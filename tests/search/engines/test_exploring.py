@@ -14,6 +14,7 @@ import pytest
 from search.engines.exploring import UnexploredError, explore
 from search.errors import SearchError
 from spaces import DataShape
+from tests import LONGEST_SECONDS
 from tests.command_line import ROOT, start, wait_until
 
 DATA = DataShape((28, 28, 1), 10)
@@ -59,7 +60,7 @@ def test_a_process_that_is_killed_does_not_blame_the_space_and_says_how_it_ended
 
 def test_exploring_ends_with_a_killed_coordinator(tmp_path: Path) -> None:
     program = (
-        "from pathlib import Path; from search.engines.exploring import UnexploredError, explore\n"
+        "from pathlib import Path; from search.engines.exploring import explore\n"
         "from spaces import DataShape\n"
         f"if __name__ == '__main__': explore('{__name__}:Endless', {DATA}, Path('exploring.log'))"
     )
@@ -72,7 +73,7 @@ def test_exploring_ends_with_a_killed_coordinator(tmp_path: Path) -> None:
     assert started in [process.pid for process in below]
     coordinator.kill()
     coordinator.wait()
-    _, left = psutil.wait_procs(below, timeout=600)
+    _, left = psutil.wait_procs(below, timeout=LONGEST_SECONDS)
     for process in left:
         process.kill()
     assert not left
@@ -88,13 +89,13 @@ def test_a_signal_while_exploring_ends_with_one_line_and_leaves_no_process(
     _exploring(tmp_path)
     below = psutil.Process(search.pid).children(recursive=True)
     os.killpg(search.pid, signal.SIGTERM)
-    _, errors = search.communicate(timeout=600)
+    _, errors = search.communicate(timeout=LONGEST_SECONDS)
     assert search.returncode == 143, errors
     assert errors.splitlines()[-1] == (
         "run_search: stopped before the search started; nothing is lost."
     )
     assert "Traceback" not in errors
-    assert not psutil.wait_procs(below, timeout=600)[1]
+    assert not psutil.wait_procs(below, timeout=LONGEST_SECONDS)[1]
 
 
 def _exploring(directory: Path) -> int:

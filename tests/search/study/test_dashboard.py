@@ -22,6 +22,7 @@ from search.study.artifacts import Artifacts
 from search.study.dashboard import _Artifacts, listen, serve_dashboard
 from search.study.storage import open_storage
 from search.study.stored import require_study
+from tests import LONGEST_SECONDS
 from tests.search.harness import load, search
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -73,7 +74,7 @@ def request(
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     asked = urllib.request.Request(address, body, method=method, headers=sent)
     try:
-        with urllib.request.urlopen(asked, timeout=600) as answer:
+        with urllib.request.urlopen(asked, timeout=LONGEST_SECONDS) as answer:
             return answer.status, answer.headers, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -249,7 +250,7 @@ def test_a_database_without_studies_is_neither_made_nor_shown(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=LONGEST_SECONDS,
         check=False,
     )
     assert ran.returncode == 2
@@ -283,7 +284,7 @@ def test_it_is_served_without_a_search_until_it_is_stopped(
     assert b"test" in request(f"{shown[1]}api/studies")[2]
     assert "kept.db" not in Path(f"/proc/{served.pid}/cmdline").read_text()
     served.send_signal(signal.SIGINT)
-    rest, errors = served.communicate(timeout=600)
+    rest, errors = served.communicate(timeout=LONGEST_SECONDS)
     assert (served.returncode, rest, errors) == (0, "", "")
 
 

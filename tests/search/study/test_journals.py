@@ -19,6 +19,7 @@ from search.study.artifacts import Artifacts
 from search.study.dashboard import listen, serve_dashboard
 from search.study.journals import Journals
 from search.study.storage import open_storage
+from tests import LONGEST_SECONDS
 from tests.search.study.test_dashboard import ROOT, request
 
 UNIFORM = optuna.distributions.FloatDistribution(0, 1)
@@ -211,7 +212,7 @@ def test_the_command_shows_all_studies_until_it_is_stopped(results: Path) -> Non
     ]
     assert names == ["a", "ccc"]
     served.send_signal(signal.SIGINT)
-    rest, errors = served.communicate(timeout=600)
+    rest, errors = served.communicate(timeout=LONGEST_SECONDS)
     assert (served.returncode, rest) == (0, "")
     assert re.fullmatch(r"run_search: left out: .*bb/study\.journal cannot be read.*\n", errors)
 
@@ -231,7 +232,7 @@ def test_an_error_of_the_command_is_one_line(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=LONGEST_SECONDS,
     )
     assert ran.returncode == 2
     assert re.match(message, ran.stderr), ran.stderr

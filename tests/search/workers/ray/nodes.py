@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from tests import LONGEST_SECONDS
+
 # Read when Ray is imported, here and in all that is started from here.
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -34,7 +36,7 @@ class Node:
             start_new_session=True,
             preexec_fn=_end_with_parent,
         )
-        end = time.monotonic() + 600
+        end = time.monotonic() + LONGEST_SECONDS
         while "Ray runtime started" not in self.said():
             assert time.monotonic() < end and self._process.poll() is None, self.said()
             time.sleep(0.2)

@@ -20,6 +20,7 @@ from search.study.study import FINISHED
 from search.workers.ray.cluster import Resources, connect
 from search.workers.ray.code import collect_code
 from spaces import SpaceError
+from tests import LONGEST_SECONDS
 from tests.search.harness import RecordingDisplay, load, search, workers_at
 from tests.search.workers.ray.nodes import Node, TestCluster, shared_cluster
 
@@ -57,7 +58,7 @@ def during(action: Callable[[], bool]) -> threading.Thread:
     """Try an action again and again beside a search, until it says that it has been done."""
 
     def repeat() -> None:
-        end = time.monotonic() + 600
+        end = time.monotonic() + LONGEST_SECONDS
         while not action() and time.monotonic() < end:
             time.sleep(0.2)
 
@@ -201,7 +202,7 @@ study, reason = search(folder, space="conditional", algorithm="tpe@cluster", tri
 print(repr(reason), len(study.trials))
 """
     ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=LONGEST_SECONDS
     )
     assert ran.returncode == 0, ran.stderr
     # A note that it waits for a free node may come first.
@@ -232,7 +233,7 @@ except ClusterError as error:
     print(error)
 """
     ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=LONGEST_SECONDS
     )
     assert f"--cluster {reached} cannot be reached: {reason}" in ran.stdout
     assert ran.stdout.count("\n") == 1
