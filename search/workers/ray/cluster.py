@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -179,13 +180,18 @@ def connect(
         started: dict[str, Any] = {"num_cpus": joblib.cpu_count()} if address == "local" else {}
         try:
             _check_port(address)
-            ray.init(
+            init = partial(
+                ray.init,
                 address,
                 runtime_env={"working_dir": code, "env_vars": _variables(resources)},
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 **started,
             )
+            try:
+                init()
+            except ConnectionAbortedError:  # the head's server for this client ended as it started
+                init()
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise ClusterError(
                 f"--cluster {address} cannot be reached: {one_line(error)}. Check that the cluster "

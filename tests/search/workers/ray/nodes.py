@@ -114,6 +114,15 @@ class TestCluster:
             os.environ.clear()
             os.environ |= before
 
+    def client_servers(self) -> list[psutil.Process]:
+        """The head's processes that each serve one client."""
+        return [one for one in self.head.processes() if "--mode=specific-server" in _command(one)]
+
+    def client_logs(self) -> str:
+        """What these processes have written to their logs."""
+        logs = sorted(Path(self._folder).glob("session_latest/logs/ray_client_server*"))
+        return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in logs)
+
     def close(self) -> None:
         """End all of it."""
         for node in (self.node, self.head):

@@ -54,13 +54,13 @@ def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(states=FINISHED)
 
 
-def during(action: Callable[[], bool]) -> threading.Thread:
+def during(action: Callable[[], bool], every_seconds: float = 0.2) -> threading.Thread:
     """Try an action again and again beside a search, until it says that it has been done."""
 
     def repeat() -> None:
         end = time.monotonic() + LONGEST_SECONDS
         while not action() and time.monotonic() < end:
-            time.sleep(0.2)
+            time.sleep(every_seconds)
 
     thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
@@ -191,6 +191,13 @@ def test_a_cluster_of_refused_nodes_ends_the_search(
 
 
 def test_the_client_reaches_the_cluster_from_outside(tmp_path: Path, cluster: TestCluster) -> None:
+    def kill_its_server() -> bool:
+        servers = cluster.client_servers()
+        for server in servers:
+            server.kill()
+        return bool(servers)
+
+    killing = during(kill_its_server, every_seconds=0.02)  # connecting is tried once more
     script = f"""
 import sys
 from pathlib import Path
@@ -204,7 +211,8 @@ print(repr(reason), len(study.trials))
     ran = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=LONGEST_SECONDS
     )
-    assert ran.returncode == 0, ran.stderr
+    assert ran.returncode == 0, ran.stderr + cluster.client_logs()
+    killing.join()
     # A note that it waits for a free node may come first.
     assert ran.stdout.splitlines()[-1] == "None 6", ran.stdout
 
