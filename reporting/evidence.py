@@ -261,16 +261,14 @@ class Evidence:
 
     @property
     def searched_images(self) -> int:
-        """Number of images that trials of the search trained on."""
-        train = self.record.sizes.train
-        if train is not None:
-            return train
-        # All that validation leaves; --train-size of the report may be fewer.
-        return self.images - len(self.split.val_labels)
+        """Number of images that an epoch of the search showed."""
+        sizes = self.record.sizes
+        # Of the last one, --train-size of the report may be a part.
+        return sizes.epoch or sizes.train or self.images - len(self.split.val_labels)
 
     @property
     def search_length(self) -> str:
-        """How long a trial of the search trained, and on how many images if they are fewer."""
+        """How long a trial of the search trained, and how many images an epoch had if fewer."""
         epochs = counted(self.record.max_epochs, "epoch")
         images = self.searched_images
         same = images == len(self.split.train_labels)

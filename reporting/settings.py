@@ -128,7 +128,7 @@ class ReportSettings:
         "--train-size",
         None,
         "training images of every training, besides the validation images",
-        shown_default="all; with --quick as in the search",
+        shown_default="all; with --quick as many as an epoch of the search shows",
         metavar="N",
         at_least=1,
     )
@@ -232,7 +232,7 @@ class ReportSettings:
         Args:
             searched: Sizes in the search, which may train on a part of the images.
         """
-        return replace(searched, train=self.train_size)
+        return replace(searched, train=self.train_size, epoch=None)
 
     @property
     def seeds_of_baselines(self) -> int:
@@ -266,6 +266,6 @@ class ReportSettings:
                 baseline_seeds=1,
                 epochs=epochs,
                 baseline_epochs=2,
-                train_size=self.train_size or searched.train,
+                train_size=self.train_size or searched.epoch or searched.train,
             )
         return replace(self, epochs=self.epochs or max(DEFAULT_EPOCHS, max_epochs))

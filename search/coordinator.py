@@ -274,6 +274,7 @@ class Coordinator:
                 checkpoint=checkpoint,
                 keep_checkpoint=budget.epochs < self._settings.max_epochs,
                 train_size=self._settings.train_size,
+                epoch_size=self._settings.epoch_size,
                 objective=self._settings.objectives.maximized,
                 costs=self._settings.measured_costs,
             )
@@ -531,7 +532,7 @@ def _plan_of(settings: SearchSettings) -> Plan:
         trials=settings.trials,
         first=0,
         epochs=settings.max_epochs,
-        train=1,
+        epoch_size=1,
         val=1,
         prunes=settings.prunes,
     )

@@ -43,7 +43,7 @@ class DryRun:
     Args:
         settings: Settings of the search, with sizes that are known or fitted.
         plan: Size of the search.
-        available: Number of available training images.
+        train_size: Number of training images, of which an epoch may show a part.
         minutes: Time that the sizes were fitted to; None: they were not fitted.
         speed: Speed of the workers; None if it is not known.
         unmeasured: Why the speed is not known.
@@ -60,7 +60,7 @@ class DryRun:
 
     settings: SearchSettings
     plan: Plan
-    available: int
+    train_size: int
     minutes: float | None
     speed: Speed | None
     unmeasured: str
@@ -85,7 +85,7 @@ class DryRun:
         if self.finished or self.speed is None:
             return remaining_words(self.missing, self.seconds)
         if self.minutes is not None:
-            return fitted_words(self.minutes, self.plan, self.speed, available=self.available)
+            return fitted_words(self.minutes, self.plan, self.speed, available=self.train_size)
         return expectation(self.plan, self.speed, self.place, self.precision)
 
     @property
@@ -102,8 +102,8 @@ class DryRun:
         """Yield the plan for a person."""
         yield self.expected
         yield (
-            f"each trial: up to {self.plan.epochs} epochs of {self.plan.train:,} images, validated "
-            f"on {self.plan.val:,}"
+            f"each trial: up to {self.plan.epochs} epochs of {self.plan.epoch_size:,} images, "
+            f"validated on {self.plan.val:,}"
         )
         if self.hyperparameters is None:
             yield f"space: {self.settings.space}, not explored: {self.unexplored}"
@@ -127,7 +127,8 @@ class DryRun:
             "trials": self.settings.trials,
             "finished": self.finished,
             "epochs": self.plan.epochs,
-            "train_size": self.plan.train,
+            "train_size": self.train_size,
+            "epoch_size": self.plan.epoch_size,
             "val_size": self.plan.val,
             "seconds": None if self.seconds is None else round(self.seconds, 1),
             "expected": self.expected,
@@ -199,7 +200,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
     return DryRun(
         settings=known,
         plan=plan,
-        available=inputs.available,
+        train_size=known.train_size or inputs.available,
         minutes=settings.minutes if study is None else None,
         speed=speed,
         unmeasured=unmeasured,

@@ -19,8 +19,8 @@ ENOUGH_SEEN: Final = 80_000  # images that a trial sees; with fewer, a network l
 MOST_DEFAULT_EPOCHS: Final = 100
 MOST_FITTED_EPOCHS: Final = 30
 FEWEST_EPOCHS: Final = 2
-FEWEST_IMAGES: Final = 2_000
-# Fewer images rank configurations badly, so epochs are given up first.
+FEWEST_IMAGES: Final = 2_000  # that an epoch shows
+# With fewer, 10,000 validation images cost more than half as much; epochs are given up first.
 ENOUGH_IMAGES: Final = 5_000
 
 
@@ -99,7 +99,7 @@ class Plan:
         trials: Finished trials; 1 or more.
         first: How many of them are the configurations that are tried first.
         epochs: Maximum epochs of a trial; 1 or more.
-        train: Training images; 1 or more.
+        epoch_size: Training images that an epoch shows; 1 or more.
         val: Validation images; 1 or more.
         prunes: Whether trials may end before their last epoch.
         extra_seconds: Time of each trial besides its training, such as the measurement of its
@@ -114,7 +114,7 @@ class Plan:
     trials: int
     first: int
     epochs: int
-    train: int
+    epoch_size: int
     val: int
     prunes: bool
     extra_seconds: float = 0.0
@@ -122,7 +122,7 @@ class Plan:
     sampled_share: Share = SAMPLED
 
     def __post_init__(self) -> None:
-        if min(self.trials, self.epochs, self.train, self.val) < 1:
+        if min(self.trials, self.epochs, self.epoch_size, self.val) < 1:
             raise ValueError(f"{self} has a number below 1.")
         if not 0 <= self.first <= self.trials:
             raise ValueError(f"Plan got first={self.first}; use 0 to trials={self.trials}.")
@@ -150,7 +150,7 @@ class Plan:
     @property
     def images(self) -> float:
         """Cost of an epoch with its validation, in training images."""
-        return self.train + VALIDATION_COST * self.val
+        return self.epoch_size + VALIDATION_COST * self.val
 
     def whole_seconds(self, speed: Speed) -> float:
         """Return the seconds of a whole training of the default, in one worker."""
@@ -206,10 +206,10 @@ def fit_to(
     *,
     available: int,
     epochs: int | None = None,
-    train: int | None = None,
+    epoch_size: int | None = None,
     spent_seconds: float = 0.0,
 ) -> Plan:
-    """Fit the epochs and the training images of a search to its time.
+    """Fit the epochs of a search, and the images that each shows, to its time.
 
     The rule: 8 epochs (`default_epochs`) of as many images as fit. If all images fit, up to 30
     epochs; if fewer than 5,000 images fit, fewer epochs of 5,000, then 2 epochs of 2,000 images
@@ -218,10 +218,10 @@ def fit_to(
     Args:
         minutes: Planned wall time of the search; above 0.
         speed: Speed of the workers.
-        plan: The search; its epochs and training images are replaced.
+        plan: The search; its epochs and their images are replaced.
         available: Number of available training images.
-        epochs: Given epochs: only the images are fitted.
-        train: Given number of images: only the epochs are fitted.
+        epochs: Given epochs: only their images are fitted.
+        epoch_size: Given number of images: only the epochs are fitted.
         spent_seconds: Seconds that the search has spent before its first trial.
 
     Raises:
@@ -229,18 +229,18 @@ def fit_to(
     """
     usual = default_epochs(available)
     at_most = max(MOST_FITTED_EPOCHS, usual)
-    fewest = min(FEWEST_IMAGES, available) if train is None else train
-    smallest = replace(plan, epochs=epochs or FEWEST_EPOCHS, train=fewest)
+    fewest = epoch_size or min(FEWEST_IMAGES, available)
+    smallest = replace(plan, epochs=epochs or FEWEST_EPOCHS, epoch_size=fewest)
     limit = minutes * 60 - spent_seconds
 
     def fits(epochs: int, images: int) -> bool:
-        return replace(plan, epochs=epochs, train=images).seconds(speed) <= limit
+        return replace(plan, epochs=epochs, epoch_size=images).seconds(speed) <= limit
 
-    if not fits(smallest.epochs, smallest.train):
+    if not fits(smallest.epochs, smallest.epoch_size):
         raise SettingsError(_too_short(minutes, speed, smallest, spent_seconds))
-    if train is not None:
-        most = _largest(lambda epochs: fits(epochs, train), FEWEST_EPOCHS, at_most)
-        return replace(plan, epochs=most, train=train)
+    if epoch_size is not None:
+        most = _largest(lambda epochs: fits(epochs, epoch_size), FEWEST_EPOCHS, at_most)
+        return replace(plan, epochs=most, epoch_size=epoch_size)
     chosen = epochs
     if chosen is None and fits(usual, available):
         chosen = _largest(lambda n: fits(n, available), usual, at_most)
@@ -253,7 +253,7 @@ def fit_to(
     images = _largest(lambda n: fits(count, n), fewest, available)
     if images < available:
         images = max(fewest, _round_down(images))
-    return replace(plan, epochs=count, train=images)
+    return replace(plan, epochs=count, epoch_size=images)
 
 
 def _largest(fits: Callable[[int], bool], low: int, high: int) -> int:
@@ -271,7 +271,7 @@ def _round_down(images: int) -> int:
 
 def _too_short(minutes: float, speed: Speed, smallest: Plan, spent_seconds: float) -> str:
     needed = math.ceil((smallest.seconds(speed) + spent_seconds) / 60)
-    size = f"{smallest.epochs} epochs of {smallest.train:,} images"
+    size = f"{smallest.epochs} epochs of {smallest.epoch_size:,} images"
 
     def fits(trials: int) -> bool:
         fewer = replace(smallest, trials=trials, first=min(trials, smallest.first))
@@ -320,14 +320,14 @@ def expectation(plan: Plan, speed: Speed, place: str, precision: str) -> str:
 
 def fitted_words(minutes: float, plan: Plan, speed: Speed, *, available: int) -> str:
     """Return in words what `fit_to` has chosen, and why."""
-    is_all = plan.train == available
-    flags = f"--epochs {plan.epochs}{'' if is_all else f' --train-size {plan.train}'}"
+    is_all = plan.epoch_size == available
+    flags = f"--epochs {plan.epochs}{'' if is_all else f' --epoch-size {plan.epoch_size}'}"
     allowed = (
         f"{counted(speed.workers, 'worker')} {'trains' if speed.workers == 1 else 'train'} about "
         f"{_rounded(speed.images_per_second):,} images/s"
         f"{'' if speed.workers == 1 else ' each'}: {counted(plan.trials, 'trial')} in "
         f"{minutes:g} min allow {plan.epochs} epochs of {'all ' if is_all else ''}"
-        f"{plan.train:,} images"
+        f"{plan.epoch_size:,} images"
     )
     seconds = plan.seconds(speed)
     expected = f"{about(seconds)}; " if seconds < 0.8 * 60 * minutes else ""

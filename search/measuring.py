@@ -103,13 +103,13 @@ class Measurement:
         if isinstance(found, Unmeasured) and self._is_timeout_over():
             raise SearchError(
                 f"--timeout is {self._settings.timeout_seconds:g} s, which ended before the speed "
-                "for --minutes was measured; raise it, or give --epochs and --train-size instead "
+                "for --minutes was measured; raise it, or give --epochs and --epoch-size instead "
                 "of --minutes."
             )
         if isinstance(found, Unmeasured):
             raise SearchError(
                 f"--minutes is {self._settings.minutes:g}, but the speed was not measured: "
-                f"{found.reason}. Correct the cause, or give --epochs and --train-size instead."
+                f"{found.reason}. Correct the cause, or give --epochs and --epoch-size instead."
             )
         return found
 

@@ -215,7 +215,8 @@ def _fitted(
     settings = fitted_sizes(given, speed, inputs, time.monotonic() - started)
     assert given.minutes is not None
     plan = plan_of(settings, inputs)
-    display.log(fitted_words(given.minutes, plan, speed, available=inputs.available))
+    available = given.train_size or inputs.available
+    display.log(fitted_words(given.minutes, plan, speed, available=available))
     return settings, speed
 
 
@@ -235,7 +236,7 @@ def _known_speed(
     stored = stored_speed(study.user_attrs, settings, min(workers.count, settings.trials))
     if stored is not None or settings.quiet or not needs_speed(study, settings.trials):
         return stored
-    images = plan.trials * plan.epochs * plan.train
+    images = plan.trials * plan.epochs * plan.epoch_size
     if settings.space in SPACES and images < FEWEST_IMAGES_TO_MEASURE:
         return None
     found = measurement.run(settings.train_size, Inbox(study))
@@ -328,7 +329,7 @@ def _config(settings: SearchSettings, minutes: float | None) -> str:
     text = config_text(replace(settings, study=settings.study_name, minutes=None))
     if minutes is None:
         return text
-    return f"# --minutes {minutes:g} gave the epochs and the train-size below.\n{text}"
+    return f"# --minutes {minutes:g} gave the epochs and the epoch-size below.\n{text}"
 
 
 def _settings_noted(settings: SearchSettings) -> dict[str, Any]:

@@ -54,9 +54,9 @@ class SearchSettings:
     minutes: float | None = flag(
         "--minutes",
         None,
-        "target time of the whole search in minutes: epochs and training images are chosen from "
-        "the speed measured when the study begins, and kept; with --epochs or --train-size, only "
-        "the other one is chosen. Not a limit; see --timeout",
+        "target time of the whole search in minutes: epochs, and the training images that each "
+        "shows, are chosen from the speed measured when the study begins, and kept; with --epochs "
+        "or --epoch-size, only the other one is chosen. Not a limit; see --timeout",
         metavar="M",
         above=0,
         at_most=LARGEST,
@@ -211,7 +211,15 @@ class SearchSettings:
         None,
         "number of training images",
         metavar="N",
-        shown_default="all except the validation images, or fitted to --minutes",
+        shown_default="all except the validation images",
+        above=0,
+    )
+    epoch_size: int | None = flag(
+        "--epoch-size",
+        None,
+        "number of training images that an epoch shows; the next epoch shows others",
+        metavar="N",
+        shown_default="all, or fitted to --minutes",
         above=0,
     )
     val_size: int | None = flag(
@@ -402,10 +410,10 @@ class SearchSettings:
         return self.stop or self.pause or self.resume or self.enqueue is not None
 
     def _check_minutes(self) -> None:
-        if self.minutes is not None and None not in (self.epochs, self.train_size):
+        if self.minutes is not None and None not in (self.epochs, self.epoch_size):
             raise SettingsError(
-                f"--minutes is {self.minutes:g}, but --epochs {self.epochs} and --train-size "
-                f"{self.train_size} leave nothing to fit to it; leave one of the three out."
+                f"--minutes is {self.minutes:g}, but --epochs {self.epochs} and --epoch-size "
+                f"{self.epoch_size} leave nothing to fit to it; leave one of the three out."
             )
 
     def _check_first(self) -> None:
@@ -535,7 +543,7 @@ class SearchSettings:
     def split(self) -> SplitSizes:
         """Sizes of the training and the validation part; `val_size` is known."""
         assert self.val_size is not None
-        return SplitSizes(train=self.train_size, val=self.val_size)
+        return SplitSizes(train=self.train_size, val=self.val_size, epoch=self.epoch_size)
 
     @property
     def study_name(self) -> str:

@@ -1,4 +1,4 @@
-"""The epochs and the training images of a search: as given, as its study stores them, or fitted."""
+"""The epochs and the images of a search: as given, as its study stores them, or fitted."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -39,10 +39,13 @@ def known_sizes(settings: SearchSettings, study: optuna.Study | None) -> SearchS
         return None
     has_trials = bool(study.get_trials(deepcopy=False, states=ENDED))
     if stored.get("minutes") == minutes:
-        known = _with(settings, stored["epochs"], split_sizes(stored["split"]).train)
-        given = (settings.epochs or known.epochs, settings.train_size or known.train_size)
+        sizes = split_sizes(stored["split"])
+        known = _with(settings, stored["epochs"], sizes.epoch)
+        # Earlier versions fitted the training images, and each epoch showed all of them.
+        known = replace(known, train_size=known.train_size or sizes.train)
         # With trials, `create_or_continue` says which size differs.
-        if has_trials or given == (stored["epochs"], split_sizes(stored["split"]).train):
+        given = (known.epochs, known.train_size, known.epoch_size)
+        if has_trials or given == (stored["epochs"], sizes.train, sizes.epoch):
             return known
     elif has_trials:
         begun = "without --minutes"
@@ -75,13 +78,13 @@ def fitted_sizes(
         settings.minutes,
         speed,
         plan_of(settings, inputs),
-        available=inputs.available,
+        available=settings.train_size or inputs.available,
         epochs=settings.epochs,
-        train=settings.train_size,
+        epoch_size=settings.epoch_size,
         spent_seconds=spent_seconds,
     )
-    is_all = settings.train_size is None and fitted.train == inputs.available
-    return _with(settings, fitted.epochs, None if is_all else fitted.train)
+    is_all = fitted.epoch_size == (settings.train_size or inputs.available)
+    return _with(settings, fitted.epochs, None if is_all else fitted.epoch_size)
 
 
 def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
@@ -98,7 +101,7 @@ def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
         trials=settings.trials,
         first=len(inputs.first),
         epochs=settings.max_epochs,
-        train=settings.train_size or inputs.available,
+        epoch_size=settings.epoch_size or settings.train_size or inputs.available,
         val=settings.split.val,
         prunes=settings.prunes,
         extra_seconds=LATENCY_SECONDS if "latency" in settings.measured_costs else 0.0,
@@ -153,10 +156,10 @@ def _place(settings: SearchSettings) -> str:
     return machine()
 
 
-def _with(settings: SearchSettings, epochs: int, train_size: int | None) -> SearchSettings:
+def _with(settings: SearchSettings, epochs: int, epoch_size: int | None) -> SearchSettings:
     return replace(
         settings,
         minutes=None,
         epochs=settings.epochs or epochs,
-        train_size=settings.train_size or train_size,
+        epoch_size=settings.epoch_size or epoch_size,
     )

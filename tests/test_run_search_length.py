@@ -55,7 +55,7 @@ def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path
     begun = study(tmp_path, "mlp").user_attrs
     assert begun["minutes"] == 20
     assert begun["epochs"] == 100
-    assert begun["split"] == {"train": None, "val": 100}
+    assert begun["split"] == {"train": None, "val": 100, "epoch": None}
     assert begun["speed"]["workers"] == 1
 
     again = run_here(tmp_path, small_data, *flags, "--trials", "2")
@@ -84,6 +84,49 @@ def test_fitted_epochs_and_given_images_are_what_trials_train_on(
     fitted = study(tmp_path, "mlp").user_attrs
     assert fitted["split"]["train"] == 300
     assert [(one.max_epochs, one.train_size) for one in orders] == [(fitted["epochs"], 300)]
+
+
+def test_epochs_show_as_many_images_as_fit(
+    tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.length.FEWEST_IMAGES", 100)  # of 500
+    orders: list[Any] = []
+    flags = (*SMALL, "--minutes", "1", "--epochs", "7", "--workers", "1", "--pruner", "none")
+    ran = run_here(tmp_path, small_data, *flags, "--trials", "2", orders=orders)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.splitlines()[1] == (
+        "1 worker trains about 100 images/s: 2 trials in 1 min allow 7 epochs of 300 images "
+        "(about 50 s; --epochs 7 --epoch-size 300)"
+    )
+    begun = study(tmp_path, "mlp").user_attrs
+    assert begun["split"] == {"train": None, "val": 100, "epoch": 300}
+    assert [(one.max_epochs, one.train_size, one.epoch_size) for one in orders] == [
+        (7, None, 300)
+    ] * 2
+    config = (tmp_path / "results" / "mlp" / "search.toml").read_text()
+    assert config.startswith("# --minutes 1 gave the epochs and the epoch-size below.\n")
+    assert "epoch-size = 300\n" in config
+    again = run_here(tmp_path, small_data, *flags, "--trials", "3", orders=orders)
+    assert again.returncode == 0, again.stderr
+    assert orders[-1].epoch_size == 300
+    dry = run_here(tmp_path, small_data, *flags, "--trials", "4", "--dry-run", "--json")
+    said = json.loads(dry.stdout)
+    assert (said["train_size"], said["epoch_size"]) == (500, 300)
+    other = run_here(tmp_path, small_data, *flags, "--trials", "4", "--epoch-size", "200")
+    assert other.returncode == 2
+    by_hand = ("--epochs", "7", "--epoch-size", "200", "--trials", "4")
+    changed = run_here(tmp_path, small_data, *SMALL, *by_hand)
+    assert changed.returncode == 2
+    assert (
+        "has trials with split '100 validation images, all other for training, 300 of them an "
+        "epoch'; this run asks for '100 validation images, all other for training, 200 of them an "
+        "epoch'"
+    ) in changed.stderr
+    many = run_here(tmp_path, small_data, *SMALL, "--epoch-size", "501", "--study", "many")
+    assert many.returncode == 2
+    assert many.stderr == (
+        "run_search: --epoch-size is 501; with this data set it must be in [1, 500].\n"
+    )
 
 
 def test_a_search_begins_with_its_length_measured_for_this_machine_and_number_of_workers(

@@ -161,8 +161,11 @@ def _splits(evidence: Evidence) -> Table:
     train, val = len(evidence.split.train_labels), len(evidence.split.val_labels)
     test = "the test split" if evidence.test is None else f"{len(evidence.test.labels):,} test"
     measure = evidence.record.measure
+    searched = f"{evidence.searched_images:,} training"
+    if evidence.record.sizes.epoch is not None:
+        searched += ", others in each epoch"
     rows = [
-        (f"{measure}, search", f"{evidence.searched_images:,} training", f"{val:,} validation"),
+        (f"{measure}, search", searched, f"{val:,} validation"),
         (f"{measure}, retrained", f"{train:,} training", f"{val:,} validation"),
         ("test accuracy", f"{train + val:,} training and validation", test),
     ]

@@ -89,11 +89,11 @@ def _few_images(evidence: Evidence) -> str | None:
 
 
 def _few_searched(evidence: Evidence) -> str | None:
-    """Say that trials of the search had fewer images than the retrainings; None if not."""
+    """Say that epochs of the search had fewer images than the retrainings; None if not."""
     train = len(evidence.split.train_labels)
     if evidence.searched_images >= train:
         return None
     return (
-        f"Trials of the search trained on {evidence.searched_images:,} of {train:,} images. With "
-        "all of them, another trial may be the best one; --top retrains more of them."
+        f"An epoch of the search showed {evidence.searched_images:,} of {train:,} images. With all "
+        "of them, another trial may be the best one; --top retrains more of them."
     )

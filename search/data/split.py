@@ -21,15 +21,17 @@ VALIDATION_COST: Final = 0.27  # of a validation image, over that of a training 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSizes:
-    """Numbers of images in the two parts; `load_split` checks that they fit the data.
+    """Numbers of images in the two parts; `check_sizes` checks that they fit the data.
 
     Args:
         train: Training images; None for all images that validation leaves.
         val: Validation images.
+        epoch: Training images that an epoch shows, the next epoch others; None for all of them.
     """
 
     train: int | None = None
     val: int
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -183,6 +185,8 @@ def check_sizes(dataset: Dataset, sizes: SplitSizes) -> int:
         fits = fits and classes <= sizes.train <= count - sizes.val
     if not fits:
         load_split(dataset, sizes)  # names the limits
+    if sizes.epoch is not None:
+        _check_size("--epoch-size", sizes.epoch, 1, sizes.train or count - sizes.val)
     return count - sizes.val
 
 

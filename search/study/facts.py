@@ -30,7 +30,7 @@ from spaces import SPACE_NAME, PixelStatistics
 COMPARABLE: Final = {
     "space": "--space",
     "data": "--data and --image-size (have its files changed?)",
-    "split": "--train-size and --val-size",
+    "split": "--train-size, --val-size and --epoch-size",
     "epochs": "--epochs",
     "precision": "--precision",
     "engine": "--engine",
@@ -72,7 +72,7 @@ def last_settings(facts: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def split_fact(sizes: SplitSizes) -> dict[str, int | None]:
     """Return the sizes as a study stores them, under `split`."""
-    return {"train": sizes.train, "val": sizes.val}
+    return {"train": sizes.train, "val": sizes.val, "epoch": sizes.epoch}
 
 
 def split_sizes(stored: Any) -> SplitSizes:
@@ -86,24 +86,26 @@ def split_sizes(stored: Any) -> SplitSizes:
     """
     train: Any = None
     val: Any = None
+    epoch: Any = None
     sentence = r"([\d,]{1,15}) validation images, (all other|[\d,]{1,15}) for training$"
     if isinstance(stored, Mapping):
-        train, val = stored.get("train"), stored.get("val")
+        train, val, epoch = (stored.get(name) for name in ("train", "val", "epoch"))
     elif isinstance(stored, str) and (match := re.search(sentence, stored)):
         numbers = [part.replace(",", "") for part in match.groups()]
         val, train = (int(part) if part.isdecimal() else None for part in numbers)
-    if not is_whole(val, 1) or not (train is None or is_whole(train, 1)):
+    if not is_whole(val, 1) or not all(one is None or is_whole(one, 1) for one in (train, epoch)):
         raise StudyError(
             f"the study's split is {_shown(stored)}; this version cannot read it. Restore the "
             "study from a backup, or name another with --study."
         )
-    return SplitSizes(train=train, val=val)
+    return SplitSizes(train=train, val=val, epoch=epoch)
 
 
 def split_words(sizes: SplitSizes) -> str:
     """Return the sizes in words, for a person."""
     train = "all other" if sizes.train is None else f"{sizes.train:,}"
-    return f"{sizes.val:,} validation images, {train} for training"
+    epoch = "" if sizes.epoch is None else f", {sizes.epoch:,} of them an epoch"
+    return f"{sizes.val:,} validation images, {train} for training{epoch}"
 
 
 def check_study(study: optuna.Study, required: Collection[str] = ()) -> None:

@@ -98,6 +98,7 @@ def train(
     on_epoch: OnEpoch,
     validate: bool = True,
     objective: str = "accuracy",
+    epoch_size: int | None = None,
     part: Part = WHOLE,
     fit: Fit | None = None,
     teachers: Sequence[bytes] = (),
@@ -120,6 +121,8 @@ def train(
             returns whether to stop.
         validate: Whether to validate after each epoch; without it the history has no `val_...`.
         objective: `accuracy`, or a metric whose `val_...` is needed besides.
+        epoch_size: Training images that an epoch shows, the next epoch others; None: all of them.
+            A `fit` gets as many, always the same ones.
         part: Which epochs to train.
         fit: The training that the space itself defines, from `search.training.building.own_fit`;
             `config` is then unused, and the model stays as `build` returned it.
@@ -138,8 +141,10 @@ def train(
         _require_one_hot(model, split, fit)
     targets = soft_targets(teachers, split) if teachers else None
     keras.utils.set_random_seed(seed)
-    batch_size = min(config.batch_size, len(split.train_labels))
-    steps = len(split.train_labels) // batch_size
+    available = len(split.train_labels)
+    shown = min(epoch_size or available, available)
+    batch_size = min(config.batch_size, shown)
+    steps = shown // batch_size
     last_epoch = part.epochs or max_epochs
     compiled_here = not model.compiled and fit is None
     total_steps = max_epochs * steps
@@ -159,12 +164,24 @@ def train(
     try:
         with fast_layers():
             if fit is not None:
-                _run_own_fit(fit, model, split, watcher, part.initial_epoch, last_epoch)
+                given = split.first(epoch_size)
+                _run_own_fit(fit, model, given, watcher, part.initial_epoch, last_epoch)
             else:
                 classes = one_hot_classes(model, split.shape)
-                rng = np.random.default_rng(seed)
+                # Another part of the training shows other images.
+                key = (part.initial_epoch,) if part.initial_epoch else ()
+                rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+                batches = training_batches(
+                    split,
+                    batch_size,
+                    config.augmentation,
+                    rng,
+                    classes,
+                    targets,
+                    epoch_size=shown,
+                )
                 model.fit(
-                    training_batches(split, batch_size, config.augmentation, rng, classes, targets),
+                    batches,
                     initial_epoch=part.initial_epoch,
                     epochs=last_epoch,
                     validation_data=validation_batches(split, classes) if validate else None,

@@ -194,6 +194,7 @@ class KerasTrainer:
             seed=order.seed,
             validate=validate,
             objective=order.objective,
+            epoch_size=order.epoch_size,
             on_epoch=lambda epoch, metrics: bool(self._link.ask(Epoch(epoch, metrics))),
             part=Part(
                 initial_epoch=order.initial_epoch,

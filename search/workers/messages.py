@@ -36,6 +36,7 @@ class Train:
         params: Hyperparameter values by name; None: ask for each with `Suggest`.
         images: Images to train on.
         train_size: Number of training images, the first of the training part; None: all of it.
+        epoch_size: Number of them that an epoch shows, the next epoch others; None: all.
         keep_model: Whether to return the trained model.
         objective: The history of the training must have `val_OBJECTIVE`.
         teachers: `.keras` files from pixels in [0, 255] to probabilities, whose predictions the
@@ -54,6 +55,7 @@ class Train:
     params: Mapping[str, Any] | None = None
     images: Images = Images.TRAINING
     train_size: int | None = None
+    epoch_size: int | None = None
     keep_model: bool = False
     objective: str = "accuracy"
     teachers: tuple[bytes, ...] = ()

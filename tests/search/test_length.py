@@ -47,7 +47,14 @@ SHARES = {"first_share": Share(0.48, 32 / 56), "sampled_share": Share(0.68, 145 
 
 
 def plan(**changes: object) -> Plan:
-    given = {"trials": 50, "first": 7, "epochs": 8, "train": 50_000, "val": 10_000, "prunes": True}
+    given = {
+        "trials": 50,
+        "first": 7,
+        "epochs": 8,
+        "epoch_size": 50_000,
+        "val": 10_000,
+        "prunes": True,
+    }
     return Plan(**(given | SHARES | changes))  # type: ignore[arg-type]
 
 
@@ -80,7 +87,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
             first=sum(is_first(trial) for trial in finished),
             epochs=facts["epochs"],
             prunes=facts["settings"]["pruner"] != "none",
-            **facts["split"],
+            epoch_size=facts["split"]["train"],
+            val=facts["split"]["val"],
         ),
         Speed.from_fact(facts["speed"]),
         sorted(finished, key=lambda trial: trial.datetime_complete),
@@ -165,7 +173,7 @@ def test_a_validation_image_costs_what_it_did_in_the_recorded_search(
 ) -> None:
     val, train = (
         sum(trial.user_attrs[f"{part}_seconds"] for trial in recorded.trials) / images
-        for part, images in (("val", recorded.plan.val), ("train", recorded.plan.train))
+        for part, images in (("val", recorded.plan.val), ("train", recorded.plan.epoch_size))
     )
     assert val / train == pytest.approx(VALIDATION_COST, abs=0.01)
 
@@ -261,7 +269,7 @@ def test_before_its_first_trial_the_time_left_is_the_length_of_a_search() -> Non
 
 
 @pytest.mark.parametrize(
-    ("minutes", "epochs", "train"),
+    ("minutes", "epochs", "epoch_size"),
     [
         (1_000, 30, 50_000),
         (100, 11, 50_000),
@@ -271,33 +279,35 @@ def test_before_its_first_trial_the_time_left_is_the_length_of_a_search() -> Non
         (4, 2, 4_700),
     ],
 )
-def test_epochs_and_images_are_fitted_by_the_rule(minutes: int, epochs: int, train: int) -> None:
+def test_epochs_and_images_are_fitted_by_the_rule(
+    minutes: int, epochs: int, epoch_size: int
+) -> None:
     fitted = fit_to(minutes, SPEED, plan(), available=50_000)
-    assert (fitted.epochs, fitted.train) == (epochs, train)
+    assert (fitted.epochs, fitted.epoch_size) == (epochs, epoch_size)
     assert fitted.seconds(SPEED) <= 60 * minutes
 
 
 def test_a_given_size_is_kept_and_the_other_fitted() -> None:
-    by_images = fit_to(30, SPEED, plan(), available=50_000, train=10_000)
-    assert by_images.train == 10_000
+    by_images = fit_to(30, SPEED, plan(), available=50_000, epoch_size=10_000)
+    assert by_images.epoch_size == 10_000
     assert 8 < by_images.epochs < 30
     by_epochs = fit_to(30, SPEED, plan(), available=50_000, epochs=20)
     assert by_epochs.epochs == 20
-    assert 2_000 < by_epochs.train < 8_000
+    assert 2_000 < by_epochs.epoch_size < 8_000
 
 
 def test_faster_workers_and_more_of_them_are_given_more_images() -> None:
-    def train(**speed: float) -> int:
+    def epoch_size(**speed: float) -> int:
         given = {"workers": 2, "images_per_second": 300.0, "startup_seconds": 3.0}
-        return fit_to(30, Speed(**(given | speed)), plan(), available=50_000).train  # type: ignore[arg-type]
+        return fit_to(30, Speed(**(given | speed)), plan(), available=50_000).epoch_size  # type: ignore[arg-type]
 
-    assert train() < train(images_per_second=600.0) < train(images_per_second=1200.0)
-    assert train() < train(workers=4)
+    assert epoch_size() < epoch_size(images_per_second=600.0) < epoch_size(images_per_second=1200.0)
+    assert epoch_size() < epoch_size(workers=4)
 
 
 def test_small_data_is_fitted_as_a_whole() -> None:
     fitted = fit_to(60, SPEED, plan(val=100), available=500)
-    assert (fitted.epochs, fitted.train) == (100, 500)
+    assert (fitted.epochs, fitted.epoch_size) == (100, 500)
 
 
 def test_time_that_is_already_spent_is_not_planned_again() -> None:
@@ -316,7 +326,7 @@ def test_time_that_is_already_spent_is_not_planned_again() -> None:
             r"raise it to 3, or lower --trials to \d+\.$",
         ),
         (2, {"epochs": 9}, "50 trials of 9 epochs of 2,000 images take about"),
-        (2, {"train": 50_000}, "50 trials of 2 epochs of 50,000 images take about"),
+        (2, {"epoch_size": 50_000}, "50 trials of 2 epochs of 50,000 images take about"),
         (0.01, {}, r"take about 3 min here; raise it to 3\.$"),
     ],
 )
@@ -404,14 +414,14 @@ def test_a_search_says_what_is_coming() -> None:
         "about 2 h 50 min for 50 trials on this machine (2 workers, float32); use --minutes 30 for "
         "a shorter search"
     )
-    assert expectation(plan(train=500, val=100), slow, "this cluster", "bfloat16") == (
+    assert expectation(plan(epoch_size=500, val=100), slow, "this cluster", "bfloat16") == (
         "about 4 min for 50 trials on this cluster (2 workers, bfloat16)"
     )
     assert remaining_words(1, 30.0) == "about 30 s for 1 more trial"
     fitted = fit_to(60, slow, plan(), available=50_000)
     assert fitted_words(60, fitted, slow, available=50_000) == (
         "2 workers train about 310 images/s each: 50 trials in 60 min allow 8 epochs of 15,000 "
-        "images (--epochs 8 --train-size 15000)"
+        "images (--epochs 8 --epoch-size 15000)"
     )
     one = Speed(workers=1, images_per_second=50_000.0, startup_seconds=1.0)
     fitted = fit_to(60, one, plan(), available=50_000)
@@ -432,7 +442,7 @@ def test_an_impossible_speed_is_refused(change: dict[str, float]) -> None:
         Speed(**(given | change))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("change", [{"trials": 0}, {"train": 0}, {"first": 51}, {"epochs": 0}])
+@pytest.mark.parametrize("change", [{"trials": 0}, {"epoch_size": 0}, {"first": 51}, {"epochs": 0}])
 def test_an_impossible_plan_is_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         plan(**change)

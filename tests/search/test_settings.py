@@ -169,11 +169,11 @@ def test_shares_of_a_cluster_are_checked(given: dict[str, Any], message: str) ->
 
 
 def test_minutes_must_have_something_to_fit() -> None:
-    message = "^--minutes is 30, but --epochs 8 and --train-size 9000 leave nothing to fit to it; l"
+    message = "^--minutes is 30, but --epochs 8 and --epoch-size 9000 leave nothing to fit to it; l"
     with pytest.raises(SettingsError, match=message):
-        SearchSettings(minutes=30.0, epochs=8, train_size=9000)
+        SearchSettings(minutes=30.0, epochs=8, epoch_size=9000)
     SearchSettings(minutes=30.0, epochs=8)
-    SearchSettings(minutes=30.0, train_size=9000)
+    SearchSettings(minutes=30.0, epoch_size=9000)
 
 
 def test_the_study_is_named_after_its_space() -> None:

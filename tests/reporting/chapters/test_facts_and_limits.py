@@ -68,10 +68,20 @@ def test_the_limits_say_that_trials_had_fewer_images_than_the_retrainings(
 ) -> None:
     searched = made_evidence(tmp_path, facts={"split": {"train": 1_500, "val": 500}})
     said = words(limits.blocks(searched))
-    assert "Trials of the search trained on 1,500 of 2,000 images." in said
+    assert "An epoch of the search showed 1,500 of 2,000 images." in said
     trained = tables(facts.blocks(searched))["splits"].shown["trained on"].tolist()
     assert trained[:2] == ["1,500 training", "2,000 training"]
     assert "after 8 epochs of 1,500 images in the search" in words(verdict.blocks(searched))
+
+
+def test_the_limits_say_that_epochs_had_fewer_images(tmp_path: Path) -> None:
+    split = {"train": None, "val": 500, "epoch": 700}
+    searched = made_evidence(tmp_path, facts={"split": split})
+    said = words(limits.blocks(searched))
+    assert "An epoch of the search showed 700 of 2,000 images." in said
+    trained = tables(facts.blocks(searched))["splits"].shown["trained on"].tolist()
+    assert trained[:2] == ["700 training, others in each epoch", "2,000 training"]
+    assert "after 8 epochs of 700 images in the search" in words(verdict.blocks(searched))
 
 
 def test_one_epoch_is_written_in_the_singular(tmp_path: Path) -> None:

@@ -114,6 +114,16 @@ def test_sizes_that_do_not_fit_the_data_are_refused(dataset, sizes, message):
         check_sizes(dataset, sizes)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "highest"),
+    [(SplitSizes(val=100, epoch=501), 500), (SplitSizes(val=100, train=300, epoch=501), 300)],
+)
+def test_an_epoch_cannot_show_more_images_than_there_are(dataset, sizes, highest):
+    with pytest.raises(DataError, match=rf"--epoch-size is 501; .* in \[1, {highest}\]"):
+        check_sizes(dataset, sizes)
+    assert check_sizes(dataset, replace(sizes, epoch=highest)) == 500
+
+
 def test_data_that_was_replaced_since_it_was_opened_is_refused(dataset):
     load_split(dataset, SplitSizes(val=100))
     with pytest.raises(DataError, match=r"has changed since the study began \(MD5 .*, was other\)"):

@@ -18,7 +18,7 @@ from search.errors import DataError, SearchError
 from search.training.building import build_for_training
 from search.training.hardware import set_precision
 from search.training.hyperparameters import TrialHyperParameters
-from search.training.loop import Ending, EpochWatcher, train
+from search.training.loop import Ending, EpochWatcher, Part, train
 from spaces.training import TrainingConfig
 
 CONFIG = TrainingConfig(learning_rate=0.01, batch_size=32)
@@ -373,6 +373,53 @@ def test_an_objective_needs_its_metric(split):
 def test_at_least_one_epoch_is_needed(split):
     with pytest.raises(ValueError, match="max_epochs=0; use 1 or more"):
         train(build(), CONFIG, split, max_epochs=0, seed=1, on_epoch=go_on)
+
+
+def test_an_epoch_may_show_a_part_of_the_images_and_the_next_epochs_others(split):
+    """70 epochs of 100 images learn what 100 images alone do not tell."""
+    always = train(build(), CONFIG, split.first(100), max_epochs=70, seed=1, on_epoch=go_on)
+    others = train(build(), CONFIG, split, max_epochs=70, seed=1, on_epoch=go_on, epoch_size=100)
+    rates = [[entry["learning_rate"] for entry in one.history] for one in (always, others)]
+    assert rates[0] == rates[1]
+    assert others.history[-1]["val_loss"] < always.history[-1]["val_loss"]
+
+
+def test_a_part_of_a_training_goes_on_with_other_images(split):
+    def first_loss(initial_epoch):
+        part = Part(initial_epoch=initial_epoch, epochs=initial_epoch + 1)
+        frozen = dataclasses.replace(CONFIG, learning_rate=1e-12)
+        result = train(
+            build(),
+            frozen,
+            split,
+            max_epochs=9,
+            seed=1,
+            on_epoch=go_on,
+            epoch_size=100,
+            part=part,
+        )
+        return result.history[0]["loss"]
+
+    assert first_loss(0) != first_loss(4)
+
+
+def test_an_epoch_has_at_most_all_images(split):
+    whole, more = (
+        train(build(), CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on, epoch_size=size)
+        for size in (None, 10**9)
+    )
+    assert values(whole) == values(more)
+
+
+def test_a_fit_of_the_user_gets_as_many_images_as_an_epoch_shows(split):
+    given = []
+
+    def fit(model, x, y, callbacks, **more):
+        given.append((len(x), len(y)))
+        return {"val_accuracy": 0.5}
+
+    train(build(), CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on, epoch_size=100, fit=fit)
+    assert given == [(100, 100)]
 
 
 def test_a_batch_larger_than_the_data_is_one_step(split):
