@@ -260,17 +260,17 @@ class Evidence:
         return bool(sizes.max() > _IMBALANCED * sizes.min())
 
     @property
-    def searched_images(self) -> int:
+    def searched_epoch_size(self) -> int:
         """Number of images that an epoch of the search showed."""
         sizes = self.record.sizes
-        # Of the last one, --train-size of the report may be a part.
-        return sizes.epoch or sizes.train or self.images - len(self.split.val_labels)
+        # Not len(split.train_labels): --train-size of the report may be smaller.
+        return sizes.epoch_size or sizes.train or self.images - len(self.split.val_labels)
 
     @property
     def search_length(self) -> str:
         """How long a trial of the search trained, and how many images an epoch had if fewer."""
         epochs = counted(self.record.max_epochs, "epoch")
-        images = self.searched_images
+        images = self.searched_epoch_size
         same = images == len(self.split.train_labels)
         return epochs if same else f"{epochs} of {images:,} images"
 

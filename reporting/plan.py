@@ -122,8 +122,8 @@ class Plan:
 
     @property
     def more_images(self) -> str:
-        """Say how many images the retrainings have, if trials of the search had others."""
-        images, searched = map(self._shown_images, (self.sizes, self._record.sizes))
+        """Say how many images the retrainings have, if epochs of the search had others."""
+        images, searched = map(self._epoch_size, (self.sizes, self._record.sizes))
         if images == searched:
             return ""
         return f" of {images:,} images ({searched:,} in the search)"
@@ -338,16 +338,16 @@ class Plan:
             rows, cost = known.intersection(names.index[names == "default"]), _EPOCH_COSTS[name]
         if rows.empty:
             rows, cost = known, 1.0
-        shown = self._shown_images(self.sizes)
+        epoch_size = self._epoch_size(self.sizes)
         validation = VALIDATION_COST if images is Images.TRAINING else 1.0
         searched = self._record.sizes
-        there = self._shown_images(searched) + VALIDATION_COST * searched.val
+        there = self._epoch_size(searched) + VALIDATION_COST * searched.val
         of_trial = cost * float(seconds[rows].mean())
-        return of_trial * (shown + validation * self.sizes.val) / there
+        return of_trial * (epoch_size + validation * self.sizes.val) / there
 
-    def _shown_images(self, sizes: SplitSizes) -> int:
-        """Return how many images an epoch shows."""
-        return sizes.epoch or sizes.train or self.images - sizes.val
+    def _epoch_size(self, sizes: SplitSizes) -> int:
+        """Return how many training images an epoch shows."""
+        return sizes.epoch_size or sizes.train or self.images - sizes.val
 
 
 def finished(retrainings: Sequence[Retraining], results: Results) -> tuple[Retrained, ...]:

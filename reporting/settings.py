@@ -232,7 +232,7 @@ class ReportSettings:
         Args:
             searched: Sizes in the search, which may train on a part of the images.
         """
-        return replace(searched, train=self.train_size, epoch=None)
+        return replace(searched, train=self.train_size, epoch_size=None)
 
     @property
     def seeds_of_baselines(self) -> int:
@@ -266,6 +266,6 @@ class ReportSettings:
                 baseline_seeds=1,
                 epochs=epochs,
                 baseline_epochs=2,
-                train_size=self.train_size or searched.epoch or searched.train,
+                train_size=self.train_size or searched.epoch_size or searched.train,
             )
         return replace(self, epochs=self.epochs or max(DEFAULT_EPOCHS, max_epochs))

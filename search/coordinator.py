@@ -273,7 +273,6 @@ class Coordinator:
                 initial_epoch=budget.initial_epoch,
                 checkpoint=checkpoint,
                 keep_checkpoint=budget.epochs < self._settings.max_epochs,
-                train_size=self._settings.train_size,
                 epoch_size=self._settings.epoch_size,
                 objective=self._settings.objectives.maximized,
                 costs=self._settings.measured_costs,

@@ -25,7 +25,14 @@ from search.preparation import (
     precision_of,
 )
 from search.settings import SearchSettings
-from search.sizes import fitted_sizes, known_sizes, needs_speed, plan_of, stored_speed
+from search.sizes import (
+    fitted_sizes,
+    known_sizes,
+    needs_speed,
+    plan_of,
+    stored_speed,
+    train_size_of,
+)
 from search.study.stored import find_study
 from search.study.study import FINISHED, check_comparable, known_as, untried
 from search.training.hardware import Precision
@@ -85,7 +92,7 @@ class DryRun:
         if self.finished or self.speed is None:
             return remaining_words(self.missing, self.seconds)
         if self.minutes is not None:
-            return fitted_words(self.minutes, self.plan, self.speed, available=self.train_size)
+            return fitted_words(self.minutes, self.plan, self.speed, train_size=self.train_size)
         return expectation(self.plan, self.speed, self.place, self.precision)
 
     @property
@@ -181,7 +188,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         unmeasured = ""
         if known is None or (speed is None and needs_speed(study, settings.trials)):
             measurement = Measurement(workers, settings, started, display.log)
-            found = measurement.required() if known is None else measurement.run(known.train_size)
+            found = measurement.required() if known is None else measurement.run()
             if measurement.stopped_by is not None:
                 raise StoppedError(measurement.stopped_by, "in a dry run; nothing was created")
             if isinstance(found, Speed):
@@ -200,7 +207,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
     return DryRun(
         settings=known,
         plan=plan,
-        train_size=known.train_size or inputs.available,
+        train_size=train_size_of(known, inputs),
         minutes=settings.minutes if study is None else None,
         speed=speed,
         unmeasured=unmeasured,

@@ -20,7 +20,7 @@ MOST_DEFAULT_EPOCHS: Final = 100
 MOST_FITTED_EPOCHS: Final = 30
 FEWEST_EPOCHS: Final = 2
 FEWEST_IMAGES: Final = 2_000  # that an epoch shows
-# With fewer, 10,000 validation images cost more than half as much; epochs are given up first.
+# With fewer, validation on up to 10,000 images would cost more than half as much as the training.
 ENOUGH_IMAGES: Final = 5_000
 
 
@@ -204,22 +204,23 @@ def fit_to(
     speed: Speed,
     plan: Plan,
     *,
-    available: int,
+    train_size: int,
+    usual_epochs: int = DEFAULT_EPOCHS,
     epochs: int | None = None,
     epoch_size: int | None = None,
     spent_seconds: float = 0.0,
 ) -> Plan:
     """Fit the epochs of a search, and the images that each shows, to its time.
 
-    The rule: 8 epochs (`default_epochs`) of as many images as fit. If all images fit, up to 30
-    epochs; if fewer than 5,000 images fit, fewer epochs of 5,000, then 2 epochs of 2,000 images
-    or more.
+    The rule: the usual epochs of as many images as fit. If all images fit, up to 30 epochs; if
+    fewer than 5,000 images fit, fewer epochs of 5,000, then 2 epochs of 2,000 images or more.
 
     Args:
         minutes: Planned wall time of the search; above 0.
         speed: Speed of the workers.
         plan: The search; its epochs and their images are replaced.
-        available: Number of available training images.
+        train_size: Number of training images.
+        usual_epochs: Epochs of a trial without `--minutes`.
         epochs: Given epochs: only their images are fitted.
         epoch_size: Given number of images: only the epochs are fitted.
         spent_seconds: Seconds that the search has spent before its first trial.
@@ -227,9 +228,8 @@ def fit_to(
     Raises:
         SettingsError: Not even 2 epochs of 2,000 images fit; the message says what would.
     """
-    usual = default_epochs(available)
-    at_most = max(MOST_FITTED_EPOCHS, usual)
-    fewest = epoch_size or min(FEWEST_IMAGES, available)
+    at_most = max(MOST_FITTED_EPOCHS, usual_epochs)
+    fewest = epoch_size or min(FEWEST_IMAGES, train_size)
     smallest = replace(plan, epochs=epochs or FEWEST_EPOCHS, epoch_size=fewest)
     limit = minutes * 60 - spent_seconds
 
@@ -242,16 +242,16 @@ def fit_to(
         most = _largest(lambda epochs: fits(epochs, epoch_size), FEWEST_EPOCHS, at_most)
         return replace(plan, epochs=most, epoch_size=epoch_size)
     chosen = epochs
-    if chosen is None and fits(usual, available):
-        chosen = _largest(lambda n: fits(n, available), usual, at_most)
+    if chosen is None and fits(usual_epochs, train_size):
+        chosen = _largest(lambda n: fits(n, train_size), usual_epochs, at_most)
     elif chosen is None:
-        enough = min(ENOUGH_IMAGES, available)
+        enough = min(ENOUGH_IMAGES, train_size)
         chosen = FEWEST_EPOCHS
         if fits(chosen, enough):
-            chosen = _largest(lambda n: fits(n, enough), FEWEST_EPOCHS, usual)
+            chosen = _largest(lambda n: fits(n, enough), FEWEST_EPOCHS, usual_epochs)
     count = chosen
-    images = _largest(lambda n: fits(count, n), fewest, available)
-    if images < available:
+    images = _largest(lambda n: fits(count, n), fewest, train_size)
+    if images < train_size:
         images = max(fewest, _round_down(images))
     return replace(plan, epochs=count, epoch_size=images)
 
@@ -318,9 +318,9 @@ def expectation(plan: Plan, speed: Speed, place: str, precision: str) -> str:
     return line if shorter is None else f"{line}; use --minutes {shorter} for a shorter search"
 
 
-def fitted_words(minutes: float, plan: Plan, speed: Speed, *, available: int) -> str:
+def fitted_words(minutes: float, plan: Plan, speed: Speed, *, train_size: int) -> str:
     """Return in words what `fit_to` has chosen, and why."""
-    is_all = plan.epoch_size == available
+    is_all = plan.epoch_size == train_size
     flags = f"--epochs {plan.epochs}{'' if is_all else f' --epoch-size {plan.epoch_size}'}"
     allowed = (
         f"{counted(speed.workers, 'worker')} {'trains' if speed.workers == 1 else 'train'} about "

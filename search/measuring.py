@@ -64,11 +64,10 @@ class Measurement:
         self._settings = settings
         self._started = started
 
-    def run(self, train_size: int | None, inbox: Inbox | None = None) -> Speed | Unmeasured:
+    def run(self, inbox: Inbox | None = None) -> Speed | Unmeasured:
         """Measure; see `measure`.
 
         Args:
-            train_size: As there.
             inbox: May hold a request to stop; None before there is a study.
         """
         self._inbox = inbox
@@ -79,7 +78,6 @@ class Measurement:
             found = measure(
                 self._workers,
                 self._settings.trials,
-                train_size=train_size,
                 stopped=self._is_stopped,
             )
         if isinstance(found, Unmeasured) and self.stopped_by is None and self._is_timeout_over():
@@ -93,9 +91,9 @@ class Measurement:
             StoppedError: A signal ended it.
             SearchError: There is no speed.
         """
-        found = self.run(self._settings.train_size)
+        found = self.run()
         if isinstance(found, Unmeasured) and found.is_lost:
-            found = self.run(self._settings.train_size)
+            found = self.run()
         if self.stopped_by is not None:
             raise StoppedError(
                 self.stopped_by, "before the first trial; repeat the command to start again"
@@ -130,7 +128,6 @@ def measure(
     workers: WorkerPool,
     most: int,
     *,
-    train_size: int | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Speed | Unmeasured:
     """Train on all workers for some seconds; see `Measure` for what they train.
@@ -141,7 +138,6 @@ def measure(
     Args:
         workers: The pool; its workers are started.
         most: As for `WorkerPool.start`.
-        train_size: Training images of a trial; None: all.
         stopped: Whether to give up.
 
     Raises:
@@ -154,7 +150,7 @@ def measure(
         return lost
     waiting = set(workers.idle({}))
     for worker in waiting:
-        worker.send(Measure(TRAINING_SECONDS, train_size, seed=worker.slot))
+        worker.send(Measure(TRAINING_SECONDS, seed=worker.slot))
     answers: list[Measured] = []
     failed, is_lost = "", False
     end = time.monotonic() + _ANSWER_SECONDS

@@ -50,6 +50,7 @@ from search.sizes import (
     plan_of,
     store_speed,
     stored_speed,
+    train_size_of,
 )
 from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import Server, listen, serve_dashboard
@@ -215,8 +216,8 @@ def _fitted(
     settings = fitted_sizes(given, speed, inputs, time.monotonic() - started)
     assert given.minutes is not None
     plan = plan_of(settings, inputs)
-    available = given.train_size or inputs.available
-    display.log(fitted_words(given.minutes, plan, speed, available=available))
+    train_size = train_size_of(settings, inputs)
+    display.log(fitted_words(given.minutes, plan, speed, train_size=train_size))
     return settings, speed
 
 
@@ -239,7 +240,7 @@ def _known_speed(
     images = plan.trials * plan.epochs * plan.epoch_size
     if settings.space in SPACES and images < FEWEST_IMAGES_TO_MEASURE:
         return None
-    found = measurement.run(settings.train_size, Inbox(study))
+    found = measurement.run(Inbox(study))
     if isinstance(found, Speed):
         return found
     if measurement.stopped_by is None:
@@ -329,7 +330,7 @@ def _config(settings: SearchSettings, minutes: float | None) -> str:
     text = config_text(replace(settings, study=settings.study_name, minutes=None))
     if minutes is None:
         return text
-    return f"# --minutes {minutes:g} gave the epochs and the epoch-size below.\n{text}"
+    return f"# The sizes below were given, or fitted to --minutes {minutes:g}.\n{text}"
 
 
 def _settings_noted(settings: SearchSettings) -> dict[str, Any]:

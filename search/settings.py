@@ -543,7 +543,7 @@ class SearchSettings:
     def split(self) -> SplitSizes:
         """Sizes of the training and the validation part; `val_size` is known."""
         assert self.val_size is not None
-        return SplitSizes(train=self.train_size, val=self.val_size, epoch=self.epoch_size)
+        return SplitSizes(train=self.train_size, val=self.val_size, epoch_size=self.epoch_size)
 
     @property
     def study_name(self) -> str:

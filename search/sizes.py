@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 
 from search.errors import StudyError
-from search.length import LATENCY_SECONDS, Plan, Share, Speed, fit_to
+from search.length import LATENCY_SECONDS, Plan, Share, Speed, default_epochs, fit_to
 from search.preparation import Inputs
 from search.secrets import hide_secrets
 from search.settings import SearchSettings
@@ -40,12 +40,12 @@ def known_sizes(settings: SearchSettings, study: optuna.Study | None) -> SearchS
     has_trials = bool(study.get_trials(deepcopy=False, states=ENDED))
     if stored.get("minutes") == minutes:
         sizes = split_sizes(stored["split"])
-        known = _with(settings, stored["epochs"], sizes.epoch)
-        # Earlier versions fitted the training images, and each epoch showed all of them.
+        known = _with(settings, stored["epochs"], sizes.epoch_size)
+        # As given when the study began; earlier versions fitted it.
         known = replace(known, train_size=known.train_size or sizes.train)
         # With trials, `create_or_continue` says which size differs.
         given = (known.epochs, known.train_size, known.epoch_size)
-        if has_trials or given == (stored["epochs"], sizes.train, sizes.epoch):
+        if has_trials or given == (stored["epochs"], sizes.train, sizes.epoch_size):
             return known
     elif has_trials:
         begun = "without --minutes"
@@ -78,13 +78,19 @@ def fitted_sizes(
         settings.minutes,
         speed,
         plan_of(settings, inputs),
-        available=settings.train_size or inputs.available,
+        train_size=train_size_of(settings, inputs),
+        usual_epochs=default_epochs(inputs.available),
         epochs=settings.epochs,
         epoch_size=settings.epoch_size,
         spent_seconds=spent_seconds,
     )
-    is_all = fitted.epoch_size == (settings.train_size or inputs.available)
+    is_all = fitted.epoch_size == train_size_of(settings, inputs)
     return _with(settings, fitted.epochs, None if is_all else fitted.epoch_size)
+
+
+def train_size_of(settings: SearchSettings, inputs: Inputs) -> int:
+    """Return the number of training images, of which an epoch may show a part."""
+    return settings.train_size or inputs.available
 
 
 def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
@@ -101,7 +107,7 @@ def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
         trials=settings.trials,
         first=len(inputs.first),
         epochs=settings.max_epochs,
-        epoch_size=settings.epoch_size or settings.train_size or inputs.available,
+        epoch_size=settings.epoch_size or train_size_of(settings, inputs),
         val=settings.split.val,
         prunes=settings.prunes,
         extra_seconds=LATENCY_SECONDS if "latency" in settings.measured_costs else 0.0,

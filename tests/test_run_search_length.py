@@ -55,7 +55,7 @@ def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path
     begun = study(tmp_path, "mlp").user_attrs
     assert begun["minutes"] == 20
     assert begun["epochs"] == 100
-    assert begun["split"] == {"train": None, "val": 100, "epoch": None}
+    assert begun["split"] == {"train": None, "val": 100, "epoch_size": None}
     assert begun["speed"]["workers"] == 1
 
     again = run_here(tmp_path, small_data, *flags, "--trials", "2")
@@ -83,7 +83,7 @@ def test_fitted_epochs_and_given_images_are_what_trials_train_on(
     assert ran.returncode == 0, ran.stderr
     fitted = study(tmp_path, "mlp").user_attrs
     assert fitted["split"]["train"] == 300
-    assert [(one.max_epochs, one.train_size) for one in orders] == [(fitted["epochs"], 300)]
+    assert [one.max_epochs for one in orders] == [fitted["epochs"]]
 
 
 def test_epochs_show_as_many_images_as_fit(
@@ -99,12 +99,10 @@ def test_epochs_show_as_many_images_as_fit(
         "(about 50 s; --epochs 7 --epoch-size 300)"
     )
     begun = study(tmp_path, "mlp").user_attrs
-    assert begun["split"] == {"train": None, "val": 100, "epoch": 300}
-    assert [(one.max_epochs, one.train_size, one.epoch_size) for one in orders] == [
-        (7, None, 300)
-    ] * 2
+    assert begun["split"] == {"train": None, "val": 100, "epoch_size": 300}
+    assert [(one.max_epochs, one.epoch_size) for one in orders] == [(7, 300)] * 2
     config = (tmp_path / "results" / "mlp" / "search.toml").read_text()
-    assert config.startswith("# --minutes 1 gave the epochs and the epoch-size below.\n")
+    assert config.startswith("# The sizes below were given, or fitted to --minutes 1.\n")
     assert "epoch-size = 300\n" in config
     again = run_here(tmp_path, small_data, *flags, "--trials", "3", orders=orders)
     assert again.returncode == 0, again.stderr
@@ -112,21 +110,62 @@ def test_epochs_show_as_many_images_as_fit(
     dry = run_here(tmp_path, small_data, *flags, "--trials", "4", "--dry-run", "--json")
     said = json.loads(dry.stdout)
     assert (said["train_size"], said["epoch_size"]) == (500, 300)
-    other = run_here(tmp_path, small_data, *flags, "--trials", "4", "--epoch-size", "200")
-    assert other.returncode == 2
-    by_hand = ("--epochs", "7", "--epoch-size", "200", "--trials", "4")
-    changed = run_here(tmp_path, small_data, *SMALL, *by_hand)
+    other = ("--minutes", "1", "--epoch-size", "200", "--trials", "4")
+    changed = run_here(tmp_path, small_data, *SMALL, *other)
     assert changed.returncode == 2
+    of_each = "100 validation images, all other for training, {} of them in each epoch"
     assert (
-        "has trials with split '100 validation images, all other for training, 300 of them an "
-        "epoch'; this run asks for '100 validation images, all other for training, 200 of them an "
-        "epoch'"
+        f"has trials with split '{of_each.format(300)}'; this run asks for "
+        f"'{of_each.format(200)}', and the two cannot be compared. Continue it with its own "
+        "--minutes 1, or"
     ) in changed.stderr
-    many = run_here(tmp_path, small_data, *SMALL, "--epoch-size", "501", "--study", "many")
+
+
+def test_an_epoch_of_a_part_of_the_images_shows_as_many_as_fit_of_them(
+    tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.length.FEWEST_IMAGES", 100)
+    flags = ("--minutes", "1", "--epochs", "7", "--train-size", "400", "--workers", "1")
+    ran = run_here(tmp_path, small_data, *SMALL, *flags, "--trials", "2", "--pruner", "none")
+    assert ran.returncode == 0, ran.stderr
+    split = study(tmp_path, "mlp").user_attrs["split"]
+    assert split == {"train": 400, "val": 100, "epoch_size": 300}
+
+
+def test_an_epoch_of_all_images_is_as_without_the_flag(tmp_path: Path, small_data: Path) -> None:
+    flags = (*SMALL, "--epochs", "2", "--workers", "1", "--quiet")
+    first = run_here(tmp_path, small_data, *flags, "--trials", "1", "--epoch-size", "500")
+    assert first.returncode == 0, first.stderr
+    again = run_here(tmp_path, small_data, *flags, "--trials", "2")
+    assert again.returncode == 0, again.stderr
+    many = run_here(tmp_path, small_data, *flags, "--trials", "2", "--epoch-size", "501")
     assert many.returncode == 2
     assert many.stderr == (
-        "run_search: --epoch-size is 501; with this data set it must be in [1, 500].\n"
+        "run_search: --epoch-size is 501; with this data set it must be in [10, 500].\n"
     )
+
+
+def test_a_search_of_an_earlier_version_continues_with_its_fitted_training_images(
+    tmp_path: Path, small_data: Path
+) -> None:
+    flags = (*SMALL, "--minutes", "20", "--workers", "1", "--pruner", "none", "--trials")
+    by_hand = (*SMALL, "--epochs", "3", "--train-size", "300", "--workers", "1", "--quiet")
+    ran = run_here(tmp_path, small_data, *by_hand, "--pruner", "none", "--trials", "1")
+    assert ran.returncode == 0, ran.stderr
+    begun = study(tmp_path, "mlp")
+    begun.set_user_attr("minutes", 20.0)
+    begun.set_user_attr("split", {"train": 300, "val": 100})
+    orders: list[Any] = []
+    again = run_here(tmp_path, small_data, *flags, "2", orders=orders)
+    assert again.returncode == 0, again.stderr
+    assert [(one.max_epochs, one.epoch_size) for one in orders] == [(3, None)]
+    config = (tmp_path / "results" / "mlp" / "search.toml").read_text()
+    assert "train-size = 300\n" in config
+    # Another program wrote an epoch that cannot be.
+    begun.set_user_attr("split", {"train": None, "val": 100, "epoch_size": 10**15})
+    damaged = run(tmp_path, small_data, *flags, "3")
+    assert damaged.returncode == 2
+    assert "--epoch-size is 1000000000000000; with this data set it must be" in damaged.stderr
 
 
 def test_a_search_begins_with_its_length_measured_for_this_machine_and_number_of_workers(

@@ -161,9 +161,11 @@ def _splits(evidence: Evidence) -> Table:
     train, val = len(evidence.split.train_labels), len(evidence.split.val_labels)
     test = "the test split" if evidence.test is None else f"{len(evidence.test.labels):,} test"
     measure = evidence.record.measure
-    searched = f"{evidence.searched_images:,} training"
-    if evidence.record.sizes.epoch is not None:
-        searched += ", others in each epoch"
+    sizes = evidence.record.sizes
+    searched = f"{evidence.searched_epoch_size:,} training"
+    if sizes.epoch_size is not None:
+        all_images = sizes.train or evidence.images - val
+        searched = f"{sizes.epoch_size:,} of {all_images:,} training in each epoch"
     rows = [
         (f"{measure}, search", searched, f"{val:,} validation"),
         (f"{measure}, retrained", f"{train:,} training", f"{val:,} validation"),

@@ -91,9 +91,9 @@ def _few_images(evidence: Evidence) -> str | None:
 def _few_searched(evidence: Evidence) -> str | None:
     """Say that epochs of the search had fewer images than the retrainings; None if not."""
     train = len(evidence.split.train_labels)
-    if evidence.searched_images >= train:
+    if evidence.searched_epoch_size >= train:
         return None
     return (
-        f"An epoch of the search showed {evidence.searched_images:,} of {train:,} images. With all "
-        "of them, another trial may be the best one; --top retrains more of them."
+        f"An epoch of the search showed {evidence.searched_epoch_size:,} of {train:,} images. "
+        "With all of them, another trial may be the best one; --top retrains more of them."
     )

@@ -93,7 +93,11 @@ def read_report(record: Record) -> Reported:
         readout=_readout(content["model"]),
         epochs=content["epochs"],
         # Reports of earlier versions trained on as many images as the search.
-        sizes=replace(record.sizes, train=content.get("train_size", record.sizes.train)),
+        sizes=replace(
+            record.sizes,
+            train=content.get("train_size", record.sizes.train),
+            epoch_size=None,
+        ),
         seeds=content["seeds"],
         accuracies=content["test_accuracy"],
         labels=labels,

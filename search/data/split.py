@@ -21,17 +21,18 @@ VALIDATION_COST: Final = 0.27  # of a validation image, over that of a training 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSizes:
-    """Numbers of images in the two parts; `check_sizes` checks that they fit the data.
+    """Numbers of images in the two parts; `load_split` checks that they fit the data.
 
     Args:
         train: Training images; None for all images that validation leaves.
         val: Validation images.
-        epoch: Training images that an epoch shows, the next epoch others; None for all of them.
+        epoch_size: Training images that an epoch shows, the next epoch others; None for all of
+            them.
     """
 
     train: int | None = None
     val: int
-    epoch: int | None = None
+    epoch_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -157,6 +158,8 @@ def load_split(dataset: Dataset, sizes: SplitSizes) -> Split:
     if sizes.train is not None:
         _check_size("--train-size", sizes.train, classes, len(rest))
     train = rest[: sizes.train]
+    if sizes.epoch_size is not None:
+        _check_size("--epoch-size", sizes.epoch_size, classes, len(train))
     return Split(
         train_images=images[train],
         train_labels=labels[train],
@@ -183,10 +186,10 @@ def check_sizes(dataset: Dataset, sizes: SplitSizes) -> int:
     fits = classes <= sizes.val <= count - classes
     if sizes.train is not None:
         fits = fits and classes <= sizes.train <= count - sizes.val
+    if sizes.epoch_size is not None:
+        fits = fits and classes <= sizes.epoch_size <= (sizes.train or count - sizes.val)
     if not fits:
         load_split(dataset, sizes)  # names the limits
-    if sizes.epoch is not None:
-        _check_size("--epoch-size", sizes.epoch, 1, sizes.train or count - sizes.val)
     return count - sizes.val
 
 

@@ -72,7 +72,7 @@ def last_settings(facts: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def split_fact(sizes: SplitSizes) -> dict[str, int | None]:
     """Return the sizes as a study stores them, under `split`."""
-    return {"train": sizes.train, "val": sizes.val, "epoch": sizes.epoch}
+    return {"train": sizes.train, "val": sizes.val, "epoch_size": sizes.epoch_size}
 
 
 def split_sizes(stored: Any) -> SplitSizes:
@@ -86,26 +86,27 @@ def split_sizes(stored: Any) -> SplitSizes:
     """
     train: Any = None
     val: Any = None
-    epoch: Any = None
+    epoch_size: Any = None
     sentence = r"([\d,]{1,15}) validation images, (all other|[\d,]{1,15}) for training$"
     if isinstance(stored, Mapping):
-        train, val, epoch = (stored.get(name) for name in ("train", "val", "epoch"))
+        train, val, epoch_size = map(stored.get, ("train", "val", "epoch_size"))
     elif isinstance(stored, str) and (match := re.search(sentence, stored)):
         numbers = [part.replace(",", "") for part in match.groups()]
         val, train = (int(part) if part.isdecimal() else None for part in numbers)
-    if not is_whole(val, 1) or not all(one is None or is_whole(one, 1) for one in (train, epoch)):
+    given = [one for one in (train, epoch_size) if one is not None]
+    if not all(is_whole(one, 1) for one in (val, *given)):
         raise StudyError(
             f"the study's split is {_shown(stored)}; this version cannot read it. Restore the "
             "study from a backup, or name another with --study."
         )
-    return SplitSizes(train=train, val=val, epoch=epoch)
+    return SplitSizes(train=train, val=val, epoch_size=epoch_size)
 
 
 def split_words(sizes: SplitSizes) -> str:
     """Return the sizes in words, for a person."""
     train = "all other" if sizes.train is None else f"{sizes.train:,}"
-    epoch = "" if sizes.epoch is None else f", {sizes.epoch:,} of them an epoch"
-    return f"{sizes.val:,} validation images, {train} for training{epoch}"
+    shown = "" if sizes.epoch_size is None else f", {sizes.epoch_size:,} of them in each epoch"
+    return f"{sizes.val:,} validation images, {train} for training{shown}"
 
 
 def check_study(study: optuna.Study, required: Collection[str] = ()) -> None:

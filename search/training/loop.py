@@ -121,8 +121,8 @@ def train(
             returns whether to stop.
         validate: Whether to validate after each epoch; without it the history has no `val_...`.
         objective: `accuracy`, or a metric whose `val_...` is needed besides.
-        epoch_size: Training images that an epoch shows, the next epoch others; None: all of them.
-            A `fit` gets as many, always the same ones.
+        epoch_size: Training images that an epoch shows, the next epoch others, at most all; None:
+            all of them. A `fit` gets as many, always the same ones.
         part: Which epochs to train.
         fit: The training that the space itself defines, from `search.training.building.own_fit`;
             `config` is then unused, and the model stays as `build` returned it.
@@ -141,10 +141,9 @@ def train(
         _require_one_hot(model, split, fit)
     targets = soft_targets(teachers, split) if teachers else None
     keras.utils.set_random_seed(seed)
-    available = len(split.train_labels)
-    shown = min(epoch_size or available, available)
-    batch_size = min(config.batch_size, shown)
-    steps = shown // batch_size
+    epoch_size = epoch_size or len(split.train_labels)
+    batch_size = min(config.batch_size, epoch_size)
+    steps = epoch_size // batch_size
     last_epoch = part.epochs or max_epochs
     compiled_here = not model.compiled and fit is None
     total_steps = max_epochs * steps
@@ -168,9 +167,7 @@ def train(
                 _run_own_fit(fit, model, given, watcher, part.initial_epoch, last_epoch)
             else:
                 classes = one_hot_classes(model, split.shape)
-                # Another part of the training shows other images.
-                key = (part.initial_epoch,) if part.initial_epoch else ()
-                rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+                rng = np.random.default_rng(seed)
                 batches = training_batches(
                     split,
                     batch_size,
@@ -178,7 +175,7 @@ def train(
                     rng,
                     classes,
                     targets,
-                    epoch_size=shown,
+                    epoch_size=epoch_size,
                 )
                 model.fit(
                     batches,

@@ -145,7 +145,7 @@ class KerasTrainer:
         speed = measure_speed(
             model,
             config,
-            self._split.first(order.train_size),
+            self._split,
             seconds=order.seconds,
             fit=own_fit(self._space, hp),
         )
@@ -182,9 +182,7 @@ class KerasTrainer:
         if "latency" in order.costs and not self._link.ask(self._time(model, answers)):
             return Failed(reason="rejected")
         validate = order.images is Images.TRAINING
-        split = self._split.first(order.train_size)
-        if not validate:
-            split = split.merged()
+        split = self._split if validate else self._split.merged()
         cpu_started = time.process_time()
         result = train(
             model,

@@ -35,8 +35,7 @@ class Train:
         keep_checkpoint: Whether to return a checkpoint.
         params: Hyperparameter values by name; None: ask for each with `Suggest`.
         images: Images to train on.
-        train_size: Number of training images, the first of the training part; None: all of it.
-        epoch_size: Number of them that an epoch shows, the next epoch others; None: all.
+        epoch_size: Training images that an epoch shows, the next epoch others; None: all.
         keep_model: Whether to return the trained model.
         objective: The history of the training must have `val_OBJECTIVE`.
         teachers: `.keras` files from pixels in [0, 255] to probabilities, whose predictions the
@@ -54,7 +53,6 @@ class Train:
     keep_checkpoint: bool = False
     params: Mapping[str, Any] | None = None
     images: Images = Images.TRAINING
-    train_size: int | None = None
     epoch_size: int | None = None
     keep_model: bool = False
     objective: str = "accuracy"
@@ -72,12 +70,10 @@ class Measure:
 
     Args:
         seconds: Time to train after the model is traced.
-        train_size: As in `Train`.
         seed: Of the random configuration; each worker gets another one.
     """
 
     seconds: float
-    train_size: int | None = None
     seed: int = 0
 
 

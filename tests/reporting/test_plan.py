@@ -117,8 +117,8 @@ def test_a_preview_trains_on_as_many_images_as_an_epoch_of_the_search_showed(
     given: dict[str, Any], train: int | None
 ) -> None:
     for searched in (
-        SplitSizes(val=10_000, epoch=6_000),
-        SplitSizes(train=15_000, val=10_000, epoch=6_000),
+        SplitSizes(val=10_000, epoch_size=6_000),
+        SplitSizes(train=15_000, val=10_000, epoch_size=6_000),
     ):
         settings = ReportSettings(**given).for_study(8, searched)
         assert settings.sizes(searched) == SplitSizes(train=train, val=10_000)

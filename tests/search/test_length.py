@@ -25,6 +25,7 @@ from search.length import (
     Speed,
     TimeLeft,
     about,
+    default_epochs,
     expectation,
     expected_share,
     fit_to,
@@ -34,6 +35,7 @@ from search.length import (
 from search.preparation import Inputs
 from search.settings import SearchSettings
 from search.sizes import plan_of
+from search.study.facts import split_sizes
 from search.study.storage import open_storage
 from search.study.study import FINISHED, known_as
 from tests.reporting.made_evidence import made_dataset
@@ -81,14 +83,15 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     study = optuna.load_study(study_name=None, storage=open_storage(journal, None))
     finished = study.get_trials(states=FINISHED)
     facts = study.user_attrs
+    sizes = split_sizes(facts["split"])
     return Recorded(
         Plan(
             trials=len(finished),
             first=sum(is_first(trial) for trial in finished),
             epochs=facts["epochs"],
             prunes=facts["settings"]["pruner"] != "none",
-            epoch_size=facts["split"]["train"],
-            val=facts["split"]["val"],
+            epoch_size=sizes.epoch_size or sizes.train or 60_000 - sizes.val,
+            val=sizes.val,
         ),
         Speed.from_fact(facts["speed"]),
         sorted(finished, key=lambda trial: trial.datetime_complete),
@@ -282,16 +285,16 @@ def test_before_its_first_trial_the_time_left_is_the_length_of_a_search() -> Non
 def test_epochs_and_images_are_fitted_by_the_rule(
     minutes: int, epochs: int, epoch_size: int
 ) -> None:
-    fitted = fit_to(minutes, SPEED, plan(), available=50_000)
+    fitted = fit_to(minutes, SPEED, plan(), train_size=50_000)
     assert (fitted.epochs, fitted.epoch_size) == (epochs, epoch_size)
     assert fitted.seconds(SPEED) <= 60 * minutes
 
 
 def test_a_given_size_is_kept_and_the_other_fitted() -> None:
-    by_images = fit_to(30, SPEED, plan(), available=50_000, epoch_size=10_000)
+    by_images = fit_to(30, SPEED, plan(), train_size=50_000, epoch_size=10_000)
     assert by_images.epoch_size == 10_000
     assert 8 < by_images.epochs < 30
-    by_epochs = fit_to(30, SPEED, plan(), available=50_000, epochs=20)
+    by_epochs = fit_to(30, SPEED, plan(), train_size=50_000, epochs=20)
     assert by_epochs.epochs == 20
     assert 2_000 < by_epochs.epoch_size < 8_000
 
@@ -299,20 +302,20 @@ def test_a_given_size_is_kept_and_the_other_fitted() -> None:
 def test_faster_workers_and_more_of_them_are_given_more_images() -> None:
     def epoch_size(**speed: float) -> int:
         given = {"workers": 2, "images_per_second": 300.0, "startup_seconds": 3.0}
-        return fit_to(30, Speed(**(given | speed)), plan(), available=50_000).epoch_size  # type: ignore[arg-type]
+        return fit_to(30, Speed(**(given | speed)), plan(), train_size=50_000).epoch_size  # type: ignore[arg-type]
 
     assert epoch_size() < epoch_size(images_per_second=600.0) < epoch_size(images_per_second=1200.0)
     assert epoch_size() < epoch_size(workers=4)
 
 
 def test_small_data_is_fitted_as_a_whole() -> None:
-    fitted = fit_to(60, SPEED, plan(val=100), available=500)
+    fitted = fit_to(60, SPEED, plan(val=100), train_size=500, usual_epochs=default_epochs(500))
     assert (fitted.epochs, fitted.epoch_size) == (100, 500)
 
 
 def test_time_that_is_already_spent_is_not_planned_again() -> None:
-    full = fit_to(20, SPEED, plan(), available=50_000)
-    late = fit_to(30, SPEED, plan(), available=50_000, spent_seconds=600.0)
+    full = fit_to(20, SPEED, plan(), train_size=50_000)
+    late = fit_to(30, SPEED, plan(), train_size=50_000, spent_seconds=600.0)
     assert late == full
 
 
@@ -334,16 +337,16 @@ def test_too_little_time_is_refused_with_what_would_fit(
     minutes: float, given: dict[str, int], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):
-        fit_to(minutes, SPEED, plan(), available=50_000, **given)
+        fit_to(minutes, SPEED, plan(), train_size=50_000, **given)
 
 
 def test_what_a_refusal_names_does_fit() -> None:
     with pytest.raises(SettingsError) as refused:
-        fit_to(2, SPEED, plan(), available=50_000)
+        fit_to(2, SPEED, plan(), train_size=50_000)
     words = str(refused.value).replace(".", "").replace(",", "").split()
-    fit_to(int(words[words.index("to") + 1]), SPEED, plan(), available=50_000)
+    fit_to(int(words[words.index("to") + 1]), SPEED, plan(), train_size=50_000)
     trials = int(words[-1])
-    fit_to(2, SPEED, plan(trials=trials, first=7), available=50_000)
+    fit_to(2, SPEED, plan(trials=trials, first=7), train_size=50_000)
 
 
 def test_without_pruning_a_search_takes_longer() -> None:
@@ -418,14 +421,14 @@ def test_a_search_says_what_is_coming() -> None:
         "about 4 min for 50 trials on this cluster (2 workers, bfloat16)"
     )
     assert remaining_words(1, 30.0) == "about 30 s for 1 more trial"
-    fitted = fit_to(60, slow, plan(), available=50_000)
-    assert fitted_words(60, fitted, slow, available=50_000) == (
+    fitted = fit_to(60, slow, plan(), train_size=50_000)
+    assert fitted_words(60, fitted, slow, train_size=50_000) == (
         "2 workers train about 310 images/s each: 50 trials in 60 min allow 8 epochs of 15,000 "
         "images (--epochs 8 --epoch-size 15000)"
     )
     one = Speed(workers=1, images_per_second=50_000.0, startup_seconds=1.0)
-    fitted = fit_to(60, one, plan(), available=50_000)
-    assert fitted_words(60, fitted, one, available=50_000) == (
+    fitted = fit_to(60, one, plan(), train_size=50_000)
+    assert fitted_words(60, fitted, one, train_size=50_000) == (
         "1 worker trains about 50,000 images/s: 50 trials in 60 min allow 30 epochs of all 50,000 "
         "images (about 8 min; --epochs 30)"
     )

@@ -190,7 +190,7 @@ def connect(
             )
             try:
                 init()
-            except ConnectionAbortedError:  # the head's server for this client ended as it started
+            except ConnectionAbortedError:  # a busy head fails to start its server for a client
                 init()
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise ClusterError(

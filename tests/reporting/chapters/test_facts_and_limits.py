@@ -75,12 +75,12 @@ def test_the_limits_say_that_trials_had_fewer_images_than_the_retrainings(
 
 
 def test_the_limits_say_that_epochs_had_fewer_images(tmp_path: Path) -> None:
-    split = {"train": None, "val": 500, "epoch": 700}
+    split = {"train": None, "val": 500, "epoch_size": 700}
     searched = made_evidence(tmp_path, facts={"split": split})
     said = words(limits.blocks(searched))
     assert "An epoch of the search showed 700 of 2,000 images." in said
     trained = tables(facts.blocks(searched))["splits"].shown["trained on"].tolist()
-    assert trained[:2] == ["700 training, others in each epoch", "2,000 training"]
+    assert trained[:2] == ["700 of 2,000 training in each epoch", "2,000 training"]
     assert "after 8 epochs of 700 images in the search" in words(verdict.blocks(searched))
 
 

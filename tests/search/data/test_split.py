@@ -105,6 +105,9 @@ def test_images_that_all_have_copies_cannot_validate(tmp_path):
         (SplitSizes(val=591), "--val-size is 591"),
         (SplitSizes(val=100, train=501), r"--train-size is 501; .* in \[10, 500\]"),
         (SplitSizes(val=100, train=0), "--train-size is 0"),
+        (SplitSizes(val=100, epoch_size=501), r"--epoch-size is 501; .* in \[10, 500\]"),
+        (SplitSizes(val=100, train=300, epoch_size=301), r"--epoch-size is 301; .*, 300\]"),
+        (SplitSizes(val=100, epoch_size=9), "--epoch-size is 9"),
     ],
 )
 def test_sizes_that_do_not_fit_the_data_are_refused(dataset, sizes, message):
@@ -112,16 +115,6 @@ def test_sizes_that_do_not_fit_the_data_are_refused(dataset, sizes, message):
         load_split(dataset, sizes)
     with pytest.raises(DataError, match=message):
         check_sizes(dataset, sizes)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "highest"),
-    [(SplitSizes(val=100, epoch=501), 500), (SplitSizes(val=100, train=300, epoch=501), 300)],
-)
-def test_an_epoch_cannot_show_more_images_than_there_are(dataset, sizes, highest):
-    with pytest.raises(DataError, match=rf"--epoch-size is 501; .* in \[1, {highest}\]"):
-        check_sizes(dataset, sizes)
-    assert check_sizes(dataset, replace(sizes, epoch=highest)) == 500
 
 
 def test_data_that_was_replaced_since_it_was_opened_is_refused(dataset):

@@ -117,7 +117,9 @@ def test_a_data_set_that_cannot_be_read_is_refused(changed: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(
-    "split", ["half", {}, {"train": None}, {"train": 5, "val": 0}, {"val": "5"}, 7, None, [",", 2]]
+    "split",
+    ["half", {}, {"train": None}, {"train": 5, "val": 0}, {"val": "5"}, 7, None, [",", 2]]
+    + [{"train": None, "val": 5, "epoch_size": size} for size in (0, -1, "5", True)],
 )
 def test_a_split_that_cannot_be_read_is_refused(split: Any) -> None:
     with pytest.raises(StudyError, match=r"split is .*; this version cannot read it"):

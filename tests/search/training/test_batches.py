@@ -113,28 +113,6 @@ def test_each_pass_is_another_epoch_of_full_batches(small_data: Path) -> None:
     assert np.any(first != second)
 
 
-def test_epochs_of_a_part_show_other_images_until_all_have_been_shown_and_then_mirrored() -> None:
-    split = colour_split(70)
-    rng = np.random.default_rng(0)
-    batches = training_batches(split, 16, "flip", rng, classes=None, epoch_size=40)
-    known = {image.tobytes(): number for number, image in enumerate(split.train_images)}
-    mirrored = {image[:, ::-1].tobytes(): number for number, image in enumerate(split.train_images)}
-
-    def epoch() -> tuple[set[int], set[int]]:
-        shown = np.rint(255 * np.concatenate([images for images, _ in batches])).astype(np.uint8)
-        keys = [image.tobytes() for image in shown]
-        return {known[key] for key in keys if key in known}, {
-            mirrored[key] for key in keys if key in mirrored
-        }
-
-    (one, one_mirrored), (two, two_mirrored), (three, three_mirrored) = (epoch() for _ in range(3))
-    assert len(one | one_mirrored) == 32
-    assert not (one | one_mirrored) & (two | two_mirrored)
-    assert len(three | three_mirrored) == 32
-    assert not one & three and not one_mirrored & three_mirrored
-    assert not two & three and not two_mirrored & three_mirrored
-
-
 @pytest.mark.parametrize("classes", [2, 3, 4, 256])
 def test_the_form_of_labels_is_found_for_any_number_of_classes(classes: int) -> None:
     data = DataShape((16, 20, 3), classes)

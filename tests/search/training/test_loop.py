@@ -15,10 +15,11 @@ import sklearn.metrics
 from search.data.formats import open_dataset
 from search.data.split import SplitSizes, load_split
 from search.errors import DataError, SearchError
+from search.training.augmentation import augment
 from search.training.building import build_for_training
 from search.training.hardware import set_precision
 from search.training.hyperparameters import TrialHyperParameters
-from search.training.loop import Ending, EpochWatcher, Part, train
+from search.training.loop import Ending, EpochWatcher, train
 from spaces.training import TrainingConfig
 
 CONFIG = TrainingConfig(learning_rate=0.01, batch_size=32)
@@ -375,40 +376,24 @@ def test_at_least_one_epoch_is_needed(split):
         train(build(), CONFIG, split, max_epochs=0, seed=1, on_epoch=go_on)
 
 
-def test_an_epoch_may_show_a_part_of_the_images_and_the_next_epochs_others(split):
-    """70 epochs of 100 images learn what 100 images alone do not tell."""
-    always = train(build(), CONFIG, split.first(100), max_epochs=70, seed=1, on_epoch=go_on)
-    others = train(build(), CONFIG, split, max_epochs=70, seed=1, on_epoch=go_on, epoch_size=100)
-    rates = [[entry["learning_rate"] for entry in one.history] for one in (always, others)]
-    assert rates[0] == rates[1]
-    assert others.history[-1]["val_loss"] < always.history[-1]["val_loss"]
+def test_all_images_are_shown_equally_often_and_each_mirrored_every_other_time(split, monkeypatch):
+    count = len(split.train_labels)
+    shown, ways = np.zeros(count, int), [[] for _ in range(count)]
+    numbers = {image.tobytes(): number for number, image in enumerate(split.train_images)}
 
+    def spy(images, augmentation, rng, mirrored):
+        for image, way in zip(images, mirrored, strict=True):
+            shown[numbers[image.tobytes()]] += 1
+            ways[numbers[image.tobytes()]].append(way)
+        return augment(images, augmentation, rng, mirrored)
 
-def test_a_part_of_a_training_goes_on_with_other_images(split):
-    def first_loss(initial_epoch):
-        part = Part(initial_epoch=initial_epoch, epochs=initial_epoch + 1)
-        frozen = dataclasses.replace(CONFIG, learning_rate=1e-12)
-        result = train(
-            build(),
-            frozen,
-            split,
-            max_epochs=9,
-            seed=1,
-            on_epoch=go_on,
-            epoch_size=100,
-            part=part,
-        )
-        return result.history[0]["loss"]
-
-    assert first_loss(0) != first_loss(4)
-
-
-def test_an_epoch_has_at_most_all_images(split):
-    whole, more = (
-        train(build(), CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on, epoch_size=size)
-        for size in (None, 10**9)
-    )
-    assert values(whole) == values(more)
+    monkeypatch.setattr("search.training.batches.augment", spy)
+    config = dataclasses.replace(CONFIG, augmentation="flip")
+    sizes = {"epoch_size": 320, "max_epochs": 5}
+    train(build(), config, split, seed=1, on_epoch=go_on, **sizes)
+    assert shown.sum() == 5 * 320
+    assert shown.max() - shown.min() <= 1
+    assert all(np.all(np.diff(np.array(way, int)) != 0) for way in ways)
 
 
 def test_a_fit_of_the_user_gets_as_many_images_as_an_epoch_shows(split):

@@ -191,11 +191,14 @@ def test_a_cluster_of_refused_nodes_ends_the_search(
 
 
 def test_the_client_reaches_the_cluster_from_outside(tmp_path: Path, cluster: TestCluster) -> None:
+    killed: list[int] = []
+
     def kill_its_server() -> bool:
-        servers = cluster.client_servers()
-        for server in servers:
-            server.kill()
-        return bool(servers)
+        for server in cluster.client_servers():
+            with suppress(psutil.NoSuchProcess):
+                server.kill()
+                killed.append(server.pid)
+        return bool(killed)
 
     killing = during(kill_its_server, every_seconds=0.02)  # connecting is tried once more
     script = f"""
@@ -213,6 +216,7 @@ print(repr(reason), len(study.trials))
     )
     assert ran.returncode == 0, ran.stderr + cluster.client_logs()
     killing.join()
+    assert killed
     # A note that it waits for a free node may come first.
     assert ran.stdout.splitlines()[-1] == "None 6", ran.stdout
 
