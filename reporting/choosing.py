@@ -1,4 +1,4 @@
-"""Which trials of a search are retrained: the most accurate, or those that a rule chooses."""
+"""Which trials of a search are retrained: the most accurate and the default, or by a rule."""
 
 from optuna.trial import TrialState
 
@@ -8,6 +8,8 @@ from reporting.study_tables import Record
 from search.study.facts import last_settings
 from search.study.front import choose, rule_words
 from search.study.objective import COSTS, Limits, costs_of
+from search.study.study import known_as
+from spaces import DEFAULT
 
 
 def limits_of(settings: ReportSettings, record: Record) -> Limits:
@@ -37,6 +39,9 @@ def rule_of(settings: ReportSettings, record: Record) -> str:
 def chosen_trials(settings: ReportSettings, record: Record) -> list[int]:
     """Return the numbers of the trials to retrain by the rule, the best first, at most `--top`.
 
+    Without a rule, the last of several gives way to the default configuration if that is not among
+    them: only trained as long as the best trial does it show whether the search gained anything.
+
     Raises:
         ReportError: No trial is within the limits, or their costs are not known.
     """
@@ -48,7 +53,11 @@ def chosen_trials(settings: ReportSettings, record: Record) -> list[int]:
     # Without limits, either all times of the front have been measured again, or none.
     known = record.front if several and not limits.given else complete
     if chosen := choose(known, limits, several=several):
-        return [trial.number for trial in chosen[: settings.top]]
+        best = chosen[: settings.top]
+        if len(best) > 1 and not has_rule(settings, record):
+            default = next((trial for trial in chosen if known_as(trial) == DEFAULT), best[-1])
+            best = best if default in best else [*best[:-1], default]
+        return [trial.number for trial in best]
     least = []
     for name in limits.given:
         costs = [costs_of(trial.user_attrs).get(name) for trial in complete]

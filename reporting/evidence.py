@@ -24,6 +24,7 @@ from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
 from search.study.objective import Limits, costs_of
 from search.words import counted
+from spaces import DEFAULT
 
 Kind = Literal["tuned", "variant", "baseline"]
 # Above this ratio of the largest class to the smallest, accuracy says little of the small ones.
@@ -265,6 +266,17 @@ class Evidence:
         sizes = self.record.sizes
         # Not len(split.train_labels): --train-size of the report may be smaller.
         return sizes.epoch_size or sizes.train or self.images - len(self.split.val_labels)
+
+    @property
+    def default(self) -> Remeasured | None:
+        """The better retrained version of the default configuration; None without any."""
+        names = self.record.trials["name"]
+        means = {
+            index: one.accuracy.mean
+            for index, one in enumerate(self.remeasured)
+            if names[one.candidate.number] == DEFAULT and one.accuracy is not None
+        }
+        return self.remeasured[max(means, key=means.__getitem__)] if means else None
 
     @property
     def search_length(self) -> str:

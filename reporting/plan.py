@@ -18,7 +18,7 @@ from reporting.views import ALONE, Views, views_of
 from search.data.split import VALIDATION_COST, SplitSizes
 from search.study.study import trial_params, trial_seed
 from search.workers.messages import Images
-from spaces import DataShape, published_configurations
+from spaces import DEFAULT, DataShape, published_configurations
 from spaces.baselines import BASELINES
 from spaces.training import SHIFTED
 
@@ -335,7 +335,7 @@ class Plan:
         rows, cost = known.intersection(same), 1.0
         if rows.empty and self._record.space == "cnn" and name in _EPOCH_COSTS:
             names = self._record.trials["name"]
-            rows, cost = known.intersection(names.index[names == "default"]), _EPOCH_COSTS[name]
+            rows, cost = known.intersection(names.index[names == DEFAULT]), _EPOCH_COSTS[name]
         if rows.empty:
             rows, cost = known, 1.0
         epoch_size = self._epoch_size(self.sizes)

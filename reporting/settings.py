@@ -74,8 +74,9 @@ class ReportSettings:
     top: int = flag(
         "--top",
         2,
-        "number of best trials to retrain and choose from; each is trained twice, as it was and "
-        "with shifted images, for as long as the winner. With a knee, always 1",
+        "number of trials to retrain and choose from: the best ones, and the default "
+        "configuration in place of the last one; each is trained twice, as it was and with shifted "
+        "images, for as long as the winner. With a knee, always 1",
         metavar="N",
         group="training",
         at_least=1,

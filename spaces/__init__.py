@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, Self, cast
 from spaces.errors import SpaceError, did_you_mean, one_line
 
 __all__ = [
+    "DEFAULT",
     "SPACES",
     "DataShape",
     "PixelStatistics",
@@ -32,6 +33,7 @@ __all__ = [
 
 # Of a space, alone or as module:NAME, as a study stores it.
 SPACE_NAME: Final = re.compile(r"[\w.][\w.-]*(:\w+)?")
+DEFAULT: Final = "default"  # the configuration that answers every question with its default
 SPACES: Final = {"cnn": "spaces.cnn:CnnSpace", "mlp": "spaces.mlp:MlpSpace"}
 
 

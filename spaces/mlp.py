@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from spaces import DataShape, PixelStatistics
+from spaces import DEFAULT, DataShape, PixelStatistics
 from spaces.baselines import PUBLISHED_FOR
 from spaces.cnn import ACTIVATIONS, PLACEMENTS
 from spaces.configuration import Configuration, HyperParameters, numbered
@@ -85,7 +85,7 @@ class MlpSpace:
         self._data = DataShape(image_shape, classes, mirror, pixels)
         published = image_shape == PUBLISHED_FOR.image_shape
         self.baselines = {"mlp": MlpConfig(dense=(128,))} if published else {}
-        self.portfolio = {"default": self.default}
+        self.portfolio = {DEFAULT: self.default}
 
     @property
     def default(self) -> MlpConfig:

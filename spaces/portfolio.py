@@ -8,6 +8,7 @@ augmentation. They are diverse, because other images, or another time, may need 
 from dataclasses import replace
 from typing import Final
 
+from spaces import DEFAULT
 from spaces.cnn import MOST_FILTERS, CnnConfig, ConvBlock
 from spaces.training import TrainingConfig
 
@@ -107,7 +108,7 @@ def portfolio(default: CnnConfig, mirror: bool | None) -> dict[str, CnnConfig]:
         mirror: Whether a mirrored image still belongs to its class. If not, no recipe mirrors; if
             that is not known, one recipe is the default without mirroring.
     """
-    found = {"default": default}
+    found = {DEFAULT: default}
     if mirror is None:
         found["unmirrored"] = replace(default, training=default.training.unmirrored())
     for name, recipe in _RECIPES.items():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from reporting.chapters.accuracy import p_value_words
 from reporting.drawing.style import bounds, percent, points, spread
-from reporting.evidence import Evidence, Row
+from reporting.evidence import Evidence, Remeasured, Row
 from reporting.page.document import Block, Paragraph
 from reporting.plan import Candidate
 from reporting.statistics import Difference
@@ -59,9 +59,26 @@ def blocks(evidence: Evidence) -> list[Block]:
             f"from the trial's score after {evidence.search_length} in the search."
         )
     written.append(Paragraph(searched))
+    if (default := _against_default(evidence, winner)) is not None:
+        written.append(Paragraph(default))
     if gaps := [row.name for row in evidence.rows if row.gap]:
         written.append(Paragraph(f"Some trainings are missing or failed: {listed(gaps)}."))
     return written
+
+
+def _against_default(evidence: Evidence, winner: Remeasured) -> str | None:
+    """Say what the search gained over no search; None if that was not measured."""
+    default = evidence.default
+    if default is None or default.accuracy is None or winner.accuracy is None:
+        return None
+    if default is winner:
+        return None
+    gained = points(winner.accuracy.mean - default.accuracy.mean)
+    return (
+        f"Without a search: the default configuration ({default.candidate.name}), trained as long "
+        f"on the same images, reached {spread(default.accuracy)} on validation (n = "
+        f"{default.accuracy.n}). The winner is {gained} points from it."
+    )
 
 
 def _tuned(evidence: Evidence, candidate: Candidate, row: Row) -> str:

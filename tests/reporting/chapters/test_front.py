@@ -241,7 +241,18 @@ def test_limits_hold_with_one_objective_too(tmp_path: Path) -> None:
     numbers = chosen_trials(ReportSettings(max_params=400_000), record)
     complete = record.complete
     assert numbers == complete.index[complete["parameters"] <= 400_000].tolist()[:2]
-    assert chosen_trials(ReportSettings(), record) == complete.index.tolist()[:2]
+
+
+@pytest.mark.parametrize("top", [1, 2, 3])
+def test_the_default_takes_the_last_of_several_places(tmp_path: Path, top: int) -> None:
+    made_study(tmp_path, 30)
+    record = read_study(tmp_path, "cnn", None)
+    [default] = record.trials.index[record.trials["name"] == "default"]
+    best = record.complete.index.tolist()
+    assert best.index(default) > 2
+    expected = best[:1] if top == 1 else [*best[: top - 1], default]
+    assert chosen_trials(ReportSettings(top=top), record) == expected
+    assert chosen_trials(ReportSettings(top=30), record) == best
 
 
 @pytest.mark.parametrize(

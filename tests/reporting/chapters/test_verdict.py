@@ -40,6 +40,23 @@ def test_the_verdict_says_how_long_both_were_trained(evidence: Evidence) -> None
     )
 
 
+def test_the_verdict_says_what_the_search_gained_over_the_default(evidence: Evidence) -> None:
+    said = words(verdict.blocks(evidence))
+    default = evidence.default
+    assert default is not None and default.accuracy is not None
+    winner = evidence.winner
+    assert winner is not None and winner.accuracy is not None
+    gained = 100 * (winner.accuracy.mean - default.accuracy.mean)
+    assert (
+        f"Without a search: the default configuration ({default.candidate.name}), trained as long "
+        f"on the same images, reached {100 * default.accuracy.mean:.2f} % on validation (n = 1). "
+        f"The winner is {gained:+.2f} points from it."
+    ) in said
+    for change in ({"winner": default}, {"remeasured": [winner]}):
+        without = dataclasses.replace(evidence, **change)
+        assert "Without a search" not in words(verdict.blocks(without))
+
+
 def test_a_winner_that_is_a_first_configuration_is_said_to_be_one(evidence: Evidence) -> None:
     first = "is bn-cnn, a configuration that the search starts with: "
     assert first not in words(verdict.blocks(evidence))
