@@ -94,10 +94,10 @@ def make_parser() -> Parser:
     """Return the parser of the command."""
     parser = Parser(
         prog=called("report.py"),
-        description="Retrain the best trials of a search and its default, choose one on validation images, train "
-        "it and the published baselines over several seeds, score each once on the test images, "
-        "and write results/STUDY/report/. Finished trainings are kept: repeat the command to "
-        "resume; a larger --seeds trains only the new seeds.",
+        description="Retrain the best trials of a search and its default, choose one on validation "
+        "images, train it and the published baselines over several seeds, score each once on the "
+        "test images, and write results/STUDY/report/. Finished trainings are kept: repeat the "
+        "command to resume; a larger --seeds trains only the new seeds.",
         allow_abbrev=False,
     )
     add_flags(parser, ReportSettings)
