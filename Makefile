@@ -6,7 +6,7 @@ BIN := .venv/bin
 .DELETE_ON_ERROR:
 .PHONY: search report test format clean
 
-# Half an hour on any machine: the report trains the best trials again, for longer.
+# Half an hour on any machine: the report trains the best trial again, for longer.
 search: ARGS = --trials 50 --minutes 30
 search: .venv/runtime
 	$(BIN)/python run_search.py $(ARGS)

@@ -55,8 +55,9 @@ def chosen_trials(settings: ReportSettings, record: Record) -> list[int]:
     if chosen := choose(known, limits, several=several):
         best = chosen[: settings.top]
         if len(best) > 1 and not has_rule(settings, record):
-            default = next((trial for trial in chosen if known_as(trial) == DEFAULT), best[-1])
-            best = best if default in best else [*best[:-1], default]
+            default = next((trial for trial in chosen if known_as(trial) == DEFAULT), None)
+            if default is not None and default not in best:
+                best[-1] = default
         return [trial.number for trial in best]
     least = []
     for name in limits.given:

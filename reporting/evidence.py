@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from reporting.views import Views
 from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
 from search.study.objective import Limits, costs_of
+from search.study.study import known_as
 from search.words import counted
 from spaces import DEFAULT
 
@@ -33,7 +35,7 @@ _IMBALANCED: Final = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Remeasured:
-    """One of the best trials, retrained with new seeds on the training part.
+    """One of the chosen trials, retrained with new seeds on the training part.
 
     Args:
         candidate: The trial, its validation accuracy in the search, and its augmentation.
@@ -155,7 +157,7 @@ class Evidence:
         settings: Settings of the report.
         record: The search.
         dataset: Its data set.
-        remeasured: The best trials, retrained, in the order of the search; some twice, as they
+        remeasured: The chosen trials, retrained, in the order of the search; some twice, as they
             were and with another augmentation.
         winner: The one of them that was chosen on validation; None until all are retrained.
         readout: How the winner's outputs become probabilities, chosen on validation.
@@ -270,13 +272,21 @@ class Evidence:
     @property
     def default(self) -> Remeasured | None:
         """The better retrained version of the default configuration; None without any."""
-        names = self.record.trials["name"]
-        means = {
-            index: one.accuracy.mean
-            for index, one in enumerate(self.remeasured)
-            if names[one.candidate.number] == DEFAULT and one.accuracy is not None
-        }
-        return self.remeasured[max(means, key=means.__getitem__)] if means else None
+        found = [
+            (one.accuracy.mean, one)
+            for one in self.remeasured
+            if self.known_as(one.candidate) == DEFAULT and one.accuracy is not None
+        ]
+        return max(found, key=itemgetter(0))[1] if found else None
+
+    @property
+    def default_is_added(self) -> bool:
+        """Whether the default was retrained although other trials were better."""
+        return self.retrained_trials > 1 and self.known_as(self.remeasured[-1].candidate) == DEFAULT
+
+    def known_as(self, candidate: Candidate) -> str | None:
+        """Return the name of a candidate's configuration; None if it was sampled."""
+        return known_as(self.record.frozen[candidate.number])
 
     @property
     def search_length(self) -> str:

@@ -1,6 +1,6 @@
-"""The retrainings of a report: the best trials, then the winner and the baselines.
+"""The retrainings of a report: the chosen trials, then the winner and the baselines.
 
-The best trials are compared at the length of the final trainings, each also with shifts: the best
+The chosen trials are compared at the length of the final trainings, each also with shifts: the best
 augmentation depends on the length, and trials of a search are shorter.
 """
 
@@ -36,7 +36,7 @@ _EPOCH_COSTS: Final = {baseline.name: baseline.epoch_cost for baseline in BASELI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One of the best trials, with its own augmentation or another one, to retrain and compare.
+    """One of the chosen trials, with its own augmentation or another one, to retrain and compare.
 
     Args:
         number: Number of the trial.

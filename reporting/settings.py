@@ -74,9 +74,9 @@ class ReportSettings:
     top: int = flag(
         "--top",
         2,
-        "number of trials to retrain and choose from: the best ones, and the default "
-        "configuration in place of the last one; each is trained twice, as it was and with shifted "
-        "images, for as long as the winner. With a knee, always 1",
+        "number of trials to retrain and choose from: the best ones; of two or more, without "
+        "limits, the last gives way to the default configuration. Each is trained twice, as it was "
+        "and with shifted images, for as long as the winner. With a knee, always 1",
         metavar="N",
         group="training",
         at_least=1,
@@ -146,7 +146,7 @@ class ReportSettings:
     epochs: int | None = flag(
         "--epochs",
         None,
-        "epochs of the best trials and of the winner; learning-rate schedules are stretched",
+        "epochs of the --top trials and of the winner; learning-rate schedules are stretched",
         shown_default=f"{DEFAULT_EPOCHS}, those of a trial if that is more, or fitted to --minutes",
         metavar="N",
         at_least=1,

@@ -116,8 +116,6 @@ def find_inputs(settings: SearchSettings) -> Inputs:
     if settings.val_size is None:
         settings = replace(settings, val_size=default_val_size(dataset))
     available = check_sizes(dataset, settings.split)
-    if settings.epoch_size == (settings.train_size or available):
-        settings = replace(settings, epoch_size=None)  # as without the flag
     if settings.epochs is None and settings.minutes is None:
         settings = replace(settings, epochs=default_epochs(available))
     earlier = {} if from_study is None else _earlier(settings, from_study, dataset.shape)

@@ -30,7 +30,7 @@ def test_a_search_leaves_the_file_that_repeats_it(tmp_path: Path, small_data: Pa
     attrs = one.user_attrs
     assert (attrs["seed"], attrs["space"]) == (5, "mlp")
     assert attrs["versions"]["optuna"]
-    assert attrs["split"] == {"train": None, "val": 100}
+    assert attrs["split"] == {"train": None, "val": 100, "epoch_size": None}
     assert one.trials[0].user_attrs["known_as"] == "mlp"
     assert one.trials[0].user_attrs["parameters"] == 101_770
     assert list(one.trials[0].intermediate_values) == [1, 2]

@@ -77,13 +77,13 @@ def test_a_search_is_fitted_to_its_minutes_once(tmp_path: Path, small_data: Path
 def test_fitted_epochs_and_given_images_are_what_trials_train_on(
     tmp_path: Path, small_data: Path
 ) -> None:
-    orders: list[Any] = []
     flags = (*SMALL, "--minutes", "20", "--train-size", "300", "--workers", "1", "--trials", "1")
+    orders: list[Any] = []
     ran = run_here(tmp_path, small_data, *flags, "--pruner", "none", orders=orders)
     assert ran.returncode == 0, ran.stderr
     fitted = study(tmp_path, "mlp").user_attrs
-    assert fitted["split"]["train"] == 300
     assert [one.max_epochs for one in orders] == [fitted["epochs"]]
+    assert fitted["split"] == {"train": 300, "val": 100, "epoch_size": None}
 
 
 def test_epochs_show_as_many_images_as_fit(
@@ -132,13 +132,17 @@ def test_an_epoch_of_a_part_of_the_images_shows_as_many_as_fit_of_them(
     assert split == {"train": 400, "val": 100, "epoch_size": 300}
 
 
-def test_an_epoch_of_all_images_is_as_without_the_flag(tmp_path: Path, small_data: Path) -> None:
-    flags = (*SMALL, "--epochs", "2", "--workers", "1", "--quiet")
-    first = run_here(tmp_path, small_data, *flags, "--trials", "1", "--epoch-size", "500")
-    assert first.returncode == 0, first.stderr
-    again = run_here(tmp_path, small_data, *flags, "--trials", "2")
-    assert again.returncode == 0, again.stderr
-    many = run_here(tmp_path, small_data, *flags, "--trials", "2", "--epoch-size", "501")
+def test_epochs_of_all_images_can_be_asked_for_and_continued(
+    tmp_path: Path, small_data: Path
+) -> None:
+    orders: list[Any] = []
+    flags = (*SMALL, "--minutes", "1", "--epoch-size", "500", "--workers", "1", "--pruner", "none")
+    for trials in ("1", "2"):
+        ran = run_here(tmp_path, small_data, *flags, "--trials", trials, orders=orders)
+        assert ran.returncode == 0, ran.stderr
+    epochs = study(tmp_path, "mlp").user_attrs["epochs"]
+    assert [(one.max_epochs, one.epoch_size) for one in orders] == [(epochs, 500)] * 2
+    many = run_here(tmp_path, small_data, *flags, "--epoch-size", "501", "--study", "many")
     assert many.returncode == 2
     assert many.stderr == (
         "run_search: --epoch-size is 501; with this data set it must be in [10, 500].\n"

@@ -429,7 +429,7 @@ def _candidates(evidence: Evidence) -> Table:
         before = one.searched
         return None if before is None else again(lambda found: found.mean - before)(one)
 
-    trials = "the trials that the rule chose" if evidence.has_rule else "the best trials"
+    trials = "the trials that the rule chose" if evidence.has_rule else "the chosen trials"
     return Table(
         name="candidates",
         caption=f"{evidence.record.measure.capitalize()} of {trials}, retrained with new seeds",
@@ -440,6 +440,7 @@ def _candidates(evidence: Evidence) -> Table:
         ),
         columns=[
             Column("trial", "trial", lambda one: one.candidate.number),
+            Column("name", "name", lambda one: evidence.known_as(one.candidate)),
             Column("augmentation", "augmentation", lambda one: one.candidate.augmentation or "own"),
             Column("val_accuracy_search", "in the search", attrgetter("searched"), percent),
             Column("val_accuracy_again", None, again(lambda accuracy: accuracy.mean)),

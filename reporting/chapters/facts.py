@@ -88,7 +88,12 @@ def _rule(evidence: Evidence) -> dict[str, str]:
 
 def _retrained(evidence: Evidence) -> str:
     count = evidence.retrained_trials
-    which = f"{counted(count, 'trial')} by the rule" if evidence.has_rule else f"the best {count}"
+    if evidence.has_rule:
+        which = f"{counted(count, 'trial')} by the rule"
+    elif evidence.default_is_added:
+        which = f"the best {count - 1 if count > 2 else 'one'} and the default"
+    else:
+        which = f"the best {count}"
     return f"{which}, as {'it was' if count == 1 else 'they were'}"
 
 

@@ -67,17 +67,16 @@ def blocks(evidence: Evidence) -> list[Block]:
 
 
 def _against_default(evidence: Evidence, winner: Remeasured) -> str | None:
-    """Say what the search gained over no search; None if that was not measured."""
+    """Say how far the winner is above the default; None if that was not measured."""
     default = evidence.default
-    if default is None or default.accuracy is None or winner.accuracy is None:
+    if default is None or default is winner or not (default.accuracy and winner.accuracy):
         return None
-    if default is winner:
-        return None
-    gained = points(winner.accuracy.mean - default.accuracy.mean)
+    above = 100 * (winner.accuracy.mean - default.accuracy.mean)
     return (
         f"Without a search: the default configuration ({default.candidate.name}), trained as long "
         f"on the same images, reached {spread(default.accuracy)} on validation (n = "
-        f"{default.accuracy.n}). The winner is {gained} points from it."
+        f"{default.accuracy.n}). The winner is {above:.2f} points above it; it was chosen by these "
+        "scores, so it cannot be below."
     )
 
 

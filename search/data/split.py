@@ -26,8 +26,7 @@ class SplitSizes:
     Args:
         train: Training images; None for all images that validation leaves.
         val: Validation images.
-        epoch_size: Training images that an epoch shows, the next epoch others; None for all of
-            them.
+        epoch_size: Training images of an epoch; the next one shows others. None for all.
     """
 
     train: int | None = None
@@ -94,14 +93,12 @@ class Split:
             train_labels=np.concatenate([self.train_labels, self.val_labels]),
         )
 
-    def first(self, train_size: int | None) -> "Split":
+    def first(self, train_size: int) -> "Split":
         """Return a split with the first training images, as `load_split` makes one of this size.
 
         Args:
-            train_size: At most the number of training images; None: all of them.
+            train_size: If above the number of training images, all of them.
         """
-        if train_size is None:
-            return self
         return replace(
             self,
             train_images=self.train_images[:train_size],

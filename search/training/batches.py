@@ -35,9 +35,9 @@ def training_batches(
 ) -> Any:
     """Return the batches of an epoch; each pass over them is another epoch.
 
-    An epoch shows images that the ones before it left out; when too few are left, all are shuffled
-    again behind those. It leaves out images that do not fill a batch. An epoch, or a part of 256 MB
-    of it, travels from NumPy to TensorFlow as uint8, and is batched and cast there.
+    All images are shuffled, and each epoch shows the next ones that fill its batches. When too few
+    are left for an epoch, all are shuffled again, behind those that are left. An epoch, or a part
+    of 256 MB of it, travels from NumPy to TensorFlow as uint8, and is batched and cast there.
 
     Args:
         split: Its training part is used.
@@ -48,7 +48,7 @@ def training_batches(
             labels.
         soft_targets: (n, classes) of the training images, in place of their labels; an augmented
             image has the target of its original.
-        epoch_size: Images that an epoch shows, at most all; None: all of them.
+        epoch_size: Images of an epoch, at most all; None: all.
 
     Returns:
         A `tf.data.Dataset` of (batch, height, width, channels) float32 in [0, 1] and (batch,) int32

@@ -121,8 +121,8 @@ def train(
             returns whether to stop.
         validate: Whether to validate after each epoch; without it the history has no `val_...`.
         objective: `accuracy`, or a metric whose `val_...` is needed besides.
-        epoch_size: Training images that an epoch shows, the next epoch others, at most all; None:
-            all of them. A `fit` gets as many, always the same ones.
+        epoch_size: Training images of an epoch, at most all; the next one shows others. None: all.
+            A `fit` gets as many, always the same ones.
         part: Which epochs to train.
         fit: The training that the space itself defines, from `search.training.building.own_fit`;
             `config` is then unused, and the model stays as `build` returned it.

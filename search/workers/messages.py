@@ -35,7 +35,7 @@ class Train:
         keep_checkpoint: Whether to return a checkpoint.
         params: Hyperparameter values by name; None: ask for each with `Suggest`.
         images: Images to train on.
-        epoch_size: Training images that an epoch shows, the next epoch others; None: all.
+        epoch_size: Training images of an epoch; the next one shows others. None: all.
         keep_model: Whether to return the trained model.
         objective: The history of the training must have `val_OBJECTIVE`.
         teachers: `.keras` files from pixels in [0, 255] to probabilities, whose predictions the

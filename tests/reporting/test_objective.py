@@ -25,7 +25,7 @@ def test_a_search_for_balanced_accuracy_is_not_reported_as_one_for_accuracy(
         assert pictures(course)["progress"].finding.startswith(best)
         assert measure in tables(course)["progress"].shown
         candidates = tables(accuracy.blocks(made))["candidates"]
-        assert candidates.caption.startswith(f"{measure.capitalize()} of the best trials")
+        assert candidates.caption.startswith(f"{measure.capitalize()} of the chosen trials")
         assert measure in candidates.note
         assert f"it has the highest mean {measure}, " in words(winner.blocks(made))
     note = tables(accuracy.blocks(balanced))["accuracy"].note

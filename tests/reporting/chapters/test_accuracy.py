@@ -154,6 +154,7 @@ def test_the_candidates_show_what_retraining_changes(evidence: Evidence) -> None
     [default] = names.index[names == "default"]
     best = evidence.record.complete.index[0]
     assert shown["trial"].unique().tolist() == [str(best), str(default)]
+    assert shown["name"].unique().tolist() == ["-", "default"]
     assert shown["chosen"].tolist() == ["yes", *[""] * (len(shown) - 1)]
     assert set(shown["seeds"]) == {"1"}
     for _, line in shown.iterrows():

@@ -40,17 +40,17 @@ def test_the_verdict_says_how_long_both_were_trained(evidence: Evidence) -> None
     )
 
 
-def test_the_verdict_says_what_the_search_gained_over_the_default(evidence: Evidence) -> None:
+def test_the_verdict_says_how_far_the_winner_is_above_the_default(evidence: Evidence) -> None:
     said = words(verdict.blocks(evidence))
     default = evidence.default
     assert default is not None and default.accuracy is not None
     winner = evidence.winner
     assert winner is not None and winner.accuracy is not None
-    gained = 100 * (winner.accuracy.mean - default.accuracy.mean)
+    above = 100 * (winner.accuracy.mean - default.accuracy.mean)
     assert (
         f"Without a search: the default configuration ({default.candidate.name}), trained as long "
         f"on the same images, reached {100 * default.accuracy.mean:.2f} % on validation (n = 1). "
-        f"The winner is {gained:+.2f} points from it."
+        f"The winner is {above:.2f} points above it; "
     ) in said
     for change in ({"winner": default}, {"remeasured": [winner]}):
         without = dataclasses.replace(evidence, **change)

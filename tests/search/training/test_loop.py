@@ -389,8 +389,7 @@ def test_all_images_are_shown_equally_often_and_each_mirrored_every_other_time(s
 
     monkeypatch.setattr("search.training.batches.augment", spy)
     config = dataclasses.replace(CONFIG, augmentation="flip")
-    sizes = {"epoch_size": 320, "max_epochs": 5}
-    train(build(), config, split, seed=1, on_epoch=go_on, **sizes)
+    train(build(), config, split, max_epochs=5, seed=1, on_epoch=go_on, epoch_size=330)
     assert shown.sum() == 5 * 320
     assert shown.max() - shown.min() <= 1
     assert all(np.all(np.diff(np.array(way, int)) != 0) for way in ways)
