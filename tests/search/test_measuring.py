@@ -121,7 +121,7 @@ def test_a_signal_ends_it(tmp_path: Path) -> None:
         measurement.stopped_by = StopReason.SIGTERM
         with pytest.raises(StoppedError, match=r"stopped \(SIGTERM\) before the first trial"):
             measurement.required()
-        return measurement.run(None)
+        return measurement.run()
 
     assert measured(tmp_path, "hanging", use) == Unmeasured("stopped")
 
@@ -132,7 +132,7 @@ def test_a_request_to_stop_ends_it(tmp_path: Path) -> None:
 
     def use(workers: WorkerPool) -> Speed | Unmeasured:
         measurement = Measurement(workers, SETTINGS, time.monotonic())
-        found = measurement.run(None, Inbox(study))
+        found = measurement.run(Inbox(study))
         assert measurement.stopped_by == StopReason.REQUESTED
         return found
 
@@ -155,6 +155,6 @@ def test_a_time_limit_that_ends_it_is_named(tmp_path: Path) -> None:
         measurement = Measurement(workers, settings, time.monotonic())
         with pytest.raises(SearchError, match=r"^--timeout is 1 s, which ended before the speed"):
             measurement.required()
-        return measurement.run(None)
+        return measurement.run()
 
     assert measured(tmp_path, "hanging", use) == Unmeasured("--timeout was over")
