@@ -23,7 +23,7 @@ from reporting.final_model import BEST_MODEL_FILE, choose_readout, write_winner
 from reporting.fitting import fit_epochs, wall_seconds
 from reporting.folder import replaced, restore, writing
 from reporting.page.render import write_document
-from reporting.plan import TUNED, Entry, Plan, finished
+from reporting.plan import TUNED, Candidate, Entry, Plan, finished
 from reporting.readout import PLAIN, Readout
 from reporting.retrainer import Retrainings
 from reporting.retraining import Folders, Results, Retrained, Retraining, load_kept
@@ -45,13 +45,14 @@ from search.escape import escaped
 from search.files import locked, refuse_links
 from search.study.facts import pixels_of
 from search.study.provenance import command_line, commit
+from search.study.study import known_as
 from search.training.hardware import machine, start_tensorflow
 from search.words import counted, listed
 from search.workers.keras_trainer import WorkerSettings
 from search.workers.local import workers_here
 from search.workers.messages import Failed, Train
 from search.workers.pool import make_pool
-from spaces import DataShape, load_space
+from spaces import DEFAULT, DataShape, load_space
 from spaces.errors import shown
 
 
@@ -311,7 +312,7 @@ def _announce(
         f"study {record.name!r}: {len(missing)} of {len(due)} trainings to do, about "
         f"{duration(wall_seconds(plan, kept, workers))} with {counted(workers, 'worker')}\n"
         f"  to choose the winner{_rule(settings, record)}: "
-        f"{listed([one.name for one in plan.candidates])}; "
+        f"{listed([_named(one, record) for one in plan.candidates])}; "
         f"{counted(settings.candidate_seeds, 'new seed')} each, "
         f"{counted(settings.final_epochs, 'epoch')}{plan.more_images}{fitted}\n"
         f"  to score on the test split: {counted(settings.seeds, 'seed')} of the winner, "
@@ -319,6 +320,11 @@ def _announce(
         soft_wrap=True,
         markup=False,
     )
+
+
+def _named(candidate: Candidate, record: Record) -> str:
+    is_default = known_as(record.frozen[candidate.number]) == DEFAULT
+    return f"{candidate.name} (default)" if is_default else candidate.name
 
 
 def _rule(settings: ReportSettings, record: Record) -> str:

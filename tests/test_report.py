@@ -233,8 +233,8 @@ def test_the_same_command_trains_nothing_and_finds_its_fitted_epochs_again(
     count = len(pd.read_csv(reported / "tables" / "candidates.csv"))
     assert first == f"study 'mlp': 0 of {count + 4} trainings to do, about 0 s with 1 worker"
     assert re.fullmatch(
-        r"  to choose the winner: trial \d.*; 1 new seed each, 2 epochs, which were fitted to "
-        r"--minutes 7",
+        r"  to choose the winner: .*trial 0 \(default\).*; 1 new seed each, 2 epochs, which "
+        r"were fitted to --minutes 7",
         choosing,
     )
     assert scoring == (
