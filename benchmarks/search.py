@@ -104,9 +104,10 @@ def print_constants(study: optuna.Study, console: Console) -> None:
         )
     console.print(table)
     sizes = split_sizes(study.user_attrs["split"])
-    shown = sizes.epoch_size or sizes.train or 60_000 - sizes.val
     seconds = [sum(one[f"{part}_seconds"] for one in attrs) for part in ("val", "train")]
-    console.print(f"VALIDATION_COST: {seconds[0] / sizes.val / (seconds[1] / shown):.2f}")
+    console.print(
+        f"VALIDATION_COST: {seconds[0] / sizes.val / (seconds[1] / sizes.epoch_images(60_000)):.2f}"
+    )
 
 
 def _row(trial: FrozenTrial) -> list[str]:

@@ -24,7 +24,6 @@ from reporting.views import Views
 from search.data.dataset import Dataset, LabeledImages
 from search.data.split import Split
 from search.study.objective import Limits, costs_of
-from search.study.study import known_as
 from search.words import counted
 from spaces import DEFAULT
 
@@ -275,18 +274,14 @@ class Evidence:
         found = [
             (one.accuracy.mean, one)
             for one in self.remeasured
-            if self.known_as(one.candidate) == DEFAULT and one.accuracy is not None
+            if one.candidate.known_as == DEFAULT and one.accuracy is not None
         ]
         return max(found, key=itemgetter(0))[1] if found else None
 
     @property
     def default_is_added(self) -> bool:
         """Whether the default was retrained although other trials were better."""
-        return self.retrained_trials > 1 and self.known_as(self.remeasured[-1].candidate) == DEFAULT
-
-    def known_as(self, candidate: Candidate) -> str | None:
-        """Return the name of a candidate's configuration; None if it was sampled."""
-        return known_as(self.record.frozen[candidate.number])
+        return self.retrained_trials > 1 and self.remeasured[-1].candidate.known_as == DEFAULT
 
     @property
     def search_length(self) -> str:

@@ -15,8 +15,8 @@ from reporting.retraining import Results, Retrained, Retraining, Teachers
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record, epochs_trained, seconds_of_training
 from reporting.views import ALONE, Views, views_of
-from search.data.split import VALIDATION_COST, SplitSizes
-from search.study.study import trial_params, trial_seed
+from search.data.split import VALIDATION_COST
+from search.study.study import known_as, trial_params, trial_seed
 from search.workers.messages import Images
 from spaces import DEFAULT, DataShape, published_configurations
 from spaces.baselines import BASELINES
@@ -44,6 +44,7 @@ class Candidate:
         params: Hyperparameter values, which the final trainings have too.
         augmentation: The augmentation in place of the trial's; None: its own.
         retrainings: One for each seed, on the training part, as long as the final trainings.
+        known_as: Name of the trial's configuration; None: it was sampled.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Candidate:
     params: dict[str, Any]
     augmentation: str | None
     retrainings: list[Retraining]
+    known_as: str | None = None
 
     @property
     def name(self) -> str:
@@ -123,7 +125,9 @@ class Plan:
     @property
     def more_images(self) -> str:
         """Say how many images the retrainings have, if epochs of the search had others."""
-        images, searched = map(self._epoch_size, (self.sizes, self._record.sizes))
+        images, searched = (
+            sizes.epoch_images(self.images) for sizes in (self.sizes, self._record.sizes)
+        )
         if images == searched:
             return ""
         return f" of {images:,} images ({searched:,} in the search)"
@@ -248,6 +252,7 @@ class Plan:
                     value=float(self._record.trials.loc[number, "value"]),
                     params=values,
                     augmentation=changed,
+                    known_as=known_as(self._record.frozen[number]),
                     retrainings=self._retrainings(
                         _name(number, changed),
                         values,
@@ -338,16 +343,13 @@ class Plan:
             rows, cost = known.intersection(names.index[names == DEFAULT]), _EPOCH_COSTS[name]
         if rows.empty:
             rows, cost = known, 1.0
-        epoch_size = self._epoch_size(self.sizes)
         validation = VALIDATION_COST if images is Images.TRAINING else 1.0
         searched = self._record.sizes
-        there = self._epoch_size(searched) + VALIDATION_COST * searched.val
+        there = searched.epoch_images(self.images) + VALIDATION_COST * searched.val
         of_trial = cost * float(seconds[rows].mean())
-        return of_trial * (epoch_size + validation * self.sizes.val) / there
-
-    def _epoch_size(self, sizes: SplitSizes) -> int:
-        """Return how many training images an epoch shows."""
-        return sizes.epoch_size or sizes.train or self.images - sizes.val
+        return (
+            of_trial * (self.sizes.epoch_images(self.images) + validation * self.sizes.val) / there
+        )
 
 
 def finished(retrainings: Sequence[Retraining], results: Results) -> tuple[Retrained, ...]:

@@ -45,7 +45,6 @@ from search.escape import escaped
 from search.files import locked, refuse_links
 from search.study.facts import pixels_of
 from search.study.provenance import command_line, commit
-from search.study.study import known_as
 from search.training.hardware import machine, start_tensorflow
 from search.words import counted, listed
 from search.workers.keras_trainer import WorkerSettings
@@ -312,7 +311,7 @@ def _announce(
         f"study {record.name!r}: {len(missing)} of {len(due)} trainings to do, about "
         f"{duration(wall_seconds(plan, kept, workers))} with {counted(workers, 'worker')}\n"
         f"  to choose the winner{_rule(settings, record)}: "
-        f"{listed([_named(one, record) for one in plan.candidates])}; "
+        f"{listed([_named(one) for one in plan.candidates])}; "
         f"{counted(settings.candidate_seeds, 'new seed')} each, "
         f"{counted(settings.final_epochs, 'epoch')}{plan.more_images}{fitted}\n"
         f"  to score on the test split: {counted(settings.seeds, 'seed')} of the winner, "
@@ -322,9 +321,8 @@ def _announce(
     )
 
 
-def _named(candidate: Candidate, record: Record) -> str:
-    is_default = known_as(record.frozen[candidate.number]) == DEFAULT
-    return f"{candidate.name} (default)" if is_default else candidate.name
+def _named(candidate: Candidate) -> str:
+    return f"{candidate.name} (default)" if candidate.known_as == DEFAULT else candidate.name
 
 
 def _rule(settings: ReportSettings, record: Record) -> str:

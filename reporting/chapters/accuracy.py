@@ -440,7 +440,7 @@ def _candidates(evidence: Evidence) -> Table:
         ),
         columns=[
             Column("trial", "trial", lambda one: one.candidate.number),
-            Column("name", "name", lambda one: evidence.known_as(one.candidate)),
+            Column("name", "name", attrgetter("candidate.known_as")),
             Column("augmentation", "augmentation", lambda one: one.candidate.augmentation or "own"),
             Column("val_accuracy_search", "in the search", attrgetter("searched"), percent),
             Column("val_accuracy_again", None, again(lambda accuracy: accuracy.mean)),

@@ -33,6 +33,14 @@ class SplitSizes:
     val: int
     epoch_size: int | None = None
 
+    def train_images(self, count: int) -> int:
+        """Return the number of training images; `count`: those and all that validate."""
+        return self.train or count - self.val
+
+    def epoch_images(self, count: int) -> int:
+        """Return the number of training images of an epoch; `count` as for `train_images`."""
+        return self.epoch_size or self.train_images(count)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Split:
@@ -184,7 +192,7 @@ def check_sizes(dataset: Dataset, sizes: SplitSizes) -> int:
     if sizes.train is not None:
         fits = fits and classes <= sizes.train <= count - sizes.val
     if sizes.epoch_size is not None:
-        fits = fits and classes <= sizes.epoch_size <= (sizes.train or count - sizes.val)
+        fits = fits and classes <= sizes.epoch_size <= sizes.train_images(count)
     if not fits:
         load_split(dataset, sizes)  # names the limits
     return count - sizes.val
