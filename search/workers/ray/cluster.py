@@ -190,7 +190,9 @@ def connect(
             )
             try:
                 init()
-            except ConnectionAbortedError:  # a busy head fails to start its server for a client
+            except ConnectionAbortedError:
+                # gRPC's fork handlers now and then crash the server that the head forks for this
+                # client. Source: https://github.com/grpc/grpc/issues/43055
                 init()
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise ClusterError(

@@ -20,7 +20,11 @@ from tests import LONGEST_SECONDS
 
 # Read when Ray is imported, here and in all that is started from here.
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-os.environ |= {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+os.environ |= {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",  # as docs/distributed.md wants it of a head
+}
 
 
 class Node:
