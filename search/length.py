@@ -319,7 +319,7 @@ def expectation(plan: Plan, speed: Speed, place: str, precision: str) -> str:
 
 
 def fitted_words(minutes: float, plan: Plan, speed: Speed, *, train_size: int) -> str:
-    """Return in words what `fit_to` has chosen, and why."""
+    """Return in words what `fit_to` has chosen, and why; how long is enough for pruning."""
     is_all = plan.epoch_size == train_size
     flags = f"--epochs {plan.epochs}{'' if is_all else f' --epoch-size {plan.epoch_size}'}"
     allowed = (
@@ -331,7 +331,15 @@ def fitted_words(minutes: float, plan: Plan, speed: Speed, *, train_size: int) -
     )
     seconds = plan.seconds(speed)
     expected = f"{about(seconds)}; " if seconds < 0.8 * 60 * minutes else ""
-    return f"{allowed} ({expected}{flags})"
+    words = f"{allowed} ({expected}{flags})"
+    if not (plan.prunes and Rungs.of(plan.epochs).are_none):
+        return words
+    enough = replace(plan, epochs=DEFAULT_EPOCHS, epoch_size=min(ENOUGH_IMAGES, train_size))
+    needed = 5 * math.ceil(enough.seconds(speed) / 60 / 5)
+    return (
+        f"{words}, too few to prune trials; --minutes {needed} allows {enough.epochs} epochs of "
+        f"{enough.epoch_size:,}"
+    )
 
 
 def _rounded(number: float) -> int:

@@ -43,7 +43,7 @@ class Rungs:
 
     Args:
         first: The first; 2 or more.
-        last: The last; if it is below the first, trials are too short to be pruned.
+        last: The last; below the first if there are none.
     """
 
     first: int
@@ -53,6 +53,11 @@ class Rungs:
     def of(cls, max_epochs: int) -> "Rungs":
         """Return the rungs of trials of at most this many epochs."""
         return cls(first=max(2, math.ceil(max_epochs / 5)), last=max_epochs // 2)
+
+    @property
+    def are_none(self) -> bool:
+        """Whether trials are too short to be pruned."""
+        return self.last < self.first
 
 
 def _halvings(rungs: Rungs) -> list[int]:

@@ -426,6 +426,15 @@ def test_a_search_says_what_is_coming() -> None:
         "2 workers train about 310 images/s each: 50 trials in 60 min allow 8 epochs of 15,000 "
         "images (--epochs 8 --epoch-size 15000)"
     )
+    fitted = fit_to(12, slow, plan(), train_size=50_000)
+    assert fitted_words(12, fitted, slow, train_size=50_000) == (
+        "2 workers train about 310 images/s each: 50 trials in 12 min allow 3 epochs of 5,400 "
+        "images (--epochs 3 --epoch-size 5400), too few to prune trials; --minutes 30 allows 8 "
+        "epochs of 5,000"
+    )
+    unpruned = plan(prunes=False)
+    fitted = fit_to(15, slow, unpruned, train_size=50_000)
+    assert fitted_words(15, fitted, slow, train_size=50_000).endswith("--epoch-size 4300)")
     one = Speed(workers=1, images_per_second=50_000.0, startup_seconds=1.0)
     fitted = fit_to(60, one, plan(), train_size=50_000)
     assert fitted_words(60, fitted, one, train_size=50_000) == (
