@@ -57,6 +57,19 @@ def test_the_verdict_says_how_far_the_winner_is_above_the_default(evidence: Evid
         assert "Without a search" not in words(verdict.blocks(without))
 
 
+def test_the_default_counts_with_its_better_augmentation(evidence: Evidence) -> None:
+    default = evidence.default
+    assert default is not None
+    for change in (-0.01, 0.01):
+        runs = [
+            dataclasses.replace(run, val_accuracy=(run.val_accuracy or 0.0) + change)
+            for run in default.runs
+        ]
+        other = dataclasses.replace(default, runs=runs)
+        made = dataclasses.replace(evidence, remeasured=[*evidence.remeasured, other])
+        assert made.default is (other if change > 0 else default)
+
+
 def test_a_winner_that_is_a_first_configuration_is_said_to_be_one(evidence: Evidence) -> None:
     first = "is bn-cnn, a configuration that the search starts with: "
     assert first not in words(verdict.blocks(evidence))
