@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution
 from reporting.choosing import chosen_trials, prediction_costs
 from reporting.retraining import Results, Retrained, Retraining, Teachers
 from reporting.settings import ReportSettings
-from reporting.study_tables import Record, epochs_trained, seconds_of_training
+from reporting.study_tables import Record, training_costs
 from reporting.views import ALONE, Views, views_of
 from search.data.split import VALIDATION_COST
 from search.study.study import known_as, trial_params, trial_seed
@@ -31,6 +31,8 @@ _CANDIDATE_SEED: Final = 500_000
 FINAL_SEED: Final = 600_000
 _DISTILLED_SEED: Final = 700_000
 _AUGMENTATION: Final = "augmentation"
+# Final trainings train on validation images too.
+_VALIDATION_COSTS: Final = {Images.TRAINING: VALIDATION_COST, Images.ALL: 1.0}
 _EPOCH_COSTS: Final = {baseline.name: baseline.epoch_cost for baseline in BASELINES}
 
 
@@ -109,7 +111,7 @@ class Plan:
         self._mirror = data.mirror
         self.sizes = settings.sizes(record.sizes)
         self.images = images
-        self._epoch_seconds = seconds_of_training(record) / epochs_trained(record)
+        self._costs = training_costs(record, images)
         self.candidates = self._candidates()
         self.baselines = [
             self._entry(
@@ -302,7 +304,8 @@ class Plan:
         facts = self._record.facts
         # A baseline is the same one in every study, whatever the seed of the search.
         seed = 0 if shared else int(facts.get("seed", 0))
-        epoch_seconds = self._estimate_epoch_seconds(params, images, name)
+        startup_seconds, image_seconds = self._estimate_seconds(params, name)
+        epoch_cost = self.sizes.epoch_cost(self.images, _VALIDATION_COSTS[images])
         return [
             Retraining(
                 space=self._record.space,
@@ -316,40 +319,36 @@ class Plan:
                 pixels=facts.get("pixels"),
                 objective=self._record.objective,
                 label=f"{name}, seed {given}",
-                epoch_seconds=epoch_seconds,
+                startup_seconds=startup_seconds,
+                epoch_seconds=epoch_cost * image_seconds,
                 shared=shared,
             )
             for given in (trial_seed(seed, first_seed + index) for index in range(seeds))
         ]
 
-    def _estimate_epoch_seconds(self, params: dict[str, Any], images: Images, name: str) -> float:
-        """Estimate the time of an epoch from trials of this configuration, else from others.
+    def _estimate_seconds(self, params: dict[str, Any], name: str) -> tuple[float, float]:
+        """Estimate the start and an image from trials of this configuration, else from others.
 
         A published system costs a known part of the default, which most searches have tried.
         """
-        seconds = self._epoch_seconds
         wanted = _without_augmentation(params)
         same = [
             trial.number
             for trial in self._record.frozen
             if _without_augmentation(trial_params(trial)) == wanted
         ]
-        known = seconds.index[seconds.between(0, float("inf"), inclusive="neither")]
+        image = self._costs["image"]
+        known = image.index[image.between(0, float("inf"), inclusive="neither")]
         if known.empty:
-            return 1.0
+            return 0.0, 1.0 / self.sizes.epoch_cost(self.images)
         rows, cost = known.intersection(same), 1.0
         if rows.empty and self._record.space == "cnn" and name in _EPOCH_COSTS:
             names = self._record.trials["name"]
             rows, cost = known.intersection(names.index[names == DEFAULT]), _EPOCH_COSTS[name]
         if rows.empty:
             rows, cost = known, 1.0
-        validation = VALIDATION_COST if images is Images.TRAINING else 1.0
-        searched = self._record.sizes
-        there = searched.epoch_images(self.images) + VALIDATION_COST * searched.val
-        of_trial = cost * float(seconds[rows].mean())
-        return (
-            of_trial * (self.sizes.epoch_images(self.images) + validation * self.sizes.val) / there
-        )
+        means = self._costs.loc[rows].mean()
+        return float(means["startup"]), cost * float(means["image"])
 
 
 def finished(retrainings: Sequence[Retraining], results: Results) -> tuple[Retrained, ...]:

@@ -206,10 +206,12 @@ class Retrainings:
         measured = f"val_{retraining.objective}"
         value = run.history[-1].get(measured)
         shown = "" if value is None else f", {measured} {value:.4f}"
-        self._progress.advance(self._bar, retraining.epoch_seconds)
+        epoch = len(run.history)
+        spent = retraining.seconds_until(epoch) - retraining.seconds_until(epoch - 1)
+        self._progress.advance(self._bar, spent)
         self._progress.update(
             self._bar,
-            description=f"{retraining.label}: epoch {len(run.history)}/{retraining.epochs}{shown}",
+            description=f"{retraining.label}: epoch {epoch}/{retraining.epochs}{shown}",
         )
 
     def _log(self, text: str) -> None:
@@ -226,7 +228,7 @@ class _Run:
 
     @property
     def seconds_left(self) -> float:
-        return (self.retraining.epochs - len(self.history)) * self.retraining.epoch_seconds
+        return self.retraining.seconds - self.retraining.seconds_until(len(self.history))
 
 
 def make_progress(*, quiet: bool) -> Progress:

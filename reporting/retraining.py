@@ -49,6 +49,7 @@ class Retraining:
         pixels: Statistics of the study by which the network normalizes images; None: not at all.
         objective: What the search maximized; not part of the key, as a study has one.
         label: Name in messages; not part of the key.
+        startup_seconds: Expected time before the first epoch; not part of the key.
         epoch_seconds: Expected time of one epoch, above 0; not part of the key.
         shared: Whether all studies of a results folder share the result, as for a baseline that is
             trained on all images; not part of the key.
@@ -66,6 +67,7 @@ class Retraining:
     pixels: Mapping[str, Any] | None = None
     objective: str = "accuracy"
     label: str = ""
+    startup_seconds: float = 0.0
     epoch_seconds: float = 1.0
     shared: bool = False
     teachers: "Teachers | None" = None
@@ -117,8 +119,12 @@ class Retraining:
 
     @property
     def seconds(self) -> float:
-        """Expected time of all epochs."""
-        return self.epochs * self.epoch_seconds
+        """Expected time of the whole training."""
+        return self.seconds_until(self.epochs)
+
+    def seconds_until(self, epoch: int) -> float:
+        """Return the expected time until the end of an epoch, from 1; 0: before the start."""
+        return self.startup_seconds + epoch * self.epoch_seconds if epoch else 0.0
 
     def order(self) -> Train:
         """Return the message that tells a worker to run it."""

@@ -321,6 +321,24 @@ def epochs_trained(record: Record) -> pd.Series:
     return counted.fillna(record.curves.notna().sum(axis="columns")).astype(float)
 
 
+def training_costs(record: Record, images: int) -> pd.DataFrame:
+    """Return `startup` and `image` of each trial, in seconds: before its first epoch, for an image.
+
+    The rate that a trial measured leaves out its start and the compilation in its first epoch,
+    which may take longer than a short trial's training. Without a rate they count as training.
+
+    Args:
+        record: The search.
+        images: Number of images of the training part, validation images included.
+    """
+    sizes = record.sizes
+    trained = epochs_trained(record) * sizes.epoch_cost(images)
+    seconds = seconds_of_training(record)
+    rate = pd.to_numeric(record.trials["images_per_second"], errors="coerce")
+    image = pd.concat([seconds / trained, 1 / rate.where(rate > 0)], axis="columns").min(axis=1)
+    return pd.DataFrame({"startup": seconds - trained * image, "image": image})
+
+
 def start_and_end(record: Record) -> pd.DataFrame:
     """Return `start` and `end` of each trial, in seconds since the first start of any trial."""
     started = pd.to_datetime(record.trials["started"])

@@ -41,6 +41,15 @@ class SplitSizes:
         """Return the number of training images of an epoch; `count` as for `train_images`."""
         return self.epoch_size or self.train_images(count)
 
+    def epoch_cost(self, count: int, validation: float = VALIDATION_COST) -> float:
+        """Return the cost of an epoch and its validation, in training images.
+
+        Args:
+            count: As for `train_images`.
+            validation: Cost of a validation image; 1 if it is trained on.
+        """
+        return self.epoch_images(count) + validation * self.val
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Split:

@@ -169,6 +169,15 @@ def test_the_time_of_an_epoch_is_without_the_measurement_of_latencies(tmp_path: 
     assert only.epoch_seconds == 2.0  # 80 s of 8 epochs
 
 
+def test_the_start_of_a_short_trial_does_not_count_as_training(tmp_path: Path) -> None:
+    attrs = {"images_per_second": 52_700 / 2}  # an epoch of 2 s, so 64 of its 80 s before them
+    plan = made_plan(tmp_path, [{"filters": 16}], ["none"], attrs=attrs)
+    ((only,),) = (candidate.retrainings for candidate in plan.candidates)
+    assert (only.startup_seconds, only.epoch_seconds) == pytest.approx((64.0, 2.0))
+    assert only.seconds == pytest.approx(64 + 30 * 2)
+    assert [only.seconds_until(epoch) for epoch in (0, 1, 2)] == pytest.approx([0, 66, 68])
+
+
 def test_a_space_without_augmentation_has_one_version(tmp_path: Path) -> None:
     plan = made_plan(tmp_path, [{"filters": 16}], ["none"], space="mine:Mine")
     assert [one.name for one in plan.candidates] == ["trial 0"]
