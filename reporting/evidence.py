@@ -285,11 +285,20 @@ class Evidence:
 
     @property
     def search_length(self) -> str:
-        """How long a trial of the search trained, and how many images an epoch had if fewer."""
+        """How long a trial of the search trained, and how many images an epoch had if a part."""
         epochs = counted(self.record.max_epochs, "epoch")
         images = self.searched_epoch_size
+        if self.record.sizes.epoch_size is not None:
+            return f"{epochs} of {images:,} changing images"
         same = images == len(self.split.train_labels)
         return epochs if same else f"{epochs} of {images:,} images"
+
+    @property
+    def final_length(self) -> str:
+        """How long candidates and winner train, and on how many images if `--train-size` says."""
+        epochs = counted(self.settings.final_epochs, "epoch")
+        images = self.settings.train_size
+        return epochs if images is None else f"{epochs} of the same {images:,} images"
 
     @property
     def no_test_results(self) -> str:

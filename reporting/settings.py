@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from reporting.export import FORMATS, check_formats
 from search.command_line.common_flags import (
@@ -27,6 +27,14 @@ DEFAULT_EPOCHS: Final = 30
 # By `--minutes`: after 49 epochs, the winner of the reference search was less accurate on
 # validation images than after 23 (n = 1; benchmarks/README.md).
 MOST_FITTED_EPOCHS: Final = 30
+# Of --quick, besides --epochs.
+_QUICK: Final[dict[str, Any]] = {
+    "top": 1,
+    "candidate_seeds": 1,
+    "seeds": 1,
+    "baseline_seeds": 1,
+    "baseline_epochs": 2,
+}
 # Flags that go with --compare.
 _COMPARING: Final = ("compare", "results_dir", "storage", "config", "print_config", "quiet")
 
@@ -172,7 +180,12 @@ class ReportSettings:
         True,
         "train nothing: report what earlier runs with the same flags trained, and mark gaps",
     )
-    quick: bool = flag("--quick", False, "write a small preview to results/STUDY/report-preview/")
+    quick: bool = flag(
+        "--quick",
+        False,
+        "write a small preview to results/STUDY/report-preview/: the best trial alone, one seed, a "
+        "quarter of a trial's epochs, 2 for baselines",
+    )
     config: Path | None = config_flag()
     print_config: bool = print_config_flag()
 
@@ -248,7 +261,8 @@ class ReportSettings:
             searched: Sizes of the parts in the search.
 
         Raises:
-            SettingsError: `--minutes` is given, but there are no epochs to fit to it.
+            SettingsError: `--minutes` is given, but there are no epochs to fit to it; or a flag
+                says otherwise than `--quick`.
         """
         for name, given in (("--epochs", self.epochs is not None), ("--quick", self.quick)):
             # Not checked at once: the fitted settings have both.
@@ -258,15 +272,14 @@ class ReportSettings:
                     "leave one of the two out."
                 )
         if self.quick:
-            epochs = max(2, max_epochs // 4)
-            return replace(
-                self,
-                top=1,
-                candidate_seeds=1,
-                seeds=1,
-                baseline_seeds=1,
-                epochs=epochs,
-                baseline_epochs=2,
-                train_size=self.train_size or searched.epoch_size or searched.train,
-            )
+            quick = _QUICK | {"epochs": max(2, max_epochs // 4)}
+            for part, declared in flags_of(ReportSettings):
+                value = getattr(self, part.name)
+                if part.name in quick and value not in (part.default, quick[part.name]):
+                    raise SettingsError(
+                        f"{declared.name} is {value}, but --quick sets it to {quick[part.name]}; "
+                        "leave one of the two out."
+                    )
+            images = self.train_size or searched.epoch_size or searched.train
+            return replace(self, **quick, train_size=images)
         return replace(self, epochs=self.epochs or max(DEFAULT_EPOCHS, max_epochs))

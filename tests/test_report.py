@@ -634,6 +634,14 @@ BAD = {
         ("--minutes", "9", "--quick"),
         "report: --minutes is 9, but --quick leaves no epochs to fit to it; leave one of the two",
     ),
+    "seeds of a preview": (
+        ("--quick", "--seeds", "2"),
+        "report: --seeds is 2, but --quick sets it to 1; leave one of the two out.",
+    ),
+    "epochs of a preview": (
+        ("--quick", "--epochs", "7"),
+        "report: --epochs is 7, but --quick sets it to 2; leave one of the two out.",
+    ),
     "too few minutes": (
         ("--minutes", "0.001"),
         "report: --minutes is 0.001, but the trainings take about ",

@@ -435,7 +435,7 @@ def _candidates(evidence: Evidence) -> Table:
         caption=f"{evidence.record.measure.capitalize()} of {trials}, retrained with new seeds",
         note=_CHOICE.format(
             measure=evidence.record.measure,
-            epochs=counted(evidence.settings.final_epochs, "epoch"),
+            epochs=evidence.final_length,
             searched=evidence.search_length,
         ),
         columns=[

@@ -52,8 +52,7 @@ def blocks(evidence: Evidence) -> list[Block]:
             written.append(Paragraph(others))
     if winner.accuracy is not None:
         searched += (
-            " Retrained with new seeds for "
-            f"{counted(evidence.settings.final_epochs, 'epoch')}, "
+            f" Retrained with new seeds for {evidence.final_length}, "
             f"{candidate.name} reached {spread(winner.accuracy)} on validation "
             f"(n = {winner.accuracy.n}), {points(winner.accuracy.mean - candidate.value)} points "
             f"from the trial's score after {evidence.search_length} in the search."

@@ -81,7 +81,12 @@ def test_the_limits_say_that_epochs_had_fewer_images(tmp_path: Path) -> None:
     assert "An epoch of the search showed 700 of 2,000 images." in said
     trained = tables(facts.blocks(searched))["splits"].shown["trained on"].tolist()
     assert trained[:2] == ["700 of 2,000 training in each epoch", "2,000 training"]
-    assert "after 8 epochs of 700 images in the search" in words(verdict.blocks(searched))
+    said = words(verdict.blocks(searched))
+    assert "after 8 epochs of 700 changing images in the search" in said
+    assert "Retrained with new seeds for 30 epochs, trial" in said
+    settings = dataclasses.replace(searched.settings, train_size=700)
+    said = words(verdict.blocks(dataclasses.replace(searched, settings=settings)))
+    assert "Retrained with new seeds for 30 epochs of the same 700 images, trial" in said
 
 
 def test_one_epoch_is_written_in_the_singular(tmp_path: Path) -> None:
