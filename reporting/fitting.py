@@ -1,17 +1,18 @@
-"""How long the trainings of a report take, and how many epochs fit its time."""
+"""How long the trainings of a report take, and how many of them fit its time."""
 
 import heapq
 import json
 import math
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from reporting.folder import writing
 from reporting.plan import Plan
 from reporting.retraining import Results, Retraining
-from reporting.settings import MOST_FITTED_EPOCHS
 from search.command_line.flags import MOST_EPOCHS
 from search.errors import SettingsError
 from search.files import read_limited, write_atomically
@@ -19,7 +20,20 @@ from search.study.facts import is_whole
 from search.words import counted
 
 _FILE: Final = "fitted.json"
-PlanOf = Callable[[int], Plan]  # from the number of final epochs
+PlanOf = Callable[[int, int], Plan]  # from the final epochs, and the seeds of every baseline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What `--minutes` has chosen.
+
+    Args:
+        epochs: Epochs of candidates and winner; 1 or more.
+        baseline_seeds: Seeds of every baseline; 1 or more.
+    """
+
+    epochs: int
+    baseline_seeds: int
 
 
 def wall_seconds(plan: Plan, kept: Results, workers: int) -> float:
@@ -60,42 +74,43 @@ def wall_seconds(plan: Plan, kept: Results, workers: int) -> float:
     return max(free)
 
 
-def fit_epochs(
+def fit(
     plan_of: PlanOf,
     kept: Callable[[Plan], Results],
     *,
     minutes: float,
-    fewest: int,
+    epochs: range,
+    baseline_seeds: Sequence[int],
     workers: int,
     directory: Path,
     train: bool,
-) -> int:
-    """Return the largest number of final epochs with which all trainings fit a time.
+) -> Fitted:
+    """Return the most seeds of baselines, then the most epochs, with which all fits a time.
 
-    It is at most `MOST_FITTED_EPOCHS`, or `fewest` if that is more.
+    Baselines get at most half of the time, unless the fewest seeds take more.
 
-    The number is stored beside the trainings. A continued report has less left to train, so it
-    would fit more epochs, and could not use the trainings that are finished.
+    The numbers are stored beside the trainings. A continued report has less left to train, so it
+    would fit more, and could not use the trainings that are finished.
 
     Args:
         plan_of: Makes the plan.
         kept: Finds what earlier reports have trained of a plan.
         minutes: Planned wall time of all trainings; above 0.
-        fewest: Epochs of a trial.
+        epochs: Final epochs to choose from, ascending.
+        baseline_seeds: Seeds of every baseline to choose from, descending.
         workers: Number of workers; 1 or more.
         directory: Contains the retrainings of the study.
-        train: Whether anything is to be trained; if not, the number must be stored.
+        train: Whether anything is to be trained; if not, the numbers must be stored.
 
     Raises:
         SettingsError: Not even the fewest epochs fit; the message says how many minutes would do.
-            Or no number is stored, and nothing is to be trained.
-        ReportError: The number cannot be stored.
+            Or no numbers are stored, and nothing is to be trained.
+        ReportError: The numbers cannot be stored.
     """
-
     stored = _stored(directory)
-    before = stored.get(f"{minutes:g}", 0)
-    if is_whole(before, 1) and before <= MOST_EPOCHS:
-        return int(before)
+    before = _read(stored.get(f"{minutes:g}"), baseline_seeds)
+    if before is not None:
+        return before
     if not train:
         raise SettingsError(
             f"--minutes is {minutes:g}, but no report of this study was fitted to that time, so "
@@ -103,35 +118,57 @@ def fit_epochs(
             "--epochs."
         )
 
-    def seconds(epochs: int) -> float:
-        plan = plan_of(epochs)
+    limit = 60 * minutes
+
+    def seconds(epochs: int, seeds: int) -> float:
+        plan = plan_of(epochs, seeds)
         return wall_seconds(plan, kept(plan), workers)
 
-    least = seconds(fewest)
-    if least > 60 * minutes:
+    def leaves_half(seeds: int) -> bool:
+        plan = plan_of(epochs[0], seeds)
+        done = kept(plan)
+        due = (one for entry in plan.baselines for one in entry.retrainings)
+        return sum(one.seconds for one in due if one.key not in done) / workers <= limit / 2
+
+    fitting = (
+        one for one in baseline_seeds if leaves_half(one) and seconds(epochs[0], one) <= limit
+    )
+    seeds = next(fitting, baseline_seeds[-1])
+    least = seconds(epochs[0], seeds)
+    if least > limit:
         needed = math.ceil(least / 60)
-        plan = plan_of(fewest)
-        distills = plan.distilled(plan.candidates[0], {})
-        leave_out = ", or leave --distill out" if distills else ""
+        plan = plan_of(epochs[0], seeds)
+        flags = "--top, --seeds or --baseline-seeds" if seeds > 1 else "--top or --seeds"
+        leave_out = ", or leave --distill out" if plan.distilled(plan.candidates[0], {}) else ""
         raise SettingsError(
             f"--minutes is {minutes:g}, but the trainings take about {needed} min here with "
-            f"{counted(fewest, 'epoch')}, as many as a trial has; raise it to {needed}, or "
-            f"lower --top, --seeds or --baseline-seeds{leave_out}."
+            f"{counted(epochs[0], 'epoch')}, which show about as many images as a trial; raise it "
+            f"to {needed}, or lower {flags}{leave_out}."
         )
-    low, high = fewest, MOST_FITTED_EPOCHS
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if seconds(middle) <= 60 * minutes else (low, middle - 1)
+    most = bisect_right(epochs, limit, lo=1, key=lambda count: seconds(count, seeds))
+    found = Fitted(epochs=epochs[most - 1], baseline_seeds=seeds)
     with writing(directory):
-        content = json.dumps(stored | {f"{minutes:g}": low}) + "\n"
+        content = json.dumps(stored | {f"{minutes:g}": asdict(found)}) + "\n"
         write_atomically(directory / _FILE, content.encode())
-    return low
+    return found
 
 
 def _stored(directory: Path) -> dict[str, Any]:
-    """Return fitted epochs by minutes; nothing if the file is missing or damaged."""
+    """Return what was fitted, by minutes; nothing if the file is missing or damaged."""
     try:
         stored = json.loads(read_limited(directory / _FILE))
     except (OSError, ValueError, RecursionError):
         return {}
     return stored if isinstance(stored, dict) else {}
+
+
+def _read(stored: Any, baseline_seeds: Sequence[int]) -> Fitted | None:
+    """Return what was fitted; earlier versions stored the epochs alone."""
+    if not isinstance(stored, dict):
+        stored = {"epochs": stored, "baseline_seeds": baseline_seeds[0]}
+    epochs, seeds = stored.get("epochs"), stored.get("baseline_seeds")
+    if not (is_whole(epochs, 1) and epochs <= MOST_EPOCHS and is_whole(seeds, 1)):
+        return None
+    # Flags may have changed since.
+    allowed = (one for one in baseline_seeds if one <= seeds)
+    return Fitted(epochs=epochs, baseline_seeds=next(allowed, baseline_seeds[-1]))

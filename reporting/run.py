@@ -1,5 +1,6 @@
 """Make a report: read the study, retrain, choose the winner, open the test split, write files."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.export import export
 from reporting.final_model import BEST_MODEL_FILE, choose_readout, write_winner
-from reporting.fitting import fit_epochs, wall_seconds
+from reporting.fitting import fit, wall_seconds
 from reporting.folder import replaced, restore, writing
 from reporting.page.render import write_document
 from reporting.plan import TUNED, Candidate, Entry, Plan, finished
@@ -28,7 +29,7 @@ from reporting.readout import PLAIN, Readout
 from reporting.retrainer import Retrainings
 from reporting.retraining import Folders, Results, Retrained, Retraining, load_kept
 from reporting.scoring import SCORES_FILE, Scorer, load_test_split
-from reporting.settings import ReportSettings
+from reporting.settings import MOST_FITTED_EPOCHS, ReportSettings
 from reporting.shared import FOLDER
 from reporting.statistics import Interval
 from reporting.study_tables import Record, read_study
@@ -43,6 +44,7 @@ from search.display import duration
 from search.errors import StopReason
 from search.escape import escaped
 from search.files import locked, refuse_links
+from search.length import FEWEST_EPOCHS
 from search.study.facts import pixels_of
 from search.study.provenance import command_line, commit
 from search.training.hardware import machine, start_tensorflow
@@ -227,19 +229,30 @@ def _only_one(directory: Path) -> Iterator[None]:
 def _fit(
     settings: ReportSettings, record: Record, data: DataShape, images: int, folders: Folders
 ) -> ReportSettings:
-    """Return the settings with the epochs that fit `--minutes`."""
+    """Return the settings with the epochs, and the seeds of baselines, that fit `--minutes`."""
     if settings.minutes is None:
         return settings
-    epochs = fit_epochs(
-        lambda epochs: Plan(replace(settings, epochs=epochs), record, data, images),
+    searched, trained = (
+        sizes.epoch_images(images) for sizes in (record.sizes, settings.sizes(record.sizes))
+    )
+    # As many as show the images of a trial, but not so few that there is no schedule.
+    fewest = max(FEWEST_EPOCHS, math.ceil(record.max_epochs * searched / trained))
+    given = settings.baseline_seeds
+    fitted = fit(
+        lambda epochs, seeds: Plan(
+            replace(settings, epochs=epochs, baseline_seeds=seeds), record, data, images
+        ),
         lambda plan: load_kept(folders, plan.due),
         minutes=settings.minutes,
-        fewest=record.max_epochs,
+        epochs=range(
+            min(fewest, record.max_epochs), max(MOST_FITTED_EPOCHS, record.max_epochs) + 1
+        ),
+        baseline_seeds=range(settings.seeds, 0, -1) if given is None else [given],
         workers=workers_here(settings.workers),
         directory=folders.study,
         train=settings.retrain,
     )
-    return replace(settings, epochs=epochs)
+    return replace(settings, epochs=fitted.epochs, baseline_seeds=fitted.baseline_seeds)
 
 
 def _retrain(

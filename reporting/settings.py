@@ -129,7 +129,7 @@ class ReportSettings:
         "--baseline-seeds",
         None,
         "seeds of every baseline",
-        shown_default="as --seeds",
+        shown_default="as --seeds, or fewer to fit --minutes",
         metavar="N",
         at_least=1,
     )
@@ -145,8 +145,8 @@ class ReportSettings:
         "--minutes",
         None,
         "target time of all trainings in minutes: --epochs is chosen from the speed measured by "
-        f"the search, at most {MOST_FITTED_EPOCHS} or those of a trial, and kept when the report "
-        "is resumed. Not a limit",
+        f"the search, at most {MOST_FITTED_EPOCHS} or those of a trial; baselines get at most half "
+        "of the time, if need be with fewer seeds. Kept when the report is resumed. Not a limit",
         metavar="M",
         above=0,
         at_most=LARGEST,

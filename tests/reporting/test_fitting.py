@@ -1,15 +1,15 @@
-"""The time of a report's trainings, and the epochs that fit a time."""
+"""The time of a report's trainings, and which of them fit a time."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from reporting.errors import ReportError
-from reporting.fitting import fit_epochs, wall_seconds
+from reporting.fitting import Fitted, fit, wall_seconds
 from reporting.plan import Plan
 from reporting.retraining import Results, Retrained
-from reporting.settings import MOST_FITTED_EPOCHS
 from search.errors import SettingsError
 from tests.reporting.made_plan import TWICE_AS_LONG, made_plan
 
@@ -73,25 +73,28 @@ def fitted(
     *,
     baselines: bool = False,
     train: bool = True,
-    fewest: int = 8,
+    epochs: range = range(8, 31),
+    baseline_seeds: Sequence[int] = (3,),
     distill: bool = False,
-) -> int:
+) -> Fitted:
     """Fit the plan above for two workers."""
 
-    def plan_of(epochs: int) -> Plan:
+    def plan_of(epochs: int, seeds: int) -> Plan:
         folder = directory / f"{epochs}-{len(list(directory.iterdir()))}"
         folder.mkdir()
         trials = [{"filters": 16, "augmentation": "flip"}]
-        plan = made_plan(folder, trials, OFFERED, epochs=epochs, distill=distill, **TWICE_AS_LONG)
+        given = {"epochs": epochs, "baseline_seeds": seeds, "distill": distill}
+        plan = made_plan(folder, trials, OFFERED, **given, **TWICE_AS_LONG)
         if not baselines:
             plan.baselines.clear()
         return plan
 
-    return fit_epochs(
+    return fit(
         plan_of,
         lambda plan: {},
         minutes=minutes,
-        fewest=fewest,
+        epochs=epochs,
+        baseline_seeds=baseline_seeds,
         workers=2,
         directory=directory,
         train=train,
@@ -101,56 +104,80 @@ def fitted(
 # Two candidates at once, and two rounds of final trainings: 50 s an epoch; 18 baselines of 200 s.
 @pytest.mark.parametrize(
     ("minutes", "baselines", "epochs"),
-    [
-        *((7, False, 8), (20, False, 24), (19.9, False, 23), (50, True, 28)),
-        (1e6, False, MOST_FITTED_EPOCHS),
-    ],
+    [(7, False, 8), (20, False, 24), (19.9, False, 23), (50, True, 28), (1e6, False, 30)],
 )
 def test_the_most_epochs_that_fit_are_chosen(
     tmp_path: Path, minutes: float, baselines: bool, epochs: int
 ) -> None:
-    assert fitted(tmp_path, minutes, baselines=baselines) == epochs
+    assert fitted(tmp_path, minutes, baselines=baselines).epochs == epochs
 
 
-def test_more_are_fitted_where_a_trial_has_more(tmp_path: Path) -> None:
-    assert fitted(tmp_path, 1e6, fewest=100) == 100
+# On two workers the baselines of one seed take 10 minutes, and 8 epochs of the others 7.
+@pytest.mark.parametrize(
+    ("minutes", "seeds", "epochs"),
+    [(17, 1, 8), (30, 1, 28), (40, 2, 28), (59, 2, 30), (60, 3, 30)],
+)
+def test_baselines_have_as_many_seeds_as_half_of_the_time_allows(
+    tmp_path: Path, minutes: float, seeds: int, epochs: int
+) -> None:
+    found = fitted(tmp_path, minutes, baselines=True, baseline_seeds=range(3, 0, -1))
+    assert found == Fitted(epochs=epochs, baseline_seeds=seeds)
 
 
-def test_a_number_that_was_fitted_without_a_limit_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "fitted.json").write_text('{"90": 49}')
-    assert fitted(tmp_path, 90) == 49
+@pytest.mark.parametrize(
+    ("kept", "found"),
+    [
+        ('{"90": 49}', Fitted(epochs=49, baseline_seeds=3)),  # of an earlier version
+        ('{"90": {"epochs": 9, "baseline_seeds": 2}}', Fitted(epochs=9, baseline_seeds=2)),
+        ('{"90": {"epochs": 9, "baseline_seeds": 5}}', Fitted(epochs=9, baseline_seeds=3)),
+    ],
+)
+def test_numbers_that_were_fitted_before_are_kept(tmp_path: Path, kept: str, found: Fitted) -> None:
+    (tmp_path / "fitted.json").write_text(kept)
+    assert fitted(tmp_path, 90, baseline_seeds=range(3, 0, -1)) == found
 
 
-def test_the_number_stays_the_same_when_the_report_is_continued(tmp_path: Path) -> None:
-    assert fitted(tmp_path, 25) == 30
-    assert fitted(tmp_path, 10.5) == 12
+def test_given_seeds_of_baselines_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "fitted.json").write_text('{"90": {"epochs": 9, "baseline_seeds": 2}}')
+    assert fitted(tmp_path, 90, baseline_seeds=[4]) == Fitted(epochs=9, baseline_seeds=4)
+
+
+def test_the_numbers_stay_the_same_when_the_report_is_continued(tmp_path: Path) -> None:
+    assert fitted(tmp_path, 25).epochs == 30
+    assert fitted(tmp_path, 10.5).epochs == 12
     # More to train, or less, as of a continued report: the finished trainings are still of use.
-    assert fitted(tmp_path, 25, baselines=True) == 30
-    assert fitted(tmp_path, 25, train=False) == 30
-    assert json.loads((tmp_path / "fitted.json").read_text()) == {"25": 30, "10.5": 12}
+    assert fitted(tmp_path, 25, baselines=True).epochs == 30
+    assert fitted(tmp_path, 25, train=False).epochs == 30
+    assert json.loads((tmp_path / "fitted.json").read_text()) == {
+        "25": {"epochs": 30, "baseline_seeds": 3},
+        "10.5": {"epochs": 12, "baseline_seeds": 3},
+    }
 
 
-@pytest.mark.parametrize("content", ["", "[", "[1]", '{"25": "x"}', '{"25": 0}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[", "[1]", '{"25": "x"}', '{"25": 0}', '{"25": {"epochs": 9}}', "[" * 100_000],
+)
 def test_a_damaged_number_is_fitted_again(tmp_path: Path, content: str) -> None:
     (tmp_path / "fitted.json").write_text(content)
-    assert fitted(tmp_path, 25) == 30
+    assert fitted(tmp_path, 25).epochs == 30
 
 
 def test_a_number_in_a_file_that_is_too_large_is_fitted_again(tmp_path: Path) -> None:
     (tmp_path / "fitted.json").write_text('{"25": 9}' + " " * 10**7)
-    assert fitted(tmp_path, 25) == 30
+    assert fitted(tmp_path, 25).epochs == 30
 
 
 def test_a_time_that_is_too_short_is_refused_with_one_that_would_do(tmp_path: Path) -> None:
     expected = (
-        "--minutes is 6, but the trainings take about 7 min here with 8 epochs, as many as a trial "
-        "has; raise it to 7, or lower --top, --seeds or --baseline-seeds."
+        "--minutes is 6, but the trainings take about 7 min here with 8 epochs, which show about "
+        "as many images as a trial; raise it to 7, or lower --top, --seeds or --baseline-seeds."
     )
     with pytest.raises(SettingsError) as refused:
         fitted(tmp_path, 6)
     assert str(refused.value) == expected
     assert not (tmp_path / "fitted.json").exists()
-    assert fitted(tmp_path, 7) == 8
+    assert fitted(tmp_path, 7).epochs == 8
 
 
 def test_the_distilled_network_is_a_stage_that_may_be_left_out(tmp_path: Path) -> None:
@@ -160,7 +187,7 @@ def test_the_distilled_network_is_a_stage_that_may_be_left_out(tmp_path: Path) -
     said = str(refused.value)
     assert "raise it to 10, or lower" in said
     assert said.endswith("--seeds or --baseline-seeds, or leave --distill out.")
-    assert fitted(tmp_path, 10, distill=True) == 8
+    assert fitted(tmp_path, 10, distill=True).epochs == 8
 
 
 def test_without_retraining_nothing_is_fitted(tmp_path: Path) -> None:
