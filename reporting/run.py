@@ -29,7 +29,7 @@ from reporting.readout import PLAIN, Readout
 from reporting.retrainer import Retrainings
 from reporting.retraining import Folders, Results, Retrained, Retraining, load_kept
 from reporting.scoring import SCORES_FILE, Scorer, load_test_split
-from reporting.settings import MOST_FITTED_EPOCHS, ReportSettings
+from reporting.settings import FEWEST_FITTED_EPOCHS, MOST_FITTED_EPOCHS, ReportSettings
 from reporting.shared import FOLDER
 from reporting.statistics import Interval
 from reporting.study_tables import Record, read_study
@@ -44,7 +44,6 @@ from search.display import duration
 from search.errors import StopReason
 from search.escape import escaped
 from search.files import locked, refuse_links
-from search.length import FEWEST_EPOCHS
 from search.study.facts import pixels_of
 from search.study.provenance import command_line, commit
 from search.training.hardware import machine, start_tensorflow
@@ -236,7 +235,7 @@ def _fit(
         sizes.epoch_images(images) for sizes in (record.sizes, settings.sizes(record.sizes))
     )
     # As many as show the images of a trial, but not so few that there is no schedule.
-    fewest = max(FEWEST_EPOCHS, math.ceil(record.max_epochs * searched / trained))
+    fewest = max(FEWEST_FITTED_EPOCHS, math.ceil(record.max_epochs * searched / trained))
     given = settings.baseline_seeds
     fitted = fit(
         lambda epochs, seeds: Plan(

@@ -27,6 +27,7 @@ DEFAULT_EPOCHS: Final = 30
 # By `--minutes`: after 49 epochs, the winner of the reference search was less accurate on
 # validation images than after 23 (n = 1; benchmarks/README.md).
 MOST_FITTED_EPOCHS: Final = 30
+FEWEST_FITTED_EPOCHS: Final = 2
 # Of --quick, besides --epochs.
 _QUICK: Final[dict[str, Any]] = {
     "top": 1,
