@@ -13,6 +13,7 @@ from typing import Any, Final
 from reporting.folder import writing
 from reporting.plan import Plan
 from reporting.retraining import Results, Retraining
+from reporting.settings import FEWEST_FITTED_EPOCHS, MOST_FITTED_EPOCHS
 from search.command_line.flags import MOST_EPOCHS
 from search.errors import SettingsError
 from search.files import read_limited, write_atomically
@@ -74,6 +75,21 @@ def wall_seconds(plan: Plan, kept: Results, workers: int) -> float:
     return max(free)
 
 
+def epochs_to_fit(trial_epochs: int, searched: int, trained: int) -> range:
+    """Return the final epochs that `--minutes` may choose.
+
+    At least as many as show the images of a trial, but not so few that there is no schedule; at
+    most 30, or those of a trial.
+
+    Args:
+        trial_epochs: Maximum epochs of a trial; 1 or more.
+        searched: Training images of an epoch of the search.
+        trained: Training images of an epoch of the report.
+    """
+    fewest = max(FEWEST_FITTED_EPOCHS, math.ceil(trial_epochs * searched / trained))
+    return range(min(fewest, trial_epochs), max(MOST_FITTED_EPOCHS, trial_epochs) + 1)
+
+
 def fit(
     plan_of: PlanOf,
     kept: Callable[[Plan], Results],
@@ -130,10 +146,10 @@ def fit(
         due = (one for entry in plan.baselines for one in entry.retrainings)
         return sum(one.seconds for one in due if one.key not in done) / workers <= limit / 2
 
-    fitting = (
-        one for one in baseline_seeds if leaves_half(one) and seconds(epochs[0], one) <= limit
+    seeds = next(
+        (one for one in baseline_seeds if leaves_half(one) and seconds(epochs[0], one) <= limit),
+        baseline_seeds[-1],
     )
-    seeds = next(fitting, baseline_seeds[-1])
     least = seconds(epochs[0], seeds)
     if least > limit:
         needed = math.ceil(least / 60)

@@ -1,6 +1,5 @@
 """Make a report: read the study, retrain, choose the winner, open the test split, write files."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from reporting.errors import ReportError
 from reporting.evidence import Evidence, Remeasured, Row
 from reporting.export import export
 from reporting.final_model import BEST_MODEL_FILE, choose_readout, write_winner
-from reporting.fitting import fit, wall_seconds
+from reporting.fitting import epochs_to_fit, fit, wall_seconds
 from reporting.folder import replaced, restore, writing
 from reporting.page.render import write_document
 from reporting.plan import TUNED, Candidate, Entry, Plan, finished
@@ -29,7 +28,7 @@ from reporting.readout import PLAIN, Readout
 from reporting.retrainer import Retrainings
 from reporting.retraining import Folders, Results, Retrained, Retraining, load_kept
 from reporting.scoring import SCORES_FILE, Scorer, load_test_split
-from reporting.settings import FEWEST_FITTED_EPOCHS, MOST_FITTED_EPOCHS, ReportSettings
+from reporting.settings import ReportSettings
 from reporting.shared import FOLDER
 from reporting.statistics import Interval
 from reporting.study_tables import Record, read_study
@@ -234,8 +233,6 @@ def _fit(
     searched, trained = (
         sizes.epoch_images(images) for sizes in (record.sizes, settings.sizes(record.sizes))
     )
-    # As many as show the images of a trial, but not so few that there is no schedule.
-    fewest = max(FEWEST_FITTED_EPOCHS, math.ceil(record.max_epochs * searched / trained))
     given = settings.baseline_seeds
     fitted = fit(
         lambda epochs, seeds: Plan(
@@ -243,9 +240,7 @@ def _fit(
         ),
         lambda plan: load_kept(folders, plan.due),
         minutes=settings.minutes,
-        epochs=range(
-            min(fewest, record.max_epochs), max(MOST_FITTED_EPOCHS, record.max_epochs) + 1
-        ),
+        epochs=epochs_to_fit(record.max_epochs, searched, trained),
         baseline_seeds=range(settings.seeds, 0, -1) if given is None else [given],
         workers=workers_here(settings.workers),
         directory=folders.study,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reporting.errors import ReportError
-from reporting.fitting import Fitted, fit, wall_seconds
+from reporting.fitting import Fitted, epochs_to_fit, fit, wall_seconds
 from reporting.plan import Plan
 from reporting.retraining import Results, Retrained
 from search.errors import SettingsError
@@ -122,6 +122,21 @@ def test_baselines_have_as_many_seeds_as_half_of_the_time_allows(
 ) -> None:
     found = fitted(tmp_path, minutes, baselines=True, baseline_seeds=range(3, 0, -1))
     assert found == Fitted(epochs=epochs, baseline_seeds=seeds)
+
+
+def test_more_are_fitted_where_a_trial_has_more(tmp_path: Path) -> None:
+    assert epochs_to_fit(100, 50_000, 50_000)[-1] == 100
+    assert fitted(tmp_path, 1e6, epochs=range(100, 101)).epochs == 100
+
+
+@pytest.mark.parametrize(
+    ("trial_epochs", "searched", "fewest"),
+    [(8, 50_000, 8), (8, 16_000, 3), (8, 9_400, 2), (1, 9_400, 1), (8, 60_000, 8)],
+)
+def test_the_fewest_epochs_show_the_images_of_a_trial(
+    trial_epochs: int, searched: int, fewest: int
+) -> None:
+    assert epochs_to_fit(trial_epochs, searched, 50_000) == range(fewest, 31)
 
 
 @pytest.mark.parametrize(
