@@ -1,7 +1,8 @@
 """Compare pruners by replaying searches over a table of unpruned trainings.
 
 python -m benchmarks.replay --record 300   # train the table; the same command continues it
-python -m benchmarks.replay                # replay searches over it
+python -m benchmarks.replay                # replay searches over it, within a tenth of its time
+python -m benchmarks.replay --trials 50    # replay whole searches of 50 trials
 """
 
 import argparse
@@ -28,12 +29,14 @@ class Outcome:
     """A replayed search at the end of its budget.
 
     Args:
+        cpu_seconds: What its ended trials took.
         best: Highest final accuracy of a complete trial, in [0, 1]; NaN without one.
         begun: Number of trials.
         saved: Share of the epochs of the ended trials that were not trained.
         winner_lost: Whether the ended trial with the highest final accuracy had been pruned.
     """
 
+    cpu_seconds: float
     best: float
     begun: int
     saved: float
@@ -77,12 +80,14 @@ def replay(
     pruner, steps = candidate.make(epochs), candidate.steps(epochs)
     left, outcomes = list(budgets), []
     spent, best, winner, winner_lost, trained = 0.0, math.nan, -1.0, False, 0
-    ended = 0
+    ended, used = 0, 0.0
 
     def note() -> None:
         saved = 1 - trained / (ended * epochs) if ended else 0.0
         begun = ended + (ended < len(rows))
-        outcomes.append(Outcome(best=best, begun=begun, saved=saved, winner_lost=winner_lost))
+        outcomes.append(
+            Outcome(cpu_seconds=used, best=best, begun=begun, saved=saved, winner_lost=winner_lost)
+        )
         left.pop(0)
 
     for number, row in enumerate(rows):
@@ -104,7 +109,7 @@ def replay(
             TrialState.COMPLETE if complete else TrialState.PRUNED if pruned else TrialState.FAIL
         )
         storage.ended.append(trial)
-        ended, trained = ended + 1, trained + reached
+        ended, trained, used = ended + 1, trained + reached, spent
         final = row.accuracies[-1] if len(row.accuracies) == epochs else -1.0
         if complete:
             best = max(final, -1.0 if math.isnan(best) else best)
@@ -131,10 +136,11 @@ def _spread(values: list[float], digits: int) -> str:
     return f"{found.mean:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 
-def _table(budget: float, outcomes: dict[str, list[Outcome]]) -> Table:
+def _table(title: str, outcomes: dict[str, list[Outcome]]) -> Table:
     table = Table(
-        *("pruner", "best (%)", "Δ to none (pp)", "epochs saved (%)", "winner lost (%)", "trials"),
-        title=f"{budget:,.0f} CPU s",
+        *("pruner", "best (%)", "Δ to none (pp)", "epochs saved (%)", "winner lost (%)"),
+        *("trials", "CPU s"),
+        title=title,
     )
     for name, found in outcomes.items():
         pairs = zip(found, outcomes["none"], strict=True)
@@ -145,6 +151,7 @@ def _table(budget: float, outcomes: dict[str, list[Outcome]]) -> Table:
             f"{100 * np.mean([one.saved for one in found]):.0f}",
             f"{100 * np.mean([one.winner_lost for one in found]):.1f}",
             f"{np.mean([one.begun for one in found]):.0f}",
+            f"{np.mean([one.cpu_seconds for one in found]):,.0f}",
         )
     return table
 
@@ -171,7 +178,9 @@ def main() -> None:
     parser.add_argument(
         "--precision", choices=("bfloat16", "float32"), help="(default: this machine's fastest)"
     )
-    parser.add_argument("--budget", type=float, nargs="+", metavar="CPU_SECONDS", default=[])
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--budget", type=float, nargs="+", metavar="CPU_SECONDS", default=[])
+    length.add_argument("--trials", type=int, metavar="N", help="replay whole searches of N trials")
     parser.add_argument("--seeds", type=int, default=500, help="orders (default: %(default)s)")
     flags = parser.parse_args()
     if flags.record is not None:
@@ -193,9 +202,13 @@ def main() -> None:
         for row in rows
     )
     budgets = sorted(flags.budget) or [whole / 10, whole / 4]
+    titles = [f"{budget:,.0f} CPU s" for budget in budgets]
+    if flags.trials is not None:
+        budgets, titles = [math.inf], [f"{min(flags.trials, len(rows))} trials"]
     found: dict[str, list[list[Outcome]]] = {name: [] for name in CANDIDATES}
     for seed, order in enumerate(orders(rows, flags.seeds)):
         for name, candidate in CANDIDATES.items():
+            order = order[: flags.trials]
             found[name].append(replay(order, candidate, epochs, budgets, f"replay-{seed}"))
     console = Console(width=max(120, Console().width))
     console.print(
@@ -203,9 +216,9 @@ def main() -> None:
         f"{whole:,.0f} CPU s; {flags.seeds} random orders, first the rows with names; one worker. "
         "Mean and 95 % t interval over orders of this one table; differences paired by order."
     )
-    for place, budget in enumerate(budgets):
+    for place, title in enumerate(titles):
         console.print(
-            _table(budget, {name: [one[place] for one in each] for name, each in found.items()})
+            _table(title, {name: [one[place] for one in each] for name, each in found.items()})
         )
     console.print(f"{facts['machine']}, {facts['isa']} instructions, {recording.precision}")
 

@@ -1,7 +1,7 @@
-"""The pruners that `benchmarks.replay` compares, all of them Optuna's own."""
+"""The pruners that `benchmarks.replay` compares."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +13,7 @@ from optuna.pruners import (
     SuccessiveHalvingPruner,
 )
 
-from search.engines.pruners import PRUNERS, Rungs
+from search.engines.pruners import PRUNERS, BestAtRungs, Rungs
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,10 @@ def _halving(reduction: int) -> Candidate:
     )
 
 
+def _best_at(rungs: Sequence[int], best: int) -> Candidate:
+    return Candidate(lambda epochs: BestAtRungs(rungs, best), _first_half)
+
+
 def _hyperband(reduction: int) -> Candidate:
     return Candidate(
         lambda epochs: HyperbandPruner(
@@ -79,6 +83,11 @@ def _percentile(kept: float) -> Candidate:
 CANDIDATES: Final = {
     "none": _of_product("none"),
     **{f"ours: {name}": _of_product(name) for name in PRUNERS if name != "none"},
+    **{
+        f"best 1/{best} at epochs {' and '.join(map(str, rungs))}": _best_at(rungs, best)
+        for rungs in ([2], [2, 4], [1, 4], [3])
+        for best in (2, 3, 4)
+    },
     # As this project had them before.
     "hyperband from epoch 1, best 1/3": Candidate(
         lambda epochs: HyperbandPruner(

@@ -86,6 +86,7 @@ def print_constants(study: optuna.Study, console: Console) -> None:
     max_epochs = study.user_attrs["epochs"]
     if default is None or default["epochs"] < max_epochs:
         return
+    pruner = study.user_attrs["settings"]["pruner"]
     table = Table("trials", "epochs trained", "epochs expected", "epoch_cost", "assumed")
     for share, is_first in ((FIRST, True), (SAMPLED, False)):
         kind = [
@@ -98,7 +99,7 @@ def print_constants(study: optuna.Study, console: Console) -> None:
         table.add_row(
             "first" if is_first else "sampled",
             f"{epochs / (max_epochs * len(kind)):.2f}",
-            f"{expected_share(max_epochs, is_first):.2f}",
+            f"{expected_share(pruner, max_epochs, is_first):.2f}",
             f"{cost:.2f}",
             f"{share.epoch_cost:.2f}",
         )

@@ -533,7 +533,7 @@ def _plan_of(settings: SearchSettings) -> Plan:
         epochs=settings.max_epochs,
         epoch_size=1,
         val=1,
-        prunes=settings.prunes,
+        pruner=settings.pruner_used,
     )
 
 

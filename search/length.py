@@ -101,7 +101,7 @@ class Plan:
         epochs: Maximum epochs of a trial; 1 or more.
         epoch_size: Training images that an epoch shows; 1 or more.
         val: Validation images; 1 or more.
-        prunes: Whether trials may end before their last epoch.
+        pruner: What ends trials before their last epoch, a key of `PRUNERS`.
         extra_seconds: Time of each trial besides its training, such as the measurement of its
             latency; 0 or more.
         first_share: Cost of the configurations that are tried first.
@@ -116,7 +116,7 @@ class Plan:
     epochs: int
     epoch_size: int
     val: int
-    prunes: bool
+    pruner: str
     extra_seconds: float = 0.0
     first_share: Share = FIRST
     sampled_share: Share = SAMPLED
@@ -126,6 +126,11 @@ class Plan:
             raise ValueError(f"{self} has a number below 1.")
         if not 0 <= self.first <= self.trials:
             raise ValueError(f"Plan got first={self.first}; use 0 to trials={self.trials}.")
+
+    @property
+    def prunes(self) -> bool:
+        """Whether trials may end before their last epoch."""
+        return self.pruner != "none"
 
     def share(self, is_first: bool) -> Share:
         """Return what a trial costs."""
@@ -137,7 +142,7 @@ class Plan:
             return float(self.epochs)
         share = self.share(is_first).epochs
         if share is None:
-            share = expected_share(self.epochs, is_first)
+            share = expected_share(self.pruner, self.epochs, is_first)
         return max(1.0, share * self.epochs)
 
     def trial_seconds(self, speed: Speed, is_first: bool, epochs: float | None = None) -> float:
@@ -166,24 +171,29 @@ class Plan:
         return seconds
 
 
-def expected_share(epochs: int, is_first: bool) -> float:
-    """Return the mean share of its epochs that a trial trains under the default pruner.
+def expected_share(pruner: str, epochs: int, is_first: bool) -> float:
+    """Return the mean share of its epochs that a trial trains.
 
-    Half of the trials that reach a rung of their bracket end there. The configurations that are
-    tried first are strong: half of them end at the last rung.
+    The configurations that are tried first have few trials to compete with: half of them go on at
+    each rung, with brackets until the last.
 
     Args:
+        pruner: A key of `PRUNERS`.
         epochs: Maximum epochs.
         is_first: Whether it is one of the configurations that are tried first.
     """
-    rungs = PRUNERS["hyperband"].epochs(Rungs.of(epochs))
-    brackets = [rungs[-1:]] if is_first else [rungs[index:] for index in range(len(rungs))]
+    known = PRUNERS[pruner]
+    rungs = known.epochs(Rungs.of(epochs))
+    kept = max(0.5, known.kept) if is_first else known.kept
+    brackets = [rungs]
+    if known.has_brackets and rungs:
+        brackets = [rungs[-1:]] if is_first else [rungs[index:] for index in range(len(rungs))]
     trained = []
-    for bracket in brackets or [[]]:
+    for bracket in brackets:
         left, mean = 1.0, 0.0
         for rung in bracket:
-            left /= 2
-            mean += left * rung
+            mean += left * (1 - kept) * rung
+            left *= kept
         trained.append(mean + left * epochs)
     return sum(trained) / len(trained) / epochs
 

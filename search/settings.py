@@ -18,7 +18,7 @@ from search.command_line.common_flags import (
 )
 from search.command_line.flags import LARGEST, MOST_EPOCHS, STORAGE_VARIABLE, check_flags, flag
 from search.data.split import SplitSizes
-from search.engines.pruners import PRUNERS
+from search.engines.pruners import DEFAULT_PRUNER, PRUNERS
 from search.engines.samplers import SAMPLERS, Sampler
 from search.engines.tuners import TUNERS, Tuner
 from search.errors import SettingsError
@@ -178,7 +178,7 @@ class SearchSettings:
         "Optuna pruner",
         metavar="NAME",
         choices={name: pruner.help for name, pruner in PRUNERS.items()},
-        shown_default="hyperband; with several objectives, none",
+        shown_default=f"{DEFAULT_PRUNER}; with several objectives, none",
     )
     seed: int = flag("--seed", 0, "random seed", metavar="N", at_least=0, at_most=LARGEST)
 
@@ -511,15 +511,12 @@ class SearchSettings:
 
     @property
     def pruner_used(self) -> str:
-        """Name of the pruner, a key of `PRUNERS`."""
+        """Name of the pruner, a key of `PRUNERS`; epoch budgets are those of Hyperband."""
+        if self.has_budgets:
+            return "hyperband"
         if self.pruner is not None:
             return self.pruner
-        return "none" if self.objectives.several else "hyperband"
-
-    @property
-    def prunes(self) -> bool:
-        """Whether trials may end before their last epoch."""
-        return self.pruner_used != "none" or self.has_budgets
+        return "none" if self.objectives.several else DEFAULT_PRUNER
 
     @property
     def has_budgets(self) -> bool:

@@ -109,7 +109,7 @@ def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
         epochs=settings.max_epochs,
         epoch_size=settings.epoch_size or train_size_of(settings, inputs),
         val=settings.split.val,
-        prunes=settings.prunes,
+        pruner=settings.pruner_used,
         extra_seconds=LATENCY_SECONDS if "latency" in settings.measured_costs else 0.0,
         **shares,
     )

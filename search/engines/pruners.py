@@ -1,4 +1,4 @@
-"""Optuna's pruners by name; their steps are finished epochs, so that the first one is 1.
+"""Pruners by name; their steps are finished epochs, so that the first one is 1.
 
 Trials are judged between a fifth and a half of their epochs, and never after the first epoch.
 Earlier, the learning rate of the one-cycle schedule is still rising, and the first epoch of a small
@@ -7,19 +7,17 @@ high would lose to one that has settled for less.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    SuccessiveHalvingPruner,
-)
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
-REDUCTION_FACTOR: Final = 2
+DEFAULT_PRUNER: Final = "asha"
+_SPACING: Final = 2  # each rung of successive halving is this multiple of the one before
+_BEST: Final = 3  # one of this many trials goes on at a rung of `asha`
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +28,15 @@ class Pruner:
         help: Phrase for `--help` and the documentation.
         make: Makes the pruner, given the rungs.
         epochs: Returns the epochs after which it may stop a trial, given the rungs.
+        kept: Share of the trials that go on at such an epoch, in (0, 1].
+        has_brackets: Whether an equal share of the trials is first judged at each of these epochs.
     """
 
     help: str
     make: Callable[["Rungs"], BasePruner]
     epochs: Callable[["Rungs"], list[int]]
+    kept: float = 1.0
+    has_brackets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,33 +67,68 @@ def _halvings(rungs: Rungs) -> list[int]:
     epochs, epoch = [], rungs.first
     while epoch <= rungs.last:
         epochs.append(epoch)
-        epoch *= REDUCTION_FACTOR
+        epoch *= _SPACING
     return epochs
 
 
+class BestAtRungs(BasePruner):
+    """Stops a trial that is not among the best at a rung, of all trials that have reached it.
+
+    Optuna's `SuccessiveHalvingPruner` keeps one of n trials at rungs that are n times as far
+    apart: with a third kept, only one rung would lie between a fifth and a half of the epochs.
+    Both stop a trial for good, and let the best trial so far go on.
+
+    Args:
+        rungs: Epochs at which trials are judged.
+        best: One of this many trials goes on; 2 or more.
+
+    Source: ASHA (Li et al. 2018, arXiv 1810.05934), without promotion of trials that were stopped.
+    """
+
+    def __init__(self, rungs: Sequence[int], best: int) -> None:
+        self._rungs = frozenset(rungs)
+        self._best = best
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """See `BasePruner`; higher values are better, and NaN is stopped."""
+        epoch = trial.last_step
+        if epoch not in self._rungs:
+            return False
+        value = trial.intermediate_values[epoch]
+        others = [
+            one.intermediate_values[epoch]
+            for one in study.get_trials(deepcopy=False)
+            if epoch in one.intermediate_values and one.number != trial.number
+        ]
+        better = sum(other > value for other in others)
+        return math.isnan(value) or better >= max(1, (len(others) + 1) // self._best)
+
+
 PRUNERS: Final = {
+    "asha": Pruner(
+        "keeps the best third after a fifth of the epochs, and again after twice as many",
+        lambda rungs: BestAtRungs(_halvings(rungs), _BEST),
+        _halvings,
+        kept=1 / _BEST,
+    ),
     "hyperband": Pruner(
-        "successive halving in brackets",
+        "keeps the best half at these epochs, and judges some trials at the second of them only",
         # A bracket whose first rung is above the last epoch would prune nothing.
         lambda rungs: HyperbandPruner(
             min_resource=rungs.first,
             max_resource=max(rungs.first, rungs.last),
-            reduction_factor=REDUCTION_FACTOR,
+            reduction_factor=_SPACING,
         ),
         _halvings,
-    ),
-    "asha": Pruner(
-        "keeps the best half after a fifth of the epochs, and again after twice as many",
-        lambda rungs: SuccessiveHalvingPruner(
-            min_resource=rungs.first, reduction_factor=REDUCTION_FACTOR
-        ),
-        _halvings,
+        kept=1 / _SPACING,
+        has_brackets=True,
     ),
     "median": Pruner(
         "keeps trials above the median",
         # MedianPruner never prunes at a step below n_warmup_steps.
         lambda rungs: MedianPruner(n_startup_trials=5, n_warmup_steps=rungs.first),
         lambda rungs: list(range(rungs.first, rungs.last + 1)),
+        kept=0.65,  # Source: its share of the epochs in benchmarks.replay
     ),
     "none": Pruner("every trial runs all its epochs", lambda rungs: NopPruner(), lambda rungs: []),
 }

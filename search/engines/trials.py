@@ -60,9 +60,10 @@ class StudyTrials:
         self._definitions = dict(definitions)
         for known in study.get_trials(deepcopy=False):
             self._definitions = {**known.distributions, **self._definitions}
-        self._rungs = Rungs.of(max_epochs)
+        rungs = Rungs.of(max_epochs)
+        self._judged_epochs = frozenset(PRUNERS[pruner].epochs(rungs))
         study.sampler = sampler
-        study.pruner = PRUNERS[pruner].make(self._rungs)
+        study.pruner = PRUNERS[pruner].make(rungs)
         self._rung_notes = _RungNotes(study)
         # Pruners write through the study that they get. Optuna has no public way to give a study,
         # with its sampler and pruner, another storage.
@@ -190,9 +191,9 @@ class StudyTrials:
     def _verdict(self, trial: optuna.Trial, epoch: int) -> bool:
         """Return whether the pruner stops the trial after its last epoch; it is judged only once.
 
-        Successive halving notes in the trial which rungs it has passed, and would skip them when
-        asked again. So its notes are first stored together with the verdict, in one write, and
-        then where the pruner reads them.
+        When asked again, a pruner would compare the trial with more others, and Optuna's successive
+        halving, which notes in the trial which rungs it has passed, would skip them. So its notes
+        are first stored together with the verdict, in one write, and then where it reads them.
         """
         storage = self._study._storage  # Optuna has no other way to write what pruners read
         frozen = storage.get_trial(trial._trial_id)
@@ -200,12 +201,11 @@ class StudyTrials:
         if frozen.user_attrs.get(_PRUNED_AT) == epoch:  # of an earlier version
             return True
         if verdict.get("epoch") != epoch:
+            if epoch not in self._judged_epochs:
+                return False
             self._rung_notes.taken.clear()
-            prunes = self._study.pruner.prune(self._judged, frozen)
-            stop = prunes and epoch <= self._rungs.last
+            stop = bool(self._study.pruner.prune(self._judged, frozen))  # NumPy's is not stored
             verdict = {"epoch": epoch, "stop": stop, "notes": dict(self._rung_notes.taken)}
-            if not stop and not verdict["notes"]:
-                return False  # judging it again changes nothing
             storage.set_trial_system_attr(trial._trial_id, VERDICT, verdict)
         for key, note in verdict["notes"].items():
             storage.set_trial_system_attr(trial._trial_id, key, note)

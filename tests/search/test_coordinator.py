@@ -520,7 +520,7 @@ def test_the_configurations_that_are_tried_first_are_known_by_their_names(
 
     # What a dry run says of this study: no first trial is left.
     finished = study.get_trials(states=FINISHED)
-    plan = Plan(trials=9, first=1, epochs=9, epoch_size=1, val=1, prunes=True)
+    plan = Plan(trials=9, first=1, epochs=9, epoch_size=1, val=1, pruner="asha")
     speed = Speed(workers=1, images_per_second=1.0, startup_seconds=1.0)
     left = TimeLeft(plan, speed)
     for trial in finished:

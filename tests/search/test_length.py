@@ -55,7 +55,7 @@ def plan(**changes: object) -> Plan:
         "epochs": 8,
         "epoch_size": 50_000,
         "val": 10_000,
-        "prunes": True,
+        "pruner": "hyperband",
     }
     return Plan(**(given | SHARES | changes))  # type: ignore[arg-type]
 
@@ -89,7 +89,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
             trials=len(finished),
             first=sum(is_first(trial) for trial in finished),
             epochs=facts["epochs"],
-            prunes=facts["settings"]["pruner"] != "none",
+            pruner=facts["settings"]["pruner"],
             epoch_size=sizes.epoch_size or sizes.train or 60_000 - sizes.val,
             val=sizes.val,
         ),
@@ -192,31 +192,26 @@ def test_what_epochs_cost_is_what_was_recorded() -> None:
     assert mean(sampled) / default == pytest.approx(SAMPLED.epoch_cost, rel=0.2)
 
 
+@pytest.mark.parametrize("pruner", ["asha", "hyperband"])
 @pytest.mark.parametrize("max_epochs", [1, 2, 8, 30])
-def test_sampled_trials_train_the_expected_share_of_their_epochs(max_epochs: int) -> None:
-    shares = []
-    for seed in range(6):
+def test_trials_train_the_expected_share_of_their_epochs(pruner: str, max_epochs: int) -> None:
+    first, sampled = [], []
+    for seed in range(12):
         study = optuna.create_study(study_name=f"search-{seed}", direction="maximize")
-        given = {"sampler": "random", "pruner": "hyperband", "max_epochs": max_epochs}
+        given = {"sampler": "random", "pruner": pruner, "max_epochs": max_epochs}
         engine, draw = OptunaEngine(study, seed=seed, **given), Random(seed)
-        trained = 0
-        for _ in range(43):
+        for number in range(50):
             trial, quality = engine.ask(), draw.gauss(0, 1)
             assert trial is not None
             for epoch in range(1, max_epochs + 1):
-                trained += 1
                 if engine.report(trial, epoch, quality + draw.gauss(0, 0.5)):
                     engine.prune(trial)
                     break
             else:
                 engine.complete(trial, quality)
-        shares.append(trained / (43 * max_epochs))
-    assert expected_share(max_epochs, is_first=False) == pytest.approx(mean(shares), rel=0.1)
-
-
-def test_first_trials_train_more_of_their_epochs() -> None:
-    assert expected_share(8, is_first=True) == 0.75
-    assert expected_share(1, is_first=True) == expected_share(1, is_first=False) == 1.0
+            (first if number < 7 else sampled).append(epoch / max_epochs)
+    assert expected_share(pruner, max_epochs, False) == pytest.approx(mean(sampled), rel=0.1)
+    assert expected_share(pruner, max_epochs, True) == pytest.approx(mean(first), rel=0.15)
 
 
 def test_nothing_is_known_before_anything_has_happened() -> None:
@@ -225,7 +220,7 @@ def test_nothing_is_known_before_anything_has_happened() -> None:
 
 
 def test_at_the_end_the_time_left_is_that_of_the_last_trial() -> None:
-    left = TimeLeft(plan(prunes=False), SPEED)
+    left = TimeLeft(plan(pruner="none"), SPEED)
     half = Running(epochs=4, seconds=100.0, is_first=False, budget=8)
     assert left.seconds(waiting=0, waiting_first=0, running=[half], workers=2) == 100.0
     assert left.seconds(waiting=0, waiting_first=0, running=[], workers=2) == 0.0
@@ -350,13 +345,13 @@ def test_what_a_refusal_names_does_fit() -> None:
 
 
 def test_without_pruning_a_search_takes_longer() -> None:
-    assert plan(prunes=False).seconds(SPEED) > 2 * plan().seconds(SPEED)
+    assert plan(pruner="none").seconds(SPEED) > 2 * plan().seconds(SPEED)
 
 
 def test_the_measurement_of_latencies_counts_in_the_length_but_not_in_the_pace() -> None:
-    measured = plan(prunes=False, extra_seconds=10.0)
+    measured = plan(pruner="none", extra_seconds=10.0)
     assert measured.seconds(SPEED) == pytest.approx(
-        plan(prunes=False).seconds(SPEED) + 10 * measured.trials / SPEED.workers
+        plan(pruner="none").seconds(SPEED) + 10 * measured.trials / SPEED.workers
     )
     left = TimeLeft(measured, SPEED)
     half = Running(epochs=4, seconds=110.0, is_first=False, budget=8, latency_seconds=10.0)
@@ -432,7 +427,7 @@ def test_a_search_says_what_is_coming() -> None:
         "images (--epochs 3 --epoch-size 5400), too few to prune trials; --minutes 30 allows 8 "
         "epochs of 5,000"
     )
-    unpruned = plan(prunes=False)
+    unpruned = plan(pruner="none")
     fitted = fit_to(15, slow, unpruned, train_size=50_000)
     assert fitted_words(15, fitted, slow, train_size=50_000).endswith("--epoch-size 4300)")
     one = Speed(workers=1, images_per_second=50_000.0, startup_seconds=1.0)

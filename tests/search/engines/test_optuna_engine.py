@@ -235,6 +235,24 @@ def test_what_failed_is_tried_again_in_the_same_run_if_it_is_enqueued() -> None:
         engine.complete(enqueued, 0.5)
 
 
+def test_the_best_third_of_all_trials_that_reached_a_rung_goes_on() -> None:
+    study = optuna.create_study(direction="maximize")
+    engine = make(study, pruner="asha", max_epochs=9)
+    # Until six have come, only the best so far; then the best third, ties included.
+    values = [0.5, 0.4, 0.6, 0.6, 0.1, 0.55, 0.56, float("nan"), 0.6]
+    goes_on = [True, False, True, True, False, False, False, False, True]
+    for value, expected in zip(values, goes_on, strict=True):
+        trial = ask(engine)
+        assert not engine.report(trial, 1, value)
+        assert engine.report(trial, 2, value) == (not expected)
+        if not expected:
+            engine.prune(trial)
+            continue
+        # The second rung has competitors of its own.
+        assert [engine.report(trial, epoch, value) for epoch in range(3, 10)] == [False] * 7
+        engine.complete(trial, value)
+
+
 @pytest.mark.parametrize("pruner", [name for name in PRUNERS if name != "none"])
 @pytest.mark.parametrize("max_epochs", [1, 2, 3, 4, 5, 8, 10, 15, 20])
 def test_no_trial_is_judged_in_the_first_fifth_or_the_second_half_of_its_epochs(
