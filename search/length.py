@@ -43,6 +43,7 @@ FIRST: Final = Share(1.27)  # the configurations that are tried first
 SAMPLED: Final = Share(1.46)
 LATENCY_SECONDS: Final = 8.0  # of one measurement of a network's latency: 5 to 10 s
 PRIOR_TRIALS: Final = 5.0  # weight of the prior, in sampled trials
+_FIRST_KEPT: Final = 0.6  # share of those configurations that go on at a rung
 _SHORTER_MINUTES: Final = (5, 10, 15, 30, 60, 120, 240, 480)
 
 
@@ -174,7 +175,7 @@ class Plan:
 def expected_share(pruner: str, epochs: int, is_first: bool) -> float:
     """Return the mean share of its epochs that a trial trains.
 
-    The configurations that are tried first have few trials to compete with: half of them go on at
+    The configurations that are tried first have few trials to compete with: more of them go on at
     each rung, with brackets until the last.
 
     Args:
@@ -184,7 +185,7 @@ def expected_share(pruner: str, epochs: int, is_first: bool) -> float:
     """
     known = PRUNERS[pruner]
     rungs = known.epochs(Rungs.of(epochs))
-    kept = max(0.5, known.kept) if is_first else known.kept
+    kept = max(_FIRST_KEPT, known.kept) if is_first else known.kept
     brackets = [rungs]
     if known.has_brackets and rungs:
         brackets = [rungs[-1:]] if is_first else [rungs[index:] for index in range(len(rungs))]

@@ -76,11 +76,11 @@ class BestAtRungs(BasePruner):
 
     Optuna's `SuccessiveHalvingPruner` keeps one of n trials at rungs that are n times as far
     apart: with a third kept, only one rung would lie between a fifth and a half of the epochs.
-    Both stop a trial for good, and let the best trial so far go on.
 
     Args:
         rungs: Epochs at which trials are judged.
-        best: One of this many trials goes on; 2 or more.
+        best: One of this many trials goes on, rounded up; 2 or more. (Rounded down, as Optuna does
+            it, only a new best would go on until twice as many have come.)
 
     Source: ASHA (Li et al. 2018, arXiv 1810.05934), without promotion of trials that were stopped.
     """
@@ -101,7 +101,7 @@ class BestAtRungs(BasePruner):
             if epoch in one.intermediate_values and one.number != trial.number
         ]
         better = sum(other > value for other in others)
-        return math.isnan(value) or better >= max(1, (len(others) + 1) // self._best)
+        return math.isnan(value) or better >= math.ceil((len(others) + 1) / self._best)
 
 
 PRUNERS: Final = {

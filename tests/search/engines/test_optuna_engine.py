@@ -1,6 +1,7 @@
 """The Optuna engine, without workers."""
 
 import contextlib
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -238,19 +239,21 @@ def test_what_failed_is_tried_again_in_the_same_run_if_it_is_enqueued() -> None:
 def test_the_best_third_of_all_trials_that_reached_a_rung_goes_on() -> None:
     study = optuna.create_study(direction="maximize")
     engine = make(study, pruner="asha", max_epochs=9)
-    # Until six have come, only the best so far; then the best third, ties included.
-    values = [0.5, 0.4, 0.6, 0.6, 0.1, 0.55, 0.56, float("nan"), 0.6]
-    goes_on = [True, False, True, True, False, False, False, False, True]
+    # One of three, two of four to six, three of seven to nine; ties go on.
+    values = [0.5, 0.4, 0.3, 0.45, 0.6, 0.5, 0.5, float("nan"), 0.6]
+    goes_on = [True, False, False, True, True, True, True, False, True]
+    second: list[float] = []  # values at the second rung, which has competitors of its own
     for value, expected in zip(values, goes_on, strict=True):
         trial = ask(engine)
         assert not engine.report(trial, 1, value)
         assert engine.report(trial, 2, value) == (not expected)
-        if not expected:
-            engine.prune(trial)
-            continue
-        # The second rung has competitors of its own.
-        assert [engine.report(trial, epoch, value) for epoch in range(3, 10)] == [False] * 7
-        engine.complete(trial, value)
+        if expected:
+            second.append(value)
+            assert not engine.report(trial, 3, value)
+            better = sum(other > value for other in second)
+            assert engine.report(trial, 4, value) == (better >= math.ceil(len(second) / 3))
+        engine.prune(trial)
+    assert len(second) == 6
 
 
 @pytest.mark.parametrize("pruner", [name for name in PRUNERS if name != "none"])
