@@ -175,8 +175,8 @@ class Plan:
 def expected_share(pruner: str, epochs: int, is_first: bool) -> float:
     """Return the mean share of its epochs that a trial trains.
 
-    The configurations that are tried first have few trials to compete with: more of them go on at
-    each rung, with brackets until the last.
+    The configurations that are tried first have few trials to compete with, so that more of them go
+    on at a rung; with brackets, until the last.
 
     Args:
         pruner: A key of `PRUNERS`.
@@ -185,12 +185,13 @@ def expected_share(pruner: str, epochs: int, is_first: bool) -> float:
     """
     known = PRUNERS[pruner]
     rungs = known.epochs(Rungs.of(epochs))
-    kept = max(_FIRST_KEPT, known.kept) if is_first else known.kept
-    brackets = [rungs]
-    if known.has_brackets and rungs:
+    kept, brackets = known.kept, [rungs]
+    if known.has_brackets:
         brackets = [rungs[-1:]] if is_first else [rungs[index:] for index in range(len(rungs))]
+    elif is_first:
+        kept = max(_FIRST_KEPT, kept)
     trained = []
-    for bracket in brackets:
+    for bracket in brackets or [[]]:
         left, mean = 1.0, 0.0
         for rung in bracket:
             mean += left * (1 - kept) * rung
