@@ -18,7 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from search.length import FIRST, SAMPLED, expected_share
+from search.engines.pruners import PRUNERS
+from search.length import FIRST_COST, SAMPLED_COST
 from search.study.facts import split_sizes
 from search.study.storage import open_storage
 from search.study.study import FINISHED, best_trial, count_states, known_as
@@ -86,9 +87,9 @@ def print_constants(study: optuna.Study, console: Console) -> None:
     max_epochs = study.user_attrs["epochs"]
     if default is None or default["epochs"] < max_epochs:
         return
-    pruner = study.user_attrs["settings"]["pruner"]
+    pruner = PRUNERS[study.user_attrs["settings"]["pruner"]]
     table = Table("trials", "epochs trained", "epochs expected", "epoch_cost", "assumed")
-    for share, is_first in ((FIRST, True), (SAMPLED, False)):
+    for assumed, is_first in ((FIRST_COST, True), (SAMPLED_COST, False)):
         kind = [
             one for one, name in zip(attrs, names, strict=True) if (name is not None) is is_first
         ]
@@ -99,9 +100,9 @@ def print_constants(study: optuna.Study, console: Console) -> None:
         table.add_row(
             "first" if is_first else "sampled",
             f"{epochs / (max_epochs * len(kind)):.2f}",
-            f"{expected_share(pruner, max_epochs, is_first):.2f}",
+            f"{pruner.expected_epochs(max_epochs, is_first=is_first) / max_epochs:.2f}",
             f"{cost:.2f}",
-            f"{share.epoch_cost:.2f}",
+            f"{assumed:.2f}",
         )
     console.print(table)
     sizes = split_sizes(study.user_attrs["split"])

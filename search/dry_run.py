@@ -15,7 +15,7 @@ from search.display import Display
 from search.engines.exploring import UnexploredError, explore
 from search.engines.pruners import PRUNERS, Rungs
 from search.errors import StoppedError
-from search.length import Plan, Speed, TimeLeft, expectation, fitted_words, remaining_words
+from search.length import Plan, Speed, TimeLeft, expectation, remaining_words
 from search.measuring import Measurement
 from search.preparation import (
     comparable_facts,
@@ -26,6 +26,7 @@ from search.preparation import (
 )
 from search.settings import SearchSettings
 from search.sizes import (
+    fitted_line,
     fitted_sizes,
     known_sizes,
     needs_speed,
@@ -51,7 +52,7 @@ class DryRun:
         settings: Settings of the search, with sizes that are known or fitted.
         plan: Size of the search.
         train_size: Number of training images, of which an epoch may show a part.
-        minutes: Time that the sizes were fitted to; None: they were not fitted.
+        fitted: What `--minutes` allows, in words; None: the sizes were not fitted.
         speed: Speed of the workers; None if it is not known.
         unmeasured: Why the speed is not known.
         seconds: Expected time of the missing trials; None if it is not known.
@@ -68,7 +69,7 @@ class DryRun:
     settings: SearchSettings
     plan: Plan
     train_size: int
-    minutes: float | None
+    fitted: str | None
     speed: Speed | None
     unmeasured: str
     seconds: float | None
@@ -91,8 +92,8 @@ class DryRun:
             return f"the duration of the search is unknown: {reason}"
         if self.finished or self.speed is None:
             return remaining_words(self.missing, self.seconds)
-        if self.minutes is not None:
-            return fitted_words(self.minutes, self.plan, self.speed, train_size=self.train_size)
+        if self.fitted is not None:
+            return self.fitted
         return expectation(self.plan, self.speed, self.place, self.precision)
 
     @property
@@ -185,7 +186,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         opened.callback(workers.close)
         attrs = {} if study is None else study.user_attrs
         speed = stored_speed(attrs, settings, min(workers.count, settings.trials))
-        unmeasured = ""
+        unmeasured, fitted = "", None
         if known is None or (speed is None and needs_speed(study, settings.trials)):
             measurement = Measurement(workers, settings, started, display.log)
             found = measurement.required() if known is None else measurement.run()
@@ -199,6 +200,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
             assert speed is not None
             spent_seconds = time.monotonic() - started - exploring_seconds
             known = fitted_sizes(settings, speed, inputs, spent_seconds)
+            fitted = fitted_line(settings, known, speed, inputs, spent_seconds)
             if study is not None:
                 check_comparable(study, comparable_facts(known, inputs.dataset, precision))
     plan = plan_of(known, inputs)
@@ -208,7 +210,7 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         settings=known,
         plan=plan,
         train_size=train_size_of(known, inputs),
-        minutes=settings.minutes if study is None else None,
+        fitted=fitted if study is None else None,
         speed=speed,
         unmeasured=unmeasured,
         seconds=seconds_left(plan, speed, finished),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from search.data.split import VALIDATION_COST
-from search.engines.pruners import PRUNERS, Rungs
+from search.engines.pruners import PRUNERS
 from search.errors import SettingsError
 from search.words import counted
 
@@ -24,26 +24,12 @@ FEWEST_IMAGES: Final = 2_000  # that an epoch shows
 ENOUGH_IMAGES: Final = 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """Cost of a kind of trial, relative to a whole training of the default configuration.
-
-    Args:
-        epoch_cost: Mean seconds of its epochs over those of the default configuration.
-        epochs: Mean share of its epochs that a trial trains, early pruning included; None:
-            computed from the rungs.
-    """
-
-    epoch_cost: float
-    epochs: float | None = None
-
-
-# Of the `cnn` space. Source: benchmarks/replay.csv, `epoch_cpu_seconds` over those of the default.
-FIRST: Final = Share(1.27)  # the configurations that are tried first
-SAMPLED: Final = Share(1.46)
+# Seconds of an epoch over those of the default, in the `cnn` space. Source: `epoch_cpu_seconds` of
+# benchmarks/replay.csv.
+FIRST_COST: Final = 1.27  # of the configurations that are tried first
+SAMPLED_COST: Final = 1.46
 LATENCY_SECONDS: Final = 8.0  # of one measurement of a network's latency: 5 to 10 s
 PRIOR_TRIALS: Final = 5.0  # weight of the prior, in sampled trials
-_FIRST_KEPT: Final = 0.6  # share of those configurations that go on at a rung
 _SHORTER_MINUTES: Final = (5, 10, 15, 30, 60, 120, 240, 480)
 
 
@@ -105,8 +91,9 @@ class Plan:
         pruner: What ends trials before their last epoch, a key of `PRUNERS`.
         extra_seconds: Time of each trial besides its training, such as the measurement of its
             latency; 0 or more.
-        first_share: Cost of the configurations that are tried first.
-        sampled_share: Cost of the other trials.
+        first_cost: Seconds of an epoch of the configurations that are tried first, over those of
+            the default.
+        sampled_cost: The same of the other trials.
 
     Raises:
         ValueError: A number is out of its range.
@@ -119,8 +106,8 @@ class Plan:
     val: int
     pruner: str
     extra_seconds: float = 0.0
-    first_share: Share = FIRST
-    sampled_share: Share = SAMPLED
+    first_cost: float = FIRST_COST
+    sampled_cost: float = SAMPLED_COST
 
     def __post_init__(self) -> None:
         if min(self.trials, self.epochs, self.epoch_size, self.val) < 1:
@@ -128,30 +115,13 @@ class Plan:
         if not 0 <= self.first <= self.trials:
             raise ValueError(f"Plan got first={self.first}; use 0 to trials={self.trials}.")
 
-    @property
-    def prunes(self) -> bool:
-        """Whether trials may end before their last epoch."""
-        return self.pruner != "none"
-
-    def share(self, is_first: bool) -> Share:
-        """Return what a trial costs."""
-        return self.first_share if is_first else self.sampled_share
-
-    def epochs_of(self, is_first: bool) -> float:
-        """Return the epochs that a trial is expected to train; at least one."""
-        if not self.prunes:
-            return float(self.epochs)
-        share = self.share(is_first).epochs
-        if share is None:
-            share = expected_share(self.pruner, self.epochs, is_first)
-        return max(1.0, share * self.epochs)
-
     def trial_seconds(self, speed: Speed, is_first: bool, epochs: float | None = None) -> float:
         """Return the expected seconds of a trial; `epochs`: epochs that it trains."""
-        share = self.share(is_first)
-        trained = self.epochs_of(is_first) if epochs is None else epochs
+        if epochs is None:
+            epochs = PRUNERS[self.pruner].expected_epochs(self.epochs, is_first=is_first)
+        cost = self.first_cost if is_first else self.sampled_cost
         apart = speed.startup_seconds + self.extra_seconds
-        return apart + trained * share.epoch_cost * self.images / (speed.images_per_second)
+        return apart + epochs * cost * self.images / speed.images_per_second
 
     @property
     def images(self) -> float:
@@ -170,34 +140,6 @@ class Plan:
         )
         assert seconds is not None
         return seconds
-
-
-def expected_share(pruner: str, epochs: int, is_first: bool) -> float:
-    """Return the mean share of its epochs that a trial trains.
-
-    The configurations that are tried first have few trials to compete with, so that more of them go
-    on at a rung; with brackets, until the last.
-
-    Args:
-        pruner: A key of `PRUNERS`.
-        epochs: Maximum epochs.
-        is_first: Whether it is one of the configurations that are tried first.
-    """
-    known = PRUNERS[pruner]
-    rungs = known.epochs(Rungs.of(epochs))
-    kept, brackets = known.kept, [rungs]
-    if known.has_brackets:
-        brackets = [rungs[-1:]] if is_first else [rungs[index:] for index in range(len(rungs))]
-    elif is_first:
-        kept = max(_FIRST_KEPT, kept)
-    trained = []
-    for bracket in brackets or [[]]:
-        left, mean = 1.0, 0.0
-        for rung in bracket:
-            mean += left * (1 - kept) * rung
-            left *= kept
-        trained.append(mean + left * epochs)
-    return sum(trained) / len(trained) / epochs
 
 
 def default_epochs(available: int) -> int:
@@ -248,19 +190,23 @@ def fit_to(
     def fits(epochs: int, images: int) -> bool:
         return replace(plan, epochs=epochs, epoch_size=images).seconds(speed) <= limit
 
+    def most_epochs(low: int, high: int, images: int) -> int:
+        # More epochs may take less time, where they allow a rung more.
+        return max(epochs for epochs in range(low, high + 1) if fits(epochs, images))
+
     if not fits(smallest.epochs, smallest.epoch_size):
         raise SettingsError(_too_short(minutes, speed, smallest, spent_seconds))
     if epoch_size is not None:
-        most = _largest(lambda epochs: fits(epochs, epoch_size), FEWEST_EPOCHS, at_most)
+        most = most_epochs(FEWEST_EPOCHS, at_most, epoch_size)
         return replace(plan, epochs=most, epoch_size=epoch_size)
     chosen = epochs
     if chosen is None and fits(usual_epochs, train_size):
-        chosen = _largest(lambda n: fits(n, train_size), usual_epochs, at_most)
+        chosen = most_epochs(usual_epochs, at_most, train_size)
     elif chosen is None:
         enough = min(ENOUGH_IMAGES, train_size)
         chosen = FEWEST_EPOCHS
         if fits(chosen, enough):
-            chosen = _largest(lambda n: fits(n, enough), FEWEST_EPOCHS, usual_epochs)
+            chosen = most_epochs(FEWEST_EPOCHS, usual_epochs, enough)
     count = chosen
     images = _largest(lambda n: fits(count, n), fewest, train_size)
     if images < train_size:
@@ -331,7 +277,7 @@ def expectation(plan: Plan, speed: Speed, place: str, precision: str) -> str:
 
 
 def fitted_words(minutes: float, plan: Plan, speed: Speed, *, train_size: int) -> str:
-    """Return in words what `fit_to` has chosen, and why; how long is enough for pruning."""
+    """Return in words what `fit_to` has chosen, and why."""
     is_all = plan.epoch_size == train_size
     flags = f"--epochs {plan.epochs}{'' if is_all else f' --epoch-size {plan.epoch_size}'}"
     allowed = (
@@ -343,15 +289,7 @@ def fitted_words(minutes: float, plan: Plan, speed: Speed, *, train_size: int) -
     )
     seconds = plan.seconds(speed)
     expected = f"{about(seconds)}; " if seconds < 0.8 * 60 * minutes else ""
-    words = f"{allowed} ({expected}{flags})"
-    if not (plan.prunes and Rungs.of(plan.epochs).are_none):
-        return words
-    enough = replace(plan, epochs=DEFAULT_EPOCHS, epoch_size=min(ENOUGH_IMAGES, train_size))
-    needed = 5 * math.ceil(enough.seconds(speed) / 60 / 5)
-    return (
-        f"{words}, too few to prune trials; --minutes {needed} allows {enough.epochs} epochs of "
-        f"{enough.epoch_size:,}"
-    )
+    return f"{allowed} ({expected}{flags})"
 
 
 def _rounded(number: float) -> int:
@@ -452,10 +390,10 @@ class TimeLeft:
         """Return the time left of a running trial, from its own pace; None before an epoch."""
         if not trial.epochs:
             return None
-        epochs, plan = trial.budget, self._plan
-        # A pruner stops no trial with an epoch budget, and none past the last rung.
-        may_be_pruned = plan.prunes and epochs >= plan.epochs
-        if may_be_pruned and trial.epochs < Rungs.of(plan.epochs).last:
-            epochs = math.ceil(plan.epochs_of(trial.is_first))
+        epochs, plan = float(trial.budget), self._plan
+        if epochs >= plan.epochs:  # a pruner stops no trial with an epoch budget
+            epochs = PRUNERS[plan.pruner].expected_epochs(
+                plan.epochs, is_first=trial.is_first, done=trial.epochs
+            )
         pace = (trial.seconds - trial.latency_seconds) / trial.epochs
         return max(0, epochs - trial.epochs) * pace

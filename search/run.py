@@ -28,7 +28,7 @@ from search.errors import (
     UnusableError,
 )
 from search.files import refuse_links, write_atomically
-from search.length import Plan, Speed, TimeLeft, expectation, fitted_words, remaining_words
+from search.length import Plan, Speed, TimeLeft, expectation, remaining_words
 from search.measuring import FEWEST_IMAGES_TO_MEASURE, Measurement
 from search.on_end import Ending, command_at_end
 from search.outcome import Outcome, outcome_of
@@ -44,13 +44,13 @@ from search.preparation import (
 from search.secrets import masked_url
 from search.settings import SearchSettings
 from search.sizes import (
+    fitted_line,
     fitted_sizes,
     known_sizes,
     needs_speed,
     plan_of,
     store_speed,
     stored_speed,
-    train_size_of,
 )
 from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import Server, listen, serve_dashboard
@@ -213,11 +213,9 @@ def _fitted(
         SearchError: The speed cannot be measured, or the time is too short.
     """
     speed = measurement.required()
-    settings = fitted_sizes(given, speed, inputs, time.monotonic() - started)
-    assert given.minutes is not None
-    plan = plan_of(settings, inputs)
-    train_size = train_size_of(settings, inputs)
-    display.log(fitted_words(given.minutes, plan, speed, train_size=train_size))
+    spent_seconds = time.monotonic() - started
+    settings = fitted_sizes(given, speed, inputs, spent_seconds)
+    display.log(fitted_line(given, settings, speed, inputs, spent_seconds))
     return settings, speed
 
 

@@ -175,7 +175,7 @@ class SearchSettings:
     pruner: str | None = flag(
         "--pruner",
         None,
-        "Optuna pruner",
+        "what stops trials early",
         metavar="NAME",
         choices={name: pruner.help for name, pruner in PRUNERS.items()},
         shown_default=f"{DEFAULT_PRUNER}; with several objectives, none",

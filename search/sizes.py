@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import optuna
 
+from search.engines.pruners import Rungs
 from search.errors import StudyError
-from search.length import LATENCY_SECONDS, Plan, Share, Speed, default_epochs, fit_to
+from search.length import LATENCY_SECONDS, Plan, Speed, default_epochs, fit_to, fitted_words
 from search.preparation import Inputs
 from search.secrets import hide_secrets
 from search.settings import SearchSettings
 from search.study.facts import split_sizes, split_words
 from search.study.study import ENDED, FINISHED, keeps_facts
 from search.training.hardware import machine
+
+_STEP_MINUTES: Final = 5
+_MOST_MINUTES: Final = 24 * 60
 
 
 def known_sizes(settings: SearchSettings, study: optuna.Study | None) -> SearchSettings | None:
@@ -88,6 +92,40 @@ def fitted_sizes(
     return _with(settings, fitted.epochs, None if is_all else fitted.epoch_size)
 
 
+def fitted_line(
+    given: SearchSettings,
+    fitted: SearchSettings,
+    speed: Speed,
+    inputs: Inputs,
+    spent_seconds: float,
+) -> str:
+    """Return in words what `fitted_sizes` has chosen; if it allows no pruning, what would.
+
+    Args:
+        given: Settings of the search, with `minutes`.
+        fitted: What `fitted_sizes` returned for them.
+        speed: Measured speed.
+        inputs: What the search starts from.
+        spent_seconds: Seconds that it has spent before its first trial.
+    """
+    assert given.minutes is not None
+    train_size = train_size_of(fitted, inputs)
+    words = fitted_words(given.minutes, plan_of(fitted, inputs), speed, train_size=train_size)
+    wants_rungs = given.epochs is None and not given.has_budgets and given.pruner_used != "none"
+    if not wants_rungs or not Rungs.of(fitted.max_epochs).are_none:
+        return words
+    first = _STEP_MINUTES * (int(given.minutes) // _STEP_MINUTES + 1)
+    for minutes in range(first, _MOST_MINUTES, _STEP_MINUTES):
+        longer = fitted_sizes(replace(given, minutes=minutes), speed, inputs, spent_seconds)
+        if not Rungs.of(longer.max_epochs).are_none:
+            plan = plan_of(longer, inputs)
+            return (
+                f"{words}, too few to prune trials; --minutes {minutes} allows {plan.epochs} "
+                f"epochs of {plan.epoch_size:,}"
+            )
+    return f"{words}, too few to prune trials"
+
+
 def train_size_of(settings: SearchSettings, inputs: Inputs) -> int:
     """Return the number of training images, of which an epoch may show a part."""
     return settings.train_size or inputs.available
@@ -100,9 +138,7 @@ def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
     amid its ranges, and the speed of a user's space is that of random configurations (see
     `Measure`), so that all trials of these spaces are taken to cost the same.
     """
-    shares = {}
-    if settings.space != "cnn":
-        shares = {"first_share": Share(1.0), "sampled_share": Share(1.0)}
+    costs = {} if settings.space == "cnn" else {"first_cost": 1.0, "sampled_cost": 1.0}
     return Plan(
         trials=settings.trials,
         first=len(inputs.first),
@@ -111,7 +147,7 @@ def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
         val=settings.split.val,
         pruner=settings.pruner_used,
         extra_seconds=LATENCY_SECONDS if "latency" in settings.measured_costs else 0.0,
-        **shares,
+        **costs,
     )
 
 

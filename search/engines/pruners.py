@@ -21,25 +21,6 @@ _BEST: Final = 3  # one of this many trials goes on at a rung of `asha`
 
 
 @dataclass(frozen=True, slots=True)
-class Pruner:
-    """An entry of `PRUNERS`.
-
-    Args:
-        help: Phrase for `--help` and the documentation.
-        make: Makes the pruner, given the rungs.
-        epochs: Returns the epochs after which it may stop a trial, given the rungs.
-        kept: Share of the trials that go on at such an epoch, in (0, 1].
-        has_brackets: Whether an equal share of the trials is first judged at each of these epochs.
-    """
-
-    help: str
-    make: Callable[["Rungs"], BasePruner]
-    epochs: Callable[["Rungs"], list[int]]
-    kept: float = 1.0
-    has_brackets: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Rungs:
     """The epochs after which a trial may be pruned.
 
@@ -60,6 +41,48 @@ class Rungs:
     def are_none(self) -> bool:
         """Whether trials are too short to be pruned."""
         return self.last < self.first
+
+
+@dataclass(frozen=True, slots=True)
+class Pruner:
+    """An entry of `PRUNERS`.
+
+    Args:
+        help: Phrase for `--help` and the documentation.
+        make: Makes the pruner, given the rungs.
+        epochs: Returns the epochs after which it may stop a trial, given the rungs.
+        brackets: Returns the epochs at which trials end in an estimate, given the rungs; equal
+            shares of the trials follow each of the lists.
+        kept: Share of the trials that go on at each of them, in (0, 1].
+        first_kept: That share of the configurations that are tried first, which have few others to
+            compete with.
+    """
+
+    help: str
+    make: Callable[[Rungs], BasePruner]
+    epochs: Callable[[Rungs], list[int]]
+    brackets: Callable[[Rungs], list[list[int]]]
+    kept: float
+    first_kept: float
+
+    def expected_epochs(self, max_epochs: int, *, is_first: bool, done: int = 0) -> float:
+        """Return the epochs that a trial is expected to train.
+
+        Args:
+            max_epochs: Maximum epochs.
+            is_first: Whether it is one of the configurations that are tried first.
+            done: Epochs that it has trained without being stopped.
+        """
+        kept = self.first_kept if is_first else self.kept
+        expected = []
+        for bracket in self.brackets(Rungs.of(max_epochs)):
+            left, ended = 1.0, 0.0
+            for rung in bracket:
+                if rung > done:
+                    ended += left * (1 - kept) * rung
+                    left *= kept
+            expected.append(ended + left * max_epochs)
+        return sum(expected) / len(expected)
 
 
 def _halvings(rungs: Rungs) -> list[int]:
@@ -104,15 +127,19 @@ class BestAtRungs(BasePruner):
         return math.isnan(value) or better >= math.ceil((len(others) + 1) / self._best)
 
 
+# Source of the shares: the simulated searches in tests/search/test_length.py.
 PRUNERS: Final = {
     "asha": Pruner(
         "keeps the best third after a fifth of the epochs, and again after twice as many",
         lambda rungs: BestAtRungs(_halvings(rungs), _BEST),
         _halvings,
-        kept=1 / _BEST,
+        lambda rungs: [_halvings(rungs)],
+        kept=0.38,
+        first_kept=0.6,
     ),
     "hyperband": Pruner(
-        "keeps the best half at these epochs, and judges some trials at the second of them only",
+        "keeps the best half after a fifth of the epochs, and again after twice as many, where "
+        "half of the trials are first judged",
         # A bracket whose first rung is above the last epoch would prune nothing.
         lambda rungs: HyperbandPruner(
             min_resource=rungs.first,
@@ -120,15 +147,25 @@ PRUNERS: Final = {
             reduction_factor=_SPACING,
         ),
         _halvings,
-        kept=1 / _SPACING,
-        has_brackets=True,
+        lambda rungs: [_halvings(rungs)[start:] for start in range(len(_halvings(rungs)))] or [[]],
+        kept=0.5,
+        first_kept=0.67,
     ),
     "median": Pruner(
         "keeps trials above the median",
         # MedianPruner never prunes at a step below n_warmup_steps.
         lambda rungs: MedianPruner(n_startup_trials=5, n_warmup_steps=rungs.first),
         lambda rungs: list(range(rungs.first, rungs.last + 1)),
-        kept=0.65,  # Source: its share of the epochs in benchmarks.replay
+        lambda rungs: [[] if rungs.are_none else [rungs.first]],  # most end there
+        kept=0.4,
+        first_kept=0.87,
     ),
-    "none": Pruner("every trial runs all its epochs", lambda rungs: NopPruner(), lambda rungs: []),
+    "none": Pruner(
+        "every trial runs all its epochs",
+        lambda rungs: NopPruner(),
+        lambda rungs: [],
+        lambda rungs: [[]],
+        kept=1.0,
+        first_kept=1.0,
+    ),
 }

@@ -239,21 +239,48 @@ def test_what_failed_is_tried_again_in_the_same_run_if_it_is_enqueued() -> None:
 def test_the_best_third_of_all_trials_that_reached_a_rung_goes_on() -> None:
     study = optuna.create_study(direction="maximize")
     engine = make(study, pruner="asha", max_epochs=9)
-    # One of three, two of four to six, three of seven to nine; ties go on.
-    values = [0.5, 0.4, 0.3, 0.45, 0.6, 0.5, 0.5, float("nan"), 0.6]
-    goes_on = [True, False, False, True, True, True, True, False, True]
-    second: list[float] = []  # values at the second rung, which has competitors of its own
-    for value, expected in zip(values, goes_on, strict=True):
+    # At epoch 2, one of three goes on, two of four to six, three of seven to nine, and ties. At
+    # epoch 4, only those that got there compete.
+    trials = [
+        (0.5, 9),
+        (0.4, 2),
+        (0.3, 2),
+        (0.45, 4),
+        (0.6, 9),
+        (0.5, 9),
+        (0.5, 9),
+        (math.nan, 2),
+        (0.6, 9),
+    ]
+    for value, last in trials:
         trial = ask(engine)
-        assert not engine.report(trial, 1, value)
-        assert engine.report(trial, 2, value) == (not expected)
-        if expected:
-            second.append(value)
-            assert not engine.report(trial, 3, value)
-            better = sum(other > value for other in second)
-            assert engine.report(trial, 4, value) == (better >= math.ceil(len(second) / 3))
+        verdicts = [engine.report(trial, epoch, value) for epoch in range(1, last + 1)]
+        assert verdicts == [False] * (last - 1) + [last < 9]
         engine.prune(trial)
-    assert len(second) == 6
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median"])
+def test_a_verdict_stands_although_better_trials_have_come_since(
+    pruner: str, tmp_path: Path
+) -> None:
+    storage = open_storage(tmp_path / "study.journal", None)
+    study = optuna.create_study(study_name="fixed", storage=storage, direction="maximize")
+    engine = make(study, pruner=pruner, max_epochs=9)
+    for _ in range(6):  # fewer, and the median would stop none
+        trial = ask(engine)
+        assert not any(engine.report(trial, epoch, 0.5) for epoch in range(1, 10))
+        engine.complete(trial, 0.5)
+    cut_off = ask(engine)
+    assert not any(engine.report(cut_off, epoch, 0.5) for epoch in (1, 2))
+    better = [ask(engine) for _ in range(8)]
+    for trial in better:
+        for epoch in range(1, 10):
+            engine.report(trial, epoch, 0.9)
+        engine.complete(trial, 0.9)
+    engine.requeue(cut_off)
+    again = ask(engine)
+    assert again.number == cut_off.number
+    assert not any(engine.report(again, epoch, 0.5) for epoch in (1, 2))
 
 
 @pytest.mark.parametrize("pruner", [name for name in PRUNERS if name != "none"])
