@@ -11,8 +11,7 @@ search: ARGS = --trials 50 --minutes 30
 search: .venv/runtime
 	$(BIN)/python run_search.py $(ARGS)
 
-# As many epochs as fit, at most 30; where even those of a trial do not, it says how many minutes
-# would do.
+# As many epochs as fit, at most 30; where even the fewest do not, it says how many minutes would do.
 report: ARGS = --minutes 90 --ensemble
 report: .venv/runtime
 	$(BIN)/python report.py $(ARGS)

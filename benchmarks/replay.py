@@ -1,7 +1,7 @@
 """Compare pruners by replaying searches over a table of unpruned trainings.
 
 python -m benchmarks.replay --record 300   # train the table; the same command continues it
-python -m benchmarks.replay                # replay searches over it, within a tenth of its time
+python -m benchmarks.replay                # replay searches of a tenth and a quarter of it
 python -m benchmarks.replay --trials 50    # replay whole searches of 50 trials
 """
 
@@ -204,11 +204,13 @@ def main() -> None:
     budgets = sorted(flags.budget) or [whole / 10, whole / 4]
     titles = [f"{budget:,.0f} CPU s" for budget in budgets]
     if flags.trials is not None:
+        if flags.trials < 1:
+            parser.error(f"--trials is {flags.trials}; use 1 or more")
         budgets, titles = [math.inf], [f"{min(flags.trials, len(rows))} trials"]
     found: dict[str, list[list[Outcome]]] = {name: [] for name in CANDIDATES}
-    for seed, order in enumerate(orders(rows, flags.seeds)):
+    for seed, whole_order in enumerate(orders(rows, flags.seeds)):
+        order = whole_order[: flags.trials]
         for name, candidate in CANDIDATES.items():
-            order = order[: flags.trials]
             found[name].append(replay(order, candidate, epochs, budgets, f"replay-{seed}"))
     console = Console(width=max(120, Console().width))
     console.print(

@@ -5,7 +5,7 @@ import json
 import math
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ from search.command_line.flags import MOST_EPOCHS
 from search.errors import SettingsError
 from search.files import read_limited, write_atomically
 from search.study.facts import is_whole
-from search.words import counted
+from search.words import counted, listed
 
 _FILE: Final = "fitted.json"
 PlanOf = Callable[[int, int], Plan]  # from the final epochs, and the seeds of every baseline
@@ -154,19 +154,37 @@ def fit(
     if least > limit:
         needed = math.ceil(least / 60)
         plan = plan_of(epochs[0], seeds)
-        flags = "--top, --seeds or --baseline-seeds" if seeds > 1 else "--top or --seeds"
-        leave_out = ", or leave --distill out" if plan.distilled(plan.candidates[0], {}) else ""
+        images = plan.sizes.epoch_images(plan.images)
         raise SettingsError(
             f"--minutes is {minutes:g}, but the trainings take about {needed} min here with "
-            f"{counted(epochs[0], 'epoch')}, which show about as many images as a trial; raise it "
-            f"to {needed}, or lower {flags}{leave_out}."
+            f"{counted(epochs[0], 'epoch')} of {images:,} images, the fewest that --minutes "
+            f"chooses after this search; raise it to {needed}{''.join(_shorter(plan))}."
         )
     most = bisect_right(epochs, limit, lo=1, key=lambda count: seconds(count, seeds))
     found = Fitted(epochs=epochs[most - 1], baseline_seeds=seeds)
     with writing(directory):
-        content = json.dumps(stored | {f"{minutes:g}": asdict(found)}) + "\n"
+        kept_numbers = asdict(found)
+        if seeds == baseline_seeds[0]:
+            # Not fewer for the time's sake: another --seeds may change them.
+            kept_numbers["baseline_seeds"] = None
+        content = json.dumps(stored | {f"{minutes:g}": kept_numbers}) + "\n"
         write_atomically(directory / _FILE, content.encode())
     return found
+
+
+def _shorter(plan: Plan) -> Iterator[str]:
+    """Yield how a report could train less."""
+    winner = plan.candidates[0]
+    larger = {
+        "--top": len({one.number for one in plan.candidates}) > 1,
+        "--seeds": len(plan.winners(winner)[0].retrainings) > 1,
+        "--baseline-seeds": any(len(entry.retrainings) > 1 for entry in plan.baselines),
+        "--baseline-epochs": any((entry.epochs or 1) > 1 for entry in plan.baselines),
+    }
+    if flags := [flag for flag, is_larger in larger.items() if is_larger]:
+        yield f", or lower {listed(flags, 'or')}"
+    if plan.distilled(winner, {}):
+        yield ", or leave --distill out"
 
 
 def _stored(directory: Path) -> dict[str, Any]:
@@ -181,8 +199,10 @@ def _stored(directory: Path) -> dict[str, Any]:
 def _read(stored: Any, baseline_seeds: Sequence[int]) -> Fitted | None:
     """Return what was fitted; earlier versions stored the epochs alone."""
     if not isinstance(stored, dict):
-        stored = {"epochs": stored, "baseline_seeds": baseline_seeds[0]}
-    epochs, seeds = stored.get("epochs"), stored.get("baseline_seeds")
+        stored = {"epochs": stored, "baseline_seeds": None}
+    epochs, seeds = stored.get("epochs"), stored.get("baseline_seeds", 0)
+    if seeds is None:
+        seeds = baseline_seeds[0]
     if not (is_whole(epochs, 1) and epochs <= MOST_EPOCHS and is_whole(seeds, 1)):
         return None
     # Flags may have changed since.

@@ -303,13 +303,15 @@ def _announce(
     due = [one for candidate in plan.candidates for one in candidate.retrainings]
     due += [one for entry in entries for one in entry.retrainings]
     missing = [one for one in due if one.key not in kept]
-    baselines = (
-        f"; {counted(settings.seeds_of_baselines, 'seed')} each of "
-        f"{counted(len(plan.baselines), 'baseline')}, "
-        f"{counted(settings.baseline_epochs, 'epoch')}"
-        if plan.baselines
-        else ""
-    )
+    baselines = ""
+    if plan.baselines:
+        fewer = settings.minutes is not None and settings.seeds_of_baselines < settings.seeds
+        baselines = (
+            f"; {counted(settings.seeds_of_baselines, 'seed')} each of "
+            f"{counted(len(plan.baselines), 'baseline')}, "
+            f"{counted(settings.baseline_epochs, 'epoch')}"
+            f"{' (--baseline-seeds N for more)' if fewer else ''}"
+        )
     taught = "; then one network distilled from them" if distilled else ""
     fitted = (
         "" if settings.minutes is None else f", which were fitted to --minutes {settings.minutes:g}"

@@ -146,8 +146,9 @@ class ReportSettings:
         "--minutes",
         None,
         "target time of all trainings in minutes: --epochs is chosen from the speed measured by "
-        f"the search, at most {MOST_FITTED_EPOCHS} or those of a trial; baselines get at most half "
-        "of the time, if need be with fewer seeds. Kept when the report is resumed. Not a limit",
+        f"the search, at most {MOST_FITTED_EPOCHS} or those of a trial; baselines have fewer seeds "
+        "where they would take more than half of the time. Kept when the report is resumed. Not a "
+        "limit",
         metavar="M",
         above=0,
         at_most=LARGEST,
@@ -185,7 +186,7 @@ class ReportSettings:
         "--quick",
         False,
         "write a small preview to results/STUDY/report-preview/: the best trial alone, one seed, a "
-        "quarter of a trial's epochs, 2 for baselines",
+        "quarter of a trial's epochs (at least 2), 2 for baselines",
     )
     config: Path | None = config_flag()
     print_config: bool = print_config_flag()

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 
-def listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str], conjunction: str = "and") -> str:
     """Return `a, b and c`; nothing for no words."""
     if not words:
         return ""
     *others, last = words
-    return f"{', '.join(others)} and {last}" if others else last
+    return f"{', '.join(others)} {conjunction} {last}" if others else last
 
 
 def counted(count: int, noun: str) -> str:

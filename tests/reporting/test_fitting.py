@@ -143,6 +143,7 @@ def test_the_fewest_epochs_show_the_images_of_a_trial(
     ("kept", "found"),
     [
         ('{"90": 49}', Fitted(epochs=49, baseline_seeds=3)),  # of an earlier version
+        ('{"90": {"epochs": 9, "baseline_seeds": null}}', Fitted(epochs=9, baseline_seeds=3)),
         ('{"90": {"epochs": 9, "baseline_seeds": 2}}', Fitted(epochs=9, baseline_seeds=2)),
         ('{"90": {"epochs": 9, "baseline_seeds": 5}}', Fitted(epochs=9, baseline_seeds=3)),
     ],
@@ -164,8 +165,8 @@ def test_the_numbers_stay_the_same_when_the_report_is_continued(tmp_path: Path) 
     assert fitted(tmp_path, 25, baselines=True).epochs == 30
     assert fitted(tmp_path, 25, train=False).epochs == 30
     assert json.loads((tmp_path / "fitted.json").read_text()) == {
-        "25": {"epochs": 30, "baseline_seeds": 3},
-        "10.5": {"epochs": 12, "baseline_seeds": 3},
+        "25": {"epochs": 30, "baseline_seeds": None},
+        "10.5": {"epochs": 12, "baseline_seeds": None},
     }
 
 
@@ -185,8 +186,9 @@ def test_a_number_in_a_file_that_is_too_large_is_fitted_again(tmp_path: Path) ->
 
 def test_a_time_that_is_too_short_is_refused_with_one_that_would_do(tmp_path: Path) -> None:
     expected = (
-        "--minutes is 6, but the trainings take about 7 min here with 8 epochs, which show about "
-        "as many images as a trial; raise it to 7, or lower --top, --seeds or --baseline-seeds."
+        "--minutes is 6, but the trainings take about 7 min here with 8 epochs of "
+        "23,000 images, the fewest that --minutes chooses after this search; raise it to 7, or "
+        "lower --seeds."
     )
     with pytest.raises(SettingsError) as refused:
         fitted(tmp_path, 6)
@@ -195,13 +197,27 @@ def test_a_time_that_is_too_short_is_refused_with_one_that_would_do(tmp_path: Pa
     assert fitted(tmp_path, 7).epochs == 8
 
 
+def test_what_is_refused_names_only_flags_that_shorten_it(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"lower --seeds or --baseline-epochs\.$"):
+        fitted(tmp_path, 6, baselines=True, baseline_seeds=range(3, 0, -1))
+    with pytest.raises(
+        SettingsError, match=r"lower --seeds, --baseline-seeds or --baseline-epochs\.$"
+    ):
+        fitted(tmp_path, 6, baselines=True, baseline_seeds=[3])
+
+
+def test_seeds_that_were_not_fewer_for_the_times_sake_may_change(tmp_path: Path) -> None:
+    assert fitted(tmp_path, 60, baselines=True, baseline_seeds=[1]).baseline_seeds == 1
+    assert fitted(tmp_path, 60, baselines=True, baseline_seeds=[3, 2, 1]).baseline_seeds == 3
+
+
 def test_the_distilled_network_is_a_stage_that_may_be_left_out(tmp_path: Path) -> None:
     # 50 s an epoch, and 20 more.
     with pytest.raises(SettingsError) as refused:
         fitted(tmp_path, 7, distill=True)
     said = str(refused.value)
     assert "raise it to 10, or lower" in said
-    assert said.endswith("--seeds or --baseline-seeds, or leave --distill out.")
+    assert said.endswith("--seeds, or leave --distill out.")
     assert fitted(tmp_path, 10, distill=True).epochs == 8
 
 
