@@ -120,10 +120,13 @@ def replay(
     return outcomes
 
 
-def orders(rows: list[Row], seeds: int) -> list[list[Row]]:
-    """Return the rows in random orders, the first configurations always first."""
-    first, drawn = [row for row in rows if row.name], [row for row in rows if not row.name]
-    drawn.sort(key=lambda row: row.index)  # not in the order in which their trainings ended
+def orders(rows: list[Row], seeds: int, *, mixed: bool = False) -> list[list[Row]]:
+    """Return the rows in random orders; unless `mixed`, the first configurations come first."""
+    first = [row for row in rows if row.name and not mixed]
+    drawn = [row for row in rows if not row.name or mixed]
+    drawn.sort(
+        key=lambda row: (row.name, row.index)
+    )  # not in the order in which their trainings ended
     first.sort(key=lambda row: row.index)
     shuffled = [np.random.default_rng(seed).permutation(len(drawn)) for seed in range(seeds)]
     return [[*first, *(drawn[place] for place in order)] for order in shuffled]
@@ -182,6 +185,9 @@ def main() -> None:
     length.add_argument("--budget", type=float, nargs="+", metavar="CPU_SECONDS", default=[])
     length.add_argument("--trials", type=int, metavar="N", help="replay whole searches of N trials")
     parser.add_argument("--seeds", type=int, default=500, help="orders (default: %(default)s)")
+    parser.add_argument(
+        "--mixed", action="store_true", help="the first configurations too come in random order"
+    )
     flags = parser.parse_args()
     if flags.record is not None:
         wanted = make_recording(
@@ -208,14 +214,15 @@ def main() -> None:
             parser.error(f"--trials is {flags.trials}; use 1 or more")
         budgets, titles = [math.inf], [f"{min(flags.trials, len(rows))} trials"]
     found: dict[str, list[list[Outcome]]] = {name: [] for name in CANDIDATES}
-    for seed, whole_order in enumerate(orders(rows, flags.seeds)):
+    for seed, whole_order in enumerate(orders(rows, flags.seeds, mixed=flags.mixed)):
         order = whole_order[: flags.trials]
         for name, candidate in CANDIDATES.items():
             found[name].append(replay(order, candidate, epochs, budgets, f"replay-{seed}"))
     console = Console(width=max(120, Console().width))
     console.print(
         f"{len(rows)} trainings of {epochs} epochs, {recording.train_size:,} images, "
-        f"{whole:,.0f} CPU s; {flags.seeds} random orders, first the rows with names; one worker. "
+        f"{whole:,.0f} CPU s; {flags.seeds} random orders"
+        f"{'' if flags.mixed else ', first the rows with names'}; one worker. "
         "Mean and 95 % t interval over orders of this one table; differences paired by order."
     )
     for place, title in enumerate(titles):

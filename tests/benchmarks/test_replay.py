@@ -84,6 +84,9 @@ def test_orders_keep_the_first_configurations_first() -> None:
     assert [order[0].name for order in (one, other)] == ["default", "default"]
     assert one != other
     assert sorted(one, key=lambda row: row.index) == rows
+    mixed = orders(rows, 20, mixed=True)
+    assert len({tuple(row.name for row in order).index("default") for order in mixed}) > 5
+    assert all(sorted(order, key=lambda row: row.index) == rows for order in mixed)
 
 
 def test_a_draw_near_a_configuration_keeps_most_of_it() -> None:
