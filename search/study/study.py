@@ -35,7 +35,7 @@ from search.study.storage import (
     repair_journal,
 )
 from search.study.stored import check_folder
-from search.words import counted
+from search.words import counted, listed
 
 _MIRROR_FLAGS: Final = {
     True: "with --mirror",
@@ -226,9 +226,8 @@ def check_comparable(study: optuna.Study, facts: Mapping[str, Any]) -> None:
         raise StudyError(
             f"study {name!r} holds trials of another program; start another with --study NAME."
         )
-    if keeps_facts(study):
-        for key in _differing(stored, facts):
-            _refuse(name, key, stored, facts)
+    if keeps_facts(study) and (differing := _differing(stored, facts)):
+        _refuse(name, differing, stored, facts)
 
 
 def _is_changed(stored: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
@@ -258,17 +257,25 @@ def _differs(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
     return bool(stored[key] != wanted[key])
 
 
-def _refuse(name: str, key: str, stored: Mapping[str, Any], facts: Mapping[str, Any]) -> NoReturn:
-    has, wanted = (repr(_fact_words(key, each)) for each in (stored, facts))
-    advice = f"with its own {COMPARABLE[key]}"
-    if key in ("epochs", "split") and "minutes" in stored:
-        advice = f"with its own --minutes {stored['minutes']:g}"
-    elif key == "mirror":
-        advice = _MIRROR_FLAGS[stored[key]]
+def _refuse(
+    name: str, keys: Sequence[str], stored: Mapping[str, Any], facts: Mapping[str, Any]
+) -> NoReturn:
+    has = listed([f"{key} {_fact_words(key, stored)!r}" for key in keys])
+    wanted = listed([repr(_fact_words(key, facts)) for key in keys])
+    # Each once: a study with --minutes has fitted several sizes to it.
+    advice = listed(list(dict.fromkeys(_advice(key, stored) for key in keys)))
     raise StudyError(
-        f"study {name!r} has trials with {key} {has}; this run asks for {wanted}, and the two "
+        f"study {name!r} has trials with {has}; this run asks for {wanted}, and the two "
         f"cannot be compared. Continue it {advice}, or start another with --study NAME."
     )
+
+
+def _advice(key: str, stored: Mapping[str, Any]) -> str:
+    if key in ("epochs", "split") and "minutes" in stored:
+        return f"with its own --minutes {stored['minutes']:g}"
+    if key == "mirror":
+        return _MIRROR_FLAGS[stored[key]]
+    return f"with its own {COMPARABLE[key]}"
 
 
 def _fact_words(key: str, facts: Mapping[str, Any]) -> Any:

@@ -170,6 +170,21 @@ def test_the_same_run_from_elsewhere_goes_on_with_its_queue(
     assert len(study.user_attrs["runs"]) == 2
 
 
+def test_all_that_cannot_be_compared_is_said_at_once() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    study = create_or_continue(storage, "mine", FACTS)
+    study.tell(study.ask(), 0.5)
+    other = {"epochs": FACTS["epochs"] + 1, "precision": "other"}
+    with pytest.raises(StudyError) as refused:
+        create_or_continue(storage, "mine", FACTS | other)
+    said = str(refused.value)
+    assert (
+        f"has trials with epochs {FACTS['epochs']} and precision {FACTS['precision']!r}; " in said
+    )
+    assert f"this run asks for {other['epochs']} and 'other', and the two cannot" in said
+    assert "Continue it with its own --epochs and with its own --precision, or start" in said
+
+
 def test_enqueued_configurations_are_not_dropped_for_other_settings(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "study.journal", None)
     study = create_or_continue(storage, "mine", FACTS)
