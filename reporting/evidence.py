@@ -289,7 +289,7 @@ class Evidence:
         epochs = counted(self.record.max_epochs, "epoch")
         images = self.searched_epoch_size
         if self.record.sizes.epoch_size is not None:
-            return f"{epochs} of {images:,} images (others in each)"
+            return f"{epochs} of {images:,} images (others in each epoch)"
         same = images == len(self.split.train_labels)
         return epochs if same else f"{epochs} of {images:,} images"
 

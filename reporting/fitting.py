@@ -163,11 +163,7 @@ def fit(
     most = bisect_right(epochs, limit, lo=1, key=lambda count: seconds(count, seeds))
     found = Fitted(epochs=epochs[most - 1], baseline_seeds=seeds)
     with writing(directory):
-        kept_numbers = asdict(found)
-        if seeds == baseline_seeds[0]:
-            # Not fewer for the time's sake: another --seeds may change them.
-            kept_numbers["baseline_seeds"] = None
-        content = json.dumps(stored | {f"{minutes:g}": kept_numbers}) + "\n"
+        content = json.dumps(stored | {f"{minutes:g}": asdict(found)}) + "\n"
         write_atomically(directory / _FILE, content.encode())
     return found
 
@@ -199,10 +195,8 @@ def _stored(directory: Path) -> dict[str, Any]:
 def _read(stored: Any, baseline_seeds: Sequence[int]) -> Fitted | None:
     """Return what was fitted; earlier versions stored the epochs alone."""
     if not isinstance(stored, dict):
-        stored = {"epochs": stored, "baseline_seeds": None}
-    epochs, seeds = stored.get("epochs"), stored.get("baseline_seeds", 0)
-    if seeds is None:
-        seeds = baseline_seeds[0]
+        stored = {"epochs": stored, "baseline_seeds": baseline_seeds[0]}
+    epochs, seeds = stored.get("epochs"), stored.get("baseline_seeds")
     if not (is_whole(epochs, 1) and epochs <= MOST_EPOCHS and is_whole(seeds, 1)):
         return None
     # Flags may have changed since.

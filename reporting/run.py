@@ -305,12 +305,11 @@ def _announce(
     missing = [one for one in due if one.key not in kept]
     baselines = ""
     if plan.baselines:
-        fewer = settings.minutes is not None and settings.seeds_of_baselines < settings.seeds
+        flag = "" if settings.seeds_of_baselines == settings.seeds else " (--baseline-seeds)"
         baselines = (
-            f"; {counted(settings.seeds_of_baselines, 'seed')} each of "
+            f"; {counted(settings.seeds_of_baselines, 'seed')}{flag} each of "
             f"{counted(len(plan.baselines), 'baseline')}, "
             f"{counted(settings.baseline_epochs, 'epoch')}"
-            f"{' (--baseline-seeds N for more)' if fewer else ''}"
         )
     taught = "; then one network distilled from them" if distilled else ""
     fitted = (

@@ -534,6 +534,7 @@ def _plan_of(settings: SearchSettings) -> Plan:
         epoch_size=1,
         val=1,
         pruner=settings.pruner_used,
+        has_budgets=settings.has_budgets,
     )
 
 

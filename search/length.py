@@ -1,7 +1,7 @@
 """Estimate how long a search takes, fit its plan to a time, and estimate the time left.
 
-The unit of cost is one training of the space's default configuration, with all epochs. The
-measured speed converts it to seconds; recorded searches give the relative cost of other trials.
+The speed is measured with the space's default configuration; recorded trainings say how much longer
+an epoch of other trials takes, and the pruner how many epochs they train.
 """
 
 import math
@@ -89,6 +89,7 @@ class Plan:
         epoch_size: Training images that an epoch shows; 1 or more.
         val: Validation images; 1 or more.
         pruner: What ends trials before their last epoch, a key of `PRUNERS`.
+        has_budgets: Whether epoch budgets end them instead, about as that pruner would.
         extra_seconds: Time of each trial besides its training, such as the measurement of its
             latency; 0 or more.
         first_cost: Seconds of an epoch of the configurations that are tried first, over those of
@@ -105,6 +106,7 @@ class Plan:
     epoch_size: int
     val: int
     pruner: str
+    has_budgets: bool = False
     extra_seconds: float = 0.0
     first_cost: float = FIRST_COST
     sampled_cost: float = SAMPLED_COST
@@ -190,24 +192,21 @@ def fit_to(
     def fits(epochs: int, images: int) -> bool:
         return replace(plan, epochs=epochs, epoch_size=images).seconds(speed) <= limit
 
-    def most_epochs(low: int, high: int, images: int) -> int:
-        # More epochs may take less time, where they allow a rung more.
-        return max(epochs for epochs in range(low, high + 1) if fits(epochs, images))
+    def most_epochs(low: int, high: int, images: int) -> int | None:
+        # More epochs may take less time, where they allow another rung.
+        return max((one for one in range(low, high + 1) if fits(one, images)), default=None)
 
     if not fits(smallest.epochs, smallest.epoch_size):
         raise SettingsError(_too_short(minutes, speed, smallest, spent_seconds))
     if epoch_size is not None:
-        most = most_epochs(FEWEST_EPOCHS, at_most, epoch_size)
+        most = most_epochs(FEWEST_EPOCHS, at_most, epoch_size) or FEWEST_EPOCHS
         return replace(plan, epochs=most, epoch_size=epoch_size)
-    chosen = epochs
-    if chosen is None and fits(usual_epochs, train_size):
-        chosen = most_epochs(usual_epochs, at_most, train_size)
-    elif chosen is None:
-        enough = min(ENOUGH_IMAGES, train_size)
-        chosen = FEWEST_EPOCHS
-        if fits(chosen, enough):
-            chosen = most_epochs(FEWEST_EPOCHS, usual_epochs, enough)
-    count = chosen
+    count = (
+        epochs
+        or most_epochs(usual_epochs, at_most, train_size)
+        or most_epochs(FEWEST_EPOCHS, usual_epochs, min(ENOUGH_IMAGES, train_size))
+        or FEWEST_EPOCHS
+    )
     images = _largest(lambda n: fits(count, n), fewest, train_size)
     if images < train_size:
         images = max(fewest, _round_down(images))
@@ -391,7 +390,7 @@ class TimeLeft:
         if not trial.epochs:
             return None
         epochs, plan = float(trial.budget), self._plan
-        if epochs >= plan.epochs:  # a pruner stops no trial with an epoch budget
+        if not plan.has_budgets:
             epochs = PRUNERS[plan.pruner].expected_epochs(
                 plan.epochs, is_first=trial.is_first, done=trial.epochs
             )

@@ -146,6 +146,7 @@ def plan_of(settings: SearchSettings, inputs: Inputs) -> Plan:
         epoch_size=settings.epoch_size or train_size_of(settings, inputs),
         val=settings.split.val,
         pruner=settings.pruner_used,
+        has_budgets=settings.has_budgets,
         extra_seconds=LATENCY_SECONDS if "latency" in settings.measured_costs else 0.0,
         **costs,
     )

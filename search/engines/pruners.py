@@ -130,7 +130,8 @@ class BestAtRungs(BasePruner):
 # Source of the shares: the simulated searches in tests/search/test_length.py.
 PRUNERS: Final = {
     "asha": Pruner(
-        "keeps the best third after a fifth of the epochs, and again after twice as many",
+        "keeps the best third after a fifth of the epochs, and again after twice as many, within "
+        "the first half",
         lambda rungs: BestAtRungs(_halvings(rungs), _BEST),
         _halvings,
         lambda rungs: [_halvings(rungs)],
@@ -138,8 +139,7 @@ PRUNERS: Final = {
         first_kept=0.6,
     ),
     "hyperband": Pruner(
-        "keeps the best half after a fifth of the epochs, and again after twice as many, where "
-        "half of the trials are first judged",
+        "keeps the best half at these epochs, and judges some trials first at the second of them",
         # A bracket whose first rung is above the last epoch would prune nothing.
         lambda rungs: HyperbandPruner(
             min_resource=rungs.first,

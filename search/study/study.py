@@ -260,9 +260,11 @@ def _differs(key: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
 def _refuse(
     name: str, keys: Sequence[str], stored: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> NoReturn:
+    if "data" in keys:  # sizes follow from them
+        keys = [key for key in keys if key not in ("split", "epochs")]
     has = listed([f"{key} {_fact_words(key, stored)!r}" for key in keys])
     wanted = listed([repr(_fact_words(key, facts)) for key in keys])
-    # Each once: a study with --minutes has fitted several sizes to it.
+    # Each once: --minutes may have chosen several sizes.
     advice = listed(list(dict.fromkeys(_advice(key, stored) for key in keys)))
     raise StudyError(
         f"study {name!r} has trials with {has}; this run asks for {wanted}, and the two "

@@ -143,7 +143,6 @@ def test_the_fewest_epochs_show_the_images_of_a_trial(
     ("kept", "found"),
     [
         ('{"90": 49}', Fitted(epochs=49, baseline_seeds=3)),  # of an earlier version
-        ('{"90": {"epochs": 9, "baseline_seeds": null}}', Fitted(epochs=9, baseline_seeds=3)),
         ('{"90": {"epochs": 9, "baseline_seeds": 2}}', Fitted(epochs=9, baseline_seeds=2)),
         ('{"90": {"epochs": 9, "baseline_seeds": 5}}', Fitted(epochs=9, baseline_seeds=3)),
     ],
@@ -165,8 +164,8 @@ def test_the_numbers_stay_the_same_when_the_report_is_continued(tmp_path: Path) 
     assert fitted(tmp_path, 25, baselines=True).epochs == 30
     assert fitted(tmp_path, 25, train=False).epochs == 30
     assert json.loads((tmp_path / "fitted.json").read_text()) == {
-        "25": {"epochs": 30, "baseline_seeds": None},
-        "10.5": {"epochs": 12, "baseline_seeds": None},
+        "25": {"epochs": 30, "baseline_seeds": 3},
+        "10.5": {"epochs": 12, "baseline_seeds": 3},
     }
 
 
@@ -204,11 +203,6 @@ def test_what_is_refused_names_only_flags_that_shorten_it(tmp_path: Path) -> Non
         SettingsError, match=r"lower --seeds, --baseline-seeds or --baseline-epochs\.$"
     ):
         fitted(tmp_path, 6, baselines=True, baseline_seeds=[3])
-
-
-def test_seeds_that_were_not_fewer_for_the_times_sake_may_change(tmp_path: Path) -> None:
-    assert fitted(tmp_path, 60, baselines=True, baseline_seeds=[1]).baseline_seeds == 1
-    assert fitted(tmp_path, 60, baselines=True, baseline_seeds=[3, 2, 1]).baseline_seeds == 3
 
 
 def test_the_distilled_network_is_a_stage_that_may_be_left_out(tmp_path: Path) -> None:

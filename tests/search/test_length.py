@@ -239,7 +239,7 @@ def test_a_trial_past_the_last_rung_is_expected_to_run_to_its_end() -> None:
 
 
 def test_a_trial_with_a_budget_of_its_own_is_expected_to_run_to_its_end() -> None:
-    left = TimeLeft(plan(), SPEED)
+    left = TimeLeft(plan(pruner="hyperband", has_budgets=True), SPEED)
 
     def seconds(epochs: int, budget: int) -> float | None:
         running = [Running(epochs=epochs, seconds=30.0, is_first=False, budget=budget)]
@@ -249,6 +249,12 @@ def test_a_trial_with_a_budget_of_its_own_is_expected_to_run_to_its_end() -> Non
     assert seconds(1, budget=6) == 150.0
     short, long = seconds(0, budget=1), seconds(0, budget=3)
     assert short is not None and long is not None and short < long
+
+
+def test_no_pruner_is_expected_to_stop_a_trial_of_a_tuner_with_budgets() -> None:
+    left = TimeLeft(plan(pruner="hyperband", has_budgets=True), SPEED)
+    full = Running(epochs=3, seconds=30.0, is_first=False, budget=8)
+    assert left.seconds(waiting=0, waiting_first=0, running=[full], workers=1) == 50.0
 
 
 def test_nine_epochs_have_their_last_rung_where_the_pruner_has_it() -> None:
@@ -287,18 +293,27 @@ def test_epochs_and_images_are_fitted_by_the_rule(
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)
-def test_as_many_epochs_are_fitted_as_fit(pruner: str) -> None:
+@pytest.mark.parametrize(
+    ("usual", "train_size"), [(8, 50_000), (11, 7_200), (12, 6_700), (40, 2_000)]
+)
+def test_as_many_epochs_are_fitted_as_fit(pruner: str, usual: int, train_size: int) -> None:
     slow = Speed(workers=2, images_per_second=310.0, startup_seconds=8.0)
-    for minutes in range(30, 500, 5):
-        fitted = fit_to(minutes, slow, plan(pruner=pruner), train_size=50_000)
-        assert fitted.seconds(slow) <= 60 * minutes
-        images = 5_000 if fitted.epochs < 8 else 50_000
-        if fitted.epochs == 8 and fitted.epoch_size < 50_000:
-            continue
-        longer = [replace(fitted, epochs=n, epoch_size=images) for n in range(2, 31)]
-        assert fitted.epochs == max(
-            one.epochs for one in longer if one.seconds(slow) <= 60 * minutes
-        )
+    given = plan(pruner=pruner, val=1_000)
+    for minutes in range(30, 500, 7):
+        fitted = fit_to(minutes, slow, given, train_size=train_size, usual_epochs=usual)
+
+        def fits(epochs: int, images: int, seconds: float = 60 * minutes) -> bool:
+            return replace(given, epochs=epochs, epoch_size=images).seconds(slow) <= seconds
+
+        assert fits(fitted.epochs, fitted.epoch_size)
+        whole = [n for n in range(usual, max(30, usual) + 1) if fits(n, train_size)]
+        parts = [n for n in range(2, usual + 1) if fits(n, min(5_000, train_size))]
+        if whole:
+            assert (fitted.epochs, fitted.epoch_size) == (max(whole), train_size)
+        elif parts:
+            assert fitted.epochs == max(parts)
+        else:
+            assert fitted.epochs == 2
 
 
 @pytest.mark.parametrize(

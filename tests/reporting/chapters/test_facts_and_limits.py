@@ -82,7 +82,7 @@ def test_the_limits_say_that_epochs_had_fewer_images(tmp_path: Path) -> None:
     trained = tables(facts.blocks(searched))["splits"].shown["trained on"].tolist()
     assert trained[:2] == ["700 of 2,000 training in each epoch", "2,000 training"]
     said = words(verdict.blocks(searched))
-    assert "after 8 epochs of 700 images (others in each) in the search" in said
+    assert "after 8 epochs of 700 images (others in each epoch) in the search" in said
     assert "Retrained with new seeds for 30 epochs, trial" in said
     settings = dataclasses.replace(searched.settings, train_size=700)
     said = words(verdict.blocks(dataclasses.replace(searched, settings=settings)))

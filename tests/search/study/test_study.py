@@ -185,6 +185,26 @@ def test_all_that_cannot_be_compared_is_said_at_once() -> None:
     assert "Continue it with its own --epochs and with its own --precision, or start" in said
 
 
+def test_sizes_that_follow_from_other_data_are_not_named() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    study = create_or_continue(storage, "mine", FACTS)
+    study.tell(study.ask(), 0.5)
+    other = {"epochs": FACTS["epochs"] + 1, "data": "other", "split": OTHER["split"]}
+    with pytest.raises(StudyError, match=r"^study 'mine' has trials with data [^;]*; ") as refused:
+        create_or_continue(storage, "mine", FACTS | other)
+    assert "--epochs" not in str(refused.value)
+    assert "--val-size" not in str(refused.value)
+
+
+def test_the_minutes_that_chose_several_sizes_are_named_once() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    study = create_or_continue(storage, "mine", FACTS | {"minutes": 30.0})
+    study.tell(study.ask(), 0.5)
+    other = {"epochs": FACTS["epochs"] + 1, "split": OTHER["split"]}
+    with pytest.raises(StudyError, match="Continue it with its own --minutes 30, or start another"):
+        create_or_continue(storage, "mine", FACTS | other)
+
+
 def test_enqueued_configurations_are_not_dropped_for_other_settings(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "study.journal", None)
     study = create_or_continue(storage, "mine", FACTS)
