@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,6 +86,31 @@ class Record:
         """Rows of complete trials, best first; the earlier one of equals first."""
         rows = self.trials[self.trials["state"] == "COMPLETE"]
         return rows.sort_values("value", ascending=False, kind="stable")
+
+    @property
+    def first_judged(self) -> int | None:
+        """The epoch after which the first trials were stopped; None: none were."""
+        pruned = self.trials.loc[self.trials["state"] == "PRUNED", "epochs"].dropna()
+        return None if pruned.empty else int(pruned.min())
+
+    def after(self, epoch: int) -> "Record":
+        """Return the search as if its finished trials had ended after an epoch.
+
+        Those that reached it are complete, with the value that they had then; others have failed.
+        """
+        values = self.curves.get(epoch, pd.Series(dtype=float)).dropna()
+        finished = self.trials.index[self.trials["state"].isin(["COMPLETE", "PRUNED"])]
+        values = values.loc[values.index.intersection(finished)]
+        frozen = []
+        for trial in self.frozen:
+            ended = copy.copy(trial)
+            reached = trial.number in values.index
+            ended.state = TrialState.COMPLETE if reached else TrialState.FAIL
+            ended.values = [float(values[trial.number])] if reached else None
+            frozen.append(ended)
+        states = [trial.state.name for trial in frozen]
+        trials = self.trials.assign(state=states, value=values.reindex(self.trials.index))
+        return replace(self, frozen=frozen, trials=trials)
 
     @property
     def front(self) -> list[FrozenTrial]:

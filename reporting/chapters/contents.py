@@ -1,6 +1,6 @@
 """The chapters of a report, in reading order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Final
 
@@ -18,23 +18,32 @@ class Chapter:
         title: Heading.
         complete: Fewest complete trials that the chapter needs; with fewer, one line says so in
             its place.
+        takes_early: Whether, with fewer, it compares all trials after the epoch at which the first
+            ones were stopped.
         several: Whether only the report of a search with several objectives has it.
     """
 
     module: str
     title: str
     complete: int = 1
+    takes_early: bool = False
     several: bool = False
 
     def section(self, evidence: Evidence) -> Section:
         """Return the chapter as written, or the line that says what it lacks."""
-        complete = len(evidence.record.complete)
+        record = evidence.record
+        complete, epoch = len(record.complete), record.first_judged
+        written: list[Block] = []
+        if complete < self.complete and self.takes_early and epoch is not None:
+            early = record.after(epoch)
+            if len(early.complete) >= self.complete:
+                written.append(Paragraph(_early(complete, len(early.complete), epoch), strong=True))
+                evidence, complete = replace(evidence, record=early), len(early.complete)
         if complete < self.complete:
-            written: list[Block] = [
-                Paragraph(f"Needs {self.complete} complete trials; the study has {complete}.")
-            ]
+            needs = f"Needs {self.complete} complete trials; the study has {complete}."
+            written.append(Paragraph(needs))
         else:
-            written = import_module(f"reporting.chapters.{self.module}").blocks(evidence)
+            written += import_module(f"reporting.chapters.{self.module}").blocks(evidence)
         name = self.module.replace("_", "-")
         return Section(name=name, title=self.title, blocks=written)
 
@@ -51,14 +60,23 @@ CHAPTERS: Final = (
     Chapter("checks", "Checks"),
     Chapter("progress", "Search progress"),
     Chapter("trials", "Trials and time"),
-    Chapter("pruning", "Pruning", complete=10),
-    Chapter("importance", "Hyperparameter importance", complete=20),
-    Chapter("regularization", "Batch normalization and dropout", complete=20),
-    Chapter("space_health", "Search space", complete=20),
+    Chapter("pruning", "Pruning", complete=5),
+    Chapter("importance", "Hyperparameter importance", complete=20, takes_early=True),
+    Chapter("regularization", "Batch normalization and dropout", complete=20, takes_early=True),
+    Chapter("space_health", "Search space", complete=20, takes_early=True),
     Chapter("data", "Data"),
     Chapter("facts", "Settings and versions"),
     Chapter("limits", "Limitations"),
 )
+
+
+def _early(complete: int, reached: int, epoch: int) -> str:
+    return (
+        f"Only {counted(complete, 'trial')} ran to the end. This chapter compares the {reached:,} "
+        f"that reached epoch {epoch:,}, after which the first were stopped, by their validation "
+        "accuracy then; its complete trials are these. What is good early may not be best at the "
+        "end."
+    )
 
 
 def document_of(evidence: Evidence) -> Document:

@@ -72,6 +72,33 @@ def test_a_chapter_that_needs_more_trials_says_so_in_one_line(tmp_path: Path) ->
     assert len(sections["trials"].blocks) > 1
 
 
+def test_where_few_ran_to_the_end_chapters_compare_all_after_the_first_rung(tmp_path: Path) -> None:
+    few = made_evidence(tmp_path, trials=60, retrained=False)
+    record = few.record
+    ended = record.complete.index[4:]
+    for number in ended:
+        record.frozen[number].state = TrialState.PRUNED
+    record.trials.loc[ended, "state"] = "PRUNED"
+    epoch = record.first_judged
+    assert epoch is not None
+    early = record.after(epoch)
+    assert early.complete["value"].to_dict() == pytest.approx(
+        record.curves.loc[early.complete.index, epoch].to_dict()
+    )
+    reached = len(early.complete)
+    assert reached >= 20
+    sections = {section.name: section for section in document_of(few).sections}
+    for name in ("importance", "regularization", "space-health"):
+        said, *others = sections[name].blocks
+        assert isinstance(said, Paragraph)
+        assert said.text.startswith(
+            "Only 4 trials ran to the end. This chapter compares the "
+            f"{reached} that reached epoch {epoch}, after"
+        )
+        assert len(others) > 1
+    assert record.complete.index.size == 4  # the other chapters' trials are as they were
+
+
 # One of each: formulas of matplotlib, markup of HTML and Markdown, format strings, formulas of
 # spreadsheets, codes of terminals, half a letter.
 ODD_NAMES = (
