@@ -25,7 +25,7 @@ from reporting.drawing.style import (
 from reporting.evidence import Evidence
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record
-from search.words import listed
+from search.words import counted, listed
 
 # Source: DeepCAVE's documentation, plugin "Budget Correlation": "very strong" from here on.
 _TRUSTED: Final = 0.70
@@ -141,7 +141,7 @@ def _curves(record: Record, stopped: pd.DataFrame) -> Picture:
         name="pruning-curves",
         finding=_where(sorted(stopped["epoch"].unique()), len(stopped), len(shown)),
         caption=f"One line for each trial: {record.measure} after each epoch."
-        + (f" {below} trials are below the axis, with their crosses on its edge." if below else ""),
+        + (f" Below the axis, with crosses on its edge: {counted(below, 'trial')}." if below else ""),
         draw=lambda width: _draw_curves(width, record, stopped, low, float(np.nanmax(shown))),
     )
 
