@@ -141,7 +141,11 @@ def _curves(record: Record, stopped: pd.DataFrame) -> Picture:
         name="pruning-curves",
         finding=_where(sorted(stopped["epoch"].unique()), len(stopped), len(shown)),
         caption=f"One line for each trial: {record.measure} after each epoch."
-        + (f" Below the axis, with crosses on its edge: {counted(below, 'trial')}." if below else ""),
+        + (
+            f" Below the axis, with crosses on its edge: {counted(below, 'trial')}."
+            if below
+            else ""
+        ),
         draw=lambda width: _draw_curves(width, record, stopped, low, float(np.nanmax(shown))),
     )
 
