@@ -305,7 +305,8 @@ def _announce(
     missing = [one for one in due if one.key not in kept]
     baselines = ""
     if plan.baselines:
-        flag = "" if settings.seeds_of_baselines == settings.seeds else " (--baseline-seeds)"
+        fewer = settings.minutes is not None and settings.seeds_of_baselines < settings.seeds
+        flag = " (--baseline-seeds)" if fewer else ""
         baselines = (
             f"; {counted(settings.seeds_of_baselines, 'seed')}{flag} each of "
             f"{counted(len(plan.baselines), 'baseline')}, "
