@@ -124,9 +124,8 @@ def orders(rows: list[Row], seeds: int, *, mixed: bool = False) -> list[list[Row
     """Return the rows in random orders; unless `mixed`, the first configurations come first."""
     first = [row for row in rows if row.name and not mixed]
     drawn = [row for row in rows if not row.name or mixed]
-    drawn.sort(
-        key=lambda row: (row.name, row.index)
-    )  # not in the order in which their trainings ended
+    # Not in the order in which their trainings ended.
+    drawn.sort(key=lambda row: (row.name, row.index))
     first.sort(key=lambda row: row.index)
     shuffled = [np.random.default_rng(seed).permutation(len(drawn)) for seed in range(seeds)]
     return [[*first, *(drawn[place] for place in order)] for order in shuffled]

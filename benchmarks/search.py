@@ -87,7 +87,8 @@ def print_constants(study: optuna.Study, console: Console) -> None:
     max_epochs = study.user_attrs["epochs"]
     if default is None or default["epochs"] < max_epochs:
         return
-    pruner = PRUNERS[study.user_attrs["settings"]["pruner"]]
+    # Without one, epoch budgets are those of Hyperband.
+    pruner = PRUNERS[study.user_attrs["settings"].get("pruner", "hyperband")]
     table = Table("trials", "epochs trained", "epochs expected", "epoch_cost", "assumed")
     for assumed, is_first in ((FIRST_COST, True), (SAMPLED_COST, False)):
         kind = [

@@ -31,21 +31,22 @@ class Chapter:
 
     def section(self, evidence: Evidence) -> Section:
         """Return the chapter as written, or the line that says what it lacks."""
-        record = evidence.record
-        complete, epoch = len(record.complete), record.first_judged
-        written: list[Block] = []
-        if complete < self.complete and self.takes_early and epoch is not None:
-            early = record.after(epoch)
-            if len(early.complete) >= self.complete:
-                written.append(Paragraph(_early(complete, len(early.complete), epoch), strong=True))
-                evidence, complete = replace(evidence, record=early), len(early.complete)
-        if complete < self.complete:
-            needs = f"Needs {self.complete} complete trials; the study has {complete}."
-            written.append(Paragraph(needs))
+        complete = len(evidence.record.complete)
+        written: list[Block]
+        if complete >= self.complete:
+            written = self._blocks(evidence)
+        elif self.takes_early and (early := _early(evidence, self.complete)) is not None:
+            said, judged = early
+            written = [said, *self._blocks(judged)]
         else:
-            written += import_module(f"reporting.chapters.{self.module}").blocks(evidence)
+            needs = f"Needs {self.complete} complete trials; the study has {complete}."
+            written = [Paragraph(needs)]
         name = self.module.replace("_", "-")
         return Section(name=name, title=self.title, blocks=written)
+
+    def _blocks(self, evidence: Evidence) -> list[Block]:
+        written: list[Block] = import_module(f"reporting.chapters.{self.module}").blocks(evidence)
+        return written
 
 
 # To add a chapter: a module in this folder, and its line here.
@@ -70,13 +71,23 @@ CHAPTERS: Final = (
 )
 
 
-def _early(complete: int, reached: int, epoch: int) -> str:
-    return (
-        f"Only {counted(complete, 'trial')} ran to the end. This chapter compares the {reached:,} "
-        f"that reached epoch {epoch:,}, after which the first were stopped, by their validation "
-        "accuracy then; its complete trials are these. What is good early may not be best at the "
-        "end."
+def _early(evidence: Evidence, least: int) -> tuple[Paragraph, Evidence] | None:
+    """Return all trials after the first were stopped, and what to say; None with too few."""
+    record = evidence.record
+    epoch = record.first_judged
+    if epoch is None:
+        return None
+    early = record.after(epoch)
+    reached = len(early.complete)
+    if reached < least:
+        return None
+    said = (
+        f"Only {counted(len(record.complete), 'trial')} ran to the end. This chapter compares the "
+        f"{reached:,} that reached epoch {epoch:,}, after which the first were stopped, by their "
+        "validation accuracy then; its complete trials are these. What is good early may not be "
+        "best at the end."
     )
+    return Paragraph(said, strong=True), replace(evidence, record=early)
 
 
 def document_of(evidence: Evidence) -> Document:
