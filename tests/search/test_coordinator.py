@@ -540,7 +540,8 @@ def test_a_suspension_does_not_count_against_the_timeout_of_a_trial(
         return stock(outages) + (1_000.0 if len(slept) > 30 else 0.0)
 
     monkeypatch.setattr(Outages, "clock", clock)
-    study, _ = search(tmp_path, space="slow", trials=2, workers=1, trial_timeout_seconds=60.0)
+    flags = {"workers": 1, "pruner": "none", "trial_timeout_seconds": 60.0}
+    study, _ = search(tmp_path, space="slow", trials=2, **flags)
     assert len(slept) > 30
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
     assert all(trial.user_attrs["seconds"] < 60 for trial in study.trials)
