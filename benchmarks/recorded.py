@@ -89,8 +89,8 @@ def make_recording(
     precision: Precision | None = None,
 ) -> Recording:
     """Describe a table of the current space; by default in this machine's fastest precision."""
+    from search.data.formats import open_dataset
     from spaces import first_configurations
-    from spaces.baselines import PUBLISHED_FOR
 
     return Recording(
         train_size=train_size,
@@ -99,7 +99,7 @@ def make_recording(
         seed=seed,
         near=near,
         precision=precision or best_precision(),
-        first=first_configurations("cnn", PUBLISHED_FOR),
+        first=first_configurations("cnn", open_dataset(None).shape),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from benchmarks.recorded import Recording, Row, append, read, write_header
 from search.training.hardware import set_precision, start_tensorflow, training_variables
+from spaces import DataShape
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
 _TRAININGS_PER_PROCESS: Final = 20  # TensorFlow keeps about 9 MB of each
@@ -120,7 +121,8 @@ def _train_row(index: int, name: str, recording: Recording, split: Any) -> Row:
     from spaces.cnn import CnnConfig
     from spaces.cnn_model import build_model
 
-    config = CnnConfig.from_params(recording.first[name] if name else draw(index, recording))
+    params = recording.first[name] if name else draw(index, recording, split.shape)
+    config = CnnConfig.from_params(params, split.shape)
     seed = trial_seed(recording.seed, index + len(recording.first) * (not name))
     ends = [time.process_time()]
     accuracies: list[float] = []
@@ -133,7 +135,7 @@ def _train_row(index: int, name: str, recording: Recording, split: Any) -> Row:
     keras.backend.clear_session()
     set_precision(recording.precision)
     keras.utils.set_random_seed(seed)
-    model = build_model(config, split.shape.image_shape, split.classes)
+    model = build_model(config, split.shape.image_shape, split.classes, split.pixels)
     try:
         epochs = recording.epochs
         train(model, config.training, split, max_epochs=epochs, seed=seed, on_epoch=on_epoch)
@@ -149,18 +151,17 @@ def _train_row(index: int, name: str, recording: Recording, split: Any) -> Row:
         first_cpu_seconds=first,
         epoch_cpu_seconds=(ends[-1] - ends[1]) / (len(ends) - 2) if len(ends) > 2 else first,
         accuracies=tuple(accuracies),
-        params=config.params(),
+        params=params,
     )
 
 
-def draw(index: int, recording: Recording) -> dict[str, Any]:
+def draw(index: int, recording: Recording, data: DataShape) -> dict[str, Any]:
     """Return the hyperparameters of a draw: uniform, or near a first configuration."""
     import optuna
 
     from search.engines.trials import StudyTrials
     from search.study.study import trial_seed
     from search.training.hyperparameters import TrialHyperParameters
-    from spaces.baselines import PUBLISHED_FOR
     from spaces.cnn import CnnConfig
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -174,4 +175,4 @@ def draw(index: int, recording: Recording) -> dict[str, Any]:
         study.enqueue_trial({k: v for k, v in centre.items() if rng.random() >= _REDRAWN})
     trial = trials.begin()
     hp = TrialHyperParameters(lambda name, kind: trials.suggest(trial, name, kind))
-    return CnnConfig.sample(hp, PUBLISHED_FOR).params()
+    return CnnConfig.sample(hp, data).params(data)

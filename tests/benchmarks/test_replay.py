@@ -2,16 +2,18 @@
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from benchmarks.recorded import Recording, Row, append, read, write_header
+from benchmarks.recorded import Recording, Row, append, make_recording, read, write_header
 from benchmarks.recording import draw, record
 from benchmarks.replay import orders, replay
 from benchmarks.replayed_pruners import CANDIDATES, Candidate
+from spaces import DataShape
 from spaces.cnn import CnnConfig
 from tests.test_benchmarks import run
 
@@ -91,10 +93,24 @@ def test_orders_keep_the_first_configurations_first() -> None:
 
 def test_a_draw_near_a_configuration_keeps_most_of_it() -> None:
     first = recording().first["one"]
-    drawn = [draw(index, recording()) for index in range(30)]
+    data = DataShape((28, 28, 1), 10)
+    drawn = [draw(index, recording(), data) for index in range(30)]
     kept = [one.get("dense_1") == first["dense_1"] for one in drawn]
     assert 10 < sum(kept) < 30
-    assert draw(3, recording()) == drawn[3]
+    assert draw(3, recording(), data) == drawn[3]
+
+
+def test_trainings_are_those_of_a_search_with_whitening(
+    tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(small_data))
+    wanted = make_recording(train_size=300, val_size=100, epochs=1, seed=0, near=1.0)
+    assert wanted.first["default"]["whitened"] is True
+    chosen = replace(wanted, first={"default": wanted.first["default"]})
+    record(tmp_path / "table.csv", draws=0, wanted=chosen, workers=1)
+    _, (row,), _ = read(tmp_path / "table.csv")
+    # Without whitening, the first layer has one channel of input instead of eight.
+    assert row.parameters == 311_306
 
 
 def test_a_recording_continues_after_its_last_whole_row(
