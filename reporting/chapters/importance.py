@@ -261,8 +261,8 @@ def _method(found: Importances) -> str:
         "Method: conditional PED-ANOVA (optuna.importance.PedAnovaImportanceEvaluator). It "
         f"compares the values among the best {found.top} with those among all {found.trials} "
         "complete trials; a conditional hyperparameter is compared among the trials that have it. "
-        "Pruned trials are left out, because accuracies after fewer epochs cannot be ranked with "
-        "final ones. Importance is correlation within this search, not proof of a cause."
+        "All others are left out, because accuracies after different numbers of epochs cannot be "
+        "ranked. Importance is correlation within this search, not proof of a cause."
     )
     if found.trials < found.complete:
         text += f" Used: {found.trials} random trials of {found.complete} complete ones."
