@@ -205,7 +205,8 @@ def _report(outcome: "Outcome", settings: "SearchSettings", given: list[str]) ->
             f"or raise {settings.limits.flags}"
         )
     elif outcome.pruned:
-        print(f"no trial has completed its {outcome.max_epochs} epochs yet; raise --trials")
+        raised = "; raise --trials" if outcome.finished >= settings.trials else ""
+        print(f"no trial has completed its {outcome.max_epochs} epochs yet{raised}")
     for finding in outcome.findings:
         print(f"check: {one_line(str(finding))}")
     directory = os.path.relpath(outcome.directory)

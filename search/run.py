@@ -60,7 +60,7 @@ from search.study.provenance import command_line, commit
 from search.study.requests import Inbox, begin_run, end_run, takes_requests
 from search.study.storage import storage_errors
 from search.study.stored import find_study, stored_study
-from search.study.study import ENDED, begin_study, study_storage
+from search.study.study import ENDED, FINISHED, begin_study, study_storage
 from search.training.hardware import Precision, machine, versions
 from search.workers.pool import WorkerPool
 from search.workers.ray.cluster import Cluster
@@ -149,13 +149,16 @@ def _search(
             with _logs_removed_if_refused(directory, workers, is_new=stored is None):
                 settings, fitted_to = _fitted(given, inputs, measurement, display, started)
         facts = _facts(settings, inputs.dataset, precision, arguments, given.minutes)
-        study = begin_study(storage, name, facts, inputs.first, display.note)
+        finished = stored.get_trials(deepcopy=False, states=FINISHED) if stored else []
+        trains = len(finished) < settings.trials
+        study = begin_study(storage, name, facts, inputs.first, display.note, trains=trains)
         begin_run(study)
         ending.has_study = True
         if inputs.earlier and "from" not in study.user_attrs:
             study.set_user_attr("from", inputs.earlier)
         save_note(study, study_note(facts))
-        write_atomically(directory / "search.toml", _config(settings, given.minutes).encode())
+        if trains:  # or the file and the report would repeat a run that trained nothing
+            write_atomically(directory / "search.toml", _config(settings, given.minutes).encode())
         plan = plan_of(settings, inputs)
         speed = fitted_to or _known_speed(study, settings, plan, workers, measurement, display)
         if speed is not None:

@@ -14,8 +14,11 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
+from run_search import _report
 from search.data.idx import find_data
-from search.errors import DataError
+from search.errors import DataError, StopReason
+from search.outcome import Outcome
+from search.settings import SearchSettings
 from tests import LONGEST_SECONDS
 from tests.command_line import (
     QUICK,
@@ -224,3 +227,28 @@ def test_the_dashboard_shows_trials_while_they_run_and_changes_nothing(
     search.send_signal(signal.SIGINT)
     search.communicate(timeout=LONGEST_SECONDS)
     assert count(tmp_path, "mlp", TrialState.RUNNING) == 0
+
+
+@pytest.mark.parametrize(("trials", "advice"), [(5, "yet; raise --trials"), (6, "yet")])
+def test_more_trials_are_advised_only_where_all_are_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], trials: int, advice: str
+) -> None:
+    ended = Outcome(
+        name="mine",
+        storage="",
+        directory=tmp_path,
+        best=None,
+        front=None,
+        complete=0,
+        pruned=5,
+        failed=0,
+        ran=5,
+        max_epochs=8,
+        seconds=1.0,
+        stopped_by=None if trials == 5 else StopReason.CTRL_C,
+        findings=[],
+        used_up=False,
+    )
+    _report(ended, SearchSettings(study="mine", trials=trials), ["--study", "mine"])
+    said = capsys.readouterr().out.splitlines()
+    assert f"no trial has completed its 8 epochs {advice}" in said

@@ -19,6 +19,12 @@ def test_a_search_leaves_the_file_that_repeats_it(tmp_path: Path, small_data: Pa
     again = run(tmp_path, small_data, "--config", str(kept), "--study", "again", "--json")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout.splitlines()[-1])["finished"] == 2
+    # A run that finds all trials finished leaves what repeats those before it.
+    before, runs = kept.read_text(), study(tmp_path, "mlp").user_attrs["runs"]
+    nothing = run(tmp_path, small_data, *given, "--seed", "6", "--pruner", "none")
+    assert "already has its 2 finished trials" in nothing.stdout, nothing.stderr
+    assert kept.read_text() == before
+    assert study(tmp_path, "mlp").user_attrs["runs"] == runs
     # What ran, also when the file has changed since.
     assert "--config" not in study(tmp_path, "mlp").user_attrs["command"]
     assert "--trials 2 --epochs 2 " in study(tmp_path, "mlp").user_attrs["command"]

@@ -120,8 +120,9 @@ def _saved(record: Record, costs: pd.DataFrame) -> str:
         return text
     share = saved / cost
     text += (
-        f" This saved about {duration(saved)} of worker time, {percent(share, 0)} of the cost "
-        "without pruning, if skipped epochs take as long as the trial's other epochs"
+        f" This saved at most about {duration(saved)} of worker time, {percent(share, 0)} of the "
+        "cost without pruning: skipped epochs count as long as the trial's others, which hold its "
+        "start"
     )
     return text + ("." if known == len(pruned) else f" (known for {known} of these trials).")
 

@@ -1,6 +1,9 @@
 """The answer in a few sentences, for readers who read nothing else."""
 
 from collections.abc import Mapping
+from typing import Final
+
+from scipy.stats import binomtest
 
 from reporting.chapters.accuracy import p_value_words
 from reporting.drawing.style import bounds, percent, points, spread
@@ -10,6 +13,9 @@ from reporting.plan import Candidate
 from reporting.statistics import Difference
 from reporting.views import ALONE
 from search.words import counted, listed
+
+# With fewer test images, chance among them weighs more than chance among seeds.
+_FEW_IMAGES: Final = 1_000
 
 
 def blocks(evidence: Evidence) -> list[Block]:
@@ -28,13 +34,16 @@ def blocks(evidence: Evidence) -> list[Block]:
     candidate = winner.candidate
     number = candidate.number
     written: list[Block] = [Paragraph(_tuned(evidence, candidate, tuned), strong=True)]
+    if len(tuned.labels) < _FEW_IMAGES:
+        written.append(Paragraph(_of_few_images(tuned)))
     known = evidence.record.trials.loc[number, "name"]
     if isinstance(known, str):
-        nothing = (
-            "it found nothing better"
-            if candidate.augmentation is None and number == best.name
-            else "no retrained trial was better"
-        )
+        if not evidence.record.trials["name"].isna().any():
+            nothing = "it tried no others"
+        elif candidate.augmentation is None and number == best.name:
+            nothing = "it found nothing better"
+        else:
+            nothing = "no retrained trial was better"
         written.append(
             Paragraph(
                 f"Trial {number} is {known}, a configuration that the search starts with: "
@@ -85,15 +94,28 @@ def _tuned(evidence: Evidence, candidate: Candidate, row: Row) -> str:
         over = "with one seed"
     else:
         over = f"over {accuracy.n} seeds (95 % interval of the mean: {bounds(accuracy)})"
+    split = evidence.split
     words = (
-        f"The tuned network ({candidate.name}{_changed(candidate)}) reaches a test accuracy of "
-        f"{spread(accuracy)} {over}"
+        f"The tuned network ({candidate.name}{_changed(candidate)}), trained for "
+        f"{counted(row.epochs or 0, 'epoch')} on "
+        f"{len(split.train_labels) + len(split.val_labels):,} images, reaches a test accuracy of "
+        f"{spread(accuracy)} on {len(row.labels):,} images {over}"
     )
     if not evidence.shows_balanced:
         return f"{words}."
     return (
         f"{words} and a balanced accuracy, the mean recall of the classes, of "
         f"{spread(row.balanced_accuracy)}."
+    )
+
+
+def _of_few_images(row: Row) -> str:
+    images, accuracy = len(row.labels), row.accuracy.mean
+    found = binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
+    return (
+        f"With {images:,} test images, one is {percent(1 / images)}: for other images like these, "
+        f"an accuracy from {percent(found.low, 0)} to {percent(found.high, 0)} is likely (95 % "
+        "Wilson interval over images)."
     )
 
 

@@ -147,11 +147,15 @@ def _models(evidence: Evidence) -> list[Block]:
         ]
     views = readout.views
     mean = f", from the mean over {views.count} views ({views})" if views != ALONE else ""
+    if readout.temperature == 1:
+        probabilities = "probabilities, which are not calibrated"
+    else:
+        probabilities = f"calibrated probabilities (temperature {readout.temperature:.3g})"
     return [
         Paragraph(
-            "best_model.keras, row tuned of this report, maps images in [0, 255] to calibrated "
-            f"probabilities (temperature {readout.temperature:.3g}){mean}. best_logits.keras "
-            "maps images in [0, 1] to the logits of the network alone."
+            f"best_model.keras, row tuned of this report, maps images in [0, 255] to "
+            f"{probabilities}{mean}. best_logits.keras maps images in [0, 1] to the logits of the "
+            "network alone."
         )
     ]
 

@@ -62,7 +62,7 @@ def _open(
     if not data or not os.path.exists(path):  # unlike `Path.exists`, never an error
         raise DataError(
             f"--data {shown(data)!r} is neither a name ({', '.join(NAMES)}) nor a path that exists."
-            f"{did_you_mean(data, NAMES)}"
+            f"{'' if os.path.dirname(data) else did_you_mean(data, NAMES)}"
         )
     absolute = str(path.resolve())
     if path.is_dir():

@@ -65,6 +65,8 @@ def begin_study(
     facts: Mapping[str, Any],
     first: Mapping[str, Mapping[str, Any]],
     say: Callable[[str], None],
+    *,
+    trains: bool = True,
 ) -> optuna.Study:
     """Create or continue a study in a storage that this process has locked.
 
@@ -74,11 +76,12 @@ def begin_study(
         facts: What the study stores (see `create_or_continue`).
         first: Configurations of the first trials, by name.
         say: Called with a line for the user.
+        trains: See `create_or_continue`.
 
     Raises:
         StudyError: Its trials are not comparable.
     """
-    study = create_or_continue(storage, name, facts)
+    study = create_or_continue(storage, name, facts, trains=trains)
     if _has_another_queue(study, first):
         optuna.delete_study(study_name=name, storage=storage)
         study = create_or_continue(storage, name, facts)
@@ -159,7 +162,9 @@ def _shared_file(journal: Path, name: str, url: str | None) -> Path:
     return file.with_name(f"{file.name}.{name}.lock")
 
 
-def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]) -> optuna.Study:
+def create_or_continue(
+    storage: BaseStorage, name: str, facts: Mapping[str, Any], *, trains: bool = True
+) -> optuna.Study:
     """Create a study, or continue it if its trials are comparable with those to come.
 
     A study in which no trial has ended yet, and none was enqueued by a user, takes the new facts:
@@ -170,6 +175,7 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
         name: Name of the study.
         facts: Stored as attributes of the study. Those in `COMPARABLE` must not differ from the
             stored ones; the others are kept for each run, under `runs`.
+        trains: Whether this run has trials to train; if not, it is not among `runs`.
 
     Raises:
         StudyError: It holds trials that are not comparable, of another program, or damaged.
@@ -206,7 +212,7 @@ def create_or_continue(storage: BaseStorage, name: str, facts: Mapping[str, Any]
             study.set_user_attr(key, value)
     this_run = {key: value for key, value in facts.items() if key not in COMPARABLE}
     runs = stored.get("runs", [])
-    if this_run != (runs or [None])[-1]:
+    if trains and this_run != (runs or [None])[-1]:
         study.set_user_attr("runs", [*runs, this_run])
     return study
 

@@ -36,7 +36,7 @@ def test_budget_counts_states_and_estimates_what_pruning_saved(searched: Any) ->
     assert rows["share of seconds"].sum() == pytest.approx(1)
     text = words(section)
     assert "skipped 6 epochs in 1 trial;" in text
-    assert "saved about 1 min 30 s of worker time" in text
+    assert "saved at most about 1 min 30 s of worker time" in text
     assert "Refused before training: 1 duplicate proposal, at" in text
     failures = tables(section)["budget-failures"].values
     assert failures.to_dict("records") == [

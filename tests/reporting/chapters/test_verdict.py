@@ -3,6 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
 from reporting.chapters import accuracy, verdict
 from reporting.drawing.style import percent, points
 from reporting.evidence import Evidence
@@ -16,7 +18,10 @@ def test_the_verdict_names_what_tuned_beats_and_by_how_much(evidence: Evidence) 
     tuned, rival = evidence.tuned, evidence.best_baseline
     assert tuned is not None
     assert rival is not None
-    assert percent(tuned.accuracy.mean) in said
+    images = len(evidence.split.train_labels) + len(evidence.split.val_labels)
+    assert f", trained for 30 epochs on {images:,} images, reaches a test accuracy of " in said
+    assert f"{percent(tuned.accuracy.mean)}" in said
+    assert f" on {len(tuned.labels):,} images over " in said
     difference = evidence.differences[rival.name]
     by = points(difference.mean).lstrip("+")
     assert f"Tuned beats {rival.name}, the best baseline, by {by} points (95 % interval" in said
@@ -74,6 +79,9 @@ def test_a_winner_that_is_a_first_configuration_is_said_to_be_one(evidence: Evid
     first = "is bn-cnn, a configuration that the search starts with: "
     assert first not in words(verdict.blocks(evidence))
     trials = evidence.record.trials.assign(name="bn-cnn")
+    only = dataclasses.replace(evidence, record=dataclasses.replace(evidence.record, trials=trials))
+    assert f"{first}it tried no others." in words(verdict.blocks(only))
+    trials.loc[trials.index[-1], "name"] = None
     made = dataclasses.replace(evidence, record=dataclasses.replace(evidence.record, trials=trials))
     assert f"{first}it found nothing better." in words(verdict.blocks(made))
     best = evidence.remeasured[0].candidate
@@ -87,6 +95,30 @@ def test_a_winner_that_is_a_first_configuration_is_said_to_be_one(evidence: Evid
     for part in (changed, lower):
         said = words(verdict.blocks(dataclasses.replace(made, winner=part)))
         assert f"{first}no retrained trial was better." in said
+
+
+def test_few_test_images_are_said_to_be_few(tmp_path: Path) -> None:
+    few = made_evidence(tmp_path, images=8)
+    tuned = few.tuned
+    assert tuned is not None
+    right = dataclasses.replace(
+        tuned, probabilities=np.eye(10, dtype=np.float32)[tuned.labels][None].repeat(3, axis=0)
+    )
+    rows = [right if row is tuned else row for row in few.rows]
+    said = words(verdict.blocks(dataclasses.replace(few, rows=rows)))
+    assert "With 8 test images, one is 12.50 %: " in said
+    # Wilson's lower end for n of n is n / (n + 1.96^2).
+    assert "an accuracy from 68 % to 100 % is likely" in said
+
+
+def test_many_test_images_need_no_interval_of_their_own(evidence: Evidence) -> None:
+    tuned = evidence.tuned
+    assert tuned is not None
+    labels = np.zeros(1_000, dtype=np.uint8)
+    probabilities = np.eye(10, dtype=np.float32)[labels][None].repeat(3, axis=0)
+    many = dataclasses.replace(tuned, labels=labels, probabilities=probabilities)
+    made = dataclasses.replace(evidence, rows=[many])
+    assert "Wilson" not in words(verdict.blocks(made))
 
 
 def test_a_difference_that_is_not_shown_is_said_so(tmp_path: Path) -> None:

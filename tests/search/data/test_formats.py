@@ -43,6 +43,7 @@ def test_the_path_of_the_source_is_absolute(small_data, monkeypatch):
         ),
         ("fashion-mnist", "Did you mean 'fashion_mnist'"),
         ("", "--data '' is neither a name"),
+        ("/no/mnist", "nor a path that exists.$"),  # a path is no misspelt name
         ("x" * 5000, "neither a name"),
         ("~nosuchuser/x", "--data '~nosuchuser/x' is neither"),
         ("a\nb", r"--data 'a\\\\nb' is neither"),
