@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from search.engines.near_best import CHANGED
 from search.training.hardware import (
     Precision,
     best_precision,
@@ -33,6 +34,7 @@ class Recording:
         epochs: Epochs of each training.
         seed: Seed of the draws and the trainings.
         near: Share of the draws that are near a first configuration.
+        changed: Hyperparameters in which these differ from it, on average.
         precision: Number format.
         first: Hyperparameters of the first rows, by name.
     """
@@ -42,6 +44,7 @@ class Recording:
     epochs: int
     seed: int
     near: float
+    changed: float
     precision: Precision
     first: dict[str, dict[str, Any]]
 
@@ -86,6 +89,7 @@ def make_recording(
     epochs: int,
     seed: int,
     near: float,
+    changed: float = CHANGED,
     precision: Precision | None = None,
 ) -> Recording:
     """Describe a table of the current space; by default in this machine's fastest precision."""
@@ -98,6 +102,7 @@ def make_recording(
         epochs=epochs,
         seed=seed,
         near=near,
+        changed=changed,
         precision=precision or best_precision(),
         first=first_configurations("cnn", open_dataset(None).shape),
     )

@@ -17,7 +17,6 @@ from spaces import DataShape
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
 _TRAININGS_PER_PROCESS: Final = 20  # TensorFlow keeps about 9 MB of each
-_REDRAWN: Final = 0.3  # share of the hyperparameters that a draw near a configuration changes
 
 
 def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
@@ -78,7 +77,7 @@ def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
 
 
 def _refuse_others(table: Path, recording: Recording, wanted: Recording) -> None:
-    for name in ("train_size", "val_size", "epochs", "seed", "near", "precision"):
+    for name in ("train_size", "val_size", "epochs", "seed", "near", "changed", "precision"):
         if getattr(recording, name) != getattr(wanted, name):
             raise SystemExit(
                 f"replay: {table} has {name} {getattr(recording, name)}, this command "
@@ -156,9 +155,10 @@ def _train_row(index: int, name: str, recording: Recording, split: Any) -> Row:
 
 
 def draw(index: int, recording: Recording, data: DataShape) -> dict[str, Any]:
-    """Return the hyperparameters of a draw: uniform, or near a first configuration."""
+    """Return the hyperparameters of a draw: uniform, or a search's variant of one configuration."""
     import optuna
 
+    from search.engines.near_best import NearBestSampler
     from search.engines.trials import StudyTrials
     from search.study.study import trial_seed
     from search.training.hyperparameters import TrialHyperParameters
@@ -170,9 +170,16 @@ def draw(index: int, recording: Recording, data: DataShape) -> dict[str, Any]:
     study = optuna.create_study(direction="maximize")
     sampler = optuna.samplers.RandomSampler(seed=seed)
     trials = StudyTrials(study, sampler, "none", recording.epochs, note=print)
+
+    def sample() -> dict[str, Any]:
+        trial = trials.begin()
+        hp = TrialHyperParameters(lambda name, kind: trials.suggest(trial, name, kind))
+        params = CnnConfig.sample(hp, data).params(data)
+        study.tell(trial, 1.0)
+        return params
+
     if rng.random() < recording.near:
-        centre = rng.choice(list(recording.first.values()))
-        study.enqueue_trial({k: v for k, v in centre.items() if rng.random() >= _REDRAWN})
-    trial = trials.begin()
-    hp = TrialHyperParameters(lambda name, kind: trials.suggest(trial, name, kind))
-    return CnnConfig.sample(hp, data).params(data)
+        study.enqueue_trial(rng.choice(list(recording.first.values())))
+        sample()
+        study.sampler = NearBestSampler(seed, recording.changed)
+    return sample()

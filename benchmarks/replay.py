@@ -9,7 +9,7 @@ import argparse
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import optuna
@@ -17,11 +17,15 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import wilcoxon
 
 from benchmarks.recorded import Row, make_recording, read
 from benchmarks.recording import record
 from benchmarks.replayed_pruners import CANDIDATES, Candidate
 from reporting.statistics import interval
+from search.engines.near_best import CHANGED
+
+_CLOSE: Final = 0.2  # points; the standard error of one validation accuracy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +114,7 @@ def replay(
         )
         storage.ended.append(trial)
         ended, trained, used = ended + 1, trained + reached, spent
-        final = row.accuracies[-1] if len(row.accuracies) == epochs else -1.0
+        final = row.accuracies[-1] if _is_whole(row, epochs) else -1.0
         if complete:
             best = max(final, -1.0 if math.isnan(best) else best)
         if final > winner:
@@ -158,6 +162,43 @@ def _table(title: str, outcomes: dict[str, list[Outcome]]) -> Table:
     return table
 
 
+def _accuracies(rows: list[Row], epochs: int) -> Table:
+    table = Table(
+        *("trainings", "n", "mean (%)", "median (%)", "best (%)"),
+        f"within {_CLOSE:g} of the best first (%)",
+        title="Final accuracy of complete trainings",
+    )
+    complete = [row for row in rows if _is_whole(row, epochs)]
+    first = [100 * row.accuracies[-1] for row in complete if row.name]
+    drawn = [100 * row.accuracies[-1] for row in complete if not row.name]
+    for name, found in (("first configurations", first), ("draws", drawn)):
+        if found and first:
+            close = np.mean([value >= max(first) - _CLOSE for value in found])
+            cells = (np.mean(found), np.median(found), max(found))
+            table.add_row(name, f"{len(found)}", *(f"{x:.2f}" for x in cells), f"{100 * close:.0f}")
+    return table
+
+
+def _against(rows: list[Row], others: list[Row], epochs: int) -> str:
+    """Compare the draws of two tables in pairs: those of a number have the same random numbers."""
+    final, theirs = (
+        {row.index: row.accuracies[-1] for row in each if not row.name and _is_whole(row, epochs)}
+        for each in (rows, others)
+    )
+    differences = [100 * (final[index] - theirs[index]) for index in sorted({*final} & {*theirs})]
+    differing = [one for one in differences if one]
+    return (
+        f"Draws minus those of the other table, {len(differences)} pairs: mean "
+        f"{np.mean(differences):+.2f} points, median {np.median(differences):+.2f}; "
+        f"{sum(one > 0 for one in differing)} of {len(differing)} that differ are above 0; "
+        f"Wilcoxon's signed-rank test: p = {wilcoxon(differing).pvalue:.3f}"
+    )
+
+
+def _is_whole(row: Row, epochs: int) -> bool:
+    return len(row.accuracies) == epochs
+
+
 def main() -> None:
     """Record a table, or replay it."""
     parser = argparse.ArgumentParser(
@@ -178,7 +219,20 @@ def main() -> None:
         help="draws near a first configuration (default: 0.5)",
     )
     parser.add_argument(
+        "--changed",
+        type=float,
+        default=CHANGED,
+        metavar="N",
+        help="hyperparameters that these change on average (default: %(default)g)",
+    )
+    parser.add_argument(
         "--precision", choices=("bfloat16", "float32"), help="(default: this machine's fastest)"
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="TABLE",
+        help="only compare the draws with those of the same number in another table",
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--budget", type=float, nargs="+", metavar="CPU_SECONDS", default=[])
@@ -195,6 +249,7 @@ def main() -> None:
             epochs=flags.epochs,
             seed=flags.seed,
             near=flags.near,
+            changed=flags.changed,
             precision=flags.precision,
         )
         record(flags.table, flags.record, wanted, flags.workers)
@@ -202,6 +257,10 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     recording, rows, facts = read(flags.table)
     epochs = recording.epochs
+    console = Console(width=max(120, Console().width))
+    if flags.against is not None:
+        console.print(_against(rows, read(flags.against)[1], epochs))
+        return
     whole = sum(
         row.first_cpu_seconds + max(0, len(row.accuracies) - 1) * row.epoch_cpu_seconds
         for row in rows
@@ -217,13 +276,13 @@ def main() -> None:
         order = whole_order[: flags.trials]
         for name, candidate in CANDIDATES.items():
             found[name].append(replay(order, candidate, epochs, budgets, f"replay-{seed}"))
-    console = Console(width=max(120, Console().width))
     console.print(
         f"{len(rows)} trainings of {epochs} epochs, {recording.train_size:,} images, "
         f"{whole:,.0f} CPU s; {flags.seeds} random orders"
         f"{'' if flags.mixed else ', first the rows with names'}; one worker. "
         "Mean and 95 % t interval over orders of this one table; differences paired by order."
     )
+    console.print(_accuracies(rows, epochs))
     for place, title in enumerate(titles):
         console.print(
             _table(title, {name: [one[place] for one in each] for name, each in found.items()})

@@ -25,7 +25,7 @@ from search.study.study import FINISHED, known_as
 _BEST: Final = 3
 _UNIFORM: Final = 0.1  # share of trials drawn from the whole space, however good the others look
 _HALF_AFTER: Final = 16  # sampled trials after which TPE proposes half of the others
-_CHANGED: Final = 0.25  # share of the centre's hyperparameters that are drawn anew
+CHANGED: Final = 2.0  # hyperparameters of the centre that are drawn anew, on average
 _SPREAD: Final = 0.25  # standard deviation of a changed number, as a share of its range
 
 
@@ -38,13 +38,17 @@ class NearBestSampler(BaseSampler):
 
     Args:
         seed: Seed of all draws.
+        changed: Hyperparameters in which a variant differs from its centre, on average; above 0. At
+            least one, and more where others depend on it.
 
     Source: the rule of PriorBand (Mallik et al. 2023, arXiv 2306.12370), whose prior is here the
-    best of the known configurations; the numbers above are our choice.
+    best of the known configurations. The numbers above are our choice, `CHANGED` by measurement
+    (benchmarks/README.md, "Pruners and variants, replayed").
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, changed: float = CHANGED) -> None:
         self._seed = seed
+        self._mean_changed = changed
         self._tpe = TPESampler(seed=seed, multivariate=True, group=True)
         self._uses_tpe = False
         self._centre: dict[str, Any] = {}
@@ -71,8 +75,9 @@ class NearBestSampler(BaseSampler):
                     place = rng.random() ** 2
                 self._centre = best[int(len(best) * place)].params
                 names = sorted(self._centre)
+                share = self._mean_changed / max(1, len(names))
                 # At least one: the centre itself was tried.
-                self._changed = {name for name in names if rng.random() < _CHANGED} or set(
+                self._changed = {name for name in names if rng.random() < share} or set(
                     rng.choice(names, size=min(1, len(names)))
                 )
         if self._uses_tpe:

@@ -33,6 +33,7 @@ def rows(place: int) -> dict[str, Row]:
     }
 
 
+KIND: dict = {"near": 1.0, "changed": 2.0, "precision": "float32", "first": {}}
 TABLES = {length: rows(place) for place, length in enumerate(LENGTHS)}
 
 
@@ -50,9 +51,9 @@ def test_at_equal_cost_a_dear_configuration_gets_fewer_epochs() -> None:
 
 def test_tables_on_disk_are_compared_without_training(tmp_path: Path, small_data: Path) -> None:
     for length, table in TABLES.items():
-        conditions = {"train_size": 9, "val_size": 9, "epochs": length, "seed": 0, "near": 1.0}
+        conditions = {"train_size": 9, "val_size": 9, "epochs": length, "seed": 0}
         file = tmp_path / f"{length}.csv"
-        write_header(file, Recording(**conditions, precision="float32", first={}))  # type: ignore[arg-type]
+        write_header(file, Recording(**conditions, **KIND))
         for row in table.values():
             append(file, row)
     flags = ("--tables", str(tmp_path), "--epochs", "2", "4", "8", "--truth", "16", "--summary")

@@ -23,7 +23,11 @@ SMALL = {"blocks": 2, "filters_1": 6, "filters_2": 16, "dense_layers": 1, "dense
 
 def recording(**changed: object) -> Recording:
     known: dict = {"train_size": 300, "val_size": 100, "epochs": EPOCHS, "seed": 0, "near": 1.0}
-    known |= {"precision": "float32", "first": {"one": CnnConfig.from_params(SMALL).params()}}
+    known |= {
+        "changed": 2.0,
+        "precision": "float32",
+        "first": {"one": CnnConfig.from_params(SMALL).params()},
+    }
     return Recording(**(known | changed))
 
 
@@ -92,12 +96,19 @@ def test_orders_keep_the_first_configurations_first() -> None:
 
 
 def test_a_draw_near_a_configuration_keeps_most_of_it() -> None:
-    first = recording().first["one"]
     data = DataShape((28, 28, 1), 10)
-    drawn = [draw(index, recording(), data) for index in range(30)]
-    kept = [one.get("dense_1") == first["dense_1"] for one in drawn]
-    assert 10 < sum(kept) < 30
-    assert draw(3, recording(), data) == drawn[3]
+    first = CnnConfig.from_params(SMALL).params(data)
+
+    def differ(changed: float) -> list[int]:
+        wanted = recording(first={"one": first}, changed=changed)
+        drawn = [draw(index, wanted, data) for index in range(30)]
+        assert draw(3, wanted, data) == drawn[3]
+        return sorted(sum(one.get(name) != first[name] for name in first) for one in drawn)
+
+    # A tenth of a search's proposals are uniform.
+    few, many = differ(2.0), differ(8.0)
+    assert 1 <= few[15] <= 3
+    assert 5 <= many[15] <= 10
 
 
 def test_trainings_are_those_of_a_search_with_whitening(
@@ -135,3 +146,15 @@ def test_a_recording_continues_after_its_last_whole_row(
         with pytest.raises(SystemExit, match=message):
             record(table, draws=2, wanted=other, workers=1)
     assert "winner lost" in run(small_data, "replay", "--table", str(table), "--seeds", "2")
+
+
+def test_draws_of_two_tables_are_compared_in_pairs(tmp_path: Path, small_data: Path) -> None:
+    for name, more in (("one", 0.02), ("other", 0.0)):
+        write_header(tmp_path / name, recording())
+        for row in made_rows(8):
+            risen = tuple(value + more * row.index for value in row.accuracies)
+            append(tmp_path / name, replace(row, accuracies=risen))
+    flags = ("--table", str(tmp_path / "one"), "--against", str(tmp_path / "other"))
+    said = " ".join(run(small_data, "replay", *flags).split())
+    assert "7 pairs: mean +8.00 points, median +8.00; 7 of 7 that differ are above 0" in said
+    assert "p = 0.016" in said

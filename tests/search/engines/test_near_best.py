@@ -43,7 +43,7 @@ def kept(trial: FrozenTrial) -> int:
 
 def test_first_proposals_are_variants_of_what_is_known_to_be_good() -> None:
     found = proposals(12)
-    assert sum(kept(trial) >= 4 for trial in found) >= 4  # by chance: none
+    assert sum(kept(trial) >= 3 for trial in found) >= 4  # by chance: none
     assert any(kept(trial) < 6 for trial in found)
 
 
