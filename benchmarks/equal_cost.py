@@ -15,7 +15,7 @@ from rich.table import Table
 from scipy.stats import kendalltau
 
 from benchmarks.recorded import Recording, Row, make_recording, read
-from benchmarks.recording import record
+from benchmarks.recording import record, refuse_others
 
 _EQUAL: Final = "equal epochs"
 
@@ -49,7 +49,7 @@ def compare(tables: dict[int, dict[str, Row]], trial: int, truth: int) -> dict[s
     """
     long, lengths = tables[truth], sorted(set(tables) - {truth})
     seconds = {name: row.epoch_cpu_seconds for name, row in tables[trial].items()}
-    # The mean cost of an epoch, so that both rules cost the same in all.
+    # The mean cost of an epoch, so that both rules cost about the same in all.
     allowed = trial * float(np.mean(list(seconds.values())))
     equal_cost = {
         name: min(lengths, key=lambda length: abs(np.log(length * each / allowed)))
@@ -78,17 +78,29 @@ def _judged(
     )
 
 
-def _rows(table: Path) -> dict[str, Row]:
-    """Return the complete trainings of a table by the name of their configuration."""
-    recording, rows, _ = read(table)
+def _named(rows: list[Row], epochs: int) -> dict[str, Row]:
+    """Return the complete trainings by the name of their configuration."""
+    return {row.name or f"draw {row.index}": row for row in rows if len(row.accuracies) == epochs}
+
+
+def _shared(tables: dict[int, dict[str, Row]]) -> dict[int, dict[str, Row]]:
+    """Return the trainings of the configurations that all tables have.
+
+    Raises:
+        SystemExit: There are fewer than two.
+    """
+    names = set.intersection(*map(set, tables.values()))
+    if len(names) < 2:
+        raise SystemExit("equal_cost: the tables share fewer than two configurations.")
     return {
-        row.name or f"draw {row.index}": row
-        for row in rows
-        if len(row.accuracies) == recording.epochs
+        length: {name: row for name, row in rows.items() if name in names}
+        for length, rows in tables.items()
     }
 
 
-def _print(tables: dict[int, dict[str, Row]], rules: dict[str, Rule], truth: int) -> None:
+def _print(
+    tables: dict[int, dict[str, Row]], rules: dict[str, Rule], trial: int, truth: int
+) -> None:
     console = Console(width=max(120, Console().width))
     summary = Table("rule", "CPU s", "Kendall's tau", "its best", "lost by it (pp)")
     for name, rule in rules.items():
@@ -106,7 +118,7 @@ def _print(tables: dict[int, dict[str, Row]], rules: dict[str, Rule], truth: int
     for name in sorted(tables[truth], key=lambda name: -tables[truth][name].accuracies[-1]):
         trained.add_row(
             name,
-            f"{tables[truth][name].epoch_cpu_seconds:.2f}",
+            f"{tables[trial][name].epoch_cpu_seconds:.2f}",
             *(f"{100 * tables[length][name].accuracies[-1]:.2f}" for length in lengths),
             f"{rules['equal cost'].epochs[name]} epochs",
         )
@@ -130,18 +142,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of draws and trainings")
     parser.add_argument("--summary", action="store_true", help="train nothing")
     flags = parser.parse_args()
-    if flags.trial not in flags.epochs:
-        parser.error(f"--trial {flags.trial} is not among --epochs {flags.epochs}")
-    tables = {}
+    if flags.trial not in flags.epochs or flags.truth in flags.epochs:
+        parser.error(f"--epochs {flags.epochs} must have --trial {flags.trial}, and not --truth")
+    tables: dict[int, dict[str, Row]] = {}
     for epochs in sorted({*flags.epochs, flags.truth}):
-        table = flags.tables / f"{epochs}.csv"
+        table, wanted = flags.tables / f"{epochs}.csv", _recording(flags, epochs)
         if not flags.summary:
             flags.tables.mkdir(parents=True, exist_ok=True)
-            record(table, flags.draws, _recording(flags, epochs), flags.workers)
-        tables[epochs] = _rows(table)
-    names = set.intersection(*map(set, tables.values()))
-    shared = {n: {k: row for k, row in rows.items() if k in names} for n, rows in tables.items()}
-    _print(shared, compare(shared, flags.trial, flags.truth), flags.truth)
+            record(table, flags.draws, wanted, flags.workers)
+        elif not table.exists():
+            parser.error(f"{table} does not exist; leave out --summary to train it")
+        recording, rows, _ = read(table)
+        # A summary may be of tables of an earlier space, or another machine.
+        refuse_others(table, recording, wanted, only=("train_size", "val_size", "epochs", "near"))
+        tables[epochs] = _named(rows, epochs)
+    shared = _shared(tables)
+    _print(shared, compare(shared, flags.trial, flags.truth), flags.trial, flags.truth)
 
 
 def _recording(flags: argparse.Namespace, epochs: int) -> Recording:

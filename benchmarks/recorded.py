@@ -34,7 +34,7 @@ class Recording:
         epochs: Epochs of each training.
         seed: Seed of the draws and the trainings.
         near: Share of the draws that are near a first configuration.
-        changed: Hyperparameters in which these differ from it, on average.
+        changed: Hyperparameters of it that these draw anew, on average.
         precision: Number format.
         first: Hyperparameters of the first rows, by name.
     """
@@ -109,10 +109,19 @@ def make_recording(
 
 
 def read(table: Path) -> tuple[Recording, list[Row], dict[str, Any]]:
-    """Return what a table holds, its rows, and where and how they were trained."""
+    """Return what a table holds, its rows, and where and how they were trained.
+
+    Raises:
+        SystemExit: An earlier version wrote it.
+    """
     with table.open(newline="") as file:
         header = json.loads(file.readline().removeprefix("# "))
         known = {field.name for field in fields(Recording)}
+        if missing := sorted(known - set(header)):
+            raise SystemExit(
+                f"replay: {table} is of an earlier version (it has no {', '.join(missing)}); "
+                "give another --table."
+            )
         recording = Recording(**{name: header.pop(name) for name in known})
         rows = [
             Row(

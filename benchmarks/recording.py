@@ -6,6 +6,7 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,6 +17,7 @@ from search.training.hardware import set_precision, start_tensorflow, training_v
 from spaces import DataShape
 
 _SPAWN: Final = multiprocessing.get_context("spawn")
+CONDITIONS: Final = ("train_size", "val_size", "epochs", "seed", "near", "changed", "precision")
 _TRAININGS_PER_PROCESS: Final = 20  # TensorFlow keeps about 9 MB of each
 
 
@@ -31,7 +33,11 @@ def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
     if table.exists() and table.stat().st_size:
         _cut_unfinished_line(table)
         recording, rows, _ = read(table)
-        _refuse_others(table, recording, wanted)
+        refuse_others(table, recording, wanted)
+        if recording.first != wanted.first:  # draws are near them
+            raise SystemExit(
+                f"{table} has other first configurations than the space now; name another table."
+            )
         done = {(row.index, row.name) for row in rows}
     else:
         recording = wanted
@@ -76,18 +82,26 @@ def record(table: Path, draws: int, wanted: Recording, workers: int) -> None:
             running.result()
 
 
-def _refuse_others(table: Path, recording: Recording, wanted: Recording) -> None:
-    for name in ("train_size", "val_size", "epochs", "seed", "near", "changed", "precision"):
+def refuse_others(
+    table: Path, recording: Recording, wanted: Recording, *, only: Collection[str] = CONDITIONS
+) -> None:
+    """Check that a table was recorded under the wanted conditions.
+
+    Args:
+        table: Its path.
+        recording: What it says of itself.
+        wanted: What it should say.
+        only: The conditions to check.
+
+    Raises:
+        SystemExit: It was recorded under others.
+    """
+    for name in only:
         if getattr(recording, name) != getattr(wanted, name):
             raise SystemExit(
-                f"replay: {table} has {name} {getattr(recording, name)}, this command "
-                f"{getattr(wanted, name)}; give another --table."
+                f"{table} has {name} {getattr(recording, name)}, not {getattr(wanted, name)}; name "
+                "another table."
             )
-    if recording.first != wanted.first:  # draws are near them
-        raise SystemExit(
-            f"replay: {table} has other first configurations than the space now; give another "
-            "--table."
-        )
 
 
 def _cut_unfinished_line(table: Path) -> None:
@@ -179,7 +193,8 @@ def draw(index: int, recording: Recording, data: DataShape) -> dict[str, Any]:
         return params
 
     if rng.random() < recording.near:
-        study.enqueue_trial(rng.choice(list(recording.first.values())))
+        name, centre = rng.choice(list(recording.first.items()))
+        study.enqueue_trial(centre, user_attrs={"known_as": name})  # not counted as sampled
         sample()
         study.sampler = NearBestSampler(seed, recording.changed)
     return sample()

@@ -25,9 +25,9 @@ ENOUGH_IMAGES: Final = 5_000
 
 
 # Seconds of an epoch over those of the default, in the `cnn` space. Source: `epoch_cpu_seconds` of
-# benchmarks/replay.csv at commit e8437d8; the table of 2026-11-28 gives 1.28 and 1.39.
-FIRST_COST: Final = 1.27  # of the configurations that are tried first
-SAMPLED_COST: Final = 1.46
+# benchmarks/replay.csv.
+FIRST_COST: Final = 1.28  # of the configurations that are tried first
+SAMPLED_COST: Final = 1.39
 LATENCY_SECONDS: Final = 8.0  # of one measurement of a network's latency: 5 to 10 s
 PRIOR_TRIALS: Final = 5.0  # weight of the prior, in sampled trials
 _SHORTER_MINUTES: Final = (5, 10, 15, 30, 60, 120, 240, 480)

@@ -156,8 +156,8 @@ def _search(
         ending.has_study = True
         if inputs.earlier and "from" not in study.user_attrs:
             study.set_user_attr("from", inputs.earlier)
-        save_note(study, study_note(facts))
-        if trains:  # or the file and the report would repeat a run that trained nothing
+        if trains:  # the note and the file say what repeats the search
+            save_note(study, study_note(facts))
             write_atomically(directory / "search.toml", _config(settings, given.minutes).encode())
         plan = plan_of(settings, inputs)
         speed = fitted_to or _known_speed(study, settings, plan, workers, measurement, display)

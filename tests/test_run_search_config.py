@@ -20,11 +20,13 @@ def test_a_search_leaves_the_file_that_repeats_it(tmp_path: Path, small_data: Pa
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout.splitlines()[-1])["finished"] == 2
     # A run that finds all trials finished leaves what repeats those before it.
-    before, runs = kept.read_text(), study(tmp_path, "mlp").user_attrs["runs"]
+    before = kept.read_text()
     nothing = run(tmp_path, small_data, *given, "--seed", "6", "--pruner", "none")
     assert "already has its 2 finished trials" in nothing.stdout, nothing.stderr
     assert kept.read_text() == before
-    assert study(tmp_path, "mlp").user_attrs["runs"] == runs
+    *_, trained, last = study(tmp_path, "mlp").user_attrs["runs"]
+    assert "trains" not in trained
+    assert (last["trains"], last["seed"]) == (False, 6)
     # What ran, also when the file has changed since.
     assert "--config" not in study(tmp_path, "mlp").user_attrs["command"]
     assert "--trials 2 --epochs 2 " in study(tmp_path, "mlp").user_attrs["command"]

@@ -215,8 +215,9 @@ def _warnings(evidence: Evidence) -> list[Block]:
 
 def _commands(evidence: Evidence) -> str:
     runs = evidence.record.facts.get("runs", [])
-    # The last run asked for the whole study; earlier ones were parts of the same search.
-    last = [str(run["command"]) for run in runs if "command" in run][-1:]
+    # The last run that trained asked for the whole study; earlier ones were parts of it.
+    trained = [run for run in runs if "command" in run and run.get("trains", True)]
+    last = [str(run["command"]) for run in trained[-1:]]
     return "\n".join([*last, evidence.command])
 
 

@@ -121,8 +121,8 @@ def _saved(record: Record, costs: pd.DataFrame) -> str:
     share = saved / cost
     text += (
         f" This saved at most about {duration(saved)} of worker time, {percent(share, 0)} of the "
-        "cost without pruning: skipped epochs count as long as the trial's others, which hold its "
-        "start"
+        "cost without pruning. It is an upper estimate: a skipped epoch counts as much as the "
+        "trial's others with their share of its start"
     )
     return text + ("." if known == len(pruned) else f" (known for {known} of these trials).")
 

@@ -14,7 +14,7 @@ from reporting.statistics import Difference
 from reporting.views import ALONE
 from search.words import counted, listed
 
-# With fewer test images, chance among them weighs more than chance among seeds.
+# Our choice: with fewer test images, the 95 % interval of an accuracy of 94 % is 3 points wide.
 _FEW_IMAGES: Final = 1_000
 
 
@@ -39,7 +39,7 @@ def blocks(evidence: Evidence) -> list[Block]:
     known = evidence.record.trials.loc[number, "name"]
     if isinstance(known, str):
         if not evidence.record.trials["name"].isna().any():
-            nothing = "it tried no others"
+            nothing = "it tried only such ones"
         elif candidate.augmentation is None and number == best.name:
             nothing = "it found nothing better"
         else:
@@ -113,9 +113,9 @@ def _of_few_images(row: Row) -> str:
     images, accuracy = len(row.labels), row.accuracy.mean
     found = binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
     return (
-        f"With {images:,} test images, one is {percent(1 / images)}: for other images like these, "
-        f"an accuracy from {percent(found.low, 0)} to {percent(found.high, 0)} is likely (95 % "
-        "Wilson interval over images)."
+        f"One of {images:,} test images is {percent(1 / images)}. An interval over seeds leaves "
+        f"that out; the 95 % Wilson interval over images is {100 * found.low:.1f} to "
+        f"{percent(found.high, 1)}."
     )
 
 

@@ -25,7 +25,8 @@ from search.study.study import FINISHED, known_as
 _BEST: Final = 3
 _UNIFORM: Final = 0.1  # share of trials drawn from the whole space, however good the others look
 _HALF_AFTER: Final = 16  # sampled trials after which TPE proposes half of the others
-CHANGED: Final = 2.0  # hyperparameters of the centre that are drawn anew, on average
+CHANGED: Final = 2.0  # hyperparameters of the centre that are drawn anew, on average,
+_MOST_CHANGED: Final = 0.25  # but at most this share of them
 _SPREAD: Final = 0.25  # standard deviation of a changed number, as a share of its range
 
 
@@ -38,8 +39,8 @@ class NearBestSampler(BaseSampler):
 
     Args:
         seed: Seed of all draws.
-        changed: Hyperparameters in which a variant differs from its centre, on average; above 0. At
-            least one, and more where others depend on it.
+        changed: Number of the centre's hyperparameters that a variant draws anew, on average; above
+            0. It draws at least one. Those that exist only with the new value of another are extra.
 
     Source: the rule of PriorBand (Mallik et al. 2023, arXiv 2306.12370), whose prior is here the
     best of the known configurations. The numbers above are our choice, `CHANGED` by measurement
@@ -75,7 +76,7 @@ class NearBestSampler(BaseSampler):
                     place = rng.random() ** 2
                 self._centre = best[int(len(best) * place)].params
                 names = sorted(self._centre)
-                share = self._mean_changed / max(1, len(names))
+                share = min(_MOST_CHANGED, self._mean_changed / max(1, len(names)))
                 # At least one: the centre itself was tried.
                 self._changed = {name for name in names if rng.random() < share} or set(
                     rng.choice(names, size=min(1, len(names)))

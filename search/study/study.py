@@ -175,7 +175,8 @@ def create_or_continue(
         name: Name of the study.
         facts: Stored as attributes of the study. Those in `COMPARABLE` must not differ from the
             stored ones; the others are kept for each run, under `runs`.
-        trains: Whether this run has trials to train; if not, it is not among `runs`.
+        trains: Whether this run has trials to train; if not, it is marked, since its command does
+            not repeat the search.
 
     Raises:
         StudyError: It holds trials that are not comparable, of another program, or damaged.
@@ -211,8 +212,10 @@ def create_or_continue(
         if key not in stored:
             study.set_user_attr(key, value)
     this_run = {key: value for key, value in facts.items() if key not in COMPARABLE}
+    if not trains:
+        this_run["trains"] = False
     runs = stored.get("runs", [])
-    if trains and this_run != (runs or [None])[-1]:
+    if this_run != (runs or [None])[-1]:
         study.set_user_attr("runs", [*runs, this_run])
     return study
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.equal_cost import compare
+from benchmarks.equal_cost import _shared, compare, main
 from benchmarks.recorded import Recording, Row, append, write_header
 from tests.test_benchmarks import run
 
@@ -57,6 +57,36 @@ def test_tables_on_disk_are_compared_without_training(tmp_path: Path, small_data
         for row in table.values():
             append(file, row)
     flags = ("--tables", str(tmp_path), "--epochs", "2", "4", "8", "--truth", "16", "--summary")
+    flags += ("--train-size", "9", "--val-size", "9")
     output = run(small_data, "equal_cost", *flags)
     assert "lost by it" in output
     assert "6.00" in output
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--truth", "8"], "must have --trial 8, and not --truth"),
+        (["--trial", "5"], "must have --trial 5, and not --truth"),
+        ([], "4.csv does not exist; leave out --summary to train it"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    tmp_path: Path,
+    small_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setenv("FASHION_MNIST_DIR", str(small_data))
+    given = ["equal_cost", "--tables", str(tmp_path), "--summary", *flags]
+    monkeypatch.setattr("sys.argv", given)
+    with pytest.raises(SystemExit):
+        main()
+    assert message in capsys.readouterr().err
+
+
+def test_tables_without_a_common_configuration_are_refused() -> None:
+    with pytest.raises(SystemExit, match="share fewer than two configurations"):
+        _shared({2: {"cheap": TABLES[2]["cheap"]}, 4: TABLES[4]})

@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from benchmarks.recorded import Recording, Row, append, make_recording, read, write_header
-from benchmarks.recording import draw, record
+from benchmarks.recording import draw, record, refuse_others
 from benchmarks.replay import orders, replay
 from benchmarks.replayed_pruners import CANDIDATES, Candidate
 from spaces import DataShape
@@ -105,7 +105,7 @@ def test_a_draw_near_a_configuration_keeps_most_of_it() -> None:
         assert draw(3, wanted, data) == drawn[3]
         return sorted(sum(one.get(name) != first[name] for name in first) for one in drawn)
 
-    # A tenth of a search's proposals are uniform.
+    # A tenth of a search's proposals are any point.
     few, many = differ(2.0), differ(8.0)
     assert 1 <= few[15] <= 3
     assert 5 <= many[15] <= 10
@@ -140,7 +140,7 @@ def test_a_recording_continues_after_its_last_whole_row(
     assert len(rows[1].accuracies) == 2
     assert "machine" in facts
     for other, message in (
-        (recording(epochs=3), "has epochs 2, this command 3"),
+        (recording(epochs=3), "has epochs 2, not 3; name another table"),
         (recording(epochs=2, first={}), "has other first configurations than the space now"),
     ):
         with pytest.raises(SystemExit, match=message):
@@ -158,3 +158,21 @@ def test_draws_of_two_tables_are_compared_in_pairs(tmp_path: Path, small_data: P
     said = " ".join(run(small_data, "replay", *flags).split())
     assert "7 pairs: mean +8.00 points, median +8.00; 7 of 7 that differ are above 0" in said
     assert "p = 0.016" in said
+    same = run(small_data, "replay", *flags[:3], str(tmp_path / "one"))
+    assert "The 7 draws that both tables have are the same." in same
+
+
+def test_tables_of_other_conditions_are_not_compared(tmp_path: Path) -> None:
+    other, wanted = recording(near=0.5), recording(changed=7.0)
+    with pytest.raises(SystemExit, match=r"has near 0\.5, not 1\.0; name another table"):
+        refuse_others(tmp_path / "table.csv", other, wanted, only=("near", "first"))
+    with pytest.raises(SystemExit, match=r"has changed 2\.0, not 7\.0"):
+        refuse_others(tmp_path / "table.csv", recording(), wanted)
+
+
+def test_a_table_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    write_header(tmp_path / "table.csv", recording())
+    header = (tmp_path / "table.csv").read_text().replace('"changed": 2.0, ', "")
+    (tmp_path / "table.csv").write_text(header)
+    with pytest.raises(SystemExit, match=r"of an earlier version \(it has no changed\)"):
+        read(tmp_path / "table.csv")

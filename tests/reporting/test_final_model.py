@@ -242,3 +242,7 @@ def test_the_logits_model_lies_beside_the_best_model(
         "maps images in [0, 255] to calibrated probabilities (temperature 0.5), from the mean over "
         "2 views (mirror images)" in text
     )
+    plain = replace(made, readout=replace(made.readout, temperature=1.0))
+    assert "to probabilities, which are not calibrated, from the mean" in words(
+        winner.blocks(plain)
+    )

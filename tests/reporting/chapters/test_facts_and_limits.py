@@ -19,6 +19,14 @@ def test_the_facts_say_which_images_each_number_is_measured_on(evidence: Evidenc
     assert commands.splitlines() == ["python run_search.py --trials 30", "python report.py"]
 
 
+def test_the_command_is_that_of_the_last_run_that_trained(evidence: Evidence) -> None:
+    runs = [{"command": "one"}, {"command": "two"}, {"command": "three", "trains": False}]
+    stored = dataclasses.replace(evidence.record, facts=evidence.record.facts | {"runs": runs})
+    section = facts.blocks(dataclasses.replace(evidence, record=stored))
+    commands = next(block.text for block in section if isinstance(block, Code))
+    assert commands.splitlines()[0] == "two"
+
+
 def from_elsewhere(
     remeasured: Sequence[Remeasured], origin: Callable[[int], dict[str, str]]
 ) -> list[Remeasured]:

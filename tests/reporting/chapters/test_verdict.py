@@ -80,7 +80,7 @@ def test_a_winner_that_is_a_first_configuration_is_said_to_be_one(evidence: Evid
     assert first not in words(verdict.blocks(evidence))
     trials = evidence.record.trials.assign(name="bn-cnn")
     only = dataclasses.replace(evidence, record=dataclasses.replace(evidence.record, trials=trials))
-    assert f"{first}it tried no others." in words(verdict.blocks(only))
+    assert f"{first}it tried only such ones." in words(verdict.blocks(only))
     trials.loc[trials.index[-1], "name"] = None
     made = dataclasses.replace(evidence, record=dataclasses.replace(evidence.record, trials=trials))
     assert f"{first}it found nothing better." in words(verdict.blocks(made))
@@ -106,9 +106,9 @@ def test_few_test_images_are_said_to_be_few(tmp_path: Path) -> None:
     )
     rows = [right if row is tuned else row for row in few.rows]
     said = words(verdict.blocks(dataclasses.replace(few, rows=rows)))
-    assert "With 8 test images, one is 12.50 %: " in said
+    assert "One of 8 test images is 12.50 %." in said
     # Wilson's lower end for n of n is n / (n + 1.96^2).
-    assert "an accuracy from 68 % to 100 % is likely" in said
+    assert "the 95 % Wilson interval over images is 67.6 to 100.0 %." in said
 
 
 def test_many_test_images_need_no_interval_of_their_own(evidence: Evidence) -> None:
