@@ -145,7 +145,7 @@ def write_header(table: Path, recording: Recording) -> None:
         "machine": machine(),
         "isa": os.environ.get("ONEDNN_MAX_CPU_ISA", "all"),
         "versions": versions(),
-        "command": f"python -m benchmarks.replay {shlex.join(sys.argv[1:])}",
+        "command": f"python -m benchmarks.{Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}",
         "date": time.strftime("%Y-%m-%d"),
     }
     with table.open("w", newline="") as file:
