@@ -7,7 +7,6 @@ python -m benchmarks.equal_cost --summary  # only compare
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from rich.console import Console
@@ -16,8 +15,6 @@ from scipy.stats import kendalltau
 
 from benchmarks.recorded import Recording, Row, make_recording, read
 from benchmarks.recording import record, refuse_others
-
-_EQUAL: Final = "equal epochs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +52,7 @@ def compare(tables: dict[int, dict[str, Row]], trial: int, truth: int) -> dict[s
         name: min(lengths, key=lambda length: abs(np.log(length * each / allowed)))
         for name, each in seconds.items()
     }
-    rules = {_EQUAL: dict.fromkeys(seconds, trial), "equal cost": equal_cost}
+    rules = {"equal epochs": dict.fromkeys(seconds, trial), "equal cost": equal_cost}
     return {rule: _judged(epochs, tables, long) for rule, epochs in rules.items()}
 
 
@@ -68,10 +65,7 @@ def _judged(
     winner = max(short, key=short.__getitem__)
     return Rule(
         epochs=epochs,
-        cpu_seconds=sum(
-            row.first_cpu_seconds + (epochs[name] - 1) * row.epoch_cpu_seconds
-            for name, row in rows.items()
-        ),
+        cpu_seconds=sum(row.cpu_seconds(epochs[name]) for name, row in rows.items()),
         tau=float(kendalltau(list(short.values()), list(final.values())).statistic),
         winner=winner,
         loss=max(final.values()) - final[winner],
@@ -80,7 +74,7 @@ def _judged(
 
 def _named(rows: list[Row], epochs: int) -> dict[str, Row]:
     """Return the complete trainings by the name of their configuration."""
-    return {row.name or f"draw {row.index}": row for row in rows if len(row.accuracies) == epochs}
+    return {row.name or f"draw {row.index}": row for row in rows if row.is_whole(epochs)}
 
 
 def _shared(tables: dict[int, dict[str, Row]]) -> dict[int, dict[str, Row]]:

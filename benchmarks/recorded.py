@@ -73,6 +73,14 @@ class Row:
     accuracies: tuple[float, ...]
     params: dict[str, Any]
 
+    def cpu_seconds(self, epochs: int) -> float:
+        """Return the CPU seconds of the first epochs; at least those of one."""
+        return self.first_cpu_seconds + max(0, epochs - 1) * self.epoch_cpu_seconds
+
+    def is_whole(self, epochs: int) -> bool:
+        """Whether it has all epochs of its recording."""
+        return len(self.accuracies) == epochs
+
     def cells(self) -> list[Any]:
         """Return the row as the file has it."""
         return [
@@ -119,8 +127,8 @@ def read(table: Path) -> tuple[Recording, list[Row], dict[str, Any]]:
         known = {field.name for field in fields(Recording)}
         if missing := sorted(known - set(header)):
             raise SystemExit(
-                f"replay: {table} is of an earlier version (it has no {', '.join(missing)}); "
-                "give another --table."
+                f"{table} is of an earlier version (it has no {', '.join(missing)}); "
+                "name another table."
             )
         recording = Recording(**{name: header.pop(name) for name in known})
         rows = [

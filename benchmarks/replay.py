@@ -103,7 +103,7 @@ def replay(
                 trial.intermediate_values[steps[reached]] = accuracy
                 if pruned := bool(pruner.prune(study, trial)):
                     break
-        spent += row.first_cpu_seconds + max(0, reached - 1) * row.epoch_cpu_seconds
+        spent += row.cpu_seconds(reached)
         while left and spent > left[0]:
             note()
         if not left:
@@ -114,7 +114,7 @@ def replay(
         )
         storage.ended.append(trial)
         ended, trained, used = ended + 1, trained + reached, spent
-        final = row.accuracies[-1] if _is_whole(row, epochs) else -1.0
+        final = row.accuracies[-1] if row.is_whole(epochs) else -1.0
         if complete:
             best = max(final, -1.0 if math.isnan(best) else best)
         if final > winner:
@@ -168,7 +168,7 @@ def _accuracies(rows: list[Row], epochs: int) -> Table:
         f"within {_CLOSE:g} of the best first (%)",
         title="Final accuracy of complete trainings",
     )
-    complete = [row for row in rows if _is_whole(row, epochs)]
+    complete = [row for row in rows if row.is_whole(epochs)]
     first = [100 * row.accuracies[-1] for row in complete if row.name]
     drawn = [100 * row.accuracies[-1] for row in complete if not row.name]
     for name, found in (("first configurations", first), ("draws", drawn)):
@@ -182,7 +182,7 @@ def _accuracies(rows: list[Row], epochs: int) -> Table:
 def _against(rows: list[Row], others: list[Row], epochs: int) -> str:
     """Compare the draws of two tables in pairs: those of a number have the same random numbers."""
     final, theirs = (
-        {row.index: row.accuracies[-1] for row in each if not row.name and _is_whole(row, epochs)}
+        {row.index: row.accuracies[-1] for row in each if not row.name and row.is_whole(epochs)}
         for each in (rows, others)
     )
     differences = [100 * (final[index] - theirs[index]) for index in sorted({*final} & {*theirs})]
@@ -195,10 +195,6 @@ def _against(rows: list[Row], others: list[Row], epochs: int) -> str:
         f"{sum(one > 0 for one in differing)} of {len(differing)} that differ are above 0; "
         f"Wilcoxon's signed-rank test: p = {wilcoxon(differing).pvalue:.2g}"
     )
-
-
-def _is_whole(row: Row, epochs: int) -> bool:
-    return len(row.accuracies) == epochs
 
 
 def main() -> None:
@@ -266,10 +262,7 @@ def main() -> None:
         refuse_others(flags.against, other, recording, only=(*same, "first"))
         console.print(_against(rows, others, epochs))
         return
-    whole = sum(
-        row.first_cpu_seconds + max(0, len(row.accuracies) - 1) * row.epoch_cpu_seconds
-        for row in rows
-    )
+    whole = sum(row.cpu_seconds(len(row.accuracies)) for row in rows)
     budgets = sorted(flags.budget) or [whole / 10, whole / 4]
     titles = [f"{budget:,.0f} CPU s" for budget in budgets]
     if flags.trials is not None:

@@ -20,7 +20,7 @@ def test_the_verdict_names_what_tuned_beats_and_by_how_much(evidence: Evidence) 
     assert rival is not None
     images = len(evidence.split.train_labels) + len(evidence.split.val_labels)
     assert f", trained for 30 epochs on {images:,} images, reaches a test accuracy of " in said
-    assert f"{percent(tuned.accuracy.mean)}" in said
+    assert percent(tuned.accuracy.mean) in said
     assert f" on {len(tuned.labels):,} images over " in said
     difference = evidence.differences[rival.name]
     by = points(difference.mean).lstrip("+")
