@@ -86,7 +86,7 @@ def make_parser() -> Parser:
         description="Search hyperparameters of Keras image classifiers: CNNs on Fashion-MNIST, or "
         "your own images and search space. To resume a stopped search, repeat the command.",
         epilog="The search uses only training images; "
-        f"{called('report.py')} alone scores the test split.",
+        f"{called('report.py')} alone scores the test part.",
         allow_abbrev=False,
     )
     add_flags(parser, SearchSettings)

@@ -17,7 +17,7 @@ PAGE: Final = Path(__file__).with_name("cli.md")
 _EXIT_CODES: Final = """\
 | exit code | meaning |
 |-|-|
-| 0 | finished as asked |
+| 0 | finished, or ended by `--timeout` or `--patience-trials` |
 | 1 | `report.py`: the report lacks results (it says which, and why), unless `--no-retrain`; \
 a file of `--export` could not be written; or a study of `--compare` has no result |
 | 2 | an error; one line says what to do. `predict.py`: an image could not be read |
@@ -30,10 +30,11 @@ def page() -> str:
     parts = [
         "# Command line",
         "Generated from the flags by `python -m docs.cli`; `--help` of each command says the same.",
-        "Progress goes to standard error, the outcome to standard output. A reader that leaves and "
-        "a closed stream stop nothing. A lost terminal sends SIGHUP, which stops a command as "
-        "Ctrl-C does; under `nohup` the work goes on. `kill -INT` also stops "
-        "a command that a script has started with `&`, although the shell lets it ignore Ctrl-C.",
+        "Progress goes to standard error, the outcome to standard output. A command goes on if "
+        "a stream is closed or the program that reads it has ended. A lost terminal sends SIGHUP, "
+        "which stops a command as Ctrl-C does; under `nohup` the work goes on. `kill -INT` also "
+        "stops a command that a script has started with `&`, although the shell lets it ignore "
+        "Ctrl-C.",
         _EXIT_CODES.rstrip(),
     ]
     images = "| `IMAGE ...` | image file, or folder of image files |"

@@ -1,4 +1,4 @@
-"""After the search: retrain, measure once on the test split, compare, and write it all down."""
+"""After the search: retrain, measure once on the test part, compare, and write it all down."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final

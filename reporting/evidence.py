@@ -58,7 +58,7 @@ class Remeasured:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Row:
-    """One row of the comparison on the test split.
+    """One row of the comparison on the test part.
 
     Args:
         name: `tuned`, for what `best_model.keras` predicts; `tuned, network alone`, the name of a
@@ -107,7 +107,7 @@ class Row:
 
     @property
     def balanced_accuracy(self) -> Interval:
-        """Mean recall of the classes on the test split, over the seeds."""
+        """Mean recall of the classes on the test part, over the seeds."""
         with warnings.catch_warnings():
             # About classes that the test part lacks: they are left out of the mean.
             warnings.simplefilter("ignore", UserWarning)
@@ -120,7 +120,7 @@ class Row:
 
     @property
     def loss(self) -> Interval:
-        """Cross-entropy on the test split over the seeds."""
+        """Cross-entropy on the test part over the seeds."""
         classes = list(range(self.probabilities.shape[2]))
         return interval(
             [float(log_loss(self.labels, part, labels=classes)) for part in self.probabilities]
@@ -165,13 +165,13 @@ class Evidence:
         differences: `tuned` minus each baseline, by name of the baseline.
         split: Training and validation images of the retrainings.
         images: Number of images of the training part of the data set.
-        test: Test images; None while no winner is chosen: the test split then stays closed.
+        test: Test images; None while no winner is chosen: the test part then stays closed.
         command: Command that made this report.
         machine: Machine that it was made on.
         commit: Commit of this project.
         failures: Reasons of failed trainings, by label.
         scored_earlier: Number of trainings that are in no row of this report, but were scored on
-            the test split by earlier reports or previews.
+            the test part by earlier reports or previews.
     """
 
     settings: ReportSettings
@@ -304,9 +304,7 @@ class Evidence:
     def no_test_results(self) -> str:
         """Why the tuned configuration has no test results, as a sentence."""
         if self.winner is None:
-            return (
-                "Nothing was retrained, so no winner was chosen and the test split stayed closed."
-            )
+            return "Nothing was retrained, so no winner was chosen and the test part stayed closed."
         gap = next((row.gap for row in self.rows if row.kind == "tuned"), "")
         reason = f" ({gap})" if gap else ""
         return f"No final training of the winner is finished{reason}."

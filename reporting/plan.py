@@ -64,7 +64,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One row of the comparison on the test split.
+    """One row of the comparison on the test part.
 
     Args:
         name: `tuned`, or a baseline's name.

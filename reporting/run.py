@@ -1,4 +1,4 @@
-"""Make a report: read the study, retrain, choose the winner, open the test split, write files."""
+"""Make a report: read the study, retrain, choose the winner, open the test part, write files."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -323,7 +323,7 @@ def _announce(
         f"{listed([_named(one) for one in plan.candidates])}; "
         f"{counted(settings.candidate_seeds, 'new seed')} each, "
         f"{counted(settings.final_epochs, 'epoch')}{plan.more_images}{fitted}\n"
-        f"  to score on the test split: {counted(settings.seeds, 'seed')} of the winner, "
+        f"  to score on the test part: {counted(settings.seeds, 'seed')} of the winner, "
         f"{counted(settings.final_epochs, 'epoch')}{taught}{baselines}",
         soft_wrap=True,
         markup=False,
@@ -365,7 +365,7 @@ def _gather(
         winners = [*plan.winners(chosen), *plan.distilled(chosen, results)]
         views = plan.views(chosen)
         readout = choose_readout(winner.runs, split, views=views, objective=record.objective)
-        # All is chosen: the test split may be opened.
+        # All is chosen: the test part may be opened.
         test = load_test_split(dataset)
         scorer = Scorer(test, dataset.shape)
         for entry in (*winners, *plan.baselines):
@@ -415,7 +415,7 @@ def _rows(
         readout: Readout of the winner and of its configuration trained in another way; None for a
             baseline.
         results: All retrainings.
-        scorer: For the test split.
+        scorer: For the test part.
     """
     kind: evidences.Kind = "baseline"
     if readout is not None:

@@ -1,4 +1,4 @@
-"""Predict images with retrained models; the only module that opens the test split."""
+"""Predict images with retrained models; the only module that opens the test part."""
 
 import hashlib
 import io
@@ -73,7 +73,7 @@ class Scorer:
     """Scores models on one part of the data.
 
     Args:
-        part: The test split, or the validation part.
+        part: The test part, or the validation part.
         data: What the images and the outputs of the models look like.
         file: Name of the file beside a model that keeps its predictions for this part.
     """

@@ -52,9 +52,8 @@ class ReportSettings:
     compare: tuple[str, ...] = flag(
         "--compare",
         (),
-        "compare these studies, two or more, in place of a report: the winners that their reports "
-        "have retrained under one protocol, costs, settings that differ; trains nothing, writes "
-        "results/compare/NAME+NAME/",
+        "instead of a report, write one page that compares two or more studies: retrained winners, "
+        "costs, settings that differ; trains nothing; writes results/compare/NAME+NAME/",
         metavar="NAME",
         once=True,
     )
@@ -83,9 +82,10 @@ class ReportSettings:
     top: int = flag(
         "--top",
         2,
-        "number of trials to retrain and choose from: the best ones; of two or more, without "
-        "limits, the last gives way to the default configuration. Each is trained twice, as it was "
-        "and with shifted images, for as long as the winner. With a knee, always 1",
+        "number of trials to retrain and choose from: the best ones; with two or more, and without "
+        "limits, the default configuration takes the last place unless it is among them. Each is "
+        "trained for as long as the winner, as it was and, if it had none, with shifted images. "
+        "With a knee, always 1",
         metavar="N",
         group="training",
         at_least=1,
@@ -173,8 +173,9 @@ class ReportSettings:
     distill: bool = flag(
         "--distill",
         False,
-        "add a row for one network of the winner's configuration that learns the predictions of "
-        "the final trainings besides the labels; its cost is that of all of them",
+        "add a row for one network of the winner's configuration that is trained on the labels and "
+        "on the predictions of the final trainings (knowledge distillation); its cost includes "
+        "theirs",
     )
     workers: int | None = workers_flag(shown_default="one per GPU, else one per core")
     retrain: bool = flag(

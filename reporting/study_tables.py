@@ -378,7 +378,7 @@ def start_and_end(record: Record) -> pd.DataFrame:
 
 
 def duplicates(record: Record) -> pd.Series:
-    """Return whether each trial was refused as a duplicate of an earlier configuration."""
+    """Return whether each trial was rejected as a duplicate of an earlier configuration."""
     failed = record.trials["state"] == "FAIL"
     return failed & record.trials["duplicate_of"].notna()
 

@@ -141,7 +141,7 @@ def _put(study: optuna.Study, params: dict[str, Any], put: dict[str, Any]) -> tu
     twin = next((trial for trial in trials if _has(trial, params)), None)
     if twin is not None:
         raise StudyError(
-            f"--enqueue is the configuration of trial {twin.number}, which is "
+            f"--enqueue repeats the configuration of trial {twin.number}, which is "
             f"{twin.state.name.lower()}; nothing was changed."
         )
     study.enqueue_trial(params, user_attrs={GIVEN: params, ENQUEUED: put})

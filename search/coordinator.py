@@ -186,7 +186,7 @@ class Coordinator:
             raise StorageError(
                 f"study {self._study.study_name!r} was deleted during the run, in a writable "
                 "dashboard or by another program; its trials are gone. Run the same command again "
-                "to begin it anew."
+                "to start it again."
             ) from error
         finally:
             self._workers.close()
@@ -212,7 +212,7 @@ class Coordinator:
             return None
         if not self.progress.finished:
             raise SearchError(
-                f"every configuration of the space has failed, the last: {self._last_failure}. "
+                f"every configuration of the space has failed; last reason: {self._last_failure}. "
                 "Fix the cause, then run the same command again."
             )
         return StopReason.EXHAUSTED
@@ -431,7 +431,7 @@ class Coordinator:
                 limits = self._settings.limits
                 advice = f"Raise {limits.flags}, or search" if limits.given else "Search"
                 raise SearchError(
-                    f"{self._rejections_in_a_row} models in a row were rejected, the last: "
+                    f"{self._rejections_in_a_row} models in a row were rejected; last reason: "
                     f"{reason}. {advice} another --space."
                 )
             return
@@ -442,7 +442,7 @@ class Coordinator:
             if traceback:
                 self._display.note(traceback)
             raise SearchError(
-                f"{self._failures_in_a_row} trials failed in a row, the last: {reason}. Fix the "
+                f"{self._failures_in_a_row} trials failed in a row; last reason: {reason}. Fix the "
                 "cause, then run the same command again (--max-failures allows more)."
             )
 

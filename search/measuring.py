@@ -81,7 +81,7 @@ class Measurement:
                 stopped=self._is_stopped,
             )
         if isinstance(found, Unmeasured) and self.stopped_by is None and self._is_timeout_over():
-            return Unmeasured("--timeout was over")
+            return Unmeasured("--timeout has expired")
         return found
 
     def required(self) -> Speed:
@@ -100,9 +100,9 @@ class Measurement:
             )
         if isinstance(found, Unmeasured) and self._is_timeout_over():
             raise SearchError(
-                f"--timeout is {self._settings.timeout_seconds:g} s, which ended before the speed "
-                "for --minutes was measured; raise it, or give --epochs and --epoch-size instead "
-                "of --minutes."
+                f"--timeout is {self._settings.timeout_seconds:g} s, which expired before the "
+                "speed for --minutes was measured; raise it, or give --epochs and --epoch-size "
+                "instead of --minutes."
             )
         if isinstance(found, Unmeasured):
             raise SearchError(

@@ -203,8 +203,9 @@ class SearchSettings:
     mirror: bool | None = flag(
         "--mirror",
         None,
-        "images mirrored left-right keep their class; --no-mirror: they do not",
-        shown_default="set for the named data sets, else searched",
+        "mirrored images keep their class, so augmentation may flip them left-right; --no-mirror: "
+        "it never does",
+        shown_default="known for the named data sets; else the search tries both",
     )
     train_size: int | None = flag(
         "--train-size",
@@ -217,7 +218,7 @@ class SearchSettings:
     epoch_size: int | None = flag(
         "--epoch-size",
         None,
-        "number of training images that an epoch shows; the next epoch shows others",
+        "number of training images of an epoch; the next epoch uses others",
         metavar="N",
         shown_default="all, or fitted to --minutes",
         above=0,
@@ -284,7 +285,8 @@ class SearchSettings:
     results_dir: Path = results_dir_flag()
     storage: str | None = storage_flag(
         help="database for the trials: sqlite:///..., postgresql://... or mysql+pymysql://...; "
-        f"put one with a password into ${STORAGE_VARIABLE}, which the list of processes hides",
+        f"for a URL with a password set ${STORAGE_VARIABLE} instead, which other users cannot "
+        "see in the process list",
         shown_default=f"${STORAGE_VARIABLE}, or a journal file in the study's folder",
     )
 
@@ -352,8 +354,8 @@ class SearchSettings:
     dashboard_writable: bool = flag(
         "--dashboard-writable",
         False,
-        "let the dashboard edit and delete all that it shows; it has no authentication, and alone "
-        "it needs --study",
+        "let the dashboard edit and delete all that it shows; it has no authentication; with "
+        "--dashboard-only it also needs --study",
     )
     dry_run: bool = flag(
         "--dry-run",
@@ -421,13 +423,13 @@ class SearchSettings:
             return
         if self.from_study is not None:
             raise SettingsError(
-                f"--from is {self.from_study!r}, but {self.algorithm} takes no first trials; "
-                "choose another sampler or tuner, or leave --from out."
+                f"--from is {self.from_study!r}, but {self.algorithm} takes no first "
+                "configurations; choose another sampler or tuner, or leave --from out."
             )
         if self.baselines:
             raise SettingsError(
-                f"--baselines is given, but {self.algorithm} takes no first trials; choose another "
-                "sampler or tuner, or leave --baselines out."
+                f"--baselines is given, but {self.algorithm} takes no first "
+                "configurations; choose another sampler or tuner, or leave --baselines out."
             )
 
     def _check_engine(self) -> None:
@@ -453,13 +455,14 @@ class SearchSettings:
         several = f"--objective is {self.objective!r}"
         if self.engine != "optuna":
             raise SettingsError(
-                f"{several}, but --engine is {self.engine!r}, whose tuners know one objective; "
-                "use --engine optuna, or one objective."
+                f"{several}, but --engine is {self.engine!r}, whose tuners support one "
+                "objective; use --engine optuna, or one objective."
             )
         if not SAMPLERS[self.algorithm].takes_several:
             able = ", ".join(name for name, one in SAMPLERS.items() if one.takes_several)
             raise SettingsError(
-                f"{several}, but --sampler {self.algorithm} knows one objective; use one of {able}."
+                f"{several}, but --sampler {self.algorithm} supports one objective; use one of "
+                f"{able}."
             )
         if self.pruner not in (None, "none"):
             raise SettingsError(
@@ -525,7 +528,7 @@ class SearchSettings:
 
     @property
     def takes_first(self) -> bool:
-        """Whether the algorithm lets known configurations be the first trials."""
+        """Whether the algorithm tries given configurations first."""
         algorithms: Mapping[str, Sampler | Tuner]
         algorithms = SAMPLERS if self.engine == "optuna" else TUNERS
         return algorithms[self.algorithm].takes_first

@@ -238,7 +238,7 @@ def test_the_same_command_trains_nothing_and_finds_its_fitted_epochs_again(
         choosing,
     )
     assert scoring == (
-        "  to score on the test split: 2 seeds of the winner, 2 epochs; 2 seeds each of 1 "
+        "  to score on the test part: 2 seeds of the winner, 2 epochs; 2 seeds each of 1 "
         "baseline, 1 epoch"
     )
     assert "n = 2" in again.stdout
@@ -402,7 +402,7 @@ def test_after_kill_9_only_the_rest_of_more_seeds_is_trained_and_the_distilled_n
     first, _, scoring = ended.stderr.splitlines()[:3]
     assert first.startswith(f"study 'mlp': {missing} of {whole} trainings to do, about ")
     assert scoring == (
-        "  to score on the test split: 4 seeds of the winner, 2 epochs; then one network distilled "
+        "  to score on the test part: 4 seeds of the winner, 2 epochs; then one network distilled "
         "from them; 2 seeds each of 1 baseline, 1 epoch"
     )
     assert ended.stderr.count("retrained in") == missing

@@ -38,7 +38,7 @@ def errors(directory: Path, small_data: Path) -> str:
 
 
 def test_failures_in_a_row_end_the_search_in_an_error(errors: str) -> None:
-    expected = f"run_search: 3 trials failed in a row, the last: {REASON}. Fix the cause, "
+    expected = f"run_search: 3 trials failed in a row; last reason: {REASON}. Fix the cause, "
     assert errors.splitlines()[-1].startswith(expected)
 
 

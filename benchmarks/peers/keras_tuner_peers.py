@@ -77,7 +77,7 @@ def search(job: Job) -> None:
 
 
 def _enqueue(oracle: Any, configurations: list[dict[str, Any]]) -> None:
-    # KerasTuner has no way to begin with known configurations: they replace its first draws.
+    # KerasTuner has no way to begin with given configurations: they replace its first draws.
     draw = oracle._random_values
     oracle._random_values = lambda: dict(configurations.pop(0)) if configurations else draw()
 

@@ -55,11 +55,11 @@ def blocks(evidence: Evidence) -> list[Block]:
 
 
 _CHOICE: Final = (
-    "The winner has the highest mean {measure} over new seeds; of equals it is the better one "
-    "in the search. Candidates are trained as long as the final trainings ({epochs}), because the "
-    "best augmentation depends on the length. Change: difference from the trial's score in the "
-    "search after {searched}; the best of many scores is partly luck. "
-    "The test split played no part in the choice."
+    "The winner has the highest mean {measure} over new seeds; ties go to the one that scored "
+    "higher in the search. Candidates are trained as long as the final trainings ({epochs}), "
+    "because the best augmentation depends on the length. Change: difference from the trial's "
+    "score in the search after {searched}; the best of many scores is partly luck. "
+    "The test images played no part in the choice."
 )
 
 
@@ -332,12 +332,7 @@ def _published(evidence: Evidence) -> list[Block]:
         if row.kind == "baseline" and row.name in _BASELINES
     ]
     if not found:
-        return [
-            Paragraph(
-                "The published baselines are configurations of the cnn space; reports on other "
-                "spaces are without them."
-            )
-        ]
+        return [Paragraph("This space has no published baselines; the spaces cnn and mlp have.")]
     table = Table(
         name="baselines",
         caption="Baselines as published",

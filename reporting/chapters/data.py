@@ -29,7 +29,7 @@ def blocks(evidence: Evidence) -> list[Block]:
     written: list[Block] = [_examples(split, names), _distribution(split, test, names)]
     if test is None:
         written.append(
-            Paragraph("The test split stays closed until something is retrained, so it is missing.")
+            Paragraph("The test part stays closed until something is retrained, so it is missing.")
         )
     # Hashed apart: together, the images would be in memory twice.
     training = pd.concat(

@@ -164,7 +164,7 @@ def _engine(facts: Mapping[str, Any]) -> str:
 
 def _splits(evidence: Evidence) -> Table:
     train, val = len(evidence.split.train_labels), len(evidence.split.val_labels)
-    test = "the test split" if evidence.test is None else f"{len(evidence.test.labels):,} test"
+    test = "the test part" if evidence.test is None else f"{len(evidence.test.labels):,} test"
     measure = evidence.record.measure
     sizes = evidence.record.sizes
     searched = f"{evidence.searched_epoch_size:,} training"
@@ -179,7 +179,7 @@ def _splits(evidence: Evidence) -> Table:
     return Table(
         name="splits",
         caption="Images behind each number",
-        note="The test split was opened after the configuration was chosen."
+        note="The test part was opened after the configuration was chosen."
         if evidence.test is not None
         else "",
         columns=[
@@ -196,7 +196,7 @@ def _warnings(evidence: Evidence) -> list[Block]:
         warnings.append(
             Paragraph(
                 f"Earlier reports or previews scored {evidence.scored_earlier} other trainings of "
-                "this study on the test split. If those results influenced the settings of this "
+                "this study on the test part. If those results influenced the settings of this "
                 "report, its test accuracies may be optimistic.",
                 strong=True,
             )

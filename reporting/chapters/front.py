@@ -37,7 +37,7 @@ from search.words import counted, listed
 _KNEE: Final = (
     "The knee is the trial of the front that is farthest from the line between the front's ends, "
     "with accuracy and the logarithm of each cost scaled to [0, 1] over the front (of several "
-    "costs the mean); of equals, as on a front of two, it is the most accurate. Source: Das 1999, "
+    "costs the mean); ties, as on a front of two, go to the most accurate. Source: Das 1999, "
     "Structural Optimization 18; the logarithm is our choice. "
     "--max-params, --max-flops and --max-latency-ms choose the most accurate trial within them "
     "instead."
@@ -55,7 +55,7 @@ _LATENCY: Final = (
     "best_model.keras is too where latency is limited or minimized."
 )
 _AGAIN: Final = (
-    "With nothing else of it running, this report measured the latency of the trials on the "
+    "While it ran nothing else, this report measured the latency of the trials on the "
     "search's front again, and of those that it would retrain. It uses the new times: trials that "
     "are now dominated leave the front. The other trials keep the times of the search."
 )
@@ -132,7 +132,10 @@ def _summary(evidence: Evidence, trials: Sequence[FrozenTrial], complete: int) -
     if number == most.number:
         return f"{text}. It is also the most accurate of all."
     if number not in {trial.number for trial in trials}:
-        text += "; it is not on the front, of which no trial within the limits is as accurate"
+        text += (
+            "; it is not on the front, because no trial of the front within the limits is as "
+            "accurate"
+        )
     parts = [
         f"{_share(costs_of(winner.user_attrs)[name], costs_of(most.user_attrs)[name])} of its "
         f"{COSTS[name].noun}"

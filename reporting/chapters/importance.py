@@ -369,7 +369,7 @@ def _parallel(record: Record, ordered: list[Dimension]) -> Picture:
     drawn = values.head(_MOST_LINES)
     caption = (
         "One line for each complete trial, over the most important hyperparameters from left to "
-        f"right; the stronger the color, the more accurate. Red: the best {count}."
+        f"right; the stronger the colour, the more accurate. Red: the best {count}."
     )
     if len(drawn) < len(values):
         caption += f" Drawn: the best {_MOST_LINES}."

@@ -1,4 +1,4 @@
-"""Mistakes and confidence: the surest mistakes, the constant ones, and calibration."""
+"""Mistakes and confidence: the most confident mistakes, the constant ones, and calibration."""
 
 import math
 from collections.abc import Sequence
@@ -73,8 +73,9 @@ def _confident(row: Row, test: LabeledImages, names: Sequence[str]) -> Block:
     means = f", mean over n = {count} models" if count > 1 else ""
     return Picture(
         name="mistakes-confident",
-        finding=f"{_number_wrong(row)}; the surest mistake takes {names[row.labels[first]]} "
-        f"for {names[mean[first].argmax()]} with {percent(float(mean[first].max()), 1)}",
+        finding=f"{_number_wrong(row)}; the most confident mistake takes "
+        f"{names[row.labels[first]]} for "
+        f"{names[mean[first].argmax()]} with {percent(float(mean[first].max()), 1)}",
         caption=f"The {len(shown)} most confident mistakes: number of the test image, true class, "
         f"predicted class and its probability{means}. Some may be errors of the labels.",
         draw=lambda width: _gallery(width, shown, row, test, names),
@@ -104,8 +105,8 @@ def _always_wrong(row: Row, test: LabeledImages, names: Sequence[str]) -> Block:
     return Picture(
         name="mistakes-always",
         finding=finding,
-        caption=f"{which} {len(rest):,} that are not shown above, from the surest to the least "
-        "sure, with the likeliest wrong class; probabilities are means over the "
+        caption=f"{which} {len(rest):,} that are not shown above, from the most to the least "
+        "confident, with the likeliest wrong class; probabilities are means over the "
         f"{count} seeds.",
         draw=lambda width: _gallery(width, rest[picked], row, test, names),
     )
@@ -122,7 +123,7 @@ def _number_wrong(row: Row) -> str:
 
 
 def _mistakes(row: Row) -> Numbers:
-    """Return the test images that are wrong by the mean probabilities, the surest first."""
+    """Return the test images that are wrong by the mean probabilities, the most confident first."""
     mean = row.probabilities.mean(axis=0)
     wrong = np.flatnonzero(mean.argmax(axis=1) != row.labels)
     return wrong[np.argsort(-mean.max(axis=1)[wrong], kind="stable")]

@@ -121,8 +121,8 @@ def _saved(record: Record, costs: pd.DataFrame) -> str:
     share = saved / cost
     text += (
         f" This saved at most about {duration(saved)} of worker time, {percent(share, 0)} of the "
-        "cost without pruning. It is an upper estimate: a skipped epoch counts as much as the "
-        "trial's others with their share of its start"
+        "cost without pruning. It is an upper bound: a skipped epoch counts like the trial's other "
+        "epochs, with their share of its startup"
     )
     return text + ("." if known == len(pruned) else f" (known for {known} of these trials).")
 
@@ -138,7 +138,7 @@ def _failures(record: Record, costs: pd.DataFrame) -> list[Block]:
     if len(twins):
         written.append(
             Paragraph(
-                f"Refused before training: {counted(len(twins), 'duplicate proposal')}, at a cost "
+                f"Rejected before training: {counted(len(twins), 'duplicate proposal')}, at a cost "
                 f"of {duration(float(twins['seconds'].sum()))}."
             )
         )

@@ -29,7 +29,7 @@ class TrainingProtocol:
         epochs: Epochs of each training.
         seeds: Number of trainings.
         images: Number of images that each was trained on; None: all of the training part.
-        test: Digest of the test split.
+        test: Digest of the test part.
     """
 
     study: str

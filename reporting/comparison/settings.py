@@ -23,7 +23,7 @@ def blocks(studies: Sequence[Compared]) -> list[Block]:
             "Hyperparameters of the winners that differ",
             "The winners have the same hyperparameters.",
             {study.name: _winner(study) for study in studies},
-            note="Of a study that is not on the leaderboard: of its best trial.",
+            note="For a study that is not on the leaderboard: those of its best trial.",
         ),
     ]
 

@@ -85,7 +85,7 @@ class CachedFiles:
         for name in ("test-images.npy", "test-labels.npy"):
             if not (self.directory / name).is_file():
                 raise DataError(
-                    f"{self.directory} has no {name}. Remove that folder; it is made anew."
+                    f"{self.directory} has no {name}. Remove that folder; it will be rebuilt."
                 )
 
     def test(self) -> LabeledImages:
@@ -123,7 +123,7 @@ class CachedFiles:
         except Exception as error:  # NumPy evaluates a header, which raises errors of many types
             raise DataError(
                 f"cannot read {file} ({one_line(error)}). Remove its folder and run the same "
-                "command again: it is made anew."
+                "command again: it will be rebuilt."
             ) from error
         array: Bytes = mapped.view(np.ndarray)
         return array
@@ -178,7 +178,7 @@ def open_cached(
     """
     if cache is not None and cache.is_symlink():  # it may lead out of somebody else's folder
         raise DataError(
-            f"{shown(cache)} is a symbolic link, through which no images are unpacked. Remove it, "
+            f"{shown(cache)} is a symbolic link; images are not unpacked through links. Remove it, "
             "or choose another folder with --results-dir."
         )
     stamp = hashlib.sha256(f"{_VERSION} {stamp}".encode("utf-8", "surrogateescape")).hexdigest()
@@ -267,7 +267,7 @@ def _dataset(name: str, directory: Path, facts: dict[str, Any]) -> Dataset:
     height, width, channels = train.images.shape[1:]
     labels = max(train.labels.max(), test.labels.max())
     if test.images.shape[1:] != (height, width, channels) or labels >= len(names):
-        raise DataError(f"{directory} is damaged. Remove that folder; it is made anew.")
+        raise DataError(f"{directory} is damaged. Remove that folder; it will be rebuilt.")
     return Dataset(
         name=shown(name),
         image_shape=(height, width, channels),

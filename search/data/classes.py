@@ -68,7 +68,7 @@ def class_names(file: Path, labels: Sequence[str]) -> tuple[str, ...]:
         names = tuple(file.read_text(encoding="utf-8-sig").split("\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"cannot read {shown(file)} ({one_line(error)}); write it anew, in UTF-8."
+            f"cannot read {shown(file)} ({one_line(error)}); write it again, in UTF-8."
         ) from error
     names = tuple(shown(name.strip()) for name in names if name.strip())
     if len(names) != len(labels) or len(set(names)) != len(names):

@@ -281,7 +281,7 @@ def _checked(directory: Path, name: str) -> tuple[bytes, str]:
     found, expected = hashlib.md5(content).hexdigest(), _expected_md5(directory, name)
     if found != expected:
         if (directory / "MD5SUMS").is_file():
-            origin, other = "that in MD5SUMS", "if you have changed it, write MD5SUMS anew"
+            origin, other = "that in MD5SUMS", "if you have changed it, write MD5SUMS again"
         else:
             origin = "that of Fashion-MNIST"
             other = "if it is another data set in MNIST format, put an MD5SUMS file beside it"

@@ -76,7 +76,7 @@ def _read(path: Path, where: str, image_size: int | None, scratch: Path) -> Part
         if isinstance(error, OSError) and error.errno is not None:
             raise  # a full disk
         raise DataError(
-            f"cannot read {where} ({one_line(error)}). Save it anew with numpy.savez_compressed("
+            f"cannot read {where} ({one_line(error)}). Save it again with numpy.savez_compressed("
             "file, x_train=..., y_train=..., x_test=..., y_test=...)."
         ) from error
 

@@ -53,7 +53,9 @@ class Member:
             )
         size = self.archive.getinfo(f"{self.name}.npy").file_size - start
         if size != dtype.itemsize * int(np.prod(shape, dtype=object)):
-            raise DataError(f"{self} has {size} bytes of data for its shape {shape}; save it anew.")
+            raise DataError(
+                f"{self} has {size} bytes of data for its shape {shape}; save it again."
+            )
         row = size // max(1, math.prod(shape[:1]))
         if row > _MOST_ROW:
             raise DataError(

@@ -89,7 +89,7 @@ def _point(name: str, data: DataShape, given: dict[str, Any]) -> dict[str, Any]:
             params[unused] = given[unused]  # its training may ask for it
             continue
         raise PointError(
-            f"{unused} is not asked for with these values; leave it out."
+            f"{unused} has no effect with these values; leave it out."
             f"{did_you_mean(unused, hp.values, cutoff=0.6)}"
         )
     return params

@@ -130,8 +130,7 @@ class BestAtRungs(BasePruner):
 # Source of the shares: the simulated searches in tests/search/test_length.py.
 PRUNERS: Final = {
     "asha": Pruner(
-        "keeps the best third after a fifth of the epochs, and again after twice as many, within "
-        "the first half",
+        "keeps the best third after 20 % of the epochs (never after the first) and after 40 %",
         lambda rungs: BestAtRungs(_halvings(rungs), _BEST),
         _halvings,
         lambda rungs: [_halvings(rungs)],
@@ -139,7 +138,7 @@ PRUNERS: Final = {
         first_kept=0.6,
     ),
     "hyperband": Pruner(
-        "keeps the best half at these epochs, and judges some trials first at the second of them",
+        "keeps the best half after the same epochs as asha, but some trials skip the first check",
         # A bracket whose first rung is above the last epoch would prune nothing.
         lambda rungs: HyperbandPruner(
             min_resource=rungs.first,

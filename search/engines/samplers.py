@@ -48,7 +48,7 @@ class Sampler:
         packages: Packages that Optuna imports for it but does not depend on.
         memory: Maximum trials that it learns from, where more make asking slow; None: all.
         takes_several: Whether it can search for several objectives.
-        learns_limits: Whether it learns from networks that were refused for their cost.
+        learns_limits: Whether it learns from networks that were rejected for their cost.
         on_grid: Whether it searches `to_grid` of each hyperparameter. Known configurations are not
             on that grid, so they are left out.
     """
@@ -63,7 +63,7 @@ class Sampler:
 
     @property
     def takes_first(self) -> bool:
-        """Whether known configurations are its first trials."""
+        """Whether it tries given configurations first."""
         return not self.on_grid
 
     @property
@@ -128,7 +128,7 @@ SAMPLERS: Final = {
     ),
     "qmc": Sampler("quasi-random sequence", _NumberedPoint),
     "grid": Sampler(
-        f"all combinations, wide ranges at {GRID_LEVELS} levels, without known configurations",
+        f"all combinations, wide ranges at {GRID_LEVELS} levels, without first configurations",
         lambda seed, number: BruteForceSampler(seed=trial_seed(seed, number)),
         on_grid=True,
     ),
@@ -149,7 +149,7 @@ def make_sampler(name: str, study: Study, seed: int, limits: Limits = NO_LIMITS)
     """
     check_packages(name)
     warnings.filterwarnings("ignore", category=ExperimentalWarning)
-    # CMA-ES: refused trials are recorded for all, also for samplers that do not learn from them.
+    # CMA-ES: rejected trials are recorded for all, also for samplers that do not learn from them.
     warnings.filterwarnings("ignore", message="Constraints have been set")
     return SeededByTrial(SAMPLERS[name], study, seed, limits)
 
@@ -269,7 +269,7 @@ class _Remembered(Study):
     """A study as samplers see it during one trial: its best and its latest trials.
 
     Optuna's samplers read constraints of complete and pruned trials only. So a sampler that
-    learns limits sees a refused trial, which has failed, as one pruned before its first epoch.
+    learns limits sees a rejected trial, which has failed, as one pruned before its first epoch.
     All trials are judged by the limits of this run. The constraints in the study are ignored,
     since earlier runs may have had other limits.
 

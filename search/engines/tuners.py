@@ -12,7 +12,7 @@ class Tuner:
         help: Phrase for `--help` and the documentation.
         oracle: Name of its class in `search.engines.oracles`.
         has_budgets: Whether it gives each trial an epoch budget, which replaces the pruner.
-        takes_first: Whether known configurations are its first trials; a grid has its own order.
+        takes_first: Whether it tries given configurations first; a grid has its own order.
     """
 
     help: str
@@ -28,7 +28,7 @@ TUNERS: Final = {
     "bayesian": Tuner("Gaussian process", "BayesianOptimization"),
     "random": Tuner("uniform draws", "RandomSearch"),
     "grid": Tuner(
-        "all combinations of KerasTuner's values, without known configurations",
+        "all combinations of KerasTuner's values, without first configurations",
         "GridSearch",
         takes_first=False,
     ),

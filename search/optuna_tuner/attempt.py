@@ -149,7 +149,7 @@ class Attempt:
         if unused:
             warnings.warn(
                 f"trial {self.trial.number} was to run with values of {', '.join(unused)}, which "
-                f"its search space does not ask for; it asks for {', '.join(self.params)}.",
+                f"its search space does not use; it uses {', '.join(self.params)}.",
                 stacklevel=2,
             )
 

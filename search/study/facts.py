@@ -369,7 +369,7 @@ def _check_study(study: optuna.Study, required: Collection[str]) -> None:
     _Rule("a list of runs", lambda value: isinstance(value, list)).check("its 'runs'", runs)
     for number, run in enumerate(runs):
         _Rule("a run", lambda value: isinstance(value, Mapping)).check(f"its run {number}", run)
-        _check_facts(f"the {number}. run's", run)
+        _check_facts(f"run {number}'s", run)
     # Optuna has no public way to read these; the dashboard counts the versions of its notes there.
     for name, value in study._storage.get_study_system_attrs(study._study_id).items():
         if name.endswith("note_ver"):

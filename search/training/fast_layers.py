@@ -1,4 +1,4 @@
-"""Faster computations for stock Keras layers: batch normalisation and dropout.
+"""Faster computations for stock Keras layers: batch normalization and dropout.
 
 The `call` methods of the stock classes are patched while a model trains. The classes are not
 replaced, so a saved model loads with stock Keras.
@@ -22,7 +22,7 @@ _stock_dropout = keras.layers.Dropout.call
 def fast_layers() -> Iterator[None]:
     """Speed up `BatchNormalization` and `Dropout` layers that are traced or called in this context.
 
-    Batch normalisation: Keras 3 computes it on TensorFlow in a dozen passes over the data; the
+    Batch normalization: Keras 3 computes it on TensorFlow in a dozen passes over the data; the
     fused operation needs two. Outputs, gradients and moving statistics equal those of the stock
     layer up to rounding; in bfloat16 gradients are rounded once more or once less. The stock
     computation remains for inputs that are not of rank 4 with channels last, masks, renorm,
@@ -60,10 +60,10 @@ def _batch_norm(self: Any, inputs: Any, training: bool | None = None, mask: Any 
     if not (training and self.trainable):
         moving = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
         if fold > 1:
-            return _fold_and_normalise(inputs, fold, gamma, beta, self.epsilon, moving)[0]
+            return _fold_and_normalize(inputs, fold, gamma, beta, self.epsilon, moving)[0]
         return _fused(inputs, gamma, beta, self.epsilon, moving)[0]
     if fold > 1:
-        outputs, mean, variance = _fold_and_normalise(inputs, fold, gamma, beta, self.epsilon)
+        outputs, mean, variance = _fold_and_normalize(inputs, fold, gamma, beta, self.epsilon)
     else:
         outputs, mean, variance = _fused(inputs, gamma, beta, self.epsilon)
         # The operation returns the sample variance; Keras averages the population variance.
@@ -104,7 +104,7 @@ def _fold(shape: Any, dtype: str) -> int | None:
     return wanted if None not in pixels and prod(pixels) % wanted == 0 else None
 
 
-def _fold_and_normalise(
+def _fold_and_normalize(
     inputs: Any,
     fold: int,
     gamma: Any,
@@ -112,7 +112,7 @@ def _fold_and_normalise(
     epsilon: float,
     moving: tuple[Any, Any] | None = None,
 ) -> tuple[Any, Any, Any]:
-    """Normalise in float32 over rows of `fold` pixels, whose width suits vector units."""
+    """Normalize in float32 over rows of `fold` pixels, whose width suits vector units."""
     channels = inputs.shape[-1]
 
     def average(rows: Any) -> Any:

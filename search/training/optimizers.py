@@ -31,7 +31,7 @@ def compile_model(
         classes: Number of classes.
     """
     optimizer = _optimizer(model, config, _learning_rate(config, total_steps))
-    # Weight decay on biases and normalisation gains does not regularise, and costs accuracy.
+    # Weight decay on biases and normalization gains does not regularize, and costs accuracy.
     # Source: He et al. 2019, "Bag of Tricks for Image Classification", section 3.1.
     optimizer.exclude_from_weight_decay(
         var_list=[weight for weight in model.trainable_variables if len(weight.shape) < 2]

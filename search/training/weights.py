@@ -26,7 +26,7 @@ class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
     While the learning rate is high, weights fluctuate, and their validation accuracy says little
     about the accuracy after the rate has fallen. The average is nearly as good at once, so trials
     with different schedules can be compared, and pruned, early. The moving
-    statistics of batch normalisation are averaged like weights.
+    statistics of batch normalization are averaged like weights.
 
     The average covers the last 2 % of the training's steps, at most 100. Measured on the default
     network (batch size 128, bfloat16, 2,000 validation images), validation accuracy after epochs 1

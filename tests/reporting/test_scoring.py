@@ -1,4 +1,4 @@
-"""The test split: found, checked, and said in one line where it is missing."""
+"""The test part: found, checked, and said in one line where it is missing."""
 
 import errno
 import os

@@ -248,7 +248,7 @@ def test_what_is_no_point_of_the_space_is_refused(tmp_path: Path, given: str, me
 def test_a_configuration_that_was_tried_is_refused_by_its_trial(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     send(tmp_path, enqueue='{"dropout": 0.3}')
-    with pytest.raises(StudyError, match=r"is the configuration of trial 0, which is waiting; not"):
+    with pytest.raises(StudyError, match=r"repeats the configuration of trial 0, which is wait"):
         send(tmp_path, enqueue='{"dropout": 0.30000000000000004, "dense_layers": 2}')
     study.tell(study.ask(), state=TrialState.FAIL)
     assert "trial 1" in send(tmp_path, enqueue='{"dropout": 0.3}')  # its cause may be gone
@@ -295,7 +295,7 @@ def test_the_build_of_a_user_s_space_checks_and_completes_a_configuration(tmp_pa
     }
     for given, message in (
         ('{"units": 12}', r"units is 12; it must be a whole number from 8 to 32 in steps of 8\."),
-        ('{"more": 2}', r"more is not asked for with these values; leave it out\.$"),
+        ('{"more": 2}', r"more has no effect with these values; leave it out\.$"),
     ):
         with pytest.raises(SettingsError, match=message):
             send(tmp_path, space=space, enqueue=given)

@@ -54,7 +54,7 @@ def test_failed_trials_are_recorded_with_their_reason_and_replaced(tmp_path: Pat
 
 def test_failures_in_a_row_end_the_search_and_show_the_traceback(tmp_path: Path) -> None:
     display = RecordingDisplay()
-    with pytest.raises(SearchError, match=r"^4 trials failed in a row, the last: ValueError: sim"):
+    with pytest.raises(SearchError, match=r"^4 trials failed in a row; last reason: ValueError: s"):
         search(tmp_path, space="failing", trials=8, max_failures=4, workers=1, display=display)
     assert "Traceback ... simulated" in display.lines
     study = load(tmp_path)
@@ -62,7 +62,7 @@ def test_failures_in_a_row_end_the_search_and_show_the_traceback(tmp_path: Path)
 
 
 def test_a_finite_space_that_always_fails_ends_in_an_error(tmp_path: Path) -> None:
-    message = "every configuration of the space has failed, the last: ValueError: simulated"
+    message = "every configuration of the space has failed; last reason: ValueError: simulated"
     with pytest.raises(SearchError, match=message):
         search(tmp_path, space="finite failing", trials=30, max_failures=99)
 
@@ -424,7 +424,7 @@ def test_a_study_that_is_deleted_during_its_search_ends_in_one_line(
     def delete(text: str) -> None:
         optuna.delete_study(study_name="test", storage=load(tmp_path, storage)._storage)
 
-    with pytest.raises(StorageError, match=r"^study 'test' was deleted during the run, .*anew\.$"):
+    with pytest.raises(StorageError, match=r"^study 'test' was deleted during the run, .*again\.$"):
         search(
             tmp_path,
             space="slow",

@@ -153,8 +153,8 @@ def test_a_time_limit_that_ends_it_is_named(tmp_path: Path) -> None:
 
     def use(workers: WorkerPool) -> Speed | Unmeasured:
         measurement = Measurement(workers, settings, time.monotonic())
-        with pytest.raises(SearchError, match=r"^--timeout is 1 s, which ended before the speed"):
+        with pytest.raises(SearchError, match=r"^--timeout is 1 s, which expired before the speed"):
             measurement.required()
         return measurement.run()
 
-    assert measured(tmp_path, "hanging", use) == Unmeasured("--timeout was over")
+    assert measured(tmp_path, "hanging", use) == Unmeasured("--timeout has expired")

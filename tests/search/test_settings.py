@@ -89,7 +89,7 @@ def test_what_the_engine_would_ignore_is_refused(given: dict[str, Any], message:
         ),
         (
             {"sampler": "cmaes"},
-            "but --sampler cmaes knows one objective; use one of near-best, tpe, random, gp, qmc,",
+            "but --sampler cmaes supports one objective; use one of near-best, tpe, random, gp,",
         ),
         ({"pruner": "hyperband"}, "but --pruner is 'hyperband': with several objectives no trial"),
     ],

@@ -139,7 +139,7 @@ class RayBackend:
         self._cluster.check()
         if self._refused and not self._room():
             last = list(self._refused.values())[-1]
-            raise ClusterError(f"no node of the cluster can be used, the last: {last}.")
+            raise ClusterError(f"no node of the cluster can be used; last reason: {last}.")
         self._note_a_long_wait(processes)
         if not processes:
             time.sleep(timeout_seconds)

@@ -26,7 +26,7 @@ def test_classes_are_counted(evidence: Evidence) -> None:
 def test_closed_test_images_are_not_counted(untrained: Evidence) -> None:
     section = data.blocks(untrained)
     assert list(tables(section)["data-classes"].shown) == ["class", "training", "validation"]
-    assert "The test split stays closed" in words(section)
+    assert "The test part stays closed" in words(section)
     assert len(tables(section)["data-duplicates"].shown) == 1
 
 

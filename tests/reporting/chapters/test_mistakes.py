@@ -75,7 +75,7 @@ def test_one_seed_says_nothing_of_what_is_always_wrong(single: Evidence) -> None
     said = words(mistakes.blocks(single))
     assert "One seed (n = 1) cannot show which images are always wrong" in said
     assert single.tuned is not None
-    assert f"{(~single.tuned.correct).sum()} of 1,000 test images are wrong; the surest" in said
+    assert f"{(~single.tuned.correct).sum()} of 1,000 test images are wrong; the most" in said
     assert "mean over" not in pictures(mistakes.blocks(single))["mistakes-confident"].caption
 
 

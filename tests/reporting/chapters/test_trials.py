@@ -37,7 +37,7 @@ def test_budget_counts_states_and_estimates_what_pruning_saved(searched: Any) ->
     text = words(section)
     assert "skipped 6 epochs in 1 trial;" in text
     assert "saved at most about 1 min 30 s of worker time" in text
-    assert "Refused before training: 1 duplicate proposal, at" in text
+    assert "Rejected before training: 1 duplicate proposal, at" in text
     failures = tables(section)["budget-failures"].values
     assert failures.to_dict("records") == [
         {
@@ -123,4 +123,4 @@ def test_failures_are_listed_with_their_reasons_and_duplicates_apart(searched: A
         {"reason": "N parameters, above --max-params N", "trials": "2", "trial numbers": "1, 2"},
         {"reason": "no reason recorded", "trials": "1", "trial numbers": "3"},
     ]
-    assert "Refused before training: 1 duplicate proposal, at" in words(section)
+    assert "Rejected before training: 1 duplicate proposal, at" in words(section)

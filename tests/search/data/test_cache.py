@@ -170,7 +170,7 @@ def test_a_cache_or_a_folder_of_it_that_is_a_link_is_not_followed(tmp_path):
     assert not folder.is_symlink()
     assert (tmp_path / "elsewhere/facts.json").exists()
     (tmp_path / "link").symlink_to(tmp_path / "cache")
-    with pytest.raises(DataError, match="link is a symbolic link, through which no images are unp"):
+    with pytest.raises(DataError, match="link is a symbolic link; images are not unpacked"):
         opened(tmp_path / "link")
 
 
@@ -239,7 +239,7 @@ def test_files_that_are_damaged_later_are_named(tmp_path):
     dataset = opened(tmp_path)
     for content in (b"", b"\x93NUMPY\x01\x00\x06\x00{[]:1}"):
         next(tmp_path.glob("*/train-labels.npy")).write_bytes(content)
-        with pytest.raises(DataError, match=r"cannot read .*train-labels.npy .*made anew"):
+        with pytest.raises(DataError, match=r"cannot read .*train-labels.npy .*will be rebuilt"):
             dataset.files.labels()
     next(tmp_path.glob("*/test-images.npy")).unlink()
     with pytest.raises(DataError, match=r"has no test-images.npy. Remove that folder"):

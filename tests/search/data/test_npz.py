@@ -286,12 +286,12 @@ def test_a_header_that_numpy_cannot_evaluate_is_refused(tmp_path, header):
         size = len(header).to_bytes(2, "little")
         archive.writestr("x_train.npy", b"\x93NUMPY\x01\x00" + size + header.encode())
         archive.writestr("y_train.npy", b"")
-    refuse(tmp_path / "a.npz", r"cannot read .*a\.npz \(.*\)\. Save it anew with")
+    refuse(tmp_path / "a.npz", r"cannot read .*a\.npz \(.*\)\. Save it again with")
 
 
 def test_files_that_are_no_archives_are_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"no archive")
-    refuse(tmp_path / "a.npz", r"cannot read .*a.npz \(File is not a zip file\). Save it anew with")
+    refuse(tmp_path / "a.npz", r"cannot read .*a.npz \(File is not a zip file\). Save it again")
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("x_train.npy", b"no array")
         archive.writestr("y_train.npy", b"no array")

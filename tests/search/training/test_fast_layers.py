@@ -1,4 +1,4 @@
-"""Fast layers: batch normalisation equals stock Keras, dropout keeps its rate and the mean."""
+"""Fast layers: batch normalization equals stock Keras, dropout keeps its rate and the mean."""
 
 from contextlib import nullcontext
 

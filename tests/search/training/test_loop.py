@@ -412,7 +412,7 @@ def test_a_batch_larger_than_the_data_is_one_step(split):
     assert result.epochs == 1
 
 
-def test_weight_decay_spares_biases_and_normalisation(split):
+def test_weight_decay_spares_biases_and_normalization(split):
     config = TrainingConfig(optimizer="sgd", learning_rate=1e-12, weight_decay=1e11, batch_size=500)
     model = build(dropout=0.0)
     before = {weight.path: weight.numpy() for weight in model.trainable_weights}

@@ -186,7 +186,7 @@ def test_a_cluster_of_refused_nodes_ends_the_search(
     monkeypatch.setattr(
         "search.workers.ray.backend.versions", lambda: {"python": "3.0", "keras": "9"}
     )
-    with pytest.raises(ClusterError, match=r"no node of the cluster can be used, the last: python"):
+    with pytest.raises(ClusterError, match=r"no node of the cluster can be used; last reason: py"):
         search(tmp_path, space="slow", algorithm="random@cluster", trials=2, workers=None)
 
 
