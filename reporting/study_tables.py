@@ -88,6 +88,11 @@ class Record:
         return rows.sort_values("value", ascending=False, kind="stable")
 
     @property
+    def finished(self) -> pd.DataFrame:
+        """Rows of complete and pruned trials."""
+        return self.trials[self.trials["state"].isin(["COMPLETE", "PRUNED"])]
+
+    @property
     def first_judged(self) -> int | None:
         """The epoch after which the first trials were stopped; None: none were."""
         pruned = self.trials.loc[self.trials["state"] == "PRUNED", "epochs"].dropna()
@@ -96,18 +101,18 @@ class Record:
     def after(self, epoch: int) -> "Record":
         """Return the search as if its finished trials had ended after an epoch.
 
-        Those that reached it are complete, with the value that they had then; others have failed.
+        Those that trained it are complete, with the value that they had then; others have failed,
+        also those that continued a trial after it: their configuration counts once.
         """
-        values = self.curves.get(epoch, pd.Series(dtype=float)).dropna()
-        finished = self.trials.index[self.trials["state"].isin(["COMPLETE", "PRUNED"])]
-        values = values.loc[values.index.intersection(finished)]
+        numbers = set(self.finished.index)
         frozen = []
         for trial in self.frozen:
             ended = copy.copy(trial)
-            reached = trial.number in values.index
-            ended.state = TrialState.COMPLETE if reached else TrialState.FAIL
-            ended.values = [float(values[trial.number])] if reached else None
+            value = trial.intermediate_values.get(epoch) if trial.number in numbers else None
+            ended.state = TrialState.FAIL if value is None else TrialState.COMPLETE
+            ended.values = None if value is None else [value]
             frozen.append(ended)
+        values = pd.Series({one.number: one.values[0] for one in frozen if one.values}, dtype=float)
         states = [trial.state.name for trial in frozen]
         trials = self.trials.assign(state=states, value=values.reindex(self.trials.index))
         return replace(self, frozen=frozen, trials=trials)

@@ -18,7 +18,7 @@ from search.study.front import choose, rule_words, value_of
 from search.study.health import Finding, Trials, findings
 from search.study.stored import known_study
 from search.study.study import count_states, front_of, trial_name, trial_params
-from spaces import SPACES, DataShape, load_space
+from spaces import SPACES, DataShape, description, load_space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,8 +198,4 @@ def _best(trial: FrozenTrial, settings: SearchSettings, data: DataShape) -> Best
 def _description(params: Mapping[str, Any], space: str, data: DataShape) -> str | None:
     if space not in SPACES:
         return None  # loading a user's space here could import TensorFlow
-    describe = getattr(load_space(space, data), "describe", None)
-    try:
-        return None if describe is None else str(describe(params))
-    except Exception:  # a study of an earlier version may lack values
-        return None
+    return description(load_space(space, data), params)

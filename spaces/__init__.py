@@ -25,6 +25,7 @@ __all__ = [
     "Space",
     "SpaceError",
     "check_space",
+    "description",
     "first_configurations",
     "load_space",
     "look_in_current_directory",
@@ -129,6 +130,7 @@ class Space(Protocol):
     """Anything with a `build` method, such as any KerasTuner `HyperModel`.
 
     Optional: `training(hp)`, returning a `TrainingConfig`; `describe(params)`, returning one line.
+    Whatever else a user's class has under these names is ignored.
     The built-in spaces also have `portfolio`, the configurations to try first, and `baselines`.
     """
 
@@ -199,6 +201,15 @@ def _arguments(space: type[Any], data: DataShape) -> dict[str, Any]:
     except (TypeError, ValueError):  # a class of C code may hide its own
         return {}
     return {key: value for key, value in known.items() if key in asked}
+
+
+def description(space: Space, params: Mapping[str, Any]) -> str | None:
+    """Return a network in words; None if its space cannot describe it."""
+    try:
+        words = space.describe(params)  # type: ignore[attr-defined]
+    except (Exception, SystemExit):  # user code may raise anything; old studies may lack values
+        return None
+    return words if isinstance(words, str) else None
 
 
 def check_space(name: str) -> None:

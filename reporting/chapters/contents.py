@@ -93,12 +93,10 @@ def _early(evidence: Evidence, least: int) -> tuple[Paragraph, Evidence] | None:
 def document_of(evidence: Evidence) -> Document:
     """Write all chapters."""
     record = evidence.record
-    states = record.trials["state"]
-    finished = int(states.isin(["COMPLETE", "PRUNED"]).sum())
     return Document(
         title=f"Search report: {record.name}",
-        subtitle=f"{counted(finished, 'finished trial')} of space {record.facts['space']} on data "
-        f"set {evidence.dataset.name}; {evidence.command}",
+        subtitle=f"{counted(len(record.finished), 'finished trial')} of space {record.space} on "
+        f"data set {evidence.dataset.name}; {evidence.command}",
         warning=_warning(evidence),
         sections=[
             chapter.section(evidence)

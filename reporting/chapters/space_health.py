@@ -122,7 +122,8 @@ class ChoiceUse:
 def blocks(evidence: Evidence) -> list[Block]:
     """Ranges, choices, and the command that continues the search."""
     record = evidence.record
-    finished = record.trials.index[record.trials["state"].isin(["COMPLETE", "PRUNED"])]
+    # A trial that a later one continued has the same configuration.
+    finished = record.finished.index[~record.finished["continued"].astype(bool)]
     complete = record.complete.dropna(subset="value")
     best = complete.index[: max(_LEAST, math.ceil(_SHARE * len(complete)))]
     known = list(dimensions(record).values())

@@ -27,7 +27,7 @@ from reporting.page.document import Block, Code, Column, Paragraph, Picture, Tab
 from reporting.retraining import MODEL_FILE, Retrained
 from reporting.views import ALONE
 from search.words import counted
-from spaces import DataShape, load_space
+from spaces import DataShape, SpaceError, description, load_space
 from spaces.errors import one_line
 
 _MOST_MARKERS: Final = 40
@@ -70,7 +70,7 @@ def _configuration(evidence: Evidence, winner: Remeasured) -> list[Block]:
                 "the search."
             )
         )
-    words = _described(str(evidence.record.facts["space"]), evidence.dataset.shape, params)
+    words = _described(evidence.record.space, evidence.dataset.shape, params)
     if words is not None:
         written.append(Paragraph(words, strong=True))
     written.append(
@@ -88,11 +88,10 @@ def _configuration(evidence: Evidence, winner: Remeasured) -> list[Block]:
     return written
 
 
-def _described(space_name: str, data: DataShape, params: Mapping[str, Any]) -> str | None:
+def _described(space: str, data: DataShape, params: Mapping[str, Any]) -> str | None:
     try:
-        describe = getattr(load_space(space_name, data), "describe", None)
-        return None if describe is None else str(describe(params))
-    except Exception:  # a user's space may raise anything
+        return description(load_space(space, data), params)
+    except SpaceError:  # a user's module may be gone
         return None
 
 

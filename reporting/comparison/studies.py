@@ -49,9 +49,8 @@ class Compared:
     @property
     def cpu_seconds(self) -> float | None:
         """Processor time of the trials; None where an ended trial has none recorded."""
-        ended = self.record.trials[self.record.trials["state"].isin(["COMPLETE", "PRUNED"])]
-        recorded = pd.to_numeric(ended["cpu_seconds"], errors="coerce")
-        return float(recorded.sum()) if len(ended) and recorded.notna().all() else None
+        recorded = pd.to_numeric(self.record.finished["cpu_seconds"], errors="coerce")
+        return float(recorded.sum()) if len(recorded) and recorded.notna().all() else None
 
 
 def read_studies(results_dir: Path, names: Sequence[str], url: str | None) -> list[Compared]:

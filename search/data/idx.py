@@ -9,6 +9,7 @@ import struct
 import urllib.request
 import zlib
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from search.data.dataset import (
 from search.data.parts import check_classes
 from search.errors import DataError
 from search.files import write_atomically
+from spaces.errors import one_line
 
 IMAGES_FILE: Final = "train-images-idx3-ubyte.gz"
 LABELS_FILE: Final = "train-labels-idx1-ubyte.gz"
@@ -95,11 +97,18 @@ def download(name: str, folder: Path) -> None:
     """Download an official file.
 
     Raises:
-        OSError: There is no network, or the folder cannot be written.
+        OSError: There is no network, the connection breaks off, the answer is another file, or the
+            folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with urllib.request.urlopen(DOWNLOAD_URL + name, timeout=60) as response:
-        write_atomically(folder / name, response.read())
+    try:
+        with urllib.request.urlopen(DOWNLOAD_URL + name, timeout=60) as response:
+            content = response.read()
+    except HTTPException as error:
+        raise OSError(f"the connection broke off: {one_line(error, typed=True)}") from error
+    if hashlib.md5(content).hexdigest() != OFFICIAL_MD5[name]:  # a login page, say
+        raise OSError(f"the answer for {name} is not that file of Fashion-MNIST")
+    write_atomically(folder / name, content)
 
 
 def open_idx(directory: Path) -> Dataset:

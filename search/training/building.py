@@ -81,7 +81,9 @@ def ask_space(space: Space, hp: Any) -> tuple[keras.Model, TrainingConfig | None
             f"build(hp) returned {found}; it must return a keras.Model. Correct it, then run the "
             "same command again."
         )
-    return model, space.training(hp) if hasattr(space, "training") else None
+    training = getattr(space, "training", None)
+    config = training(hp) if callable(training) else None
+    return model, config if isinstance(config, TrainingConfig) else None
 
 
 class WeightOwnership:

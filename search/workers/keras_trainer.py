@@ -28,6 +28,7 @@ from search.workers.messages import (
     Train,
     Trained,
 )
+from spaces import description
 from spaces.errors import SpaceError, one_line, without_colors
 
 if TYPE_CHECKING:
@@ -236,13 +237,12 @@ class KerasTrainer:
     def _describe(self, model: "keras.Model", hp: "TrialHyperParameters", unusable: str) -> Built:
         from search.training.building import own_fit
 
-        describe = getattr(self._space, "describe", _list_values)
         lines: list[str] = []
         model.summary(print_fn=lines.append, line_length=90)
         return Built(
             parameters=model.count_params(),
             summary="\n".join(lines),
-            description=describe(hp.values),
+            description=description(self._space, hp.values) or _list_values(hp.values),
             fixed=hp.fixed,
             space=hp.get_config()["space"],
             unusable=unusable,

@@ -54,6 +54,15 @@ def test_a_promoted_trial_has_the_epochs_of_the_one_it_went_on_with(tmp_path: Pa
     assert record.curves.loc[8].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
     assert record.trials.loc[5:8, "continued"].tolist() == [True, True, False, False]
     assert [number for number in stopped_trials(record).index if number >= 5] == [7]
+    # As if all had ended after an epoch, a configuration counts once.
+    for epoch, reached in ((2, [5, 7]), (4, [6]), (8, [8])):
+        early = record.after(epoch)
+        complete = early.complete["value"]
+        assert [number for number in sorted(complete.index) if number >= 5] == reached
+        assert complete[reached].tolist() == [epoch / 10] * len(reached)
+        assert [one.number for one in early.frozen if one.state == TrialState.COMPLETE] == sorted(
+            complete.index
+        )
 
 
 def test_without_a_name_the_study_written_last_is_taken(tmp_path: Path) -> None:

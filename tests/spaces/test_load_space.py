@@ -1,6 +1,8 @@
+from typing import Any
+
 import pytest
 
-from spaces import DataShape, SpaceError, load_space
+from spaces import DataShape, FunctionSpace, SpaceError, description, load_space
 from spaces.cnn import CnnSpace
 from spaces.mlp import MlpSpace
 
@@ -138,3 +140,14 @@ def test_an_error_in_a_users_space_is_one_line(user_module, text, message, reque
     with pytest.raises(SpaceError, match=rf"^space '{module}:Mine': .*{message}") as caught:
         load_space(f"{module}:Mine", DATA)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("described", [lambda: "dense", lambda params: {"units": 8}, True])
+def test_what_a_class_has_under_the_name_describe_is_no_description(described: Any) -> None:
+    space = FunctionSpace(lambda hp: None)
+    assert description(space, {"units": 8}) is None
+    mine: Any = type("Mine", (), {"build": None, "describe": described})
+    assert description(mine, {"units": 8}) is None
+    mine.describe = lambda params: f"{params['units']} units"
+    assert description(mine, {"units": 8}) == "8 units"
+    assert description(mine, {}) is None

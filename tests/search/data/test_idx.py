@@ -7,13 +7,15 @@ import shutil
 import struct
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 
 from search.data.classes import FASHION_FINGERPRINT
-from search.data.idx import find_data, open_idx
+from search.data.idx import OFFICIAL_MD5, find_data, open_idx
 from search.errors import DataError
 from tests.conftest import write_idx_data
 
@@ -108,10 +110,58 @@ def test_a_download_fills_the_keras_cache(small_data, monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr("search.data.idx.SHARED_FOLDER", tmp_path / "shared")
     monkeypatch.setattr("search.data.idx.DOWNLOAD_URL", small_data.as_uri() + "/")
+    for name in (IMAGES, LABELS):
+        md5 = hashlib.md5((small_data / name).read_bytes()).hexdigest()
+        monkeypatch.setitem(OFFICIAL_MD5, name, md5)
     folder = find_data(None)
     assert folder == tmp_path / "datasets" / "fashion-mnist"
     assert sorted(path.name for path in folder.iterdir()) == [IMAGES, LABELS]
     assert (folder / IMAGES).read_bytes() == (small_data / IMAGES).read_bytes()
+
+
+class Broken(BaseHTTPRequestHandler):
+    """Breaks off in the middle of a file."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b"only a part")
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class LoginPage(Broken):
+    """Answers with a page of its own, as networks do before a login."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>Please log in.</html>")
+
+
+@pytest.mark.parametrize(
+    ("handler", "why"),
+    [
+        (Broken, r"failed \(the connection broke off: IncompleteRead"),
+        (LoginPage, rf"failed \(the answer for {IMAGES} is not that file of Fashion-MNIST\)\. Set"),
+    ],
+)
+def test_a_download_that_brings_no_whole_file_is_one_line_and_leaves_none(
+    handler, why, monkeypatch, tmp_path
+):
+    monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("search.data.idx.SHARED_FOLDER", tmp_path / "shared")
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        monkeypatch.setattr("search.data.idx.DOWNLOAD_URL", url)
+        with pytest.raises(DataError, match=why):
+            find_data(None)
+        server.shutdown()
+    assert not list((tmp_path / "datasets" / "fashion-mnist").iterdir())
 
 
 def test_the_error_for_a_damaged_file_states_both_md5s(copy):
