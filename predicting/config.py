@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from predicting.archive import ModelError
-from search.data.classes import FASHION_CLASSES
+from search.data.classes import FASHION_CLASSES, MAX_LETTERS
 from search.data.dataset import MOST_CLASSES, Dataset
 from search.files import read_limited
 from spaces.errors import one_line, shown
@@ -16,7 +16,6 @@ from spaces.errors import one_line, shown
 CONFIG_FILE: Final = "best_config.json"
 MAX_MEGABYTES: Final = 4
 MAX_SIDE: Final = 1024
-MAX_LETTERS: Final = 255  # of a class's name: the longest name of a folder
 
 # `frame`: find the object and put it, bright, on black. `resize`: resize the whole picture.
 Preprocessing = Literal["frame", "resize"]

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
 import optuna
 from rich.progress import Progress
 
@@ -48,6 +49,7 @@ from search.study.provenance import command_line, commit
 from search.training.hardware import machine, start_tensorflow
 from search.words import counted, listed
 from search.workers.keras_trainer import WorkerSettings
+from search.workers.limits import require_room
 from search.workers.local import workers_here
 from search.workers.messages import Failed, Train
 from search.workers.pool import make_pool
@@ -105,6 +107,8 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         SearchError: Anything that the user can fix; the message says how.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if settings.workers is not None:
+        require_room(settings.workers, joblib.cpu_count())
     record = read_study(settings.results_dir, settings.study, settings.storage)
     settings = settings.for_study(record.max_epochs, record.sizes)
     _require_trust(settings, record, arguments)

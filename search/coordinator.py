@@ -157,9 +157,9 @@ class Coordinator:
                 deleted.
         """
         try:
-            while (reason := self._reason_to_stop()) is None:
-                if self.progress.finished >= self._settings.trials:
-                    return None
+            while self.progress.finished < self._settings.trials:
+                if (reason := self._reason_to_stop()) is not None:
+                    return reason
                 self._take_request()
                 if self._stopped_by is not None:
                     continue
@@ -174,7 +174,7 @@ class Coordinator:
                     with self._ends_from_outside(worker):
                         self._enforce_limits(worker)
                 self._show()
-            return reason
+            return None
         except (OSError, OptunaError, StorageError):
             # After a failed write, another could do damage; the next run requeues the trials.
             self._running.clear()
@@ -196,8 +196,11 @@ class Coordinator:
             self._running.clear()
 
     def _is_deleted(self) -> bool:
-        # Optuna has no public way to the storage of a study.
-        return self._study.study_name not in optuna.get_all_study_names(self._study._storage)
+        try:
+            # Another study may have its name now, and in SQLite even its id.
+            return "space" not in self._study.user_attrs
+        except KeyError:
+            return True
 
     def _reason_to_stop(self) -> StopReason | None:
         if self._stopped_by is not None:

@@ -654,6 +654,7 @@ BAD = {
         ("--workers", "many"),
         "report: --workers is 'many'; it must be auto or a whole number above 0",
     ),
+    "too many workers": (("--workers", "9999"), "report: --workers is 9999; on "),
     "flag": (("--seed", "1"), "report: --seed is unknown; see --help. Did you mean '--seeds'?"),
 }
 

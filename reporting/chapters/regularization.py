@@ -65,6 +65,7 @@ def _groups(dimension: Dimension, params: pd.Series) -> pd.Series:
     if not dimension.numeric:
         labels = list(dict.fromkeys(short(choice) for choice in dimension.choices))
         named = params.map(short, na_action="ignore")
+        named = named.where(named.isin(labels))  # a given value may be none of the choices
         return pd.Series(pd.Categorical(named, categories=labels), index=params.index)
     edges = [-np.inf, *(edge + 1e-9 for edge, _ in _RATES[:-1]), np.inf]
     return pd.cut(params.astype(float), edges, labels=[label for _, label in _RATES])

@@ -7,6 +7,7 @@ from typing import Final
 from search.errors import DataError
 from spaces.errors import one_line, shown
 
+MAX_LETTERS: Final = 255  # of a name: the longest name of a folder
 # Source: github.com/zalandoresearch/fashion-mnist, "Labels".
 FASHION_CLASSES: Final = (
     "T-shirt/top",

@@ -9,8 +9,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from search.data.classes import MAX_LETTERS
 from search.data.dataset import MOST_CLASSES, Bytes, LabeledImages
 from search.errors import DataError
+from search.words import counted
 
 # The same for every search, so that the test part of a data set is always the same.
 _SEED: Final = 20_170_826
@@ -118,13 +120,20 @@ def check_classes(labels: Bytes, class_names: Sequence[str], where: str, fewest:
         fewest: Images that each class needs.
 
     Raises:
-        DataError: There are fewer or more classes, or a class has fewer images.
+        DataError: There are fewer or more classes, or a class has fewer images, or a name that is
+            empty, too long or not its own.
     """
     check_class_count(len(class_names), where)
     if repeated := [name for name, count in Counter(class_names).items() if count > 1]:
         raise DataError(
             f"{where} has more than one class named {repeated[0]!r}; rename all but one."
         )
+    for name in class_names:
+        if not 0 < len(name) <= MAX_LETTERS:
+            raise DataError(
+                f"{where} has a class with a name of {counted(len(name), 'letter')}; a name must "
+                f"have from 1 to {MAX_LETTERS}. Rename the class."
+            )
     counts = np.bincount(labels, minlength=len(class_names))
     smallest = int(counts.argmin())
     if counts[smallest] < fewest:

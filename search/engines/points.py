@@ -111,6 +111,9 @@ def _allows(hyperparameter: Any, value: Any) -> bool:
         return False
     if not hyperparameter.step:
         return True
+    if hyperparameter.sampling == "linear":  # a range may have billions of values
+        steps = (value - hyperparameter.min_value) / hyperparameter.step
+        return math.isclose(steps, round(steps), rel_tol=0, abs_tol=1e-6)
     return any(math.isclose(value, allowed) for allowed in hyperparameter.values)
 
 

@@ -35,6 +35,7 @@ from search.study.objective import NO_LIMITS, Limits, costs_of
 from search.study.study import FINISHED, GIVEN, trial_seed
 
 GRID_LEVELS: Final = 5
+_MOST_LISTED: Final = 10_000  # values of a range in a space that is searched to its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,8 +423,16 @@ def _is_whole(trial: FrozenTrial) -> bool:
 
 
 def _is_finite(study: Study) -> bool:
-    return not any(
-        isinstance(distribution, FloatDistribution) and distribution.step is None
+    return all(
+        _is_listable(distribution)
         for trial in study.get_trials(deepcopy=False)
         for distribution in trial.distributions.values()
     )
+
+
+def _is_listable(distribution: BaseDistribution) -> bool:
+    # BruteForceSampler lists all values of a range: of `hp.Int("seed", 0, 2**31)` over 70 GB.
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        return True
+    step = distribution.step
+    return step is not None and (distribution.high - distribution.low) / step < _MOST_LISTED

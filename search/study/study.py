@@ -211,7 +211,8 @@ def create_or_continue(
     for key, value in facts.items():
         if key not in stored:
             study.set_user_attr(key, value)
-    this_run = {key: value for key, value in facts.items() if key not in COMPARABLE}
+    # Of one data set the statistics of pixels are always the same, and long.
+    this_run = {k: value for k, value in facts.items() if k not in COMPARABLE and k != "pixels"}
     if not trains:
         this_run["trains"] = False
     runs = stored.get("runs", [])

@@ -275,6 +275,7 @@ class Sized:
         units = hp.Int("units", 8, 32, step=8)
         hp.Float("rate", 1e-4, 1e-1, sampling="reverse_log", default=0.01)
         hp.Fixed("kind", "dense")
+        hp.Int("seed", 0, 2**31 - 1)  # too many values to list
         if hp.Boolean("second"):
             hp.Choice("more", [1, 2])
         inputs = keras.Input((28, 28, 1))
@@ -285,11 +286,12 @@ class Sized:
 def test_the_build_of_a_user_s_space_checks_and_completes_a_configuration(tmp_path: Path) -> None:
     space = f"{__name__}:Sized"
     make_study(tmp_path, space=space)
-    send(tmp_path, space=space, enqueue='{"units": 16, "second": true}')
+    send(tmp_path, space=space, enqueue='{"units": 16, "second": true, "seed": 2000000000}')
     (trial,) = trials_of(tmp_path)
     assert trial.user_attrs[GIVEN] == {
         "units": 16,
         "rate~reversed": pytest.approx(0.0901),
+        "seed": 2_000_000_000,
         "second": True,
         "more": 1,
     }

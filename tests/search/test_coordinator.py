@@ -378,6 +378,9 @@ def test_patience_ends_a_search_without_progress(tmp_path: Path) -> None:
     numbers = [trial.number for trial in study.get_trials(states=FINISHED)]
     # Two workers: a trial or two may have ended after the last improvement but begun before it.
     assert numbers[-1] - study.best_trial.number <= 8
+    # It has all of its trials now: there is nothing to stop.
+    _, reason = search(tmp_path, space="conditional", trials=len(numbers), patience_trials=6)
+    assert reason is None
 
 
 def test_the_time_limit_leaves_a_clean_study_that_continues(tmp_path: Path) -> None:
@@ -417,12 +420,16 @@ def test_a_storage_that_cannot_be_written_ends_in_one_line(tmp_path: Path) -> No
         search(tmp_path, space="conditional", storage="sqlite", trials=9, display=display)
 
 
+@pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("storage", ["journal", "sqlite"])
 def test_a_study_that_is_deleted_during_its_search_ends_in_one_line(
-    tmp_path: Path, storage: str
+    tmp_path: Path, storage: str, again: bool
 ) -> None:
     def delete(text: str) -> None:
-        optuna.delete_study(study_name="test", storage=load(tmp_path, storage)._storage)
+        kept = load(tmp_path, storage)._storage
+        optuna.delete_study(study_name="test", storage=kept)
+        if again:  # another study of that name
+            optuna.create_study(study_name="test", storage=kept)
 
     with pytest.raises(StorageError, match=r"^study 'test' was deleted during the run, .*again\.$"):
         search(
@@ -433,8 +440,9 @@ def test_a_study_that_is_deleted_during_its_search_ends_in_one_line(
             pruner="none",
             display=RecordingDisplay(on_log=delete),
         )
-    study, _ = search(tmp_path, space="finite", storage=storage, trials=1, workers=1)
-    assert len(study.trials) == 1
+    if not again:
+        study, _ = search(tmp_path, space="finite", storage=storage, trials=1, workers=1)
+        assert len(study.trials) == 1
 
 
 def test_only_the_first_trials_of_a_large_study_have_notes(

@@ -58,6 +58,7 @@ def end(
     stopped_by: StopReason | None = None,
     error: BaseException | None = None,
     has_study: bool = True,
+    readable: bool = True,
     **flags: Any,
 ) -> list[str]:
     """End a search whose command is a Python script; return what is said."""
@@ -70,8 +71,8 @@ def end(
     )
     said: list[str] = []
 
-    def read_outcome() -> Outcome:
-        return outcome_of(directory)
+    def read_outcome() -> Outcome | None:
+        return outcome_of(directory) if readable else None
 
     with command_at_end(settings, time.monotonic(), read_outcome, said.append) as ending:
         ending.has_study = has_study
@@ -150,6 +151,17 @@ def test_an_error_is_told_with_what_the_study_holds_and_goes_on(
     assert (facts["status"], facts["stopped_by"]) == (status, reason)
     assert (facts["finished"], facts["best"]) == (4, asdict(BEST))
     assert facts["error"] is None if line is None else facts["error"].startswith(line)
+
+
+def test_of_a_study_that_cannot_be_read_all_that_it_holds_is_null(tmp_path: Path) -> None:
+    assert end(tmp_path, SAVE) == []
+    names = told_facts(tmp_path).keys()
+    with pytest.raises(SearchError):
+        end(tmp_path, SAVE, error=SearchError("gone"), readable=False)
+    facts = told_facts(tmp_path)
+    assert facts.keys() == names
+    for name in ("finished", "best", "front", "findings"):
+        assert facts[name] is None
 
 
 def test_no_secret_of_the_storage_reaches_the_command(

@@ -194,6 +194,13 @@ def test_two_classes_whose_names_look_alike_are_refused(tmp_path):
         whole(tmp_path, y_train=labels, y_test=labels[:4])
 
 
+@pytest.mark.parametrize(("name", "count"), [("", "0 letters"), ("a" * 256, "256 letters")])
+def test_a_class_whose_name_no_model_could_have_is_refused(tmp_path, name, count):
+    labels = np.where(LABELS == 1, name, "b")
+    with pytest.raises(DataError, match=f"with a name of {count}; a name must have from 1 to 255"):
+        whole(tmp_path, y_train=labels, y_test=labels[:4])
+
+
 def test_more_classes_than_a_byte_has_values_are_refused(tmp_path):
     with pytest.raises(DataError, match="is 257; it must be from 2 to 256"):
         opened(tmp_path, x_train=np.zeros((257, 16, 16), np.uint8), y_train=np.arange(257))

@@ -77,3 +77,11 @@ def test_a_finite_space_is_used_up_when_every_configuration_was_tried() -> None:
     trial.suggest_float("rate", 0.0, 1.0)
     study.tell(trial, 0.5)
     assert not is_used_up(study)
+
+
+def test_a_range_of_billions_of_values_is_never_used_up() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    trial.suggest_int("seed", 0, 2**31 - 1)
+    study.tell(trial, 0.5)
+    assert not is_used_up(study)  # and does not list them

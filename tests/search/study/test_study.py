@@ -257,9 +257,13 @@ def test_a_damaged_study_is_not_continued() -> None:
 
 def test_every_run_is_recorded() -> None:
     storage = optuna.storages.InMemoryStorage()
+    pixels = {"mean": [0.3], "deviation": [0.3], "patches": None, "normalized": True}
     for command in ("first", "second", "second"):
-        study = create_or_continue(storage, "mine", FACTS | {"command": command})
+        facts = FACTS | {"command": command, "pixels": pixels}
+        study = create_or_continue(storage, "mine", facts)
     assert [run["command"] for run in study.user_attrs["runs"]] == ["first", "second"]
+    assert "pixels" in study.user_attrs
+    assert not any("pixels" in run for run in study.user_attrs["runs"])  # they are always the same
 
 
 def test_first_configurations_are_enqueued_once() -> None:
