@@ -23,7 +23,7 @@ from search.study.front import front
 from search.study.objective import COSTS, Objectives, objectives_of
 from search.study.storage import open_storage, reading
 from search.study.stored import check_folder, listing, studies_in
-from search.study.study import FINISHED, SURPLUS, known_as, trial_params
+from search.study.study import FINISHED, known_as, trial_params
 from spaces.errors import did_you_mean, one_line
 
 _ATTRS: Final = (
@@ -38,7 +38,7 @@ _ATTRS: Final = (
         "val_seconds",
         "cpu_seconds",
     ),
-    *("images_per_second", "seed", "ended", "reason", "duplicate_of", SURPLUS),
+    *("images_per_second", "seed", "ended", "reason", "duplicate_of"),
 )
 
 _REQUIRED: Final = ("space", "data", "split", "epochs", "precision")
@@ -62,7 +62,7 @@ class Record:
             epoch), `started`, `ended_at`, `name` (if the search began with it), the attributes of
             the trial (`epochs`, `parameters`, `flops`, `latency_ms`, `latency_seconds`, `seconds`,
             `train_seconds`, `cpu_seconds`, `images_per_second`, `seed`, `ended`, `reason`,
-            `duplicate_of`, `surplus`), and `continued`: whether a later trial resumed it where it
+            `duplicate_of`), and `continued`: whether a later trial resumed it where it
             was pruned, as KerasTuner's Hyperband does.
         params: Hyperparameter values, by trial number; missing if the trial does not have it.
         curves: Validation accuracy by trial number and epoch (columns); a trial that resumed
@@ -388,18 +388,12 @@ def duplicates(record: Record) -> pd.Series:
     return failed & record.trials["duplicate_of"].notna()
 
 
-def surplus(record: Record) -> pd.Series:
-    """Return whether each trial was one too many, started by two coordinators at once."""
-    return record.trials[SURPLUS].notna()
-
-
 def failure_reasons(record: Record) -> pd.Series:
     """Return the reason of each trial that failed, with N for numbers.
 
     `non-finite loss in epoch 1` and `... in epoch 2` are one reason.
     """
-    by_itself = ~duplicates(record) & ~surplus(record)
-    failed = record.trials[(record.trials["state"] == "FAIL") & by_itself]
+    failed = record.trials[(record.trials["state"] == "FAIL") & ~duplicates(record)]
     return failed["reason"].map(_kind).astype(object)
 
 

@@ -19,12 +19,11 @@ from reporting.study_tables import (
     failure_reasons,
     seconds_taken,
     start_and_end,
-    surplus,
 )
 from search.display import duration
 from search.words import counted
 
-_ENDINGS: Final = ("complete", "pruned", "failed", "duplicate", "surplus", "running", "waiting")
+_ENDINGS: Final = ("complete", "pruned", "failed", "duplicate", "running", "waiting")
 _STATE_OF: Final = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 # Told apart by height too: hatching cannot be seen on bars that are a few pixels wide.
 _HEIGHTS: Final = {"complete": 0.8, "pruned": 0.5, "failed": 0.25}
@@ -53,10 +52,9 @@ def blocks(evidence: Evidence) -> list[Block]:
 def _costs(record: Record) -> pd.DataFrame:
     """Return ending, epochs and seconds of each trial."""
     endings = record.trials["state"].str.lower().replace({"fail": "failed"})
-    endings = endings.mask(duplicates(record), "duplicate").mask(surplus(record), "surplus")
     return pd.DataFrame(
         {
-            "ending": endings,
+            "ending": endings.mask(duplicates(record), "duplicate"),
             "epochs": epochs_trained(record),
             "seconds": seconds_taken(record),
             "continued": record.trials["continued"],

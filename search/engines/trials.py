@@ -4,7 +4,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, cast, final
+from typing import Any, cast, final
 
 import optuna
 from optuna.distributions import (
@@ -28,7 +28,6 @@ from search.study.study import FINISHED, GIVEN, VERDICT, claim, requeue, trial_p
 from spaces.errors import one_line
 
 Note = Callable[[str], None]
-_PRUNED_AT: Final = "pruned_at"
 
 
 @final
@@ -59,7 +58,8 @@ class StudyTrials:
         self._noted: set[str] = set()
         self._definitions = dict(definitions)
         for known in study.get_trials(deepcopy=False):
-            self._definitions = {**known.distributions, **self._definitions}
+            for name, distribution in known.distributions.items():
+                self._definitions.setdefault(name, distribution)
         rungs = Rungs.of(max_epochs)
         self._judged_epochs = frozenset(PRUNERS[pruner].epochs(rungs))
         study.sampler = sampler
@@ -86,9 +86,8 @@ class StudyTrials:
         """Start a waiting trial, those enqueued from outside first, or a new one without any."""
         enqueued = [trial for trial in self.waiting() if ENQUEUED in trial.user_attrs]
         trial = claim(self._study, enqueued[0]) if enqueued else self._study.ask()
-        # Read after it began: another process may have enqueued it since. Optuna has no public way
-        # to read one trial with its intermediate values.
-        begun = self._study._storage.get_trial(trial._trial_id)
+        # Read after it began: another process may have enqueued it since.
+        begun = self._study.get_trials(deepcopy=False)[trial.number]
         self._reported[trial.number] = set(begun.intermediate_values)
         self._given[trial.number] = begun.user_attrs.get(GIVEN, {})
         return trial
@@ -198,8 +197,6 @@ class StudyTrials:
         storage = self._study._storage  # Optuna has no other way to write what pruners read
         frozen = storage.get_trial(trial._trial_id)
         verdict: dict[str, Any] = frozen.system_attrs.get(VERDICT, {})
-        if frozen.user_attrs.get(_PRUNED_AT) == epoch:  # of an earlier version
-            return True
         if verdict.get("epoch") != epoch:
             if epoch not in self._judged_epochs:
                 return False

@@ -325,7 +325,6 @@ _FACTS: Final[dict[str, _Rule]] = {
 }
 _TRIAL_ATTRS: Final[dict[str, _Rule]] = {
     "known_as": _TEXT,
-    "baseline": _TEXT,  # what earlier versions called it
     "given": _TABLE,
     ENQUEUED: _TABLE,
     "epochs": _COUNT,

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.study.facts import last_settings
 from search.study.front import front, is_refused, value_of
 from search.study.objective import objectives_of
-from search.study.study import FINISHED, SURPLUS, ended_at_budget
+from search.study.study import FINISHED, ended_at_budget
 from search.words import counted, listed
 
 # Share of a range, on its own scale, that counts as its end.
@@ -86,19 +86,18 @@ class Trials:
         objectives = objectives_of(facts)
         self.maximizes_accuracy = objectives.maximized == "accuracy"
         self.has_several_objectives = objectives.several
-        known = [trial for trial in trials if SURPLUS not in trial.user_attrs]
-        self.finished = [trial for trial in known if trial.state in FINISHED]
-        complete = [trial for trial in known if trial.state == TrialState.COMPLETE]
+        self.finished = [trial for trial in trials if trial.state in FINISHED]
+        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         self.complete = sorted(complete, key=lambda trial: (-value_of(trial), trial.number))
         self.front = front(complete) if objectives.several else []
         self.pruned = [
             trial
-            for trial in known
+            for trial in trials
             if trial.state == TrialState.PRUNED and not ended_at_budget(trial)
         ]
         self.failed = [
             trial
-            for trial in known
+            for trial in trials
             if trial.state == TrialState.FAIL
             and "duplicate_of" not in trial.user_attrs
             and not is_refused(trial)

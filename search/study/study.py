@@ -46,9 +46,6 @@ FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 ENDED: Final = (*FINISHED, TrialState.FAIL)
 # Facts of a run that a study without an ended trial takes from the next run, beside `COMPARABLE`.
 _SETTINGS: Final = ("seed", "settings", "minutes")
-# Attribute of failed trials in studies of earlier versions, in which several coordinators could
-# begin one trial too many; these trials are not counted anywhere.
-SURPLUS: Final = "surplus"
 VERDICT: Final = "verdict"  # system attribute of a trial: the last verdict of the pruner
 ENGINE_FACTS: Final = "keras_tuner"  # attribute of a trial: what its tuner must know of it
 GIVEN: Final = "given"  # attribute of a trial: values enqueued with it, some outside of the ranges
@@ -383,7 +380,7 @@ def untried(
 def known_as(trial: optuna.Trial | FrozenTrial) -> str | None:
     """Return the name of a configuration that the search began with; None for other trials."""
     # Earlier versions called it a baseline.
-    name: str | None = trial.user_attrs.get("known_as", trial.user_attrs.get("baseline"))
+    name: str | None = trial.user_attrs.get("known_as")
     return name
 
 
@@ -402,9 +399,8 @@ def trial_params(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def count_states(study: optuna.Study) -> Counter[TrialState]:
-    """Count the trials in each state, without those marked as `SURPLUS`."""
-    trials = study.get_trials(deepcopy=False)
-    return Counter(trial.state for trial in trials if SURPLUS not in trial.user_attrs)
+    """Count the trials in each state."""
+    return Counter(trial.state for trial in study.get_trials(deepcopy=False))
 
 
 def complete_trials(study: optuna.Study) -> list[FrozenTrial]:

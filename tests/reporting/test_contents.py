@@ -122,7 +122,7 @@ def test_odd_names_are_written_as_they_are(searched: Any, tmp_path: Path) -> Non
             [value - 0.1, value],
             params={name: (ODD_NAMES[int(rng.integers(9))], choices) for name in ODD_NAMES}
             | {f"{name} dropout": (float(value), FloatDistribution(0, 1)) for name in ODD_NAMES},
-            **({"baseline": ODD_NAMES[index]} if index < 9 else {}),
+            **({"known_as": ODD_NAMES[index]} if index < 9 else {}),
             parameters=10,
         )
         for index, value in enumerate(rng.uniform(0.8, 0.9, 40))

@@ -180,7 +180,7 @@ def test_a_study_without_anything_to_try_is_refused(tmp_path: Path) -> None:
 def test_a_sampler_without_first_trials_refuses_the_flag() -> None:
     with pytest.raises(SettingsError, match=r"--from is 'old', but grid takes no first"):
         SearchSettings(from_study="old", engine="keras-tuner", tuner="grid")
-    with pytest.raises(SettingsError, match=r"^--baselines is given, but grid takes no first tr"):
+    with pytest.raises(SettingsError, match=r"^--baselines is given, but grid takes no first"):
         SearchSettings(baselines=True, sampler="grid")
 
 

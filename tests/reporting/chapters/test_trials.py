@@ -21,7 +21,6 @@ def test_budget_counts_states_and_estimates_what_pruning_saved(searched: Any) ->
                 trial([], TrialState.FAIL, minutes=(0, 2), reason="non-finite loss in epoch 1"),
                 trial([], TrialState.FAIL, minutes=(2, 3), reason="non-finite loss in epoch 2"),
                 trial([], TrialState.FAIL, reason="the same configuration", duplicate_of=0),
-                trial([], TrialState.FAIL, reason="one more than", surplus=True),
             ]
         )
     )
@@ -31,7 +30,6 @@ def test_budget_counts_states_and_estimates_what_pruning_saved(searched: Any) ->
         "pruned": 1,
         "failed": 2,
         "duplicate": 1,
-        "surplus": 1,
     }
     assert rows["share of seconds"].sum() == pytest.approx(1)
     text = words(section)

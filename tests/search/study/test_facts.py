@@ -63,7 +63,7 @@ def test_a_limit_that_no_search_stores_is_named(name: str, limit: object) -> Non
         message = "it must be names with numbers or text"
     with pytest.raises(StudyError, match=f"its .*{message}"):
         check_study(study(settings={name: limit}))
-    with pytest.raises(StudyError, match=f"the 1. run's .*{message}"):
+    with pytest.raises(StudyError, match=f"run 1's .*{message}"):
         check_study(study(runs=[{}, {"settings": {name: limit}}]))
     check_study(study(settings={name: 5}, runs=[{"settings": {name: None}}]))
 
@@ -136,7 +136,7 @@ def test_facts_that_a_report_needs_must_be_there() -> None:
 
 def test_a_run_with_wrong_facts_is_named() -> None:
     check_study(study(runs=[{"seed": 1}, {"command": "again"}]))
-    with pytest.raises(StudyError, match=r"the 1\. run's 'seed' is 'x'; it must be a whole number"):
+    with pytest.raises(StudyError, match=r"run 1's 'seed' is 'x'; it must be a whole number"):
         check_study(study(runs=[{"seed": 1}, {"seed": "x"}]))
 
 
