@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import optuna
-
 from reporting import run
 from reporting.comparison.page import Comparison, run_comparison
 from reporting.retrainer import make_progress
@@ -31,12 +29,8 @@ def run_report(settings: ReportSettings | None = None) -> Outcome:
     require_main_program("run_report")
     if settings.compare:
         raise SettingsError("--compare makes no report; call compare_studies instead.")
-    verbosity = optuna.logging.get_verbosity()
-    try:
-        with make_progress(quiet=settings.quiet) as progress:
-            return run.run_report(settings, progress, ["report.py", *given_flags(settings)])
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+    with make_progress(quiet=settings.quiet) as progress:
+        return run.run_report(settings, progress, ["report.py", *given_flags(settings)])
 
 
 def compare_studies(
@@ -55,8 +49,4 @@ def compare_studies(
     if len(names) < 2:
         raise SettingsError("compare_studies needs the names of two studies or more.")
     settings = ReportSettings(compare=names, results_dir=Path(results_dir), storage=storage)
-    verbosity = optuna.logging.get_verbosity()
-    try:
-        return run_comparison(settings, ["report.py", *given_flags(settings)])
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+    return run_comparison(settings, ["report.py", *given_flags(settings)])

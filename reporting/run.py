@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import optuna
 from rich.progress import Progress
 
 from predicting.archive import ModelError
@@ -46,6 +45,7 @@ from search.escape import escaped
 from search.files import locked, refuse_links
 from search.study.facts import pixels_of
 from search.study.provenance import command_line, commit
+from search.study.storage import quiet_optuna
 from search.training.hardware import machine, start_tensorflow
 from search.words import counted, listed
 from search.workers.keras_trainer import WorkerSettings
@@ -94,6 +94,7 @@ class Outcome:
         return None if self.evidence.tuned is None else self.directory / BEST_MODEL_FILE
 
 
+@quiet_optuna()
 def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence[str]) -> Outcome:
     """Make the report of a study.
 
@@ -106,7 +107,6 @@ def run_report(settings: ReportSettings, progress: Progress, arguments: Sequence
         Interrupted: A signal stopped it; finished retrainings are kept.
         SearchError: Anything that the user can fix; the message says how.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     if settings.workers is not None:
         require_room(settings.workers, joblib.cpu_count())
     record = read_study(settings.results_dir, settings.study, settings.storage)

@@ -42,7 +42,6 @@ def run_search(settings: SearchSettings | None = None) -> Outcome:
                 f"{part.name} is {value!r}, but run_search only searches; leave it out, or use the "
                 f"command run_search.py {declared.name}."
             )
-    verbosity = optuna.logging.get_verbosity()
     try:
         with stop_by_signal(stop_early), make_display(quiet=settings.quiet) as display:
             command = ["run_search.py", *given_flags(settings)]
@@ -50,8 +49,6 @@ def run_search(settings: SearchSettings | None = None) -> Outcome:
     except (StoppedEarly, StoppedError) as stop:
         _pass_on(stop.reason)
         raise
-    finally:
-        optuna.logging.set_verbosity(verbosity)
     _pass_on(outcome.stopped_by)
     return outcome
 

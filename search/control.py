@@ -26,7 +26,7 @@ from search.study.requests import (
     request_of,
     takes_requests,
 )
-from search.study.storage import storage_errors
+from search.study.storage import quiet_optuna, storage_errors
 from search.study.stored import known_study
 from search.study.study import FINISHED, GIVEN, is_searched, study_storage, trial_params
 from spaces import SPACES, DataShape, load_space
@@ -38,6 +38,7 @@ _PAUSE_SECONDS: Final = 0.2
 _ALGORITHMS: Final[dict[str, Sampler | Tuner]] = {**TUNERS, **SAMPLERS}
 
 
+@quiet_optuna()
 def send_request(settings: SearchSettings, say: Callable[[str], None] = lambda text: None) -> str:
     """Send the request of `--stop`, `--pause`, `--resume` or `--enqueue` to a study.
 
@@ -53,7 +54,6 @@ def send_request(settings: SearchSettings, say: Callable[[str], None] = lambda t
             configuration; nothing was changed.
         SpaceError: The space does not exist.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     name = settings.study_name
     study = known_study(name, settings.results_dir, settings.storage)
     with storage_errors(f"study {name!r}"):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import optuna
 from optuna.trial import FrozenTrial
 
 from search.display import Display
@@ -34,6 +33,7 @@ from search.sizes import (
     stored_speed,
     train_size_of,
 )
+from search.study.storage import quiet_optuna
 from search.study.stored import find_study
 from search.study.study import FINISHED, check_comparable, known_as, untried
 from search.training.hardware import Precision
@@ -150,6 +150,7 @@ class DryRun:
         }
 
 
+@quiet_optuna()
 def dry_run(settings: SearchSettings, display: Display) -> DryRun:
     """Plan a search, and measure how fast its workers train.
 
@@ -162,7 +163,6 @@ def dry_run(settings: SearchSettings, display: Display) -> DryRun:
         SpaceError: The space does not exist.
     """
     started = time.monotonic()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     inputs = find_inputs(settings)
     settings = inputs.settings
     for line in inputs.notes:

@@ -58,7 +58,7 @@ from search.study.database import Outages
 from search.study.objective import COSTS
 from search.study.provenance import command_line, commit
 from search.study.requests import Inbox, begin_run, end_run, takes_requests
-from search.study.storage import storage_errors
+from search.study.storage import quiet_optuna, storage_errors
 from search.study.stored import find_study, stored_study
 from search.study.study import ENDED, FINISHED, begin_study, study_storage
 from search.training.hardware import Precision, machine, versions
@@ -78,6 +78,7 @@ _NOTED = (
 )
 
 
+@quiet_optuna()
 def run_search(settings: SearchSettings, display: Display, arguments: Sequence[str]) -> Outcome:
     """Search until the study holds its trials, or something stops it.
 
@@ -90,7 +91,6 @@ def run_search(settings: SearchSettings, display: Display, arguments: Sequence[s
         SearchError: Something that the user can fix; the message says how.
     """
     started = time.monotonic()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     inputs = find_inputs(settings)
     settings = inputs.settings
     for line in inputs.notes:

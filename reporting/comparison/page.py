@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import optuna
-
 from reporting.comparison import leaderboard, progress, settings
 from reporting.comparison.studies import Compared, read_studies
 from reporting.errors import ReportError
@@ -18,6 +16,7 @@ from reporting.settings import ReportSettings
 from search.files import locked
 from search.study.names import COMPARISONS
 from search.study.provenance import command_line
+from search.study.storage import quiet_optuna
 from search.words import listed
 
 _LONGEST_NAME: Final = 150  # bytes of a folder's name; it gets a prefix while it is written
@@ -36,6 +35,7 @@ class Comparison:
     studies: list[Compared]
 
 
+@quiet_optuna()
 def run_comparison(wanted: ReportSettings, arguments: Sequence[str]) -> Comparison:
     """Compare the studies that `--compare` names.
 
@@ -48,7 +48,6 @@ def run_comparison(wanted: ReportSettings, arguments: Sequence[str]) -> Comparis
             cannot be written.
         SearchError: A study cannot be read.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     studies = read_studies(wanted.results_dir, wanted.compare, wanted.storage)
     directory = wanted.results_dir / COMPARISONS
 

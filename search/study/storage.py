@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+import optuna
 from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
@@ -25,6 +26,17 @@ _BLOCK = 1 << 16
 # A process holds the lock of a journal for one write.
 _LOCK_SECONDS: Final = 10.0
 _FIRST: Final = b'{"op_code":'  # as Optuna writes it, without spaces
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Let Optuna log errors only."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def is_server(url: str | None) -> bool:
