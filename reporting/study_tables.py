@@ -18,13 +18,12 @@ from search.command_line.parser import called
 from search.data.split import SplitSizes
 from search.files import refuse_links
 from search.secrets import masked_url
-from search.study.facts import check_study, split_sizes
+from search.study.facts import require_facts, split_sizes
 from search.study.front import front
 from search.study.objective import COSTS, Objectives, objectives_of
 from search.study.storage import open_storage, reading
-from search.study.stored import check_folder, listing, studies_in
+from search.study.stored import known_study, studies_in
 from search.study.study import FINISHED, known_as, trial_params
-from spaces.errors import did_you_mean, one_line
 
 _ATTRS: Final = (
     *(
@@ -43,7 +42,6 @@ _ATTRS: Final = (
 
 _REQUIRED: Final = ("space", "data", "split", "epochs", "precision")
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
-_NEAR: Final = 0.6  # least similarity of a mistyped name: names of studies are free text
 UNKNOWN: Final = "no reason recorded"
 
 
@@ -186,33 +184,16 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
         url: URL of a database; None: the journal in the study's folder.
 
     Raises:
-        ReportError: There is no such study, it has no complete trial, or another program made it.
-        StudyError: It is damaged: a fact or a trial cannot be used.
+        ReportError: It has no complete trial, or another program made it.
+        StudyError: There is no such study; or it is damaged: a fact or a trial cannot be used.
         StorageError: The storage cannot be opened or read, or its folder holds a link.
     """
     if name is None:
         name = _latest(results_dir, url)
+    study = known_study(name, results_dir, url)
     directory = results_dir / name
-    refuse_links(directory)
-    journal = (directory / "study.journal").resolve()
-    if url is None and not journal.is_file():
-        raise ReportError(
-            f"there is no study {name!r} in {results_dir} ({journal} is missing)."
-            f"{_known(results_dir, name)} Give --study and --results-dir as for "
-            f"{called('run_search.py')}."
-        )
-    where = str(journal) if url is None else masked_url(url)
+    where = str((directory / "study.journal").resolve()) if url is None else masked_url(url)
     with reading(where):
-        storage = open_storage(journal, url)
-        names = optuna.get_all_study_names(storage)
-        if url is None:
-            check_folder(journal, name, names)
-        if name not in names:
-            raise ReportError(
-                f"{where} has no study {name!r}; {listing(names)}. Run "
-                f"{called('run_search.py')} first, or give --study."
-            )
-        study = optuna.load_study(study_name=name, storage=storage)
         trials = study.get_trials(deepcopy=False)
         facts = study.user_attrs
     if trials and "space" not in facts:
@@ -222,7 +203,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
             f"study {name!r} in {where} has no complete trial yet. Run the search again "
             "to resume it; if all its trials were pruned, give a larger --trials."
         )
-    check_study(study, required=_REQUIRED)
+    require_facts(study, _REQUIRED)
     trials = [_with_costs(trial, objectives_of(facts)) for trial in trials]
     parents = _parents(trials)
     return Record(
@@ -322,14 +303,6 @@ def _has_finished(directory: Path) -> bool:
         study = optuna.load_study(study_name=directory.name, storage=open_storage(journal, None))
         return any(trial.state in FINISHED for trial in study.get_trials(deepcopy=False))
     return False
-
-
-def _known(results_dir: Path, name: str) -> str:
-    names = studies_in(results_dir)
-    if not names:
-        return " It holds no study."
-    near = did_you_mean(name, names, cutoff=_NEAR)
-    return f" Studies there: {one_line(', '.join(names))}.{near}"
 
 
 def seconds_taken(record: Record) -> pd.Series:

@@ -618,7 +618,10 @@ def test_links_in_a_studys_folder_are_not_followed_out_of_it(
 
 BAD = {
     "no study": (("--results-dir", "none"), "report: there is no study in none yet."),
-    "unknown study": (("--study", "gone"), "report: there is no study 'gone' in results"),
+    "unknown study": (
+        ("--study", "gone"),
+        "report: HERE/results has no study 'gone'; its studies are ",
+    ),
     "seeds": (("--seeds", "0"), "report: --seeds is 0; it must be 1 or more."),
     "top": (("--top", "-1"), "report: --top is -1; it must be 1 or more."),
     "baseline seeds": (
@@ -672,7 +675,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     monkeypatch.setenv("FASHION_MNIST_DIR", str(small_data_with_test))
     assert exit_code(main, *flags) == 2
     said = capsys.readouterr().err
-    assert said.startswith(line)
+    assert said.startswith(line.replace("HERE", str(searched)))
     assert said.count("\n") == 1
 
 

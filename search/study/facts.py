@@ -5,7 +5,8 @@ A study can be damaged, or made by somebody else, so it is checked before it is 
 
 import re
 import reprlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -109,18 +110,34 @@ def split_words(sizes: SplitSizes) -> str:
     return f"{sizes.val:,} validation images, {train} for training{shown}"
 
 
-def check_study(study: optuna.Study, required: Collection[str] = ()) -> None:
+def check_study(study: optuna.Study) -> None:
     """Check everything that a search or a report reads from a study.
-
-    Args:
-        study: The study.
-        required: Names of facts that it must have.
 
     Raises:
         StudyError: A fact or a trial breaks its rule; the message names both.
     """
+    with _named(study):
+        _check_study(study)
+
+
+def require_facts(study: optuna.Study, names: Iterable[str]) -> None:
+    """Check that a study has facts of these names.
+
+    Raises:
+        StudyError: One is missing.
+    """
+    facts = study.user_attrs
+    with _named(study):
+        for name in names:
+            if name not in facts:
+                raise _BrokenRuleError(f"it has no {name!r}")
+
+
+@contextmanager
+def _named(study: optuna.Study) -> Iterator[None]:
+    """Name the study whose value breaks a rule."""
     try:
-        _check_study(study, required)
+        yield
     except _BrokenRuleError as broken:
         raise StudyError(
             f"study {study.study_name!r} cannot be used: {broken}. It is damaged or was changed by "
@@ -356,11 +373,8 @@ _TRIAL_ATTRS: Final[dict[str, _Rule]] = {
 _TRIAL_SYSTEM_ATTRS: Final = {"verdict": _Rule("a verdict of a pruner", _is_verdict)}
 
 
-def _check_study(study: optuna.Study, required: Collection[str]) -> None:
+def _check_study(study: optuna.Study) -> None:
     facts = study.user_attrs
-    for name in required:
-        if name not in facts:
-            raise _BrokenRuleError(f"it has no {name!r}")
     if "split" in facts:
         split_sizes(facts["split"])
     _check_facts("its", facts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Final
 
 import optuna
 from optuna.storages import BaseStorage
@@ -13,6 +14,8 @@ from search.study.facts import check_study
 from search.study.names import check_study_name
 from search.study.storage import file_of, open_storage, reading
 from spaces.errors import did_you_mean, one_line
+
+_NEAR: Final = 0.6  # least similarity of a mistyped name: names of studies are free text
 
 
 def find_study(name: str, url: str | None, directory: Path) -> optuna.Study | None:
@@ -84,7 +87,7 @@ def require_study(name: str, results_dir: Path, url: str | None) -> None:
     if name not in names:
         raise StudyError(
             f"{where} has no study {name!r}; {listing(names)}. Give --study, --results-dir and "
-            f"--storage as for the search.{did_you_mean(name, names)}"
+            f"--storage as for the search.{did_you_mean(name, names, cutoff=_NEAR)}"
         )
 
 

@@ -27,7 +27,7 @@ from reporting.statistics import compare
 from reporting.study_tables import read_study
 from reporting.views import Views
 from search.data.dataset import LabeledImages
-from search.errors import SettingsError, StorageError
+from search.errors import SettingsError, StorageError, StudyError
 from search.files import locked
 from search.study.storage import open_storage
 from tests.reporting.made_evidence import CLOTHING, made_study
@@ -416,7 +416,7 @@ def test_flags_of_a_report_are_refused_with_compare(given: dict[str, Any]) -> No
 
 
 def test_an_unknown_study_is_one_line(results: Path) -> None:
-    with pytest.raises(ReportError, match=r"no study 'goodd' .* Did you mean 'good'\?"):
+    with pytest.raises(StudyError, match=r"no study 'goodd'; .* Did you mean 'good'\?"):
         compare_studies("near", "goodd", results_dir=results)
 
 

@@ -11,7 +11,7 @@ from optuna_dashboard import save_note
 
 from search.command_line.flags import LARGEST, MOST_EPOCHS
 from search.errors import StudyError
-from search.study.facts import check_study, split_sizes
+from search.study.facts import check_study, require_facts, split_sizes
 from tests.search.harness import FACTS
 
 
@@ -129,9 +129,9 @@ def test_a_split_that_cannot_be_read_is_refused(split: Any) -> None:
 
 
 def test_facts_that_a_report_needs_must_be_there() -> None:
-    check_study(study(), required=("space", "epochs"))
+    require_facts(study(), ("space", "epochs"))
     with pytest.raises(StudyError, match="'mine' cannot be used: it has no 'commit'"):
-        check_study(study(), required=("space", "commit"))
+        require_facts(study(), ("space", "commit"))
 
 
 def test_a_run_with_wrong_facts_is_named() -> None:
