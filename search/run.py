@@ -184,23 +184,30 @@ def _search(
         elif speed is not None and not before and fitted_to is None:
             place = "this machine" if cluster is None else "this cluster"
             display.log(expectation(plan, speed, place, precision))
-
-        def stop(reason: StopReason) -> None:
-            coordinator.stop(reason)
-            outages.stop(reason)
-
-        # Until the process ends: a second Ctrl-C must not cut off what the first one started.
-        let_signals_stop(stop)
-        if measurement.stopped_by is not None:
-            stop(measurement.stopped_by)
-        try:
-            stopped_by = coordinator.run()
-        except UnusableError as error:
-            if study.get_trials(deepcopy=False, states=ENDED):
-                raise SearchError(str(error)) from error  # what there is, is kept
-            raise
+        stopped_by = _coordinate(coordinator, outages, study, measurement.stopped_by)
         end_run(study)
         return outcome_of(settings, inputs.dataset.shape, study, where, started, stopped_by, before)
+
+
+def _coordinate(
+    coordinator: Coordinator, outages: Outages, study: optuna.Study, stopped_by: StopReason | None
+) -> StopReason | None:
+    """Run the search until it ends, or until a signal stops it; `stopped_by`: one has already."""
+
+    def stop(reason: StopReason) -> None:
+        coordinator.stop(reason)
+        outages.stop(reason)
+
+    # Until the process ends: a second Ctrl-C must not cut off what the first one started.
+    let_signals_stop(stop)
+    if stopped_by is not None:
+        stop(stopped_by)
+    try:
+        return coordinator.run()
+    except UnusableError as error:
+        if study.get_trials(deepcopy=False, states=ENDED):
+            raise SearchError(str(error)) from error  # what there is, is kept
+        raise
 
 
 def _fitted(

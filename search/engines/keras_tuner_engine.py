@@ -18,7 +18,7 @@ from search.engines.engine import Budget
 from search.engines.samplers import make_sampler
 from search.engines.trials import Note, StudyTrials
 from search.engines.tuners import TUNERS
-from search.engines.untried import is_complete, question
+from search.engines.untried import is_complete, question, wanted_params
 from search.study.requests import ENQUEUED
 from search.study.study import ENGINE_FACTS, FINISHED
 from search.training.hyperparameters import to_params
@@ -180,7 +180,7 @@ class KerasTunerEngine:
 
     def _replay(self, trial: FrozenTrial) -> None:
         trial_id = str(trial.number)
-        self._oracle.begin(trial_id, _wanted_params(trial))
+        self._oracle.begin(trial_id, wanted_params(trial))
         facts = trial.user_attrs.get(ENGINE_FACTS, {})
         if facts.get("tuner") == self._tuner:
             self._oracle.recall(trial_id, facts)
@@ -194,17 +194,12 @@ class KerasTunerEngine:
             self._study.set_user_attr(SPACE_ATTR, space)
 
 
-def _wanted_params(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the parameters that a trial was enqueued with, and those that it has used."""
-    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-
-
 def _tried_params(trials: list[FrozenTrial], space: list[Any]) -> list[dict[str, Any]]:
     tried = []
     for trial in trials:
         if trial.state in FINISHED and trial.params:
             tried.append(trial.params)
         # Any other trial may have used only a part of what it would have used.
-        elif is_complete(params := _wanted_params(trial), space):
+        elif is_complete(params := wanted_params(trial), space):
             tried.append(params)
     return tried

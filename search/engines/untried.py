@@ -6,7 +6,7 @@ parameters as Optuna names and stores them (see `search.training.hyperparameters
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from keras_tuner.engine import hyperparameters as kinds
 from optuna.distributions import (
@@ -15,11 +15,18 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import FrozenTrial
 
 from search.engines.trials import is_same
 from search.training.hyperparameters import to_params, to_values, value_of
 
+FIXED_PARAMS: Final = "fixed_params"  # Optuna's attribute: what a trial was enqueued with
 Params = Mapping[str, Any]
+
+
+def wanted_params(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the parameters that a trial must have: those it was enqueued with, drew, or used."""
+    return {**trial.system_attrs.get(FIXED_PARAMS, {}), **trial.params}
 
 
 def is_tried(params: Params, tried: Iterable[Params]) -> bool:

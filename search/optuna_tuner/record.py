@@ -14,7 +14,13 @@ from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler
 from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.trial import FrozenTrial, TrialState
 
-from search.engines.untried import find_untried, is_complete, is_tried
+from search.engines.untried import (
+    FIXED_PARAMS,
+    find_untried,
+    is_complete,
+    is_tried,
+    wanted_params,
+)
 from search.optuna_tuner.attempt import Attempt
 from search.optuna_tuner.project import OWNER
 from search.study.study import trial_seed
@@ -24,7 +30,6 @@ TRIAL_ID = "trial_id"  # attribute of a trial: its id in KerasTuner
 _FAILURE = "failure"
 _KILLED = "interrupted"  # reason of a trial whose process ended before the trial
 _TRACEBACK = "traceback"
-_FIXED_PARAMS = "fixed_params"  # Optuna's attribute for values that no sampler draws
 _MAX_DRAWS = 20  # of one trial; KerasTuner's random search gives up after as many
 
 
@@ -107,7 +112,7 @@ class Record:
         """
         failed = self._runs(trial_id)[-1]
         number = failed.number
-        wanted = _wanted(failed)
+        wanted = wanted_params(failed)
         template = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             user_attrs={
@@ -118,7 +123,7 @@ class Record:
             system_attrs={
                 "failed_trial": number,
                 **failed.system_attrs,
-                _FIXED_PARAMS: wanted,
+                FIXED_PARAMS: wanted,
                 "retry_history": [*failed.system_attrs.get("retry_history", []), number],
             },
         )
@@ -187,7 +192,7 @@ class Record:
     ) -> Attempt | None:
         """Draw until the values are new; None if a grid has none but tried ones for this trial."""
         sampler = self._study.sampler
-        wanted = _wanted(self._trial(trial.number))
+        wanted = wanted_params(self._trial(trial.number))
         if wanted or isinstance(sampler, BruteForceSampler):
             return self._draw(trial, space, wanted or untried)
         for draw in range(_MAX_DRAWS):
@@ -211,7 +216,7 @@ class Record:
             raise
         # An interrupted trial is run again with these, and no sampler draws them.
         self._study._storage.set_trial_system_attr(
-            trial._trial_id, _FIXED_PARAMS, dict(attempt.params)
+            trial._trial_id, FIXED_PARAMS, dict(attempt.params)
         )
         return attempt
 
@@ -227,11 +232,6 @@ class Record:
                 raise
 
 
-def _wanted(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the values that a trial must have: those it was enqueued with, drew, or used."""
-    return {**trial.system_attrs.get(_FIXED_PARAMS, {}), **trial.params}
-
-
 def _tried(trials: list[FrozenTrial], space: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """Yield the values of all trials that have used some, or are about to."""
     for trial in trials:
@@ -239,7 +239,7 @@ def _tried(trials: list[FrozenTrial], space: Sequence[Any]) -> Iterator[dict[str
             yield trial.params
         elif trial.state == TrialState.RUNNING or (trial.state == TrialState.FAIL and trial.params):
             # A failed trial may have read only a part of its configuration: that excludes nothing.
-            params = _wanted(trial)
+            params = wanted_params(trial)
             if params and is_complete(params, space):
                 yield params
 
