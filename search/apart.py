@@ -7,12 +7,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from search.command_line.process import STOP_SIGNALS
 from search.errors import SearchError
+from spaces.errors import SpaceError
 
 Result = TypeVar("Result")
 
@@ -29,19 +31,26 @@ class ProcessEndedError(Exception):
         self.code = code
 
 
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """What a function has raised in its process."""
+
+    error: SearchError | SpaceError
+
+
 def run_apart(function: Callable[..., Result], *args: object, name: str) -> Result:
     """Call a function in a spawned process and wait; the process does not outlive the call.
 
     The process blocks the signals that stop a search, and exits when this process is killed.
 
     Args:
-        function: Function of a module, since it is pickled, as is its result. It returns its
-            errors: an exception ends the process.
+        function: Function of a module, since it is pickled, as is its result.
         args: Arguments that can be pickled.
         name: Name of the process.
 
     Raises:
-        ProcessEndedError: The process ended before the function returned.
+        SearchError: The function raised it, likewise `SpaceError`.
+        ProcessEndedError: The process ended before the function returned; other exceptions end it.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -54,7 +63,7 @@ def run_apart(function: Callable[..., Result], *args: object, name: str) -> Resu
         process.start()
     theirs.close()
     try:
-        result: Result = ours.recv()
+        result: Result | _Raised = ours.recv()
     except EOFError as error:
         process.join()
         raise ProcessEndedError(process.exitcode) from error
@@ -62,6 +71,8 @@ def run_apart(function: Callable[..., Result], *args: object, name: str) -> Resu
         process.kill()
         process.join()
         ours.close()
+    if isinstance(result, _Raised):
+        raise result.error
     return result
 
 
@@ -84,7 +95,13 @@ def _call_and_send(
     parent = multiprocessing.parent_process()
     assert parent is not None
     end_after(parent.join)
-    connection.send(function(*args))
+    try:
+        result = function(*args)
+    except SpaceError as error:  # a subclass of a user could not be read by the other process
+        result = _Raised(SpaceError(str(error)))
+    except SearchError as error:
+        result = _Raised(error)
+    connection.send(result)
 
 
 def end_after(wait: Callable[[], object]) -> None:

@@ -45,7 +45,7 @@ def explore(space: str, data: DataShape, log: Path) -> list[dict[str, Any]]:
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
         # Building may crash, and TensorFlow would take a GPU: not in the coordinator.
-        found = run_apart(_explore_or_fail, space, data, log, name="exploring")
+        return run_apart(_explore_logged, space, data, log, name="exploring")
     except ProcessEndedError as error:
         reason = f"its process ended with {exit_words(error.code)}"
         raise UnexploredError(
@@ -53,26 +53,23 @@ def explore(space: str, data: DataShape, log: Path) -> list[dict[str, Any]]:
             f"Repeat the command; if it fails again, see {log}.",
             reason,
         ) from error
-    if isinstance(found, Exception):
-        raise found
-    return found
 
 
-def _explore_or_fail(space: str, data: DataShape, log: Path) -> list[dict[str, Any]] | Exception:
+def _explore_logged(space: str, data: DataShape, log: Path) -> list[dict[str, Any]]:
     redirect_output(log)
     try:
         return _explore(space, data)
-    except SpaceError as error:
-        return SpaceError(str(error))
+    except SpaceError:
+        raise
     except (Exception, SystemExit) as error:  # user code: any exception is possible
         traceback.print_exc()
         reason = one_line(error, typed=True)
-        return UnexploredError(
+        raise UnexploredError(
             f"space {space!r}: build(hp) failed while its hyperparameters were collected, "
             f"{reason} (more in {log}). KerasTuner's tuners need them before the first trial; "
             "correct build(hp), or use --engine optuna, which does not.",
             reason,
-        )
+        ) from error
 
 
 def _explore(name: str, data: DataShape) -> list[dict[str, Any]]:

@@ -39,27 +39,22 @@ def point_of(space: str, data: DataShape, values: Mapping[str, Any], log: Path) 
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        found = run_apart(_point_or_fail, space, data, dict(values), log, name="exploring")
+        return run_apart(_point_logged, space, data, dict(values), log, name="exploring")
     except ProcessEndedError as error:
         raise PointError(f"its process ended with {exit_words(error.code)} (see {log}).") from error
-    if isinstance(found, Exception):
-        raise found
-    return found
 
 
-def _point_or_fail(
-    space: str, data: DataShape, values: dict[str, Any], log: Path
-) -> dict[str, Any] | Exception:
+def _point_logged(space: str, data: DataShape, values: dict[str, Any], log: Path) -> dict[str, Any]:
     redirect_output(log)
     try:
         return _point(space, data, values)
-    except SpaceError as error:
-        return SpaceError(str(error))
-    except PointError as error:
-        return error
+    except (SpaceError, PointError):
+        raise
     except (Exception, SystemExit) as error:  # user code: any exception is possible
         traceback.print_exc()
-        return PointError(f"build(hp) failed with them, {one_line(error, typed=True)} (see {log}).")
+        raise PointError(
+            f"build(hp) failed with them, {one_line(error, typed=True)} (see {log})."
+        ) from error
 
 
 def _point(name: str, data: DataShape, given: dict[str, Any]) -> dict[str, Any]:

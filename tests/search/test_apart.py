@@ -7,6 +7,8 @@ import pytest
 
 from search.apart import ProcessEndedError, run_apart
 from search.command_line.process import STOP_SIGNALS
+from search.engines.exploring import UnexploredError
+from spaces import SpaceError
 
 
 def blocked(seen: str) -> tuple[str, bool]:
@@ -18,6 +20,10 @@ def blocked(seen: str) -> tuple[str, bool]:
 def fail(how: str) -> None:
     if how == "raise":
         raise ValueError("wrong")
+    if how == "search":
+        raise UnexploredError("not this space", "its reason")
+    if how == "space":
+        raise type("Own", (SpaceError,), {})("no space")  # which only that process knows
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -35,3 +41,11 @@ def test_a_process_that_ends_says_how(how, code):
     with pytest.raises(ProcessEndedError) as caught:
         run_apart(fail, how, name="test")
     assert caught.value.code == code
+
+
+def test_an_error_for_the_user_is_raised_here():
+    with pytest.raises(UnexploredError, match=r"^not this space$") as caught:
+        run_apart(fail, "search", name="test")
+    assert caught.value.reason == "its reason"
+    with pytest.raises(SpaceError, match=r"^no space$"):
+        run_apart(fail, "space", name="test")
