@@ -1,7 +1,7 @@
 """The Pareto front of a study with several objectives, and the rule that chooses a trial."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from optuna.trial import FrozenTrial, TrialState
@@ -79,9 +79,14 @@ def choose(trials: Sequence[FrozenTrial], limits: Limits, *, several: bool) -> l
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     kept = within(complete, limits)
     if not several:
-        return sorted(kept, key=lambda trial: (-value_of(trial), trial.number))
+        return by_value(kept)
     on_front = front(kept)
     return [knee(on_front)] if on_front and not limits.given else on_front
+
+
+def by_value(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Return complete trials, the most accurate first, the earlier one of equals first."""
+    return sorted(trials, key=lambda trial: (-value_of(trial), trial.number))
 
 
 def within(trials: Sequence[FrozenTrial], limits: Limits) -> list[FrozenTrial]:

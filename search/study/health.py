@@ -14,7 +14,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.facts import last_settings
-from search.study.front import front, is_refused, value_of
+from search.study.front import by_value, front, is_refused, value_of
 from search.study.objective import objectives_of
 from search.study.study import FINISHED, ended_at_budget
 from search.words import counted, listed
@@ -88,7 +88,7 @@ class Trials:
         self.has_several_objectives = objectives.several
         self.finished = [trial for trial in trials if trial.state in FINISHED]
         complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        self.complete = sorted(complete, key=lambda trial: (-value_of(trial), trial.number))
+        self.complete = by_value(complete)
         self.front = front(complete) if objectives.several else []
         self.pruned = [
             trial

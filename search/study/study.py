@@ -22,7 +22,7 @@ from search.study.facts import (
     split_sizes,
     split_words,
 )
-from search.study.front import best_first, front, value_of, within
+from search.study.front import best_first, by_value, front, within
 from search.study.names import check_new_study_name
 from search.study.objective import NO_LIMITS, Limits, objectives_of
 from search.study.requests import ENQUEUED
@@ -412,7 +412,7 @@ def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(study.directions) > 1:
         return best_first(complete)
-    return sorted(complete, key=lambda trial: (-value_of(trial), trial.number))
+    return by_value(complete)
 
 
 def front_of(study: optuna.Study, limits: Limits = NO_LIMITS) -> list[FrozenTrial]:
@@ -424,7 +424,7 @@ def front_of(study: optuna.Study, limits: Limits = NO_LIMITS) -> list[FrozenTria
 def best_trial(study: optuna.Study, limits: Limits = NO_LIMITS) -> FrozenTrial | None:
     """Return the most accurate complete trial within limits, the earlier one of equals."""
     complete = within(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), limits)
-    return min(complete, key=lambda trial: (-value_of(trial), trial.number), default=None)
+    return next(iter(by_value(complete)), None)
 
 
 def ended_at_budget(trial: FrozenTrial) -> bool:
