@@ -35,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the flags, search, and print the outcome.
 
     Returns:
-        Exit code: 0 after a search that ended as asked, and whenever `--dashboard-only` ends;
-        130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP; 2 after an error.
+        Exit code: 0 after a search that finished, or was ended by `--timeout` or
+        `--patience-trials`, and whenever `--dashboard-only` ends; 130, 143 or 129 after Ctrl-C,
+        SIGTERM or SIGHUP; 2 after an error.
     """
     prepare_process()
     given = sys.argv[1:] if arguments is None else list(arguments)

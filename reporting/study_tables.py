@@ -112,7 +112,8 @@ class Record:
             frozen.append(ended)
         values = pd.Series({one.number: one.values[0] for one in frozen if one.values}, dtype=float)
         states = [trial.state.name for trial in frozen]
-        trials = self.trials.assign(state=states, value=values.reindex(self.trials.index))
+        value = values.reindex(self.trials.index)
+        trials = self.trials.assign(state=states, value=value, continued=False)
         return replace(self, frozen=frozen, trials=trials)
 
     @property
@@ -184,6 +185,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
         url: URL of a database; None: the journal in the study's folder.
 
     Raises:
+        SettingsError: Its name cannot be that of a folder.
         ReportError: It has no complete trial, or another program made it.
         StudyError: There is no such study; or it is damaged: a fact or a trial cannot be used.
         StorageError: The storage cannot be opened or read, or its folder holds a link.

@@ -185,8 +185,8 @@ class Coordinator:
             self._running.clear()
             raise StorageError(
                 f"study {self._study.study_name!r} was deleted during the run, in a writable "
-                "dashboard or by another program; its trials are gone. Run the same command again "
-                "to start it again."
+                "dashboard or by another program; its trials are gone. Repeat the command to start "
+                "a new study."
             ) from error
         finally:
             self._workers.close()

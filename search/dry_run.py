@@ -117,7 +117,7 @@ class DryRun:
             yield f"space: {self.settings.space}, not explored: {self.unexplored}"
         else:
             yield f"space: {self.settings.space}, {self.hyperparameters} hyperparameters"
-        yield f"first: {', '.join(self.first) or 'no given configurations'}"
+        yield f"first: {', '.join(self.first) or 'none'}"
         if self.settings.objectives.several:
             yield f"objectives: {self.settings.objective}"
         if self.pruning is None:

@@ -284,7 +284,7 @@ def test_a_study_that_cannot_be_loaded_is_one_line(results: Path) -> None:
     (results / "renamed").mkdir()
     journal = results / "renamed" / "study.journal"
     journal.touch()
-    with pytest.raises(StudyError, match=r"renamed/study\.journal holds no study yet\."):
+    with pytest.raises(StudyError, match=r"renamed/study\.journal holds no study\. Run"):
         load_study("renamed", results)
     optuna.create_study(study_name="other", storage=open_storage(journal, None))
     with pytest.raises(StudyError, match="holds study 'other', not 'renamed'"):

@@ -555,7 +555,7 @@ def test_names_and_texts_of_somebody_elses_study_are_escaped_everywhere(
         command=evil,
         settings={evil: evil},
     )
-    attrs = {"baseline": formula, "reason": evil, "ended": evil}
+    attrs = {"known_as": formula, "reason": evil, "ended": evil}
     study.add_trial(create_trial(state=TrialState.FAIL, user_attrs=attrs))
     ended = report_here(tmp_path, small_data_with_test, "--study", name, "--no-retrain")
     assert ended.returncode == 0, ended.stderr

@@ -332,7 +332,7 @@ def _published(evidence: Evidence) -> list[Block]:
         if row.kind == "baseline" and row.name in _BASELINES
     ]
     if not found:
-        return [Paragraph("This space has no published baselines; the spaces cnn and mlp have.")]
+        return [Paragraph("Only the spaces cnn and mlp have published baselines.")]
     table = Table(
         name="baselines",
         caption="Baselines as published",

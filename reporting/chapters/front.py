@@ -133,8 +133,7 @@ def _summary(evidence: Evidence, trials: Sequence[FrozenTrial], complete: int) -
         return f"{text}. It is also the most accurate of all."
     if number not in {trial.number for trial in trials}:
         text += (
-            "; it is not on the front, because no trial of the front within the limits is as "
-            "accurate"
+            "; it is not on the front, but no trial of the front within the limits is as accurate"
         )
     parts = [
         f"{_share(costs_of(winner.user_attrs)[name], costs_of(most.user_attrs)[name])} of its "

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from optuna.trial import TrialState
 from scipy.stats import hypergeom
 
 from reporting.dimensions import Dimension, brief, dimensions, short
@@ -27,6 +28,7 @@ from reporting.evidence import Evidence
 from reporting.page.document import Block, Code, Column, Paragraph, Picture, Table
 from reporting.study_tables import Record
 from search.study.health import EDGE, narrow_ends
+from search.study.study import count_states
 from search.words import listed
 
 _SHARE: Final = 0.1
@@ -145,14 +147,14 @@ def blocks(evidence: Evidence) -> list[Block]:
     written: list[Block] = [
         Paragraph(
             f"The best {len(best)} of {len(complete)} complete trials, compared with all "
-            f"{len(finished)} finished trials. {hint}"
+            f"{len(finished)} finished configurations. {hint}"
         )
     ]
     if ranges:
         written += [_picture(record, ranges, best, finished), _ranges_table(ranges)]
     if choices:
         written += [Paragraph(_choices_words(choices)), _choices_table(choices)]
-    return [*written, *_next(record, len(finished))]
+    return [*written, *_next(record)]
 
 
 def _range_use(
@@ -344,7 +346,10 @@ def _choices_table(choices: list[ChoiceUse]) -> Table:
 # The next command
 
 
-def _next(record: Record, finished: int) -> list[Block]:
+def _next(record: Record) -> list[Block]:
+    # Of the study itself: this chapter may see its trials as they were early.
+    states = count_states(record.study)
+    finished = states[TrialState.COMPLETE] + states[TrialState.PRUNED]
     command = record.facts.get("command")
     if not command:
         return [

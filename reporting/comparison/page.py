@@ -44,9 +44,8 @@ def run_comparison(wanted: ReportSettings, arguments: Sequence[str]) -> Comparis
         arguments: `sys.argv`, recorded on the page.
 
     Raises:
-        ReportError: A study is missing or has no complete trial, the data differ, or the page
-            cannot be written.
-        SearchError: A study cannot be read.
+        ReportError: A study has no complete trial, the data differ, or the page cannot be written.
+        SearchError: A study is missing or cannot be read.
     """
     studies = read_studies(wanted.results_dir, wanted.compare, wanted.storage)
     directory = wanted.results_dir / COMPARISONS

@@ -62,8 +62,9 @@ def read_studies(results_dir: Path, names: Sequence[str], url: str | None) -> li
         url: Database of the studies; None: their journals.
 
     Raises:
-        ReportError: There is no such study, it has no complete trial, or their data differ.
-        StudyError: One is damaged.
+        SettingsError: A name cannot be that of a folder.
+        ReportError: A study has no complete trial, or their data differ.
+        StudyError: There is no such study, or it is damaged.
         StorageError: The storage cannot be opened or read, or a folder holds a link.
     """
     records = [read_study(results_dir, name, url) for name in names]

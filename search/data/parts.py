@@ -120,8 +120,8 @@ def check_classes(labels: Bytes, class_names: Sequence[str], where: str, fewest:
         fewest: Images that each class needs.
 
     Raises:
-        DataError: There are fewer or more classes, or a class has fewer images, or a name that is
-            empty, too long or not its own.
+        DataError: There are fewer or more classes, or a class has fewer images, a name is empty
+            or too long, or two classes share one.
     """
     check_class_count(len(class_names), where)
     if repeated := [name for name, count in Counter(class_names).items() if count > 1]:

@@ -43,7 +43,7 @@ class NearBestSampler(BaseSampler):
             0. It draws at least one. Those that exist only with the new value of another are extra.
 
     Source: the rule of PriorBand (Mallik et al. 2023, arXiv 2306.12370), whose prior is here the
-    best of the known configurations. The numbers above are our choice, `CHANGED` by measurement
+    best of the first configurations. The numbers above are our choice, `CHANGED` by measurement
     (benchmarks/README.md, "Pruners and variants, replayed").
     """
 

@@ -130,7 +130,8 @@ class BestAtRungs(BasePruner):
 # Source of the shares: the simulated searches in tests/search/test_length.py.
 PRUNERS: Final = {
     "asha": Pruner(
-        "keeps the best third after 20 % of the epochs (never after the first) and after 40 %",
+        "keeps the best third after a fifth of the epochs (2 or more), and again after twice as "
+        "many, up to half of them",
         lambda rungs: BestAtRungs(_halvings(rungs), _BEST),
         _halvings,
         lambda rungs: [_halvings(rungs)],

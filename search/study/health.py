@@ -333,8 +333,8 @@ CHECKS: Final = (
     Check(
         name="no progress",
         rule=f"From {_LEAST_FOR_STALLING} finished trials: the best is among the first "
-        f"{_BEGINNING:.0%}, by number. Our choice: a random search, in which each trial is "
-        f"as likely to be the best, looks so with a probability of {_BEGINNING:.0%}. With several "
+        f"{_BEGINNING:.0%}, by number. Our choice: in a random search, where each trial is "
+        f"equally likely to be the best, this has a probability of {_BEGINNING:.0%}. With several "
         "objectives it is not checked: a front gains points late even where it hardly improves.",
         advice="More trials like these may not help: retrain the best, or use more epochs or other "
         "ranges.",

@@ -204,7 +204,7 @@ class Limits:
         }
 
     def refusal(self, costs: Mapping[str, float]) -> str:
-        """Return why a network is refused, in words; empty if it is within the limits."""
+        """Return why a network is rejected, in words; empty if it is within the limits."""
         for name, excess in self.excesses(costs).items():
             if excess > 0:
                 return f"{COSTS[name].shown(costs[name])}, above {self._flag(name)}"

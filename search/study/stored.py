@@ -61,7 +61,9 @@ def known_study(name: str, results_dir: Path, url: str | None) -> optuna.Study:
             check_folder(journal, name, optuna.get_all_study_names(storage))
         study = stored_study(storage, name)
     if study is None:
-        raise StudyError(f"{journal} holds no study yet.")
+        raise StudyError(
+            f"{journal} holds no study. Run the search first, or give another --study."
+        )
     return study
 
 
@@ -77,7 +79,7 @@ def require_study(name: str, results_dir: Path, url: str | None) -> None:
         StudyError: There is none; the message names those that there are.
         StorageError: The storage cannot be opened or read, or the study's folder holds a link.
     """
-    directory = real_path(results_dir) / name
+    directory = results_dir / name
     if directory.is_dir():
         refuse_links(directory)
     if url is None:

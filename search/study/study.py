@@ -208,7 +208,7 @@ def create_or_continue(
     for key, value in facts.items():
         if key not in stored:
             study.set_user_attr(key, value)
-    # Of one data set the statistics of pixels are always the same, and long.
+    # Pixel statistics are long, and always the same for a data set.
     this_run = {k: value for k, value in facts.items() if k not in COMPARABLE and k != "pixels"}
     if not trains:
         this_run["trains"] = False
@@ -379,7 +379,6 @@ def untried(
 
 def known_as(trial: optuna.Trial | FrozenTrial) -> str | None:
     """Return the name of a configuration that the search began with; None for other trials."""
-    # Earlier versions called it a baseline.
     name: str | None = trial.user_attrs.get("known_as")
     return name
 

@@ -1,5 +1,6 @@
 """Build the model of a trial, in any space, and find out how the space wants it trained."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -82,8 +83,19 @@ def ask_space(space: Space, hp: Any) -> tuple[keras.Model, TrainingConfig | None
             "same command again."
         )
     training = getattr(space, "training", None)
-    config = training(hp) if callable(training) else None
+    if not callable(training) or not _takes_one(training):
+        return model, None
+    config = training(hp)
     return model, config if isinstance(config, TrainingConfig) else None
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    """Return whether a function can be called with one argument."""
+    try:
+        inspect.signature(function).bind(None)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 class WeightOwnership:

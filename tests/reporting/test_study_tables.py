@@ -120,7 +120,10 @@ def test_a_deleted_or_misspelt_study_is_one_line_with_those_there_are(tmp_path: 
     optuna.delete_study(
         study_name="cnn", storage=open_storage(tmp_path / "cnn" / "study.journal", None)
     )
-    with pytest.raises(StudyError, match=r"cnn/study\.journal holds no study yet\.$"):
+    with pytest.raises(
+        StudyError,
+        match=r"cnn/study\.journal holds no study\. Run the search",
+    ):
         read_study(tmp_path, "cnn", None)
 
 

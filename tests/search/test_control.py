@@ -161,7 +161,7 @@ def test_a_search_that_measures_first_takes_no_request_in_the_name_of_a_killed_r
 
 @pytest.mark.parametrize("flags", [{"stop": True}, {"enqueue": "{}"}])
 @pytest.mark.parametrize(
-    ("journal", "message"), [(b"", "holds no study yet"), (None, "a folder must have the name")]
+    ("journal", "message"), [(b"", "holds no study"), (None, "a folder must have the name")]
 )
 def test_a_folder_without_its_study_is_refused(
     tmp_path: Path, flags: dict[str, Any], journal: bytes | None, message: str

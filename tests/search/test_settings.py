@@ -85,7 +85,7 @@ def test_what_the_engine_would_ignore_is_refused(given: dict[str, Any], message:
     [
         (
             {"engine": "keras-tuner"},
-            "--objective is 'accuracy,flops', but --engine is 'keras-tuner', whose tuners know one",
+            "--objective is 'accuracy,flops', but --engine is 'keras-tuner', whose tuners support",
         ),
         (
             {"sampler": "cmaes"},

@@ -221,9 +221,7 @@ def test_a_limit_beside_the_objectives_counts_before_the_front(tmp_path: Path) -
     assert chosen_trials(made.settings, made.record) == [number]
     said = words(front.blocks(made))
     assert f"The winner is trial {number}, the most accurate within --max-flops 5: " in said
-    assert (
-        "not on the front, because no trial of the front within the limits is as accurate" in said
-    )
+    assert "not on the front, but no trial of the front within the limits is as accurate" in said
 
 
 def test_a_trial_that_another_program_has_added_has_its_values_as_costs(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def test_progress_names_the_best_trial_and_when_it_came(searched: Any) -> None:
     section = progress.blocks(
         searched(
             [
-                trial([0.90], minutes=(0, 10), baseline="bn-cnn"),
+                trial([0.90], minutes=(0, 10), known_as="bn-cnn"),
                 trial([0.99], TrialState.PRUNED, minutes=(0, 5)),
                 trial([0.99], TrialState.FAIL, minutes=(5, 6)),
                 trial([0.93], minutes=(10, 31)),
@@ -56,13 +56,13 @@ def test_pruned_trials_do_not_set_the_scale(searched: Any) -> None:
 
 
 def test_progress_says_when_no_trial_passed_the_first_configurations(searched: Any) -> None:
-    made = [trial([0.93], baseline="default"), trial([0.92])]
+    made = [trial([0.93], known_as="default"), trial([0.92])]
     text = words(progress.blocks(searched(made)))
     assert "The search began with it (default): no other trial beat it." in text
 
 
 def test_labels_of_near_baselines_do_not_overlap(searched: Any) -> None:
-    made = [trial([0.9 + 0.0001 * i], baseline=f"baseline-{i}") for i in range(8)]
+    made = [trial([0.9 + 0.0001 * i], known_as=f"baseline-{i}") for i in range(8)]
     figure = drawn(pictures(progress.blocks(searched([*made, trial([0.8])])))["progress"])
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]

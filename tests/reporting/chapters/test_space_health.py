@@ -1,5 +1,6 @@
 """The chapter on the space."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -93,3 +94,39 @@ def test_the_next_command_asks_for_twice_the_finished_trials(
     codes = [block.text for block in section if isinstance(block, Code)]
     assert codes == [following]
     assert "a changed space needs a new study: add --study own-2 --from own)" in words(section)
+
+
+def promoted(number: int, parent: int | None) -> dict[str, Any]:
+    """Facts of a trial of KerasTuner's Hyperband: 2 epochs, or 2 more than its parent."""
+    return {
+        "keras_tuner": {
+            "tuner": "hyperband",
+            "promoted_from": parent,
+            "initial_epoch": 0 if parent is None else 2,
+        }
+    }
+
+
+def test_a_configuration_that_a_later_trial_continued_counts_once(searched: Any) -> None:
+    made = [
+        trial(
+            [0.5, 0.5 + 0.01 * i],
+            TrialState.PRUNED,
+            params={"filters": (64 if i > 7 else 32, FILTERS)},
+            **promoted(i, None),
+        )
+        for i in range(12)
+    ]
+    for parent in (10, 11):
+        best = trial([], params={"filters": (64, FILTERS)}, **promoted(0, parent))
+        best.intermediate_values = {3: 0.7, 4: 0.8 + 0.01 * parent}
+        best.value = 0.8 + 0.01 * parent
+        made.append(best)
+    evidence = searched(made, command="python run_search.py")
+    for record, complete in ((evidence.record, 2), (evidence.record.after(2), 12)):
+        section = space_health.blocks(replace(evidence, record=record))
+        said = words(section)
+        assert f"of {complete} complete trials, compared with all 12 finished conf" in said
+        assert "up to 28 finished trials in total" in said
+        choices = tables(section)["space-choices"].shown.set_index("choice")
+        assert choices.loc["64", "tried"] == "4 of 12 (33 %)"

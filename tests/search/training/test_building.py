@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from search.errors import SearchError
-from search.training.building import WeightOwnership, build_for_training
+from search.training.building import WeightOwnership, ask_space, build_for_training
 from search.training.hyperparameters import TrialHyperParameters
 from spaces import DataShape, FunctionSpace, SpaceError
+from spaces.training import TrainingConfig
 
 IMAGE = (28, 28, 1)
 DATA = DataShape(IMAGE, 10)
@@ -99,6 +100,20 @@ def test_a_model_that_its_space_trains_may_have_any_output() -> None:
 def test_what_is_no_model_is_refused_for_the_whole_search(made: Any, found: str) -> None:
     with pytest.raises(SpaceError, match=rf"build\(hp\) returned .*{found}; it must return a ker"):
         build(made)
+
+
+@pytest.mark.parametrize(
+    "training", [True, lambda self, x, y: None, lambda self, hp: "how", lambda self: None]
+)
+def test_what_a_class_has_under_the_name_training_is_no_training_configuration(
+    training: Any,
+) -> None:
+    made = {"build": lambda self, hp: flat(IMAGE), "training": training}
+    space: Any = type("Space", (), made)()
+    assert ask_space(space, TrialHyperParameters(lambda *_: None))[1] is None
+    space.training = lambda hp: TrainingConfig(batch_size=64)
+    found = ask_space(space, TrialHyperParameters(lambda *_: None))[1]
+    assert found == TrainingConfig(batch_size=64)
 
 
 def sharing(layer: keras.layers.Layer) -> keras.Model:
