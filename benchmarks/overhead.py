@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.engines.optuna_engine import OptunaEngine
-from search.study.storage import open_storage
+from search.study.storage import JOURNAL, open_storage
 from search.study.study import FINISHED
 from search.training.hardware import machine
 from spaces.baselines import PUBLISHED_FOR
@@ -53,7 +53,7 @@ def ask_seconds(sampler: str, trials: int, repeats: int) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         study = optuna.create_study(
             study_name="asking",
-            storage=open_storage(Path(folder) / "study.journal", None),
+            storage=open_storage(Path(folder) / JOURNAL, None),
             direction="maximize",
         )
         _fill(study, trials, seed=0)
@@ -126,7 +126,7 @@ def main() -> None:
     console.print(f"coordinator, everything loaded: {coordinator_memory_mb():.0f} MB resident")
 
     if flags.study:
-        journal = (flags.results_dir / flags.study / "study.journal").resolve()
+        journal = (flags.results_dir / flags.study / JOURNAL).resolve()
         study = optuna.load_study(study_name=flags.study, storage=open_storage(journal, None))
         shares = time_shares(study)
         table = Table(f"study {flags.study}", "seconds", "share")

@@ -24,7 +24,7 @@ from rich.table import Table
 from search.data.formats import open_dataset
 from search.data.split import SplitSizes
 from search.study.facts import split_fact
-from search.study.storage import open_storage
+from search.study.storage import JOURNAL, open_storage
 from search.training.hardware import machine
 from search.training.hyperparameters import TrialHyperParameters
 from spaces.baselines import PUBLISHED_FOR
@@ -41,7 +41,7 @@ def make_study(directory: Path, trials: int, val_size: int, seed: int = 0) -> No
     directory.mkdir(parents=True)
     study = optuna.create_study(
         study_name=directory.name,
-        storage=open_storage((directory / "study.journal").resolve(), None),
+        storage=open_storage((directory / JOURNAL).resolve(), None),
         direction="maximize",
     )
     dataset = open_dataset(None)

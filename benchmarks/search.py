@@ -21,7 +21,7 @@ from rich.table import Table
 from search.engines.pruners import PRUNERS
 from search.length import FIRST_COST, SAMPLED_COST
 from search.study.facts import split_sizes
-from search.study.storage import open_storage
+from search.study.storage import JOURNAL, open_storage
 from search.study.study import FINISHED, best_trial, count_states, known_as
 from search.training.hardware import machine
 
@@ -139,7 +139,7 @@ def main() -> None:
     if name is None:
         name = f"benchmark-{time.strftime('%Y%m%d-%H%M%S')}"
         run(given.results_dir, ["--trials", "50", "--study", name, *given.flags])
-    journal = (given.results_dir / name / "study.journal").resolve()
+    journal = (given.results_dir / name / JOURNAL).resolve()
     print_tables(optuna.load_study(study_name=name, storage=open_storage(journal, None)), console)
 
 

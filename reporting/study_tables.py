@@ -17,11 +17,10 @@ from search.command_line.flags import STORAGE_VARIABLE
 from search.command_line.parser import called
 from search.data.split import SplitSizes
 from search.files import refuse_links
-from search.secrets import masked_url
 from search.study.facts import require_facts, split_sizes
 from search.study.front import front
 from search.study.objective import COSTS, Objectives, objectives_of
-from search.study.storage import open_storage, reading
+from search.study.storage import JOURNAL, open_storage, reading, shown_storage
 from search.study.stored import known_study, studies_in
 from search.study.study import FINISHED, known_as, trial_params
 
@@ -194,7 +193,7 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
         name = _latest(results_dir, url)
     study = known_study(name, results_dir, url)
     directory = results_dir / name
-    where = str((directory / "study.journal").resolve()) if url is None else masked_url(url)
+    where = shown_storage(url, directory.resolve())
     with reading(where):
         trials = study.get_trials(deepcopy=False)
         facts = study.user_attrs
@@ -286,7 +285,7 @@ def _latest(results_dir: Path, url: str | None) -> str:
         )
     names = sorted(
         studies_in(results_dir),
-        key=lambda name: (results_dir / name / "study.journal").stat().st_mtime,
+        key=lambda name: (results_dir / name / JOURNAL).stat().st_mtime,
         reverse=True,
     )
     if not names:
@@ -300,7 +299,7 @@ def _latest(results_dir: Path, url: str | None) -> str:
 def _has_finished(directory: Path) -> bool:
     """Return whether a trial of the study in this folder has finished."""
     refuse_links(directory)
-    journal = (directory / "study.journal").resolve()
+    journal = (directory / JOURNAL).resolve()
     with reading(str(journal)), suppress(KeyError):  # it has no study of that name
         study = optuna.load_study(study_name=directory.name, storage=open_storage(journal, None))
         return any(trial.state in FINISHED for trial in study.get_trials(deepcopy=False))

@@ -22,7 +22,7 @@ from search.length import default_epochs
 from search.settings import DEFAULT_DATA, SearchSettings
 from search.study.facts import pixels_of, split_fact
 from search.study.names import check_new_study_name
-from search.study.storage import check_url, file_of
+from search.study.storage import JOURNAL, check_url, file_of
 from search.study.stored import find_study
 from search.study.study import ENDED, keeps_facts
 from search.training.hardware import Precision, best_precision
@@ -130,7 +130,7 @@ def find_inputs(settings: SearchSettings) -> Inputs:
 
 def _is_new(settings: SearchSettings) -> bool:
     """Return whether the study surely does not exist yet; False for a database server."""
-    file = file_of(settings.storage, settings.study_dir / "study.journal")
+    file = file_of(settings.storage, settings.study_dir / JOURNAL)
     return file is not None and not file.exists()
 
 

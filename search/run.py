@@ -41,7 +41,6 @@ from search.preparation import (
     make_workers,
     precision_of,
 )
-from search.secrets import masked_url
 from search.settings import SearchSettings
 from search.sizes import (
     fitted_line,
@@ -58,7 +57,7 @@ from search.study.database import Outages
 from search.study.objective import COSTS
 from search.study.provenance import command_line, commit
 from search.study.requests import Inbox, begin_run, end_run, takes_requests
-from search.study.storage import quiet_optuna, storage_errors
+from search.study.storage import JOURNAL, quiet_optuna, shown_storage, storage_errors
 from search.study.stored import find_study, stored_study
 from search.study.study import ENDED, FINISHED, begin_study, study_storage
 from search.training.hardware import Precision, machine, versions
@@ -123,7 +122,7 @@ def _search(
     name, directory = given.study_name, given.study_dir
     is_new = not directory.exists()
     _make_directory(directory)
-    where = masked_url(given.storage) if given.storage else str(directory / "study.journal")
+    where = shown_storage(given.storage, directory)
     outages = Outages(display.note)
     with (
         server or nullcontext(),  # its port is free again after the run
@@ -276,7 +275,7 @@ def _logs_removed_if_refused(
         if is_new:
             workers.close()  # one that starts would write its log again
             rmtree(directory / "logs", ignore_errors=True)
-            journal = directory / "study.journal"
+            journal = directory / JOURNAL
             if journal.exists() and not journal.stat().st_size:
                 journal.unlink()
         raise

@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage
 
 from search.errors import StorageError
 from search.files import locked, write_atomically
-from search.study.storage import open_storage, remove_old_lock, repair_journal
+from search.study.storage import JOURNAL, open_storage, remove_old_lock, repair_journal
 
 OWNER = "project"  # attribute of studies and trials: id of the project that they belong to
 
@@ -146,7 +146,7 @@ class Project:
 
     @property
     def _journal(self) -> Path:
-        return Path(self.folder).absolute() / "study.journal"
+        return Path(self.folder).absolute() / JOURNAL
 
     def _open_storage(self) -> BaseStorage:
         if isinstance(self.storage, BaseStorage):

@@ -22,7 +22,7 @@ from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi
 
 from search.errors import SettingsError
-from search.study.storage import open_storage
+from search.study.storage import JOURNAL, open_storage
 
 _DEFAULT_PORT: Final = 8080
 _DEFAULT_HOST: Final = "127.0.0.1"
@@ -76,7 +76,7 @@ def serve_dashboard(
     # It logs a traceback for each of the page's requests while a database is away.
     logging.getLogger("optuna_dashboard").setLevel(logging.CRITICAL)
     # Another storage object: its locks must not delay the search.
-    storage = storage or open_storage(directory / "study.journal", url)
+    storage = storage or open_storage(directory / JOURNAL, url)
     application = wsgi(storage, artifact_store=_Artifacts(directory))
     names = _LOOPBACK_NAMES | ({server.host.lower()} - {_EVERY_ADDRESS})
     server.set_app(_Guard(application, names, writable=writable))

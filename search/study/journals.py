@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import SearchError, StudyError
 from search.files import real_path, refuse_links
-from search.study.storage import open_storage, reading
+from search.study.storage import JOURNAL, open_storage, reading
 from search.study.stored import stored_study, studies_in
 from spaces.errors import one_line
 
@@ -195,7 +195,7 @@ class Journals(BaseStorage):
         """Yield folders, the files of their journals, and stamps of what these hold now."""
         for folder in studies_in(self._results_dir):
             try:
-                found = (self._results_dir / folder / "study.journal").lstat()
+                found = (self._results_dir / folder / JOURNAL).lstat()
             except OSError:  # removed meanwhile
                 continue
             yield folder, (found.st_dev, found.st_ino), (found.st_size, found.st_mtime_ns)
@@ -203,7 +203,7 @@ class Journals(BaseStorage):
     def _open(self, folder: str) -> BaseStorage:
         directory = self._results_dir / folder
         refuse_links(directory)
-        journal = directory / "study.journal"
+        journal = directory / JOURNAL
         storage = open_storage(journal, None)
         with reading(str(journal)):
             for study in storage.get_all_studies():

@@ -22,10 +22,21 @@ from search.secrets import masked_url
 from search.study.database import connect_options, one_at_a_time
 from spaces.errors import one_line
 
+JOURNAL: Final = "study.journal"  # file in the folder of a study
 _BLOCK = 1 << 16
 # A process holds the lock of a journal for one write.
 _LOCK_SECONDS: Final = 10.0
 _FIRST: Final = b'{"op_code":'  # as Optuna writes it, without spaces
+
+
+def shown_storage(url: str | None, directory: Path) -> str:
+    """Return where a study is stored, for messages: its database without password, or its journal.
+
+    Args:
+        url: Database; None for a journal file in `directory`.
+        directory: Folder of the study.
+    """
+    return str(directory / JOURNAL) if url is None else masked_url(url)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from search.files import real_path, refuse_links
 from search.secrets import masked_url
 from search.study.facts import check_study
 from search.study.names import check_study_name
-from search.study.storage import file_of, open_storage, reading
+from search.study.storage import JOURNAL, file_of, open_storage, reading, shown_storage
 from spaces.errors import did_you_mean, one_line
 
 _NEAR: Final = 0.6  # least similarity of a mistyped name: names of studies are free text
@@ -30,11 +30,11 @@ def find_study(name: str, url: str | None, directory: Path) -> optuna.Study | No
         StudyError: It is damaged.
         StorageError: It cannot be opened.
     """
-    journal = directory / "study.journal"
+    journal = directory / JOURNAL
     file = file_of(url, journal)
     if file is not None and not file.exists():
         return None
-    with reading(str(journal) if url is None else masked_url(url)):
+    with reading(shown_storage(url, directory)):
         return stored_study(open_storage(journal, url), name)
 
 
@@ -54,8 +54,8 @@ def known_study(name: str, results_dir: Path, url: str | None) -> optuna.Study:
     check_study_name(name)
     require_study(name, results_dir, url)
     directory = real_path(results_dir) / name
-    journal = directory / "study.journal"
-    with reading(str(journal) if url is None else masked_url(url)):
+    journal = directory / JOURNAL
+    with reading(shown_storage(url, directory)):
         storage = open_storage(journal, url)
         if url is None:
             check_folder(journal, name, optuna.get_all_study_names(storage))

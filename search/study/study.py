@@ -27,6 +27,7 @@ from search.study.names import check_new_study_name
 from search.study.objective import NO_LIMITS, Limits, objectives_of
 from search.study.requests import ENQUEUED
 from search.study.storage import (
+    JOURNAL,
     file_of,
     is_server,
     open_storage,
@@ -105,7 +106,7 @@ def study_storage(
         StudyError: Another process searches the study.
         StorageError: It cannot be opened.
     """
-    journal = directory / "study.journal"
+    journal = directory / JOURNAL
     if is_server(url):
         storage = open_storage(journal, url)
         assert isinstance(storage, RDBStorage)
@@ -148,7 +149,7 @@ def is_searched(name: str, url: str | None, directory: Path) -> bool:
     if url is not None and is_server(url):
         with reading(masked_url(url)):
             return is_held(url, name)
-    return is_locked(directory) or is_locked(_shared_file(directory / "study.journal", name, url))
+    return is_locked(directory) or is_locked(_shared_file(directory / JOURNAL, name, url))
 
 
 def _shared_file(journal: Path, name: str, url: str | None) -> Path:
