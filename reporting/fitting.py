@@ -16,7 +16,7 @@ from reporting.retraining import Results, Retraining
 from reporting.settings import FEWEST_FITTED_EPOCHS, MOST_FITTED_EPOCHS
 from search.command_line.flags import MOST_EPOCHS
 from search.errors import SettingsError
-from search.files import read_limited, write_atomically
+from search.files import read_object, write_atomically
 from search.study.facts import is_whole
 from search.words import counted, listed
 
@@ -123,7 +123,7 @@ def fit(
             Or no numbers are stored, and nothing is to be trained.
         ReportError: The numbers cannot be stored.
     """
-    stored = _stored(directory)
+    stored = read_object(directory / _FILE)  # what was fitted, by minutes
     before = _read(stored.get(f"{minutes:g}"), baseline_seeds)
     if before is not None:
         return before
@@ -183,20 +183,10 @@ def _shorter(plan: Plan) -> Iterator[str]:
         yield ", or leave --distill out"
 
 
-def _stored(directory: Path) -> dict[str, Any]:
-    """Return what was fitted, by minutes; nothing if the file is missing or damaged."""
-    try:
-        stored = json.loads(read_limited(directory / _FILE))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return stored if isinstance(stored, dict) else {}
-
-
 def _read(stored: Any, baseline_seeds: Sequence[int]) -> Fitted | None:
-    """Return what was fitted; earlier versions stored the epochs alone."""
-    if not isinstance(stored, dict):
-        stored = {"epochs": stored, "baseline_seeds": baseline_seeds[0]}
-    epochs, seeds = stored.get("epochs"), stored.get("baseline_seeds")
+    """Return what was fitted; None if that is damaged."""
+    found: dict[str, Any] = stored if isinstance(stored, dict) else {}
+    epochs, seeds = found.get("epochs", 0), found.get("baseline_seeds", 0)
     if not (is_whole(epochs, 1) and epochs <= MOST_EPOCHS and is_whole(seeds, 1)):
         return None
     # Flags may have changed since.

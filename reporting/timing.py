@@ -15,7 +15,7 @@ from reporting.folder import writing
 from reporting.settings import ReportSettings
 from reporting.study_tables import Record
 from search.apart import ProcessEndedError, run_apart
-from search.files import read_limited, write_atomically
+from search.files import read_object, write_atomically
 from search.study.facts import is_number
 from search.training.hardware import machine, set_precision, start_tensorflow, versions
 from search.words import counted
@@ -151,13 +151,7 @@ def _answer(values: Mapping[str, Any], name: str, distribution: BaseDistribution
 
 def _kept(file: Path) -> dict[str, Mapping[str, Any]]:
     """Return the times that earlier reports have measured, by key; none if the file is damaged."""
-    try:
-        stored = json.loads(read_limited(file))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(stored, dict):
-        return {}
-    return {key: times for key, times in stored.items() if _are_times(times)}
+    return {key: times for key, times in read_object(file).items() if _are_times(times)}
 
 
 def _are_times(times: Any) -> bool:

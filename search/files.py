@@ -1,6 +1,7 @@
 """Replace files and folders as a whole, lock them, and refuse links out of a folder."""
 
 import fcntl
+import json
 import os
 import stat
 import tempfile
@@ -8,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from search.errors import StorageError
 
@@ -39,6 +40,15 @@ def real_path(path: Path | str) -> Path:
     Circular links are kept; opening the path then raises the error.
     """
     return Path(os.path.realpath(path))
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """Return the JSON object of a file; an empty one if the file is missing or damaged."""
+    try:
+        content = json.loads(read_limited(file))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_limited(file: Path, most: int = MOST_BYTES) -> bytes:

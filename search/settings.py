@@ -16,7 +16,15 @@ from search.command_line.common_flags import (
     study_flag,
     workers_flag,
 )
-from search.command_line.flags import LARGEST, MOST_EPOCHS, STORAGE_VARIABLE, check_flags, flag
+from search.command_line.flags import (
+    LARGEST,
+    LARGEST_SIDE,
+    MOST_EPOCHS,
+    SMALLEST_SIDE,
+    STORAGE_VARIABLE,
+    check_flags,
+    flag,
+)
 from search.data.split import SplitSizes
 from search.engines.pruners import DEFAULT_PRUNER, PRUNERS
 from search.engines.samplers import SAMPLERS, Sampler
@@ -197,8 +205,8 @@ class SearchSettings:
         "pixels a side to which the images of a folder or an .npz file are resized",
         shown_default="for a folder the median of the shorter edges, from 16 to 96",
         metavar="N",
-        at_least=16,
-        at_most=224,
+        at_least=SMALLEST_SIDE,
+        at_most=LARGEST_SIDE,
     )
     mirror: bool | None = flag(
         "--mirror",

@@ -16,6 +16,9 @@ STORAGE_VARIABLE: Final = "SEARCH_STORAGE"
 # Largest integer in a study; a study with a larger one counts as damaged.
 LARGEST: Final = 2**63 - 1
 MOST_EPOCHS: Final = 1_000_000
+# Pixels a side of images that a search trains on.
+SMALLEST_SIDE: Final = 16
+LARGEST_SIDE: Final = 224
 # Allowed values of a field, by its type: in words, and as types.
 _KINDS: Final[dict[Any, tuple[str, tuple[type, ...]]]] = {
     bool: ("True or False", (bool,)),

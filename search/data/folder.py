@@ -14,6 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from search.command_line.flags import SMALLEST_SIDE
 from search.data.cache import open_cached
 from search.data.dataset import Bytes, Dataset, LabeledImages
 from search.data.listing import Listing, list_folder, shorter_edge
@@ -22,7 +23,6 @@ from search.data.pictures import ImageError, open_picture, resized
 from search.errors import DataError
 from spaces.errors import one_line, shown
 
-SMALLEST: Final = 16  # pixels a side
 LARGEST_DEFAULT: Final = 96
 _FEWEST: Final = 10  # images of a class
 _MOST_UNREADABLE: Final = 0.05
@@ -73,8 +73,8 @@ def _read(
             measured = _parallel(shorter_edge, files)
             measured = _shown(measured, len(files), f"measuring {where}", quiet)
             edges = [edge for edge in measured if edge is not None]
-            median = statistics.median_low(edges) if edges else SMALLEST
-            image_size = min(max(median, SMALLEST), LARGEST_DEFAULT)
+            median = statistics.median_low(edges) if edges else SMALLEST_SIDE
+            image_size = min(max(median, SMALLEST_SIDE), LARGEST_DEFAULT)
             notes.append(
                 f"images are resized to {image_size}x{image_size} pixels (the median of their "
                 f"shorter edges is {median}; change it with --image-size)"

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from search.command_line.flags import LARGEST_SIDE, SMALLEST_SIDE
 from search.data.cache import open_cached
 from search.data.classes import class_names
 from search.data.dataset import Bytes, Dataset, LabeledImages, indices_of
@@ -18,8 +19,6 @@ from search.errors import DataError
 from search.files import special_kind
 from spaces.errors import one_line, shown
 
-SMALLEST: Final = 16  # pixels a side: smaller images are enlarged to it
-LARGEST: Final = 224
 _ONE: Final = 1.001  # resizing rounds; 255 times this still rounds to 255
 _TRAIN: Final = ("x_train", "y_train")
 _TEST: Final = ("x_test", "y_test")
@@ -157,14 +156,15 @@ def _check_shapes(members: dict[str, Member], image_size: int | None) -> int | N
             f"{members['x_train']} has images of shape {train}, but x_test of shape {test}; "
             "they must be the same."
         )
-    if image_size is None and max(train[:2]) > LARGEST:
+    if image_size is None and max(train[:2]) > LARGEST_SIDE:
         raise DataError(
-            f"{members['x_train']} has images of {train[0]}x{train[1]} pixels; at most {LARGEST} a "
-            "side can be used. To resize them, add --image-size, for example --image-size 96."
+            f"{members['x_train']} has images of {train[0]}x{train[1]} pixels; at most "
+            f"{LARGEST_SIDE} a side can be used. To resize them, add --image-size, for example "
+            "--image-size 96."
         )
-    if image_size is None and min(train[:2]) >= SMALLEST:
+    if image_size is None and min(train[:2]) >= SMALLEST_SIDE:
         return None
-    side = image_size or SMALLEST
+    side = image_size or SMALLEST_SIDE
     return None if train[:2] == (side, side) else side
 
 

@@ -20,7 +20,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from search.command_line.flags import LARGEST, MOST_EPOCHS
+from search.command_line.flags import LARGEST, LARGEST_SIDE, MOST_EPOCHS, SMALLEST_SIDE
 from search.data.split import SplitSizes
 from search.errors import SettingsError, StudyError
 from search.study.objective import COSTS, OBJECTIVES, Objectives, objectives_of
@@ -240,7 +240,7 @@ def _is_source(value: Any) -> bool:
     size = value["image_size"]
     return (
         isinstance(value["data"], str)
-        and (size is None or (is_whole(size, 16) and size <= 224))  # as --image-size
+        and (size is None or (is_whole(size, SMALLEST_SIDE) and size <= LARGEST_SIDE))
         and value["mirror"] in (True, False, None)
     )
 

@@ -142,7 +142,6 @@ def test_the_fewest_epochs_show_the_images_of_a_trial(
 @pytest.mark.parametrize(
     ("kept", "found"),
     [
-        ('{"90": 49}', Fitted(epochs=49, baseline_seeds=3)),  # of an earlier version
         ('{"90": {"epochs": 9, "baseline_seeds": 2}}', Fitted(epochs=9, baseline_seeds=2)),
         ('{"90": {"epochs": 9, "baseline_seeds": 5}}', Fitted(epochs=9, baseline_seeds=3)),
     ],
@@ -179,7 +178,9 @@ def test_a_damaged_number_is_fitted_again(tmp_path: Path, content: str) -> None:
 
 
 def test_a_number_in_a_file_that_is_too_large_is_fitted_again(tmp_path: Path) -> None:
-    (tmp_path / "fitted.json").write_text('{"25": 9}' + " " * 10**7)
+    (tmp_path / "fitted.json").write_text(
+        '{"25": {"epochs": 9, "baseline_seeds": 3}}' + " " * 10**7
+    )
     assert fitted(tmp_path, 25).epochs == 30
 
 
