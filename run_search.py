@@ -152,9 +152,7 @@ def _dry_run(settings: "SearchSettings") -> int:
 
 
 def _report(outcome: "Outcome", settings: "SearchSettings", given: list[str]) -> None:
-    from search.display import duration
     from search.study.provenance import command_line
-    from search.study.storage import is_server
 
     dashboard = command_line(["run_search.py", "--dashboard-only", *settings.study_flags])
     if outcome.interrupted:
@@ -172,6 +170,16 @@ def _report(outcome: "Outcome", settings: "SearchSettings", given: list[str]) ->
         }
         print(json.dumps(line), flush=True)
         return
+    _say_trials(outcome, settings)
+    _say_best(outcome, settings)
+    for finding in outcome.findings:
+        print(f"check: {one_line(str(finding))}")
+    _say_next(outcome, settings, following, dashboard)
+
+
+def _say_trials(outcome: "Outcome", settings: "SearchSettings") -> None:
+    from search.display import duration
+
     if outcome.stopped_by is not None:
         print(f"stopped: {_why(outcome.stopped_by, settings)}")
     elif not outcome.ran:
@@ -180,6 +188,9 @@ def _report(outcome: "Outcome", settings: "SearchSettings", given: list[str]) ->
         f"{outcome.finished} of {settings.trials} trials finished: {outcome.complete} complete, "
         f"{outcome.pruned} pruned; {outcome.failed} failed; {duration(outcome.seconds)}"
     )
+
+
+def _say_best(outcome: "Outcome", settings: "SearchSettings") -> None:
     if outcome.front is not None and outcome.front.trials:
         print(f"Pareto front: {len(outcome.front.trials)} of {outcome.complete} complete trials")
         for point in outcome.front.trials:
@@ -208,8 +219,14 @@ def _report(outcome: "Outcome", settings: "SearchSettings", given: list[str]) ->
     elif outcome.pruned:
         raised = "; raise --trials" if outcome.finished >= settings.trials else ""
         print(f"no trial has completed its {outcome.max_epochs} epochs yet{raised}")
-    for finding in outcome.findings:
-        print(f"check: {one_line(str(finding))}")
+
+
+def _say_next(
+    outcome: "Outcome", settings: "SearchSettings", following: str, dashboard: str
+) -> None:
+    """Print where the files are and which commands continue."""
+    from search.study.storage import is_server
+
     directory = os.path.relpath(outcome.directory)
     if is_server(settings.storage):
         print(f"trials: {outcome.storage}; other files: {directory}")
