@@ -1,5 +1,6 @@
 """The evidence for a report: the search, the retrainings, and the test results."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -123,7 +124,8 @@ class Row:
         """Cross-entropy on the test part over the seeds."""
         classes = list(range(self.probabilities.shape[2]))
         return interval(
-            [float(log_loss(self.labels, part, labels=classes)) for part in self.probabilities]
+            [float(log_loss(self.labels, part, labels=classes)) for part in self.probabilities],
+            highest=math.inf,
         )
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from search.errors import SettingsError
+from search.study.provenance import install_command
 from spaces import DataShape
 from spaces.errors import did_you_mean, one_line
 
@@ -57,8 +58,8 @@ def check_formats(names: Sequence[str]) -> None:
             )
         if missing := FORMATS[name].missing:
             raise SettingsError(
-                f"--export {name} needs packages that are not installed: pip install "
-                f"{' '.join(missing)}."
+                f"--export {name} needs packages that are not installed: "
+                f"{install_command(missing)}."
             )
 
 

@@ -26,7 +26,7 @@ class Interval:
     Args:
         mean: Mean of the values.
         sd: Standard deviation with n - 1 in the denominator; None for one value.
-        low: Lower end of the interval; None for one value.
+        low: Lower end of the interval, 0 or more; None for one value.
         high: Upper end; None for one value.
         n: Number of values.
     """
@@ -38,8 +38,12 @@ class Interval:
     n: int
 
 
-def interval(values: Sequence[float]) -> Interval:
+def interval(values: Sequence[float], highest: float = 1.0) -> Interval:
     """Return mean, standard deviation and t interval of values that vary with the seed.
+
+    Args:
+        values: One for each seed; 0 or more.
+        highest: The highest value that there can be. The interval ends there at the latest.
 
     Raises:
         ValueError: There are no values.
@@ -53,8 +57,8 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(
         mean=float(described.mean),
         sd=float(described.std),
-        low=float(low),
-        high=float(high),
+        low=max(0.0, float(low)),
+        high=min(highest, float(high)),
         n=len(values),
     )
 

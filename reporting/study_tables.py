@@ -23,6 +23,7 @@ from search.study.objective import COSTS, Objectives, objectives_of
 from search.study.storage import JOURNAL, open_storage, reading, shown_storage
 from search.study.stored import known_study, studies_in
 from search.study.study import FINISHED, known_as, trial_params
+from spaces.errors import one_line
 
 _ATTRS: Final = (
     *(
@@ -200,6 +201,14 @@ def read_study(results_dir: Path, name: str | None, url: str | None) -> Record:
     if trials and "space" not in facts:
         raise ReportError(f"study {name!r} in {where} was made by another program.")
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
+        ended = {trial.state for trial in trials if trial.state.is_finished()}
+        if ended == {TrialState.FAIL}:
+            reasons = [trial.user_attrs.get("reason") for trial in trials]
+            reason = next((one for one in reversed(reasons) if one), UNKNOWN)
+            raise ReportError(
+                f"study {name!r} in {where} has no complete trial: all have failed, last reason: "
+                f"{one_line(reason)}. Fix the cause, then run the search again."
+            )
         raise ReportError(
             f"study {name!r} in {where} has no complete trial yet. Run the search again "
             "to resume it; if all its trials were pruned, give a larger --trials."

@@ -14,6 +14,7 @@ from search.study.artifacts import NOTED_TRIALS, Artifacts, history_csv, trial_n
 from search.study.facts import is_number
 from search.study.objective import Objectives, costs_of
 from search.study.study import trial_name
+from search.words import counted
 from search.workers.messages import Built, Epoch, Timed, Trained
 
 _LEAST_SECONDS: Final = 1.0  # of an epoch; shorter epochs vary too much to be compared
@@ -171,7 +172,7 @@ class Attempt:
     def ending(self, *, at_budget: bool) -> str:
         """Return in words how the training ended; `at_budget`: at the end of an early budget."""
         if at_budget:
-            return f"its budget of {self.budget.epochs} epochs is over"
+            return f"its budget of {counted(self.budget.epochs, 'epoch')} is used up"
         return f"pruned after epoch {self.epochs_reached}" if self.pruned else "complete"
 
     def attach_files(self, artifacts: Artifacts, trained: Trained | None = None) -> None:

@@ -391,8 +391,9 @@ class Coordinator:
             values = attempt.values
             self._engine.complete(attempt.trial, values if values[1:] else attempt.value)
             self.progress.complete += 1
-            self._take_into_front(attempt)
-            if self.progress.best is None or attempt.value > self.progress.best[1]:
+            if self._settings.objectives.several:
+                self._take_into_front(attempt)
+            elif self.progress.best is None or attempt.value > self.progress.best[1]:
                 self.progress.best = (attempt.number, attempt.value)
         self._since_best = self._finished_since_best()
         self._failures_in_a_row = self._rejections_in_a_row = 0
@@ -498,15 +499,18 @@ class Coordinator:
 
     def _read_front(self) -> None:
         if self._settings.objectives.several:
-            self._front = front_of(self._study, self._settings.limits)
-            self.progress.front = len(self._front)
+            self._show_front(front_of(self._study, self._settings.limits))
 
     def _take_into_front(self, attempt: Attempt) -> None:
         """Update the front with one trial: sorting all trials each time would be slow."""
-        if self._settings.objectives.several:
-            trial = self._study.get_trials(deepcopy=False)[attempt.number]
-            self._front = front([*self._front, trial])
-            self.progress.front = len(self._front)
+        trial = self._study.get_trials(deepcopy=False)[attempt.number]
+        self._show_front(front([*self._front, trial]))
+
+    def _show_front(self, trials: list[FrozenTrial]) -> None:
+        self._front = trials
+        self.progress.front = len(trials)
+        if trials:  # the most accurate, and of equals one that no other dominates
+            self.progress.best = (trials[0].number, value_of(trials[0]))
 
     def _show(self) -> None:
         progress = self.progress

@@ -37,6 +37,7 @@ from search.study.storage import quiet_optuna
 from search.study.stored import find_study
 from search.study.study import FINISHED, check_comparable, known_as, untried
 from search.training.hardware import Precision
+from search.words import counted
 from spaces import DataShape
 
 # Source: `du --apparent-size` of the artifacts and the journal of a study of 10 trials of the `cnn`
@@ -110,7 +111,8 @@ class DryRun:
         """Yield the plan for a person."""
         yield self.expected
         yield (
-            f"each trial: up to {self.plan.epochs} epochs of {self.plan.epoch_size:,} images, "
+            f"each trial: up to {counted(self.plan.epochs, 'epoch')} of {self.plan.epoch_size:,} "
+            "images, "
             f"validated on {self.plan.val:,}"
         )
         if self.hyperparameters is None:

@@ -229,4 +229,7 @@ def _time(started: Any, ended: Any) -> str:
     if pd.isna(started) or pd.isna(ended):
         return MISSING
     taken = duration((ended - started).total_seconds())
-    return f"{started:%Y-%m-%d %H:%M} to {ended:%Y-%m-%d %H:%M} ({taken})"
+    return (
+        f"{started:%Y-%m-%d %H:%M} to {ended:%Y-%m-%d %H:%M} ({taken} from the start of the first "
+        "trial to the end of the last)"
+    )

@@ -82,9 +82,10 @@ def _few_images(evidence: Evidence) -> str | None:
         if evidence.has_baselines and evidence.dataset.is_fashion_mnist
         else ""
     )
+    flag = "--quick" if evidence.settings.quick else "--train-size"
     return (
         f"The final trainings have {images:,} of {evidence.images:,} training and validation "
-        f"images (--train-size).{baselines}"
+        f"images ({flag}).{baselines}"
     )
 
 

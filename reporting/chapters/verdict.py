@@ -130,10 +130,12 @@ def _against_best(evidence: Evidence, tuned: Row, rival: Row) -> str:
         f"{difference.sampled}; Holm-corrected p {p_value_words(difference.p_holm)}"
     )
     if difference.seeds == 1:
-        words = (
-            f"One seed cannot show a difference from {rival.name}, the best baseline "
-            f"({points(difference.mean)} points; {details})."
+        few = (
+            f"One seed cannot show a difference from {rival.name}, the best baseline"
+            if tuned.accuracy.n == 1
+            else f"One seed of {rival.name}, the best baseline, cannot show a difference from it"
         )
+        words = f"{few} ({points(difference.mean)} points; {details})."
     elif not difference.shown:
         words = (
             f"No significant difference from {rival.name}, the best baseline "

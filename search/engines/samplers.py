@@ -32,6 +32,7 @@ from search.engines.near_best import NearBestSampler, ranked
 from search.errors import SettingsError
 from search.study.front import is_refused
 from search.study.objective import NO_LIMITS, Limits, costs_of
+from search.study.provenance import install_command
 from search.study.study import FINISHED, GIVEN, trial_seed
 
 GRID_LEVELS: Final = 5
@@ -164,7 +165,7 @@ def check_packages(name: str) -> None:
     if missing := SAMPLERS[name].missing:
         raise SettingsError(
             f"--sampler {name} needs packages that are not installed: "
-            f"pip install {' '.join(missing)} (or use --sampler tpe, which needs none)."
+            f"{install_command(missing)} (or use --sampler tpe, which needs none)."
         )
 
 

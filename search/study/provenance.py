@@ -76,6 +76,11 @@ def _masked(word: str) -> str:
     return masked_url(word) if re.match(r"[\w+.-]+://", word) else "***"
 
 
+def install_command(packages: Sequence[str]) -> str:
+    """Return the command that installs packages for this Python."""
+    return f"{_shown(sys.executable)} -m pip install {' '.join(packages)}"
+
+
 def _shown(program: str) -> str:
     """Return how to call a program here: by name if it is on the PATH, else by path."""
     name = os.path.basename(program)

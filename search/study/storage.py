@@ -20,6 +20,7 @@ from search.errors import SearchError, StorageError
 from search.files import real_path
 from search.secrets import masked_url
 from search.study.database import connect_options, one_at_a_time
+from search.study.provenance import install_command
 from spaces.errors import one_line
 
 JOURNAL: Final = "study.journal"  # file in the folder of a study
@@ -143,8 +144,9 @@ def check_url(url: str) -> None:
         ) from error
     except ImportError as error:
         raise StorageError(
-            f"--storage {shown} needs a driver that is not installed ({error}); pip install -r "
-            "requirements-distributed.txt installs those of postgresql:// and mysql+pymysql://."
+            f"--storage {shown} needs a driver that is not installed ({error}); "
+            f"{install_command(['-r', 'requirements-distributed.txt'])} installs those of "
+            "postgresql:// and mysql+pymysql://."
         ) from error
     if is_server(url):
         return

@@ -142,8 +142,22 @@ def own_fit(space: Space, hp: Any) -> Callable[..., Any] | None:
     Returns:
         A function of the model and of the arguments of `keras.Model.fit`; None without such a
         method.
+
+    Raises:
+        SpaceError: The method cannot take these arguments.
     """
     fit = getattr(space, "fit", None)
-    if fit is None or getattr(type(space), "fit", None) is keras_tuner.HyperModel.fit:
+    if not callable(fit) or getattr(type(space), "fit", None) is keras_tuner.HyperModel.fit:
         return None
+    named = dict.fromkeys(("validation_data", "epochs", "callbacks", "verbose"))
+    try:
+        inspect.signature(fit).bind(hp, None, None, None, **named)
+    except TypeError as error:
+        raise SpaceError(
+            f"fit of {type(space).__name__} cannot be called as KerasTuner does, fit(hp, model, x, "
+            f"y, {', '.join(f'{name}=...' for name in named)}): {error}. Let it take these, for "
+            "example by **kwargs, or rename it."
+        ) from error
+    except ValueError:  # a function of C code may hide its arguments
+        pass
     return partial(fit, hp)

@@ -1,6 +1,7 @@
 """Statistics: the libraries' numbers, and intervals that hold what they promise."""
 
 import gc
+import math
 
 import numpy as np
 import pytest
@@ -20,6 +21,12 @@ def test_an_interval_is_that_of_students_t():
         4,
     )
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_an_interval_of_shares_stays_within_0_and_1():
+    found = interval([0.82, 1.0])  # of two small test parts
+    assert (found.low, found.high) == (0.0, 1.0)
+    assert interval([0.82, 1.0], highest=math.inf).high > 1.0
 
 
 def test_one_value_has_no_spread():

@@ -143,6 +143,15 @@ def test_a_study_without_a_complete_trial_is_one_line(tmp_path: Path) -> None:
         read_study(tmp_path, "cnn", None)
     study.enqueue_trial({})
     study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
+    failed = r"has no complete trial: all have failed, last reason: "
+    with pytest.raises(ReportError, match=rf"{failed}no reason recorded\. Fix the cause, then run"):
+        read_study(tmp_path, "cnn", None)
+    trial = study.ask()
+    trial.set_user_attr("reason", "ValueError: wrong")
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    with pytest.raises(ReportError, match=rf"{failed}ValueError: wrong\. Fix"):
+        read_study(tmp_path, "cnn", None)
+    study.tell(study.ask(), state=optuna.trial.TrialState.PRUNED)
     with pytest.raises(ReportError, match=r"has no complete trial yet.*Run the search again"):
         read_study(tmp_path, "cnn", None)
 

@@ -317,14 +317,17 @@ def test_several_objectives_give_the_same_trials_after_an_interruption(
 
 def test_the_front_that_is_shown_is_that_of_the_study(tmp_path: Path) -> None:
     display = RecordingDisplay()
-    sizes: list[tuple[int, int | None]] = []
-    display.update = lambda shown: sizes.append((shown.complete, shown.front))  # type: ignore[method-assign]
+    sizes: list[tuple[int, int | None, tuple[int, float] | None]] = []
+    display.update = lambda shown: sizes.append((shown.complete, shown.front, shown.best))  # type: ignore[method-assign]
     flags: dict[str, Any] = {"space": "conditional", "objective": "accuracy,parameters,latency"}
     for trials in (6, 12):
         study, _ = search(tmp_path, trials=trials, workers=1, display=display, **flags)
         complete = study.get_trials(states=(TrialState.COMPLETE,))
-        for count, shown in sizes:
-            assert shown == len(front(complete[:count]))
+        for count, shown, best in sizes:
+            on_front = front(complete[:count])
+            assert shown == len(on_front)
+            # The most accurate, and of equals one that no other dominates.
+            assert best == ((on_front[0].number, on_front[0].values[0]) if on_front else None)
 
 
 def test_patience_counts_from_the_latest_trial_of_the_front(tmp_path: Path) -> None:

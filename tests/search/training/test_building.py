@@ -90,8 +90,15 @@ def test_an_output_that_does_not_fit_the_classes_is_refused(make: Any, message: 
 
 
 def test_a_model_that_its_space_trains_may_have_any_output() -> None:
-    assert build(branches(), fit=lambda *_: None).count_params() == 2 * 7850
-    assert build(Net(12), fit=lambda *_: None).count_params() == 12 * 785
+    assert build(branches(), fit=lambda *_, **given: None).count_params() == 2 * 7850
+    assert build(Net(12), fit=lambda *_, **given: None).count_params() == 12 * 785
+
+
+def test_a_fit_that_is_no_method_or_takes_other_arguments() -> None:
+    with pytest.raises(SearchError, match=r"shape \(None, 12\)"):  # as without it
+        build(Net(12), fit=True)
+    with pytest.raises(SpaceError, match=r"^fit of Space cannot be called as KerasTuner does"):
+        build(Net(), fit=lambda self, x, y: None)
 
 
 @pytest.mark.parametrize(
