@@ -19,7 +19,7 @@ from reporting.retraining import Retrained
 from reporting.scoring import Probabilities, Scores
 from reporting.settings import ReportSettings
 from reporting.shared import FOLDER
-from reporting.statistics import Booleans, Difference, Interval, compare, interval
+from reporting.statistics import SHARE, Booleans, Difference, Interval, compare, interval
 from reporting.study_tables import Record
 from reporting.views import Views
 from search.data.dataset import Dataset, LabeledImages
@@ -49,7 +49,7 @@ class Remeasured:
     def accuracy(self) -> Interval | None:
         """Validation accuracy over the new seeds; None without a finished retraining."""
         values = [run.val_accuracy for run in self.runs if run.val_accuracy is not None]
-        return interval(values) if values else None
+        return interval(values, SHARE) if values else None
 
     @property
     def searched(self) -> float | None:
@@ -104,7 +104,7 @@ class Row:
     @property
     def accuracy(self) -> Interval:
         """Test accuracy over the seeds."""
-        return interval([float(value) for value in self.correct.mean(axis=1)])
+        return interval([float(value) for value in self.correct.mean(axis=1)], SHARE)
 
     @property
     def balanced_accuracy(self) -> Interval:
@@ -116,7 +116,8 @@ class Row:
                 [
                     float(balanced_accuracy_score(self.labels, given))
                     for given in self.probabilities.argmax(axis=2)
-                ]
+                ],
+                SHARE,
             )
 
     @property
@@ -125,7 +126,7 @@ class Row:
         classes = list(range(self.probabilities.shape[2]))
         return interval(
             [float(log_loss(self.labels, part, labels=classes)) for part in self.probabilities],
-            highest=math.inf,
+            possible=(0.0, math.inf),
         )
 
     @property

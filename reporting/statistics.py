@@ -1,5 +1,6 @@
 """Confidence intervals over seeds, and tests of the difference between two networks."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 CONFIDENCE: Final = 0.95
+SHARE: Final = (0.0, 1.0)  # possible values of an accuracy
 RESAMPLES: Final = 4_000
 IMAGES_ONLY: Final = "over images only; variation between seeds unknown"
 _CHUNK: Final = 250
@@ -26,7 +28,7 @@ class Interval:
     Args:
         mean: Mean of the values.
         sd: Standard deviation with n - 1 in the denominator; None for one value.
-        low: Lower end of the interval, 0 or more; None for one value.
+        low: Lower end of the interval; None for one value.
         high: Upper end; None for one value.
         n: Number of values.
     """
@@ -38,12 +40,14 @@ class Interval:
     n: int
 
 
-def interval(values: Sequence[float], highest: float = 1.0) -> Interval:
+def interval(
+    values: Sequence[float], possible: tuple[float, float] = (-math.inf, math.inf)
+) -> Interval:
     """Return mean, standard deviation and t interval of values that vary with the seed.
 
     Args:
-        values: One for each seed; 0 or more.
-        highest: The highest value that there can be. The interval ends there at the latest.
+        values: One for each seed.
+        possible: The lowest and the highest value that there can be, to which the interval is cut.
 
     Raises:
         ValueError: There are no values.
@@ -57,8 +61,8 @@ def interval(values: Sequence[float], highest: float = 1.0) -> Interval:
     return Interval(
         mean=float(described.mean),
         sd=float(described.std),
-        low=max(0.0, float(low)),
-        high=min(highest, float(high)),
+        low=max(possible[0], float(low)),
+        high=min(possible[1], float(high)),
         n=len(values),
     )
 

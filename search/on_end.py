@@ -137,7 +137,18 @@ def _run(command: str, outcome: Mapping[str, Any], say: Callable[[str], None]) -
     content = json.dumps(outcome).encode()
     environment = {name: value for name, value in os.environ.items() if name != STORAGE_VARIABLE}
     # A file, not a pipe: a process left behind by the command could keep a pipe open.
-    with tempfile.TemporaryFile() as output:
+    process: subprocess.Popen[bytes] | None = None
+    killed_by: StopReason | None = None
+
+    def stop(reason: StopReason) -> None:
+        nonlocal killed_by
+        killed_by = reason
+        if process is not None:
+            _kill(process)
+
+    trouble = ""
+    # From before the start: the command itself may send the signal.
+    with tempfile.TemporaryFile() as output, stop_by_signal(stop):
         process = subprocess.Popen(
             shlex.split(command),
             stdin=subprocess.PIPE,
@@ -146,18 +157,12 @@ def _run(command: str, outcome: Mapping[str, Any], say: Callable[[str], None]) -
             env=environment,
             start_new_session=True,  # Ctrl-C is for the search
         )
-        say(f"--on-end: running the command (up to {LIMIT_SECONDS:g} s; Ctrl-C stops it)")
-        trouble = ""
-
-        def stop(reason: StopReason) -> None:
-            nonlocal trouble
-            trouble = f"it was killed by {reason.value}"
-            _kill(process)
-
         try:
-            with stop_by_signal(stop):
-                process.communicate(content, timeout=LIMIT_SECONDS)
-            if process.returncode and not trouble:
+            say(f"--on-end: running the command (up to {LIMIT_SECONDS:g} s; Ctrl-C stops it)")
+            if killed_by is not None:
+                _kill(process)
+            process.communicate(content, timeout=LIMIT_SECONDS)
+            if process.returncode:
                 trouble = f"it ended with {exit_words(process.returncode)}"
         except subprocess.TimeoutExpired:
             trouble = f"it did not end within {LIMIT_SECONDS:g} s and was killed"
@@ -167,6 +172,8 @@ def _run(command: str, outcome: Mapping[str, Any], say: Callable[[str], None]) -
         output.seek(0)
         for line in output.read(_MOST_OUTPUT).decode(errors="replace").splitlines():
             say(line)
+    if killed_by is not None:
+        trouble = f"it was killed by {killed_by.value}"
     if trouble:
         _warn(trouble, say)
 

@@ -223,7 +223,9 @@ def test_a_report_can_be_compared_with_that_of_another_study(
 def test_the_same_command_trains_nothing_and_finds_its_fitted_epochs_again(
     reported: Path, small_data_with_test: Path
 ) -> None:
-    (reported.parent / "retrainings" / "fitted.json").write_text('{"7": 2}')
+    (reported.parent / "retrainings" / "fitted.json").write_text(
+        '{"7": {"epochs": 2, "baseline_seeds": 2}}'
+    )
     flags = ("--top", "2", "--baseline-epochs", "1", "--workers", "1", "--candidate-seeds", "1")
     flags += ("--seeds", "2", "--minutes", "7")
     again = report(reported.parent.parent.parent, small_data_with_test, *flags)

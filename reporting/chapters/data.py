@@ -12,7 +12,7 @@ from reporting.drawing.images import MOST_CLASSES
 from reporting.drawing.style import GROUND, new_figure, percent, points
 from reporting.evidence import Evidence, Row
 from reporting.page.document import Block, Column, Paragraph, Picture, Table
-from reporting.statistics import Booleans, interval
+from reporting.statistics import SHARE, Booleans, interval
 from search.data.dataset import Bytes, LabeledImages
 from search.data.parts import digests
 from search.data.split import Split
@@ -163,7 +163,7 @@ def _effect(known: Booleans, tuned: Row | None) -> str:
     if tuned is None or known.all():
         return f"{count:,} test images are also training or validation images."
     every = tuned.accuracy
-    without = interval([float(value) for value in tuned.correct[:, ~known].mean(axis=1)])
+    without = interval([float(value) for value in tuned.correct[:, ~known].mean(axis=1)], SHARE)
     return (
         f"Without the {count:,} test images that are also training or validation images, test "
         f"accuracy of {tuned.name} is {percent(without.mean)} in place of {percent(every.mean)} "

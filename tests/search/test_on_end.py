@@ -203,7 +203,12 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_started(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_command(tmp_path: Path, number: int) -> None:
     script = f"os.kill(os.getppid(), {int(number)}); time.sleep(600)"
-    (line,) = end(tmp_path, script)
+    # A shell lets what it starts in the background ignore Ctrl-C; `prepare_process` undoes that.
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        (line,) = end(tmp_path, script)
+    finally:
+        signal.signal(number, before)
     reason = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
     assert line == f"--on-end: it was killed by {reason}; the search is not affected"
 

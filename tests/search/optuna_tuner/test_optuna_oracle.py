@@ -109,8 +109,7 @@ def test_enqueued_values_that_cannot_be_used_are_warned_of(tmp_path: Path) -> No
     first, second = (str(each.message) for each in warned if each.category is UserWarning)
     assert first.startswith("trial 0 was to run with a=9, which is not in IntDistribution(high=3")
     assert second == (
-        "trial 1 was to run with values of c, which its search space does not use; it uses "
-        "for a, b."
+        "trial 1 was to run with values of c, which its search space does not use; it uses a, b."
     )
     assert oracle.study.trials[0].params["b"] is True
     assert oracle.study.trials[1].params["a"] == 2
