@@ -136,7 +136,6 @@ def _run(command: str, outcome: Mapping[str, Any], say: Callable[[str], None]) -
     """
     content = json.dumps(outcome).encode()
     environment = {name: value for name, value in os.environ.items() if name != STORAGE_VARIABLE}
-    # A file, not a pipe: a process left behind by the command could keep a pipe open.
     process: subprocess.Popen[bytes] | None = None
     killed_by: StopReason | None = None
 
@@ -147,28 +146,29 @@ def _run(command: str, outcome: Mapping[str, Any], say: Callable[[str], None]) -
             _kill(process)
 
     trouble = ""
-    # From before the start: the command itself may send the signal.
-    with tempfile.TemporaryFile() as output, stop_by_signal(stop):
-        process = subprocess.Popen(
-            shlex.split(command),
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the search
-        )
-        try:
-            say(f"--on-end: running the command (up to {LIMIT_SECONDS:g} s; Ctrl-C stops it)")
-            if killed_by is not None:
+    # A file, not a pipe: a process left behind by the command could keep a pipe open.
+    with tempfile.TemporaryFile() as output:
+        with stop_by_signal(stop):  # before the start: the command itself may send the signal
+            process = subprocess.Popen(
+                shlex.split(command),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the search
+            )
+            try:
+                say(f"--on-end: running the command (up to {LIMIT_SECONDS:g} s; Ctrl-C stops it)")
+                if killed_by is not None:  # while there was no process to kill
+                    _kill(process)
+                process.communicate(content, timeout=LIMIT_SECONDS)
+                if process.returncode:
+                    trouble = f"it ended with {exit_words(process.returncode)}"
+            except subprocess.TimeoutExpired:
+                trouble = f"it did not end within {LIMIT_SECONDS:g} s and was killed"
+            finally:
                 _kill(process)
-            process.communicate(content, timeout=LIMIT_SECONDS)
-            if process.returncode:
-                trouble = f"it ended with {exit_words(process.returncode)}"
-        except subprocess.TimeoutExpired:
-            trouble = f"it did not end within {LIMIT_SECONDS:g} s and was killed"
-        finally:
-            _kill(process)
-            process.wait()
+                process.wait()
         output.seek(0)
         for line in output.read(_MOST_OUTPUT).decode(errors="replace").splitlines():
             say(line)

@@ -74,8 +74,8 @@ def _confident(row: Row, test: LabeledImages, names: Sequence[str]) -> Block:
     return Picture(
         name="mistakes-confident",
         finding=f"{_number_wrong(row)}; the most confident mistake takes "
-        f"{names[row.labels[first]]} for "
-        f"{names[mean[first].argmax()]} with {percent(float(mean[first].max()), 1)}",
+        f"{names[row.labels[first]]} for {names[mean[first].argmax()]} with "
+        f"{percent(float(mean[first].max()), 1)}",
         caption=f"The {len(shown)} most confident mistakes: number of the test image, true class, "
         f"predicted class and its probability{means}. Some may be errors of the labels.",
         draw=lambda width: _gallery(width, shown, row, test, names),

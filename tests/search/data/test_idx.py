@@ -133,7 +133,7 @@ class Broken(BaseHTTPRequestHandler):
 
 
 class LoginPage(Broken):
-    """Answers with a page of its own, as networks do before a login."""
+    """Answers every request with a login page, as public networks do."""
 
     def do_GET(self) -> None:
         self.send_response(200)
