@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Self
 
 from sqlalchemy import create_engine, text
 
-from tests import LONGEST_SECONDS
+from tests import LONGEST_SECONDS, free_port
 
 PASSWORD = "top-secret"
 _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
@@ -27,9 +26,7 @@ class Postgres:
         self._databases: set[str] = set()
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         (self._folder / "password").write_text(PASSWORD)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         # It refuses to run as root; whoever installs it makes this user.
         self._user = "postgres" if os.getuid() == 0 else None
         if self._user is not None:

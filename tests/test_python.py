@@ -2,7 +2,6 @@
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from reporting import ReportSettings, compare_studies, run_report
 from search import SearchSettings, load_study, run_search
 from search.errors import SettingsError, StudyError
 from search.study.storage import open_storage
-from tests import LONGEST_SECONDS
+from tests import LONGEST_SECONDS, free_port
 from tests.command_line import FINISHED, ROOT, count, environment, set_signals, study, wait_until
 from tests.search.harness import search
 from tests.test_run_search import real_data
@@ -118,9 +117,7 @@ def test_without_the_main_guard_the_script_says_what_to_do(
 def test_ctrl_c_stops_a_search_and_not_the_script_which_continues_it_in_another_thread(
     tmp_path: Path, small_data: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = QUIET.replace("workers=1", f"workers=1, dashboard_port={port}")
     code, out, errors = run_script(
         tmp_path,

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -19,7 +18,7 @@ from search.data.idx import find_data
 from search.errors import DataError, StopReason
 from search.outcome import Outcome
 from search.settings import SearchSettings
-from tests import LONGEST_SECONDS
+from tests import LONGEST_SECONDS, free_port
 from tests.command_line import (
     QUICK,
     ROOT,
@@ -205,9 +204,7 @@ def test_the_dashboard_shows_trials_while_they_run_and_changes_nothing(
     tmp_path: Path, small_data: Path
 ) -> None:
     flags = (*QUICK, "--trials", "50", "--epochs", "50", "--workers", "1", "--pruner", "none")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     search = start(tmp_path, small_data, *flags, "--dashboard-port", str(port), "--quiet")
     address = f"http://127.0.0.1:{port}"
 

@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from tests import LONGEST_SECONDS
+from tests import LONGEST_SECONDS, free_port
 
 # Read when Ray is imported, here and in all that is started from here.
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -88,7 +87,7 @@ class TestCluster:
 
     def __init__(self, head_cpus: int = 1) -> None:
         self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets want short paths
-        port, client_port = _free_ports(2)
+        port, client_port = free_port(), free_port()
         self.address = f"127.0.0.1:{port}"
         self.client_address = f"ray://127.0.0.1:{client_port}"
         self.head = Node(
@@ -140,16 +139,6 @@ def shared_cluster() -> TestCluster:
     cluster = TestCluster()
     atexit.register(cluster.close)
     return cluster
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _end_with_parent() -> None:
