@@ -179,7 +179,8 @@ def _label_levels(axes: Axes, levels: dict[str, float], *, narrow: bool) -> None
             textcoords=axes.get_yaxis_transform(),
             fontsize=8,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
+            # From the name's left edge: from its middle, the line would cross the names above.
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "relpos": (0, 0.5)},
             annotation_clip=False,
         )
 

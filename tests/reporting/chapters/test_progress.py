@@ -68,6 +68,8 @@ def test_labels_of_near_baselines_do_not_overlap(searched: Any) -> None:
     boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
     assert len(boxes) == 8
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+    lines = [text.arrow_patch.get_window_extent() for text in figure.axes[0].texts]
+    assert not any(line.x1 > box.x0 + 1 for line in lines for box in boxes)
 
 
 def test_states_differ_in_more_than_colour(searched: Any) -> None:
