@@ -22,6 +22,7 @@ from search.command_line.process import (
 from search.config_file import config_text, read_arguments
 from search.errors import SearchError, SettingsError, StoppedEarly, StoppedError, StopReason
 from search.study.objective import COSTS
+from search.words import counted
 from spaces import SPACES, SpaceError
 from spaces.errors import one_line
 
@@ -243,7 +244,9 @@ def _say_next(
     if outcome.stopped_by is None and outcome.used_up:
         print("every configuration of the space has been tried")
     elif outcome.stopped_by is None:
-        print("more trials: repeat the command with a larger --trials")
+        enqueued = counted(outcome.enqueued, "enqueued trial")
+        words = f" ({enqueued} waiting)" if outcome.enqueued else ""
+        print(f"more trials: repeat the command with a larger --trials{words}")
     print(f"dashboard: {dashboard}")
     if outcome.best is not None:
         print(f"retrain the best and report: {following}")

@@ -24,7 +24,16 @@ if TYPE_CHECKING:  # the settings import this module
     from search.settings import SearchSettings
 
 LIMIT_SECONDS: Final = 60.0
-_OUTCOME: Final = ("finished", "complete", "pruned", "failed", "best", "front", "findings")
+_OUTCOME: Final = (
+    "finished",
+    "complete",
+    "pruned",
+    "failed",
+    "enqueued",
+    "best",
+    "front",
+    "findings",
+)
 _MOST_OUTPUT: Final = 100_000  # bytes that are shown
 
 

@@ -16,6 +16,7 @@ from search.errors import StopReason
 from search.settings import SearchSettings
 from search.study.front import choose, rule_words, value_of
 from search.study.health import Finding, Trials, findings
+from search.study.requests import ENQUEUED
 from search.study.stored import known_study
 from search.study.study import count_states, front_of, trial_name, trial_params
 from spaces import SPACES, DataShape, description, load_space
@@ -72,6 +73,7 @@ class Outcome:
         stopped_by: Why it ended early; None if the study holds all its trials.
         ran: Number of trials that this run finished.
         used_up: Whether every configuration of a finite space has been tried.
+        enqueued: Number of trials that a user has enqueued and that have not begun.
         max_epochs: Maximum epochs of a trial.
         findings: What the checks of the search have found.
         url: Database of the study; None: the journal file.
@@ -89,6 +91,7 @@ class Outcome:
     stopped_by: StopReason | None
     ran: int
     used_up: bool
+    enqueued: int
     max_epochs: int
     findings: Sequence[Finding]
     url: str | None = field(default=None, repr=False)  # it may hold a password
@@ -111,6 +114,7 @@ class Outcome:
             "complete": self.complete,
             "pruned": self.pruned,
             "failed": self.failed,
+            "enqueued": self.enqueued,
             "best": None if self.best is None else asdict(self.best),
             "front": None if self.front is None else asdict(self.front),
             "seconds": round(self.seconds, 3),
@@ -151,6 +155,7 @@ def outcome_of(
     several = settings.objectives.several
     found = choose(study.get_trials(deepcopy=False), settings.limits, several=several)
     best = next(iter(found), None)
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     complete, pruned = states[TrialState.COMPLETE], states[TrialState.PRUNED]
     return Outcome(
         name=settings.study_name,
@@ -165,6 +170,7 @@ def outcome_of(
         stopped_by=stopped_by,
         ran=complete + pruned - before,
         used_up=is_used_up(study),
+        enqueued=sum(ENQUEUED in trial.user_attrs for trial in waiting),
         max_epochs=settings.max_epochs,
         findings=findings(Trials(study.get_trials(deepcopy=False), study.user_attrs)),
         url=settings.storage,

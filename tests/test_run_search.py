@@ -231,9 +231,15 @@ def test_the_dashboard_shows_trials_while_they_run_and_changes_nothing(
     assert count(tmp_path, "mlp", TrialState.RUNNING) == 0
 
 
-@pytest.mark.parametrize(("trials", "advice"), [(5, "yet; raise --trials"), (6, "yet")])
+@pytest.mark.parametrize(
+    ("trials", "advice", "more"),
+    [
+        (5, "yet; raise --trials", ["with a larger --trials (2 enqueued trials waiting)"]),
+        (6, "yet", []),
+    ],
+)
 def test_more_trials_are_advised_only_where_all_are_finished(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], trials: int, advice: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], trials: int, advice: str, more: list[str]
 ) -> None:
     ended = Outcome(
         name="mine",
@@ -250,7 +256,11 @@ def test_more_trials_are_advised_only_where_all_are_finished(
         stopped_by=None if trials == 5 else StopReason.CTRL_C,
         findings=[],
         used_up=False,
+        enqueued=2,
     )
     _report(ended, SearchSettings(study="mine", trials=trials), ["--study", "mine"])
     said = capsys.readouterr().out.splitlines()
     assert f"no trial has completed its 8 epochs {advice}" in said
+    assert [line for line in said if "a larger --trials" in line] == [
+        f"more trials: repeat the command {words}" for words in more
+    ]

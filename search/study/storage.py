@@ -205,8 +205,18 @@ def storage_errors(what: str) -> Iterator[None]:
             what = error.filename  # of an artifact or a checkpoint, say
         raise StorageError(
             f"{what} cannot be read or written: {one_line(error)}. Stored trials are not lost; "
-            "free space or restore the connection, then run the same command again."
+            f"{_remedy(error)}, then run the same command again."
         ) from error
+
+
+def _remedy(error: Exception) -> str:
+    match error:
+        case IsADirectoryError():
+            return "move that folder away"
+        case PermissionError():
+            return "give yourself the permission"
+        case _:
+            return "free space or restore the connection"
 
 
 def _missing(error: FileNotFoundError, what: str) -> str:

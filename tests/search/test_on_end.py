@@ -46,6 +46,7 @@ def outcome_of(directory: Path, stopped_by: StopReason | None = None) -> Outcome
         stopped_by=stopped_by,
         ran=4,
         used_up=False,
+        enqueued=0,
         max_epochs=5,
         findings=[FINDING],
     )
@@ -122,6 +123,7 @@ def test_the_command_gets_the_outcome(
         "complete": 3,
         "pruned": 1,
         "failed": 2,
+        "enqueued": 0,
         "objective": "val_accuracy",
         "best": asdict(BEST),
         "front": None,

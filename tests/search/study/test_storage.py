@@ -1,5 +1,6 @@
 """Storages: opened, repaired, and refused in one line that hides passwords."""
 
+import errno
 import shutil
 import sqlite3
 import sys
@@ -223,3 +224,23 @@ def test_a_file_that_cannot_be_written_is_named_in_place_of_the_journal(tmp_path
         storage_errors(str(tmp_path / "study.journal")),
     ):
         (tmp_path / "artifacts" / "picture").write_bytes(b"")
+
+
+def test_a_folder_in_place_of_a_file_is_to_be_moved_away(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    journal.mkdir()
+    with pytest.raises(StorageError, match=r"Is a directory.*; move that folder away, then run"):
+        open_storage(journal, None)
+    with (
+        pytest.raises(StorageError, match=r"^.*/study.journal cannot be .*; move that folder away"),
+        storage_errors("study.journal"),
+    ):
+        journal.read_bytes()
+
+
+def test_a_lack_of_permission_is_to_be_mended(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StorageError, match=r"Permission denied.*; give yourself the permission, "),
+        storage_errors("study.journal"),
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied", "study.journal")
