@@ -5,6 +5,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final, cast
 
@@ -191,21 +192,23 @@ class SeededByTrial(BaseSampler):
         self.enumerates = False
         self._make = sampler.make
         self._seed = seed
-        self._samplers: dict[int, BaseSampler] = {}  # of the running trials, by number
+        # Of the running trials, by number, and how the sampler of each is made.
+        self._samplers: dict[int, BaseSampler] = {}
+        self._makers: dict[int, Callable[[int, int], BaseSampler]] = {}
         self._study = _Remembered(study, sampler, limits)
         self._paths = _Paths(study)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Make the sampler of this trial."""
         self._study.refresh()
-        if not self.enumerates:
-            sampler = self._make(self._seed, trial.number)
-        else:
+        make = self._make
+        if self.enumerates:
             # Not `search.engines.untried`: Optuna learns the space one question at a time, so what
             # is left can only be inferred from the trials, as this sampler does.
             rest = BruteForceSampler if _is_finite(self._study) else RandomSampler
-            sampler = rest(seed=trial_seed(self._seed, trial.number))
-        self._samplers[trial.number] = sampler
+            make = partial(_seeded, rest)
+        self._makers[trial.number] = make
+        self._samplers[trial.number] = sampler = make(self._seed, trial.number)
         sampler.before_trial(self._study, trial)
 
     def infer_relative_search_space(
@@ -232,7 +235,14 @@ class SeededByTrial(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """See `BaseSampler`."""
-        sampler = self._samplers[trial.number]
+        sampler, seed = (
+            self._samplers[trial.number],
+            zlib.crc32(f"{self._seed} {param_name}".encode()),
+        )
+        if not isinstance(sampler, NearBestSampler):  # which does the same itself
+            # A draw must not depend on those before it: a trial that was interrupted between two
+            # questions is continued with what it has.
+            sampler = self._makers[trial.number](seed, trial.number)
         enumerates = isinstance(sampler, BruteForceSampler)
         known = self._paths if enumerates else self._study
         try:
@@ -241,8 +251,7 @@ class SeededByTrial(BaseSampler):
             if not enumerates:
                 raise
             # Trials have asked other questions after the same answers: there is no tree of them.
-            seed = trial_seed(self._seed, trial.number)
-            sampler = RandomSampler(seed=zlib.crc32(f"{seed} {param_name}".encode()))
+            sampler = RandomSampler(seed=trial_seed(seed, trial.number))
             drawn = sampler.sample_independent(known, trial, param_name, param_distribution)
         return _on_its_step(drawn, param_distribution)
 
@@ -254,10 +263,15 @@ class SeededByTrial(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """See `BaseSampler`."""
+        self._makers.pop(trial.number, None)
         sampler = self._samplers.pop(trial.number, None)
         # BruteForceSampler calls study.stop() here, which only study.optimize() allows.
         if sampler is not None and not isinstance(sampler, BruteForceSampler):
             sampler.after_trial(self._study, trial, state, values)
+
+
+def _seeded(kind: type[BruteForceSampler | RandomSampler], seed: int, number: int) -> BaseSampler:
+    return kind(seed=trial_seed(seed, number))
 
 
 def _on_its_step(value: Any, distribution: BaseDistribution) -> Any:

@@ -1,5 +1,6 @@
 """The contract of every engine, sampler, tuner, pruner, storage and kind of worker."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from optuna_dashboard._note import get_note_from_system_attrs
 
 from search.engines.pruners import PRUNERS
 from search.engines.samplers import SAMPLERS, Sampler
+from search.engines.trials import StudyTrials
 from search.engines.tuners import TUNERS, Tuner
 from search.errors import StopReason
 from search.study.study import FINISHED, trial_params
@@ -201,6 +203,33 @@ def test_interrupted_and_continued_equals_uninterrupted(
         assert not parts.get_trials(states=(TrialState.RUNNING,))
     parts, _ = search(tmp_path / "parts", trials=14, **flags)
     assert outline(parts) == outline(whole)
+
+
+@with_every_algorithm
+def test_a_search_that_ends_between_two_questions_is_continued_with_the_same_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    flags = {"space": "conditional", "algorithm": algorithm, "trials": 4, "workers": 1}
+    (tmp_path / "whole").mkdir()
+    whole, _ = search(tmp_path / "whole", **flags)
+    suggest = StudyTrials.suggest
+    for last in (2, 5):
+        parts = tmp_path / f"parts-{last}"
+        parts.mkdir()
+        asked = itertools.count(1)
+
+        def interrupted(self: StudyTrials, *question: Any, last: int = last) -> Any:
+            answer = suggest(self, *question)
+            if next(asked) == last:  # noqa: B023 - used before the next loop
+                raise KeyboardInterrupt
+            return answer
+
+        monkeypatch.setattr(StudyTrials, "suggest", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            search(parts, **flags)
+        monkeypatch.undo()
+        continued, _ = search(parts, **flags)
+        assert outline(continued) == outline(whole)
 
 
 @with_every_algorithm
