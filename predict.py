@@ -132,11 +132,15 @@ def _predict(settings: PredictSettings, paths: Sequence[Path]) -> int:
     model = settings.model or newest_model(settings.results_dir)
     check_model_file(model)
     config = read_config(model)
-    records, images = _demo(settings, config) if settings.demo else _read_images(paths, config)
+    records: list[dict[str, Any]] = []
+    shown_images: list[Bytes] = []  # of --demo
+    if settings.demo:
+        records, shown_images = _demo(settings, config)
+    images = shown_images if settings.demo else _read_images(paths, config, records)
+    predictions = predict(images, model, config)
     readable = [record for record in records if "error" not in record]
     if readable:
         print(shown(f"model: {model}"), file=sys.stderr)
-    predictions = predict(images, model, config)
     names = [record["path"] for record in readable]
     true_classes = [record["true_class"] for record in readable] if settings.demo else None
     if settings.json:
@@ -149,24 +153,26 @@ def _predict(settings: PredictSettings, paths: Sequence[Path]) -> int:
         pairs = zip(predictions, true_classes, strict=True)
         right = sum(prediction.class_name == true_class for prediction, true_class in pairs)
         title = f"{right} of {len(true_classes)} test images right"
-        settings.grid.write_bytes(draw_grid(images, predictions, true_classes, title))
+        settings.grid.write_bytes(draw_grid(shown_images, predictions, true_classes, title))
         print(shown(f"{title}; grid: {settings.grid.resolve()}"), file=sys.stderr)
     return 2 if len(readable) < len(records) else 0
 
 
 def _read_images(
-    paths: Sequence[Path], config: "ModelConfig"
-) -> "tuple[list[dict[str, Any]], list[Bytes]]":
+    paths: Sequence[Path], config: "ModelConfig", records: list[dict[str, Any]]
+) -> "Iterator[Bytes]":
     """Read image files, and those in folders; print each error and warning.
 
-    Returns:
-        A JSON object per file, with its path and either an error or a warning, which may be None;
-        and the (height, width, channels) uint8 images of those without an error.
+    Args:
+        paths: Files and folders.
+        config: What the model was trained on.
+        records: Gets a JSON object per file, with its path and either an error or a warning, which
+            may be None.
+
+    Yields:
+        The (height, width, channels) uint8 images of those without an error.
     """
     from predicting.images import ImageError, ImageWarning, load_image
-
-    records: list[dict[str, Any]] = []
-    images = []
 
     def refuse(path: str | Path, message: object) -> None:
         records.append({"path": str(path), "error": str(message)})
@@ -176,7 +182,7 @@ def _read_images(
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ImageWarning)
             try:
-                images.append(load_image(file, config))
+                image = load_image(file, config)
             except ImageError as error:
                 refuse(file, error)
                 continue
@@ -184,7 +190,7 @@ def _read_images(
         records.append({"path": str(file), "warning": warning})
         if warning:
             print_error("predict.py", shown(f"warning: {warning}"))
-    return records, images
+        yield image
 
 
 def _files(paths: Sequence[Path], refuse: Callable[[str | Path, object], None]) -> Iterator[Path]:
@@ -213,7 +219,7 @@ def _files(paths: Sequence[Path], refuse: Callable[[str | Path, object], None]) 
 def _demo(
     settings: PredictSettings, config: "ModelConfig"
 ) -> "tuple[list[dict[str, Any]], list[Bytes]]":
-    """Return some test images in the form of `_read_images`, with their true classes added."""
+    """Return records like those of `_read_images`, with true classes, and some test images."""
     from reporting.scoring import load_test_split
     from search.data.formats import open_dataset
     from search.data.named import NAMES

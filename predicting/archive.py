@@ -101,6 +101,11 @@ def _holds_model(path: Path) -> bool:
             raise _too_large(path, "its list of files", end[_DIRECTORY_SIZE], limit)
     with zipfile.ZipFile(path) as archive:
         sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+        if len(sizes) < len(archive.infolist()):  # Keras unpacks each of equal names
+            raise ModelError(
+                f"model {shown(path)} contains two files of one name, which Keras does not write. "
+                "Name another one with --model."
+            )
         weights = sizes.pop(_WEIGHTS, None)
         if (others := sum(sizes.values())) > limit:
             raise _too_large(path, "all but its weights", others, limit)

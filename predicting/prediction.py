@@ -2,8 +2,10 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ from spaces import DataShape
 from spaces.errors import shown
 
 _GRID_COLUMNS: Final = 5
+_PART_BYTES: Final = 2**26  # images in memory at once
 _LONGEST_NAME: Final = 22  # letters; a title is as wide as its image
 
 
@@ -37,13 +40,14 @@ class Prediction:
 
 
 def predict(
-    images: Bytes | Sequence[Bytes], model_path: str | Path, config: ModelConfig | None = None
+    images: Iterable[Bytes], model_path: str | Path, config: ModelConfig | None = None
 ) -> list[Prediction]:
     """Classify images with a saved model.
 
     Args:
-        images: (n, height, width, channels) uint8, as from `load_image`; the channel axis may be
-            missing for grey images; n may be 0.
+        images: (height, width, channels) uint8 each, as from `load_image`, or an array of them;
+            the channel axis may be missing for grey images. Not all of an iterator are in memory
+            at once.
         model_path: A `.keras` file; input (batch, height, width, channels) float32, in [0, 255] if
             it is called `pixels_0_to_255`, else in [0, 1]; output (batch, classes) logits or
             probabilities. It is loaded in Keras' safe mode.
@@ -55,20 +59,30 @@ def predict(
     Raises:
         ModelError: The file is missing, cannot be loaded, has another input or output shape, or
             returns values that are not finite; or `best_config.json` cannot be used.
-        ValueError: `images` has another shape or type.
+        ValueError: An image has another shape or type.
     """
-    batch = np.asarray(images)
-    if not len(batch):
+    coming = iter(images)
+    first = next(coming, None)
+    if first is None:
         return []
     config = config or read_config(Path(model_path))
-    shape = config.image_shape
-    if shape[2] == 1 and batch.ndim == 3:
-        batch = batch[..., np.newaxis]
-    if batch.shape[1:] != shape or batch.dtype != np.uint8:
-        wanted = ", ".join(map(str, ("n", *shape)))
-        raise ValueError(f"images is {batch.dtype}{batch.shape}; it must be uint8 ({wanted}).")
-    model = load_model(Path(model_path), DataShape(shape, len(config.class_names)))
-    return [_prediction(row, config.class_names) for row in model.probabilities(batch)]
+    shape, names = config.image_shape, config.class_names
+    checked = map(partial(_checked, shape), chain([first], coming))
+    found: list[Prediction] = []
+    model = None
+    while part := list(islice(checked, max(1, _PART_BYTES // math.prod(shape)))):
+        model = model or load_model(Path(model_path), DataShape(shape, len(names)))
+        found += [_prediction(row, names) for row in model.probabilities(np.stack(part))]
+    return found
+
+
+def _checked(shape: tuple[int, int, int], image: Bytes) -> Bytes:
+    """Return an image with its channel axis."""
+    full = image[..., np.newaxis] if shape[2] == 1 and image.ndim == 2 else image
+    if full.shape != shape or full.dtype != np.uint8:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"an image is {image.dtype}{image.shape}; it must be uint8 ({wanted}).")
+    return full
 
 
 def as_record(prediction: Prediction) -> dict[str, Any]:

@@ -169,6 +169,14 @@ def pack_zeros(path: Path, files: dict[str, bytes], name: str, megabytes: int) -
     return path
 
 
+def repeated(path: Path, files: dict[str, bytes]) -> Path:
+    """A model with an asset twice."""
+    with zipfile.ZipFile(pack(path, files), "a") as archive:
+        for _ in range(2):
+            archive.writestr("assets/a", b"")
+    return path
+
+
 def weights(write: Callable[[h5py.File], Any]) -> bytes:
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
@@ -219,6 +227,7 @@ def test_hostile_models_are_refused_in_little_memory(tmp_path: Path) -> None:
         ),
         pack(tmp_path / "deep.keras", files | {"config.json": b"[" * 10**6}): "cannot load it",
         pack(tmp_path / "list.keras", files | {"config.json": b"[]"}): "cannot load it",
+        repeated(tmp_path / "twice.keras", files): "contains two files of one name",
         pack(tmp_path / "none.keras", without): "without config.json and model.weights.h5",
         pack(tmp_path / "text.keras", files | {stored: b"text"}): "is damaged (OSError: Unable",
         pack(tmp_path / "out.keras", files | {stored: weights(link_out)}): "cannot load it",

@@ -1,12 +1,14 @@
 """Predictions of a saved model."""
 
 import dataclasses
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from predicting import Prediction, predict
+from predicting import Prediction, predict, prediction
 from search.data.classes import FASHION_CLASSES
 from tests.reporting.band_model import band_images, save_model
 
@@ -33,11 +35,31 @@ def test_a_prediction_cannot_be_changed() -> None:
         prediction.probability = 0.5  # type: ignore[misc]
 
 
+def test_images_of_an_iterator_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "_PART_BYTES", 2 * 28 * 28)
+    model = save_model(tmp_path / "m.keras")
+    most, alive = 0, []
+
+    def images() -> Iterator[np.ndarray]:
+        nonlocal most
+        for image in band_images(range(7)):
+            made = image.copy()
+            alive.append(weakref.ref(made))
+            most = max(most, sum(one() is not None for one in alive))
+            yield made
+
+    found = predict(images(), model)
+    assert [one.class_name for one in found] == list(FASHION_CLASSES[:7])
+    assert most <= 4
+
+
 def test_no_images_need_no_model() -> None:
     assert predict([], "nowhere.keras") == []
 
 
 def test_wrong_images_are_refused() -> None:
-    expected = r"images is float64\(1, 28, 28, 1\); it must be uint8 \(n, 28, 28, 1\)\."
+    expected = r"an image is float64\(28, 28\); it must be uint8 \(28, 28, 1\)\."
     with pytest.raises(ValueError, match=expected):
         predict(np.zeros((1, 28, 28)), "nowhere.keras")  # type: ignore[arg-type]
