@@ -16,6 +16,7 @@ from search.data.classes import CIFAR_10, CIFAR_100, DIGITS
 from search.data.dataset import Dataset, LabeledImages
 from search.data.parts import Parts
 from search.errors import DataError
+from search.training.hardware import start_tensorflow
 from spaces.errors import one_line
 
 FASHION: Final = "fashion_mnist"
@@ -124,6 +125,7 @@ def _load(name: str, folder: Path) -> str | None:
     os.dup2(nowhere, 2)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     try:
+        start_tensorflow(devices=False)  # whatever backend and format the user has set for Keras
         import keras
 
         (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()

@@ -101,6 +101,11 @@ def choose(parts: Parts, where: str) -> Chosen:
     if parts.once:
         test, words = _once(test_keys, parts.test.labels)
         notes += [f"test part: {line}" for line in words]
+        if not len(test):
+            raise DataError(
+                f"{where}: each image of the test part occurs in two classes, so none can be used; "
+                "keep each in one class."
+            )
     closed = set(test_keys)
     train = kept[[keys[index] not in closed for index in kept]]
     if len(train) < len(kept):

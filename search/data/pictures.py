@@ -73,7 +73,8 @@ def open_picture(path: Path) -> Image.Image:
                     f"{MAX_PIXELS:,} in all and {MAX_SIDE:,} a side); shrink it."
                 )
             image.draft(None, (2 * _LONGEST, 2 * _LONGEST))  # JPEG is decoded at a smaller size
-            large = _LARGE_JPEG if image.format == "JPEG" else _LARGE
+            # MPO: a JPEG of a phone, which contains a second picture.
+            large = _LARGE_JPEG if image.format in ("JPEG", "MPO") else _LARGE
             with _alone if width * height > large else nullcontext():
                 image.load()
                 shrunk = _shrunk(image)

@@ -175,6 +175,14 @@ def test_the_same_picture_counts_once_and_not_in_two_classes(photos):
     assert "left out images that are in several classes: 1" in dataset.notes
 
 
+def test_a_test_part_whose_pictures_are_all_in_two_classes_is_refused(photos):
+    for name in ("cat", "dog"):
+        write_pictures(photos / "test" / name, 2, seed=7)
+        shutil.move(photos / name, photos / "train" / name)
+    with pytest.raises(DataError, match=r"each image of the test part occurs in two classes, so"):
+        opened(photos)
+
+
 def test_training_pictures_that_are_in_the_test_part_too_are_left_out(photos):
     write_pictures(photos / "train/cat", 12, seed=2)
     shutil.move(photos / "dog", photos / "train/dog")

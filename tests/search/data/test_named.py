@@ -59,6 +59,8 @@ def test_a_cache_with_other_classes_is_refused(tmp_path):
 def test_keras_loads_it_in_another_process(small_data_with_test, tmp_path, monkeypatch):
     shutil.copytree(small_data_with_test, tmp_path / "datasets/fashion-mnist")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")
+    (tmp_path / "keras.json").write_text('{"image_data_format": "channels_first"}')
     load_with_keras("fashion_mnist", tmp_path)  # Keras takes these files for the official ones
     expected = open_idx(small_data_with_test)
     assert np.array_equal(np.load(tmp_path / "x_train.npy"), expected.training().images[..., 0])
