@@ -128,7 +128,7 @@ def _to_model_input(classes: int | None) -> Callable[[Any, Any], tuple[Any, Any]
 
 def model_images(images: Bytes) -> Any:
     """Convert (n, height, width, channels) uint8 images to float32 in [0, 1]."""
-    return images.astype(np.float32) / 255
+    return np.divide(images, np.float32(255), dtype=np.float32)  # makes one copy
 
 
 def labels_for(model: keras.Model, labels: Bytes, data: DataShape) -> Any:

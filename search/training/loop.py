@@ -298,7 +298,7 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
             the epochs are not validated.
         objective: See `train`.
         initial_epoch: Epochs that were done before.
-        last_epoch: End the training after this epoch; None: it ends without help.
+        last_epoch: End a training that goes on after this epoch; None: it ends without help.
     """
 
     def __init__(
@@ -385,7 +385,8 @@ class EpochWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         if self._on_epoch(reached, dict(entry)):
             self._end(Ending.STOPPED)
         if reached == self._last_epoch:
-            self._end(Ending.COMPLETE)
+            # Not at once: what comes after the last epoch may still change the weights.
+            self.ending = Ending.COMPLETE
 
     def record_late(self, values: Sequence[float], epochs: int) -> None:
         """Record a training that reported its validation accuracies only at its end.

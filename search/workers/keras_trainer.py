@@ -166,9 +166,15 @@ class KerasTrainer:
 
         def suggest(name: str, distribution: BaseDistribution) -> Any:
             given = order.params
-            answers[name] = (
-                self._link.ask(Suggest(name, distribution)) if given is None else given[name]
-            )
+            if given is None:
+                answers[name] = self._link.ask(Suggest(name, distribution))
+            elif name in given:
+                answers[name] = given[name]
+            else:
+                raise SearchError(
+                    f"the space asks for {name!r}, for which the trial has no value: the space has "
+                    "changed since the search. Undo that, or search again."
+                )
             return answers[name]
 
         model, config, hp = self._build(suggest)

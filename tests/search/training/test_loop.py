@@ -353,6 +353,43 @@ def test_a_returned_percentage_is_refused_too(split):
         train(build(), CONFIG, split, max_epochs=1, seed=1, on_epoch=go_on, fit=fit)
 
 
+def test_a_fit_of_the_user_runs_to_its_end(split):
+    model, ended = build(), []
+    loss = keras.losses.SparseCategoricalCrossentropy(True)
+    model.compile("sgd", loss, metrics=["accuracy"])
+
+    class LastEpoch(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            ended.append("training")
+
+    def fit(model, *data, callbacks, **more):
+        history = model.fit(*data, callbacks=[*callbacks, LastEpoch()], **more)
+        ended.append("fit")
+        return history
+
+    result = train(model, CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on, fit=fit)
+    assert ended == ["training", "fit"]
+    assert (result.epochs, result.ended) == (2, Ending.COMPLETE)
+
+
+def test_a_fit_of_the_user_that_goes_on_after_its_epochs_is_ended(split):
+    begun = []
+
+    class Begun(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            begun.append(epoch)
+
+    def fit(model, *data, callbacks, **more):
+        for _ in range(2):
+            model.fit(*data, callbacks=[*callbacks, Begun()], **more)
+
+    model = build()
+    loss = keras.losses.SparseCategoricalCrossentropy(True)
+    model.compile("sgd", loss, metrics=["accuracy"])
+    result = train(model, CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on, fit=fit)
+    assert (result.epochs, result.ended, begun) == (2, Ending.COMPLETE, [0, 1])
+
+
 def test_an_objective_needs_its_metric(split):
     model = build()
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(True), metrics=["accuracy"])
