@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Literal
@@ -23,12 +24,15 @@ _CPU_INFO: Final = Path("/proc/cpuinfo")
 _CPU_FEATURES: Final = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _ONEDNN: Final = "TF_ENABLE_ONEDNN_OPTS"
 _X86: Final = ("x86_64", "AMD64")
+# Compute capability of the first NVIDIA GPUs with units for bfloat16 (Ampere). Source: NVIDIA,
+# CUDA C++ Programming Guide, "Compute Capabilities".
+_BFLOAT16_CAPABILITY: Final = 8.0
 # Variables that shorten trainings, or replace Keras by its version 2.
 _UNSET: Final = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "TF_USE_LEGACY_KERAS")
 
 
 def best_precision(cpu_info: Path = _CPU_INFO) -> Precision:
-    """Return the fastest number format: bfloat16 where a GPU or the CPU has units for it.
+    """Return the fastest number format: bfloat16 where the GPUs, or else the CPU, have units.
 
     Elsewhere bfloat16 is emulated and slower than float32.
 
@@ -36,7 +40,7 @@ def best_precision(cpu_info: Path = _CPU_INFO) -> Precision:
         cpu_info: File in which Linux lists the CPU's features; without it the answer is float32.
     """
     if visible_gpus():
-        return "bfloat16"
+        return "bfloat16" if _gpus_have_bfloat16() else "float32"
     return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(_cpu_features(cpu_info)) else "float32"
 
 
@@ -74,21 +78,35 @@ def visible_gpus() -> list[str]:
 
 def _present_gpus() -> tuple[str, ...]:
     """Return the names of the NVIDIA GPUs of this machine, hidden ones too."""
+    # "GPU 0: NVIDIA H200 (UUID: ...)"; parts of a GPU follow, indented.
+    lines = [line for line in _nvidia_smi("--list-gpus") if line.startswith("GPU ")]
+    return tuple(line.partition(": ")[2].partition(" (UUID")[0] for line in lines)
+
+
+def _gpus_have_bfloat16() -> bool:
+    """Return whether all GPUs of this machine have units for bfloat16, as far as they tell."""
+    found = _nvidia_smi("--query-gpu=compute_cap", "--format=csv,noheader")
+    try:
+        return all(float(one) >= _BFLOAT16_CAPABILITY for one in found)
+    except ValueError:  # a driver that does not know
+        return True
+
+
+def _nvidia_smi(*arguments: str) -> Sequence[str]:
+    """Return the lines that nvidia-smi prints; none where it is missing or fails."""
     program = shutil.which("nvidia-smi")
-    return () if program is None else _listed_gpus(program)
+    return () if program is None else _said_by(program, *arguments)
 
 
 @functools.cache  # it may take a second
-def _listed_gpus(program: str) -> tuple[str, ...]:
+def _said_by(program: str, *arguments: str) -> Sequence[str]:
     try:
-        listed = subprocess.run(
-            [program, "--list-gpus"], capture_output=True, text=True, timeout=30, check=True
+        said = subprocess.run(
+            [program, *arguments], capture_output=True, text=True, timeout=30, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return ()
-    # "GPU 0: NVIDIA H200 (UUID: ...)"; parts of a GPU follow, indented.
-    lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
-    return tuple(line.partition(": ")[2].partition(" (UUID")[0] for line in lines)
+    return tuple(said.stdout.splitlines())
 
 
 def training_variables(*, threads: int | None = None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from optuna.distributions import BaseDistribution
 
 from search.errors import SearchError
-from search.training.hardware import Precision, set_precision, start_tensorflow
+from search.training.hardware import Precision, set_precision, start_tensorflow, visible_gpus
 from search.workers.limits import memory_limit_words
 from search.workers.link import CoordinatorGoneError, Link
 from search.workers.messages import (
@@ -62,6 +63,7 @@ class KerasTrainer:
 
     def __init__(self, link: Link, settings: WorkerSettings) -> None:
         start_tensorflow(devices=False)
+        _require_gpus()
         from search.training.building import WeightOwnership
         from spaces import SPACES, load_space
 
@@ -311,6 +313,22 @@ class KerasTrainer:
             yield self._build(lambda name, distribution: answers[name])[0]
         finally:
             set_precision(self._precision)
+
+
+def _require_gpus() -> None:
+    """Refuse a machine whose GPUs TensorFlow cannot use: the search is planned for them.
+
+    Raises:
+        SearchError: TensorFlow finds none of them.
+    """
+    import tensorflow as tf
+
+    if visible_gpus() and not tf.config.list_physical_devices("GPU"):
+        raise SearchError(
+            "TensorFlow finds no GPU, but this machine has one. Install its CUDA libraries: "
+            f'{sys.executable} -m pip install "tensorflow[and-cuda]=={tf.__version__}". Or set '
+            "CUDA_VISIBLE_DEVICES=-1 in the environment to train on the CPU."
+        )
 
 
 def _random_hyperparameters(seed: int) -> "TrialHyperParameters":

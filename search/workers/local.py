@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
 import joblib
+import psutil
 
 from search.apart import signals_blocked
 from search.errors import SearchError, StorageError
@@ -21,7 +22,7 @@ from search.training.hardware import training_variables, visible_gpus
 from search.workers.keras_trainer import WorkerSettings
 from search.workers.limits import exit_words, require_descriptors
 from search.workers.messages import Died, Message
-from search.workers.process import Trainer, run_worker
+from search.workers.process import Trainer, kill_children, run_worker
 from spaces.errors import one_line
 
 _SHOWN_LINES: Final = 3
@@ -40,42 +41,72 @@ def workers_here(asked: int | None) -> int:
 
 
 class LocalProcess:
-    """A spawned process; see `search.workers.pool.WorkerProcess`."""
+    """A spawned process; see `search.workers.pool.WorkerProcess`.
 
-    def __init__(self, process: BaseProcess, connection: Connection, log: Path) -> None:
+    A process may be frozen at any moment: by its debugger, its container or a disk that hangs. It
+    then reads nothing, and what it sends stays incomplete. So threads do what may take for ever,
+    since the silence of the process must be noticed meanwhile.
+
+    Args:
+        process: The process.
+        connection: Its pipe.
+        log: File of its output.
+        arrived: Notified of each message, and of the end of the process.
+    """
+
+    def __init__(
+        self, process: BaseProcess, connection: Connection, log: Path, arrived: threading.Condition
+    ) -> None:
         self.heard: float | None = time.monotonic()
         self.log = str(log)
-        self.connection = connection
         self._process = process
+        self._connection = connection
+        self._arrived = arrived
+        self._messages: list[Message] = []
+        self._ended = False
+        self._reader = threading.Thread(target=self._receive, daemon=True)
         self._writer: threading.Thread | None = None
+        with signals_blocked():  # for the main thread
+            self._reader.start()
 
     def send(self, message: object) -> None:
-        """See `WorkerProcess`.
-
-        A frozen process reads nothing, so what exceeds the pipe's buffer, such as a checkpoint, is
-        written by a thread: the silence of the process must be noticed meanwhile.
-        """
+        """See `WorkerProcess`."""
         content = pickle.dumps(message)
         if len(content) <= _AT_ONCE_BYTES:
             self._write(content)
             return
         self._writer = threading.Thread(target=self._write, args=(content,), daemon=True)
-        with signals_blocked():  # for the main thread
+        with signals_blocked():
             self._writer.start()
 
     def _write(self, content: bytes) -> None:
         with suppress(OSError):
-            self.connection.send_bytes(content)
+            self._connection.send_bytes(content)
+
+    def _receive(self) -> None:
+        while not self._ended:
+            received: list[Message] = []
+            with suppress(EOFError, OSError):
+                received = [self._connection.recv()]
+            with self._arrived:
+                self._messages += received
+                self._ended = not received
+                self.heard = time.monotonic()
+                self._arrived.notify_all()
+
+    @property
+    def readable(self) -> bool:
+        """Whether `read` returns something."""
+        return self._ended or bool(self._messages)
 
     def read(self) -> Sequence[Message]:
         """See `WorkerProcess`."""
-        try:
-            message: Message = self.connection.recv()
-        except (EOFError, OSError):
-            self._process.join(5)
-            return [Died(exit_words(self._process.exitcode))]
-        self.heard = time.monotonic()
-        return [message]
+        with self._arrived:
+            messages, self._messages = self._messages, []
+        if messages or not self._ended:
+            return messages
+        self._process.join(5)
+        return [Died(exit_words(self._process.exitcode))]
 
     def last_lines(self) -> str:
         """See `WorkerProcess`."""
@@ -86,14 +117,17 @@ class LocalProcess:
 
     def kill(self, *, wait: bool = True) -> None:
         """See `WorkerProcess`."""
+        with suppress(psutil.Error):  # it is gone
+            kill_children(psutil.Process(self._process.pid))
         self._process.kill()
         if wait:
             self._process.join()
-            if self._writer is not None:
-                self._writer.join(_BROKEN_SECONDS)  # the pipe is broken
-                if self._writer.is_alive():
-                    return  # a child of the process holds the other end
-            self.connection.close()
+            for thread in (self._reader, self._writer):
+                if thread is not None:
+                    thread.join(_BROKEN_SECONDS)  # the pipe is broken
+                    if thread.is_alive():
+                        return  # a child of the process holds the other end
+            self._connection.close()
 
 
 class LocalBackend:
@@ -118,6 +152,7 @@ class LocalBackend:
         self._trainer_class = trainer_class
         self._log_dir = log_dir
         self._gpus = visible_gpus()
+        self._arrived = threading.Condition()
         self.count = workers_here(count)
 
     def spawn(self, slot: int) -> LocalProcess:
@@ -145,14 +180,18 @@ class LocalBackend:
                 "--workers."
             ) from error
         theirs.close()
-        return LocalProcess(process, ours, log)
+        return LocalProcess(process, ours, log, self._arrived)
 
     def wait(
         self, processes: Sequence[LocalProcess], timeout_seconds: float
     ) -> Sequence[LocalProcess]:
         """See `search.workers.pool.Backend`."""
-        readable = wait([process.connection for process in processes], timeout_seconds)
-        return [process for process in processes if process.connection in readable]
+
+        def readable() -> list[LocalProcess]:
+            return [process for process in processes if process.readable]
+
+        with self._arrived:
+            return self._arrived.wait_for(readable, timeout_seconds)
 
     def _make_log(self, slot: int) -> Path:
         log = self._log_dir / f"worker-{slot}.log"

@@ -1,7 +1,9 @@
 """A worker process: run the trials that the coordinator sends, one after another."""
 
 import contextlib
+import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -9,6 +11,8 @@ import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, Protocol
+
+import psutil
 
 from search.errors import SearchError
 from search.workers.link import Channel, CoordinatorGoneError, Link
@@ -50,6 +54,7 @@ def run_worker(
         log: File for everything that this process prints.
         trainer_class: Class that runs the trials.
     """
+    _let_trainings_start_processes()
     redirect_output(log)
     serve(connection, settings, trainer_class)
 
@@ -108,9 +113,27 @@ def redirect_output(log: Path) -> None:
     )
 
 
-def _beat(link: Link, seconds: float) -> None:
-    import psutil
+def _let_trainings_start_processes() -> None:
+    """Let a user's training start processes, and end them as `multiprocessing` does: by SIGTERM.
 
+    Python forbids daemons to start any. SIGTERM is blocked here, since the coordinator alone heeds
+    it; what is started here would inherit that, and never end.
+    """
+    multiprocessing.current_process().daemon = False
+    # Not SIG_IGN, which is inherited too. A handler ends with exec, or here after a fork.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def kill_children(process: psutil.Process) -> None:
+    """Kill what a training has started: it would not end with its worker."""
+    with contextlib.suppress(psutil.Error):
+        for child in process.children(recursive=True):
+            child.kill()
+
+
+def _beat(link: Link, seconds: float) -> None:
     process = psutil.Process()
     memory_mb = 0.0
     while True:
@@ -119,5 +142,6 @@ def _beat(link: Link, seconds: float) -> None:
         try:
             link.send(Beat(memory_mb))
         except CoordinatorGoneError:
+            kill_children(process)
             os._exit(0)  # end the trial in the main thread too
         time.sleep(seconds)

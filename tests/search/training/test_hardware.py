@@ -90,6 +90,18 @@ def test_a_gpu_means_bfloat16_whatever_the_cpu(nvidia, tmp_path):
     assert best_precision(tmp_path / "absent") == "bfloat16"
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [("8.0 9.0", "bfloat16"), ("7.5", "float32"), ("9.0 7.0", "float32"), ("[N/A]", "bfloat16")],
+)
+def test_older_gpus_have_no_bfloat16(nvidia, tmp_path, capabilities, expected):
+    nvidia(
+        'case "$1" in --list-gpus) echo "GPU 0: any (UUID: GPU-2f1)";; '
+        f"*) printf '%s\\n' {capabilities};; esac"
+    )
+    assert best_precision(tmp_path / "absent") == expected
+
+
 def test_versions_and_machine_are_known():
     assert versions()["keras"].startswith("3.")
     assert "cores" in machine()

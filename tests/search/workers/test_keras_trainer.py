@@ -12,6 +12,7 @@ import pytest
 from predicting.model import Model, load_model
 from search.data.formats import open_dataset
 from search.data.split import SplitSizes, load_split
+from search.errors import SearchError
 from search.training.hardware import Precision, set_precision
 from search.workers.keras_trainer import KerasTrainer, WorkerSettings
 from search.workers.link import Link
@@ -262,6 +263,18 @@ def test_a_model_trained_in_bfloat16_is_kept_in_float32(
 ) -> None:
     model = saved(make_trainer("bfloat16").run(order()), tmp_path).keras_model
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+
+
+def test_a_gpu_that_tensorflow_cannot_use_is_refused(
+    make_trainer: Callable[..., KerasTrainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.workers.keras_trainer.visible_gpus", lambda: ["0"])
+    with pytest.raises(
+        SearchError,
+        match=r"^TensorFlow finds no GPU, but this machine has one\. Install its CUDA libraries: "
+        r".* install \"tensorflow\[and-cuda\]==2.* CUDA_VISIBLE_DEVICES=-1 in the environment to",
+    ):
+        make_trainer()
 
 
 def test_a_configuration_that_cannot_be_built_fails_with_its_reason(

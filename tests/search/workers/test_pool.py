@@ -4,12 +4,14 @@ import builtins
 import multiprocessing
 import os
 import signal
+import struct
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from search.errors import SearchError, StorageError
@@ -162,6 +164,101 @@ def test_a_long_order_to_a_frozen_worker_blocks_nothing(tmp_path: Path) -> None:
     pool.close()
     assert not was_blocked
     assert not child.is_alive()
+
+
+class Frozen:
+    """A trainer whose process stops in the middle of a message."""
+
+    def __init__(self, link: Link, settings: WorkerSettings) -> None:
+        self._pipe = link._channel.fileno()  # type: ignore[attr-defined]
+
+    def run(self, order: Train) -> Failed:
+        os.write(self._pipe, struct.pack("!i", 10_000_000) + bytes(1000))
+        os.kill(os.getpid(), signal.SIGSTOP)
+        raise AssertionError
+
+
+def test_a_worker_that_freezes_while_it_sends_is_replaced(tmp_path: Path) -> None:
+    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
+    pool = make_pool(
+        settings,
+        count=1,
+        log_dir=tmp_path / "logs",
+        trainer_class=Frozen,
+        silence_seconds=3,
+    )
+    pool.start(1)
+    (worker,) = pool.started
+    died: list[Message] = []
+    for _ in range(3000):
+        died += [message for _, message in pool.poll(0.1) if isinstance(message, Died)]
+        if worker.ready and not worker.trials:
+            worker.send(Train(number=0, seed=0, max_epochs=1, epochs=1))
+        if died:
+            break
+    pool.close()
+    assert died == [Died("worker silent for 3 s", is_own_fault=True)]
+
+
+class Parallel:
+    """A trainer that starts processes, as a user's `fit` may."""
+
+    def __init__(self, link: Link, settings: WorkerSettings) -> None: ...
+
+    def run(self, order: Train) -> Failed:
+        found = []
+        for method in ("spawn", "fork"):
+            with multiprocessing.get_context(method).Pool(2) as pool:
+                found.append(pool.map(abs, [-1, 2]))
+        return Failed(reason=f"computed {found}")
+
+
+def test_a_training_may_start_processes(tmp_path: Path) -> None:
+    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
+    pool = make_pool(settings, count=1, log_dir=tmp_path / "logs", trainer_class=Parallel)
+    pool.start(1)
+    (worker,) = pool.started
+    ended: list[Message] = []
+    for _ in range(3000):
+        ended += [message for _, message in pool.poll(0.1) if isinstance(message, Failed | Died)]
+        if worker.ready and not worker.trials:
+            worker.send(Train(number=0, seed=0, max_epochs=1, epochs=1))
+        if ended:
+            break
+    pool.close()
+    assert ended == [Failed(reason="computed [[1, 2], [1, 2]]")]
+
+
+class Busy(Parallel):
+    """A trainer whose training hangs, as does a process that it has started."""
+
+    def run(self, order: Train) -> Failed:
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            pool.apply(signal.pause)
+        raise AssertionError
+
+
+def test_what_a_training_has_started_ends_with_its_worker(tmp_path: Path) -> None:
+    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
+    pool = make_pool(settings, count=1, log_dir=tmp_path / "logs", trainer_class=Busy)
+    pool.start(1)
+    (worker,) = pool.started
+    begun: list[psutil.Process] = []
+    for _ in range(3000):
+        list(pool.poll(0.1))
+        if worker.ready and not worker.trials:
+            worker.send(Train(number=0, seed=0, max_epochs=1, epochs=1))
+        begun = [
+            grandchild
+            for child in psutil.Process().children()
+            for grandchild in child.children()
+            if worker.trials
+        ]
+        if begun:
+            break
+    assert begun
+    pool.close()
+    assert not psutil.wait_procs(begun, timeout=60)[1]
 
 
 class Process:
