@@ -102,7 +102,7 @@ class Coordinator:
         self._stopped_by: StopReason | None = None
         self._failures_in_a_row = 0
         self._rejections_in_a_row = 0
-        self._last_failure = ""
+        self._last_failure = self._last_rejection = ""
         self._unusable = ""  # why a report could not use the models; said once
         self._exhausted = False
         self._front: list[FrozenTrial] = []
@@ -213,12 +213,22 @@ class Coordinator:
             return StopReason.PATIENCE
         if not self._exhausted:
             return None
-        if not self.progress.finished:
+        if self.progress.finished:
+            return StopReason.EXHAUSTED
+        if self._last_failure:
             raise SearchError(
                 f"every configuration of the space has failed; last reason: {self._last_failure}. "
                 "Fix the cause, then run the same command again."
             )
-        return StopReason.EXHAUSTED
+        raise SearchError(
+            "every configuration of the space was rejected; last reason: "
+            f"{self._last_rejection}. {self._advice_on_rejections()}"
+        )
+
+    def _advice_on_rejections(self) -> str:
+        limits = self._settings.limits
+        advice = f"Raise {limits.flags}, or search" if limits.given else "Search"
+        return f"{advice} another --space."
 
     def _take_request(self) -> None:
         """Follow a request that another process wrote into the study."""
@@ -430,13 +440,12 @@ class Coordinator:
         self.progress.failed += 1
         self._display.log(f"trial {_label(attempt)}: failed, {reason}")
         if attempt.rejected:
+            self._last_rejection = reason
             self._rejections_in_a_row += 1
             if self._rejections_in_a_row >= _REJECTIONS_IN_A_ROW:
-                limits = self._settings.limits
-                advice = f"Raise {limits.flags}, or search" if limits.given else "Search"
                 raise SearchError(
                     f"{self._rejections_in_a_row} models in a row were rejected; last reason: "
-                    f"{reason}. {advice} another --space."
+                    f"{reason}. {self._advice_on_rejections()}"
                 )
             return
         self._last_failure = reason
@@ -454,7 +463,9 @@ class Coordinator:
         attempt.losses.append(reason)
         attempt.attrs["attempts"] = attempt.losses
         if len(attempt.losses) >= ATTEMPTS:
-            self._fail(attempt, f"{reason}, {ATTEMPTS} times")
+            reasons = list(dict.fromkeys(attempt.losses))
+            words = f"{reason}, {ATTEMPTS} times"
+            self._fail(attempt, words if len(reasons) == 1 else f"lost: {'; '.join(reasons)}")
             return
         attempt.trial.set_user_attr("attempts", attempt.losses)
         self._engine.requeue(attempt.trial)

@@ -1,5 +1,6 @@
 """Replace files and folders as a whole, lock them, and refuse links out of a folder."""
 
+import errno
 import fcntl
 import json
 import os
@@ -141,11 +142,29 @@ def locked(path: Path, refusal: Callable[[str], Exception]) -> Iterator[None]:
 def _lock(descriptor: int) -> bool:
     """Lock an open file; return whether no other process holds it."""
     for _ in range(_TRIES):
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError), _flock_errors():
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         time.sleep(_PAUSE_SECONDS)  # `is_locked` of another process holds it briefly
     return False
+
+
+@contextmanager
+def _flock_errors() -> Iterator[None]:
+    """Name the cause where a file system, such as Lustre without `-o flock`, has no locks.
+
+    Raises:
+        StorageError: It has none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+            raise
+        raise StorageError(
+            f"the file system of the study's folder has no file locks ({error.strerror}); use "
+            "--results-dir on another one, or mount it with flock."
+        ) from error
 
 
 def is_locked(path: Path) -> bool:
@@ -160,7 +179,8 @@ def is_locked(path: Path) -> bool:
         return False
     try:
         # A shared lock, so that two processes that check at once do not block each other.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with _flock_errors():
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

@@ -41,6 +41,7 @@ from search.preparation import (
     make_workers,
     precision_of,
 )
+from search.secrets import hide_secrets
 from search.settings import SearchSettings
 from search.sizes import (
     fitted_line,
@@ -341,7 +342,8 @@ def _config(settings: SearchSettings, minutes: float | None) -> str:
 
 
 def _settings_noted(settings: SearchSettings) -> dict[str, Any]:
-    given = asdict(settings) | {"pruner": settings.pruner_used}
+    cluster = None if settings.cluster is None else hide_secrets(settings.cluster)
+    given = asdict(settings) | {"pruner": settings.pruner_used, "cluster": cluster}
     noted = {name: given[name] for name in _NOTED if given[name] is not None}
     if settings.engine == "optuna":
         return {"sampler": settings.algorithm, **noted}

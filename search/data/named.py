@@ -16,7 +16,6 @@ from search.data.classes import CIFAR_10, CIFAR_100, DIGITS
 from search.data.dataset import Dataset, LabeledImages
 from search.data.parts import Parts
 from search.errors import DataError
-from search.training.hardware import start_tensorflow
 from spaces.errors import one_line
 
 FASHION: Final = "fashion_mnist"
@@ -124,10 +123,11 @@ def _load(name: str, folder: Path) -> str | None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # the user may have set one that is not installed
     try:
-        start_tensorflow(devices=False)  # whatever backend and format the user has set for Keras
         import keras
 
+        keras.config.set_image_data_format("channels_last")
         (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
         arrays: tuple[Any, ...] = (x_train, y_train, x_test, y_test)
         for array, content in zip(_ARRAYS, arrays, strict=True):

@@ -26,7 +26,7 @@ from spaces.errors import one_line
 JOURNAL: Final = "study.journal"  # file in the folder of a study
 _BLOCK = 1 << 16
 # A process holds the lock of a journal for one write.
-_LOCK_SECONDS: Final = 10.0
+_LOCK_SECONDS: Final = 30.0  # Optuna's own
 _FIRST: Final = b'{"op_code":'  # as Optuna writes it, without spaces
 
 
@@ -268,13 +268,15 @@ class _JournalLock(JournalFileSymlinkLock):
         super().__init__(str(journal))
         self._journal = journal
         self._link = _lock_of(journal)
+        self._held: tuple[int, int] | None = None
 
     def acquire(self) -> bool:
-        """Wait for the lock; one that stays unchanged for 10 seconds is removed."""
+        """Wait for the lock; one that stays unchanged for 30 seconds is removed."""
         seen, since, pause = _made(self._link), time.monotonic(), 0.001
         while True:
             with suppress(FileExistsError):
                 os.symlink(self._journal, self._link)
+                self._held = self._found()
                 return True
             now = _made(self._link)
             if now != seen:
@@ -283,6 +285,18 @@ class _JournalLock(JournalFileSymlinkLock):
                 self._link.unlink(missing_ok=True)
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
+
+    def release(self) -> None:
+        """Give the lock back; if this process was too slow, another one has removed it."""
+        if self._found() == self._held:
+            self._link.unlink(missing_ok=True)
+
+    def _found(self) -> tuple[int, int] | None:
+        """Return what identifies the link that is there now; None without one."""
+        with suppress(FileNotFoundError):
+            found = self._link.lstat()
+            return found.st_ino, found.st_mtime_ns
+        return None
 
 
 def _lock_of(journal: Path) -> Path:

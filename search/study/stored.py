@@ -28,8 +28,10 @@ def find_study(name: str, url: str | None, directory: Path) -> optuna.Study | No
 
     Raises:
         StudyError: It is damaged.
-        StorageError: It cannot be opened.
+        StorageError: It cannot be opened, or its folder holds a link.
     """
+    if directory.is_dir():
+        refuse_links(directory)
     journal = directory / JOURNAL
     file = file_of(url, journal)
     if file is not None and not file.exists():

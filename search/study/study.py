@@ -46,6 +46,7 @@ _MIRROR_FLAGS: Final = {
 FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 ENDED: Final = (*FINISHED, TrialState.FAIL)
 # Facts of a run that a study without an ended trial takes from the next run, beside `COMPARABLE`.
+_GRID: Final = "grid"  # the sampler that replaces ranges by a few levels of each
 _SETTINGS: Final = ("seed", "settings", "minutes")
 VERDICT: Final = "verdict"  # system attribute of a trial: the last verdict of the pruner
 ENGINE_FACTS: Final = "keras_tuner"  # attribute of a trial: what its tuner must know of it
@@ -234,8 +235,17 @@ def check_comparable(study: optuna.Study, facts: Mapping[str, Any]) -> None:
         raise StudyError(
             f"study {name!r} holds trials of another program; start another with --study NAME."
         )
-    if keeps_facts(study) and (differing := _differing(stored, facts)):
+    if not keeps_facts(study):
+        return
+    if differing := _differing(stored, facts):
         _refuse(name, differing, stored, facts)
+    before, now = (one.get("settings", {}).get("sampler") for one in (stored, facts))
+    if before != now and _GRID in (before, now):
+        raise StudyError(
+            f"study {name!r} has trials of --sampler {before}; this run asks for {now}, and only "
+            f"{_GRID} has few levels of each range. Continue it with --sampler {before}, or start "
+            "another with --study NAME."
+        )
 
 
 def _is_changed(stored: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:

@@ -67,6 +67,15 @@ def test_a_finite_space_that_always_fails_ends_in_an_error(tmp_path: Path) -> No
         search(tmp_path, space="finite failing", trials=30, max_failures=99)
 
 
+def test_a_finite_space_above_a_limit_ends_in_an_error(tmp_path: Path) -> None:
+    message = (
+        r"^every configuration of the space was rejected; last reason: .+\. Raise --max-params, or "
+        r"search another --space\.$"
+    )
+    with pytest.raises(SearchError, match=message):
+        search(tmp_path, space="finite", trials=30, max_params=10)
+
+
 def test_what_looks_wrong_is_said_once_while_the_search_runs(tmp_path: Path) -> None:
     best = {"layers": 2, "width_0": 4, "width_1": 4, "rate": 10**-2.5, "kind": "a"}
     display = RecordingDisplay()

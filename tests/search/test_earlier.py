@@ -1,5 +1,6 @@
 """A search that begins with the best configurations of an earlier study."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from search.earlier import MOST, _as_point, earlier_configurations, earlier_study
-from search.errors import SettingsError, StudyError
+from search.errors import SettingsError, StorageError, StudyError
 from search.preparation import find_inputs
 from search.settings import SearchSettings
 from search.study.objective import Limits
@@ -64,6 +65,14 @@ def test_the_best_come_first_and_none_twice(tmp_path: Path) -> None:
     assert [one["dense_1"] for one in found.values()] == [32, 64, 16]
     # What the earlier study did not ask for takes its default.
     assert found["old trial 1"]["batch_norm"] == "before"
+
+
+def test_a_folder_with_a_pipe_is_refused_and_not_read(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.mkfifo(theirs / "study.journal")
+    with pytest.raises(StorageError, match=r"theirs/study.journal is a symbolic link, a pipe or"):
+        earlier_study(settings(tmp_path, str(theirs)))
 
 
 @pytest.mark.parametrize("place", ["folder", "relative folder", "database"])

@@ -1,5 +1,6 @@
 """Files written whole, and locks."""
 
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -114,6 +115,21 @@ def test_a_look_at_a_lock_keeps_nobody_from_taking_it(
     with locked(tmp_path, ValueError):
         assert is_locked(tmp_path)
     os.close(descriptor)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def flock(*arguments: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    message = r"^the file system of the study's folder has no file locks \(.+\); use --results-dir"
+    with pytest.raises(StorageError, match=message), locked(tmp_path, ValueError):
+        pass
+    with pytest.raises(StorageError, match=message):
+        is_locked(tmp_path)
 
 
 def _hold(file: Path, connection: object) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from search.errors import SearchError
+from search.run import _settings_noted
 from search.secrets import hide_secrets, masked_url
+from search.settings import SearchSettings
 from search.study.provenance import command_line
 from search.study.storage import open_storage
 
@@ -119,3 +121,8 @@ def test_no_secret_is_shown_whatever_the_url(write: Callable[[str], str], times:
         shown = write(url)
         assert SECRET not in shown, (url, shown)
         assert hide_secrets(shown) == shown or "'" in shown
+
+
+def test_a_study_stores_no_secret_of_a_cluster() -> None:
+    noted = _settings_noted(SearchSettings(cluster="ray://me:s3cret@head:10001"))
+    assert noted["cluster"] == "ray://me:***@head:10001"

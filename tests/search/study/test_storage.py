@@ -14,6 +14,7 @@ from optuna.storages.journal import JournalFileSymlinkLock
 
 from search.errors import StorageError
 from search.study.storage import (
+    _JournalLock,
     open_storage,
     repair_journal,
     storage_errors,
@@ -44,6 +45,22 @@ def test_a_lock_left_during_a_search_is_waited_for_and_then_removed(
         ended.set()
         writer.join()
     assert 0.3 < time.monotonic() - started < 60
+
+
+def test_a_process_that_was_too_slow_leaves_the_lock_of_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.study.storage._LOCK_SECONDS", 0.2)
+    slow, next_one, third = (_JournalLock(tmp_path / "study.journal") for _ in range(3))
+    slow.acquire()
+    next_one.acquire()  # after it has removed the first one
+    slow.release()
+    assert (tmp_path / "study.journal.lock").is_symlink()
+    next_one.release()
+    assert not (tmp_path / "study.journal.lock").is_symlink()
+    next_one.release()  # it is gone: no error
+    third.acquire()
+    third.release()
 
 
 def test_the_lock_of_a_live_process_is_respected(tmp_path: Path) -> None:

@@ -102,6 +102,19 @@ def test_trials_that_cannot_be_compared_are_not_mixed(fact: str) -> None:
         create_or_continue(storage, "mine", FACTS | {fact: other})
 
 
+@pytest.mark.parametrize(("before", "now"), [("grid", "tpe"), ("near-best", "grid")])
+def test_a_grid_is_not_mixed_with_other_samplers(before: str, now: str) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    study = create_or_continue(storage, "mine", FACTS | {"settings": {"sampler": before}})
+    study.tell(study.ask(), 0.5)
+    message = (
+        f"'mine' has trials of --sampler {before}; this run asks for {now}, and only grid has few "
+        f"levels of each range. Continue it with --sampler {before}, or start another with --study"
+    )
+    with pytest.raises(StudyError, match=message):
+        create_or_continue(storage, "mine", FACTS | {"settings": {"sampler": now}})
+
+
 @pytest.mark.parametrize("fact", COMPARABLE)
 @pytest.mark.parametrize("state", [None, *TrialState])
 def test_a_study_takes_other_settings_until_a_trial_has_ended(

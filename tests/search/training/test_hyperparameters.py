@@ -37,6 +37,7 @@ class Asked:
         (0.0, 0.9, 0.3, 0.9),
         (0.1, 0.7, 0.1, 0.7),
         (0.0, 1.0, 0.3, 0.9),
+        (1e-12, 1e-11, 1e-12, 1e-11),
     ],
 )
 def test_a_stepped_float_keeps_its_last_value(
