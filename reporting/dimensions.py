@@ -85,7 +85,8 @@ class Dimension:
         labels = [f"{short(low)} to\n{short(high)}" for low, high in pairwise(edges)]
         places = self.positions(values)
         inside = places.where(places.between(-1e-9, 1 + 1e-9))
-        return np.floor(inside * _MOST_CELLS).clip(0, _MOST_CELLS - 1), labels
+        # Tolerant of rounding: 0.001 is the end of a cell of 0.0001 to 0.1.
+        return np.floor(inside * _MOST_CELLS + 1e-9).clip(0, _MOST_CELLS - 1), labels
 
     def ticks(self) -> dict[float, str]:
         """Return the labels of an axis from 0 to 1, by their positions."""
@@ -125,7 +126,9 @@ def dimensions(record: Record) -> dict[str, Dimension]:
 def short(value: Hashable) -> str:
     """Return a value as an axis can show it."""
     if isinstance(value, float):
-        return f"{value:.3g}"
+        # A column of integers with gaps is one of floats.
+        is_whole = value.is_integer() and abs(value) < 1e6
+        return str(int(value)) if is_whole else f"{value:.3g}"
     words = _on_one_line(str(value))
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
 

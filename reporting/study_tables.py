@@ -20,6 +20,7 @@ from search.files import refuse_links
 from search.study.facts import require_facts, split_sizes
 from search.study.front import front
 from search.study.objective import COSTS, Objectives, objectives_of
+from search.study.requests import ENQUEUED
 from search.study.storage import JOURNAL, open_storage, reading, shown_storage
 from search.study.stored import known_study, studies_in
 from search.study.study import FINISHED, known_as, trial_params
@@ -274,6 +275,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "number": trial.number,
         "state": trial.state.name,
         "name": known_as(trial),
+        "enqueued": ENQUEUED in trial.user_attrs,
         "value": _value(trial) if last is None else trial.intermediate_values[last],
         "started": trial.datetime_start,
         "ended_at": trial.datetime_complete,

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 
+from benchmarks.peers.registry import PEERS
 from benchmarks.peers.results import Finished
 from benchmarks.peers.summary import LEAST_SEEDS, groups, methods
 from reporting.drawing.axes import lower_end, set_accuracy_axis
@@ -24,7 +25,7 @@ from reporting.drawing.style import (
 )
 from reporting.statistics import interval
 
-_LOOKS: Final = (
+_LOOKS: Final = (  # in the order of the registry
     *((BLUE, "-"), (ORANGE, "-"), (GREEN, "-"), (VERMILION, "-")),
     *((INK, "--"), (GREY, "-"), (GREY, ":")),
 )
@@ -46,26 +47,31 @@ def draw(searches: list[Finished], file: Path) -> None:
         for axis, (title, group) in zip(axes[:, 0], found.items(), strict=True):
             seconds = np.linspace(0, max(one.budget for one in group), _POINTS)
             levels = [
-                _draw_method(axis, [one for one in group if one.job.peer == name], seconds, look)
-                for name, look in zip(methods(group), _LOOKS, strict=False)
+                _draw_method(axis, [one for one in group if one.job.peer == name], seconds, name)
+                for name in methods(group)
             ]
             set_accuracy_axis(axis, min(low for low, _ in levels), max(high for _, high in levels))
             axis.set_title(wrapped(title, 90), fontsize=9)
             axis.set_ylabel("accuracy of the incumbent")
         axes[-1, 0].set_xlabel("CPU seconds of the search")
-        legend_above(figure)
+        handles = {
+            label: handle
+            for axis in axes[:, 0]
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
+        legend_above(figure, list(handles.values()))
         figure.savefig(file)
 
 
 def _draw_method(
-    axis: Axes, searches: list[Finished], seconds: Any, look: tuple[str, str]
+    axis: Axes, searches: list[Finished], seconds: Any, peer: str
 ) -> tuple[float, float]:
     """Draw the searches of a method, and return the lowest and highest accuracy to be seen."""
-    color, line = look
+    color, line = _LOOKS[list(PEERS).index(peer)]
     seconds = seconds[seconds <= min(one.budget for one in searches)]
     scores = np.array([[one.score_at(at) for one in searches] for at in seconds])
     means = scores.mean(axis=1)
-    axis.plot(seconds, means, line, color=color, label=searches[0].job.peer)
+    axis.plot(seconds, means, line, color=color, label=peer)
     if len(searches) < LEAST_SEEDS:
         axis.plot(seconds, scores, line, color=color, alpha=0.35, linewidth=0.7)
     else:

@@ -161,8 +161,9 @@ def _details(evidence: Evidence, columns: Sequence[Column]) -> Table:
     return Table(
         name="accuracy-details",
         caption="Details: spread over seeds, validation accuracy, cost",
-        note=f"{test}ms/image: wall time in batches of at most 500 on all cores, float32. These "
-        "values are in tables/accuracy.csv too.",
+        note=f"{test}ms/image: wall time in batches of at most 500 on all cores, float32; "
+        "of several views or models: that of the network alone, times their number. These values "
+        "are in tables/accuracy.csv too.",
         columns=[
             Column(None, column.heading, column.value, column.format)
             for column in columns

@@ -43,6 +43,7 @@ _DRAWN_TRIALS: Final = 5_000
 # Optuna's documentation asks for five or more trials above the target quantile.
 _LEAST_TOP: Final = 5
 _QUANTILE: Final = 0.1
+_DRAWN: Final = 0.8  # of the trials, in each draw
 
 _MOST_AXES: Final = 7
 _MOST_LINES: Final = 200
@@ -88,12 +89,12 @@ class Importances:
 
     Args:
         table: By name, the highest `median` first: `share` over all trials used; `median`, `low`
-            and `high` (50, 5 and 95 % points) over bootstrap draws; `n`, the trials that have the
-            hyperparameter.
+            and `high` (50, 5 and 95 % points) over draws of 80 % of them; `n`, the trials that have
+            the hyperparameter.
         trials: Number of complete trials used.
         complete: Number of complete trials in the study.
         top: Number of best trials compared with all, with those equal to the last of them.
-        draws: Number of bootstrap draws.
+        draws: Number of draws.
     """
 
     table: pd.DataFrame
@@ -129,9 +130,12 @@ def importances(record: Record) -> Importances | None:
     if shares.empty or shares.nunique() == 1:
         return None
     draws = max(_LEAST_DRAWS, min(_MOST_DRAWS, _DRAWN_TRIALS // len(used)))
+    # Not with replacement: the best of such a draw are mostly copies of a few trials.
+    size = math.ceil(_DRAWN * len(used))
+    part = max(1, round(top * _DRAWN))
     drawn = pd.DataFrame(
         [
-            _shares([used[index] for index in rng.integers(0, len(used), len(used))], top)
+            _shares([used[index] for index in rng.choice(len(used), size, replace=False)], part)
             for _ in range(draws)
         ],
         columns=shares.index,
@@ -175,7 +179,7 @@ def _shares(trials: list[FrozenTrial], top: int) -> pd.Series:
 
 
 class _Sample(optuna.Study):
-    """A study of given trials, some of which may be there more than once."""
+    """A study of given trials."""
 
     def __init__(self, trials: list[FrozenTrial]) -> None:
         storage = optuna.storages.InMemoryStorage()
@@ -211,7 +215,7 @@ def _importance_finding(found: Importances) -> str:
 def _importance_picture(found: Importances) -> Picture:
     rows = found.table.head(_MOST_ROWS).iloc[::-1]
     caption = (
-        f"Point: median over {found.draws} bootstrap draws of the trials; line: 5 to 95 %. In "
+        f"Point: median over {found.draws} draws of 80 % of the trials; line: 5 to 95 %. In "
         "brackets: complete trials that have the hyperparameter."
     )
     if len(found.table) > len(rows):
@@ -242,7 +246,7 @@ def _draw_importance(width: float, rows: pd.DataFrame) -> Figure:
 def _importance_table(found: Importances) -> Table:
     return Table(
         name="importance",
-        caption="Share of the importance: over all trials, and over bootstrap draws",
+        caption="Share of the importance: over all trials, and over draws of 80 % of them",
         columns=[
             Column("hyperparameter", "hyperparameter"),
             Column("share", "all trials", format=lambda share: percent(share, 1)),
@@ -353,7 +357,7 @@ def _draw_pair(
             va="center",
             fontsize=8,
         )
-    axes.pcolormesh(medians, cmap=SHADES, norm=norm, edgecolors=GROUND, linewidth=0.5)
+    axes.pcolormesh(medians.clip(low), cmap=SHADES, norm=norm, edgecolors=GROUND, linewidth=0.5)
     slant = 90 if narrow and any("\n" in label for label in x_labels) else 0
     axes.set_xticks(np.arange(len(x_labels)) + 0.5, x_labels, fontsize=8, rotation=slant)
     axes.set_yticks(np.arange(len(y_labels)) + 0.5, y_labels, fontsize=8)

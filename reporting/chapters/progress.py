@@ -54,7 +54,7 @@ def ended_trials(record: Record) -> pd.DataFrame:
     """Return ended trials in order of completion, with the finished ones and the best by then."""
     trials = record.trials.assign(time=start_and_end(record)["end"])
     trials = trials[trials["state"].isin(["COMPLETE", "PRUNED", "FAIL"])]
-    rows = trials.sort_values("time", kind="stable")[["state", "value", "time", "name"]]
+    rows = trials.sort_values("time", kind="stable")[["state", "value", "time", "name", "enqueued"]]
     values = pd.to_numeric(rows["value"], errors="coerce").where(rows["state"] == "COMPLETE")
     best = values.cummax().ffill()
     before = best.shift().fillna(-np.inf)
@@ -86,8 +86,10 @@ def _summary(ended: pd.DataFrame, levels: dict[str, float], measure: str) -> str
     passed = ended[ended["better"] & (ended["best"] > level) & ended["name"].isna()]
     if passed.empty:
         return text + f"No trial beat {name} ({percent(level)}), the best that it began with."
+    first = passed.iloc[0]
+    by_user = ", which a user enqueued" if first["enqueued"] else ""
     return (
-        f"{text}Trial {passed.index[0]}, finished trial {int(passed['count'].iloc[0])}, was the "
+        f"{text}Trial {passed.index[0]}{by_user}, finished trial {int(first['count'])}, was the "
         f"first to beat {name} ({percent(level)}), the best that it began with. These are single "
         "trainings, measured on the images that the search optimizes for."
     )

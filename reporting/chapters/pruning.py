@@ -168,11 +168,12 @@ def _draw_curves(
     set_accuracy_axis(axes, low, high)
     axes.scatter(
         stopped["epoch"],
-        stopped["accuracy"].clip(lower=low),
+        stopped["accuracy"].where(stopped["accuracy"] >= low, axes.get_ylim()[0]),
         marker="x",
         s=20,
         color=VERMILION,
         linewidths=1.0,
+        clip_on=False,
         zorder=3,
         rasterized=len(stopped) > MANY_POINTS,
     )

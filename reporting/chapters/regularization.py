@@ -1,6 +1,7 @@
 """Batch normalization and dropout: accuracy by placement and by rate, and whether it differs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 from scipy.stats import kruskal
 from statsmodels.stats.multitest import multipletests
 
-from reporting.dimensions import Dimension, dimensions, short
+from reporting.dimensions import Dimension, dimensions
 from reporting.drawing.axes import below_words
 from reporting.drawing.slices import draw_slices, points_below
 from reporting.drawing.style import percent
@@ -38,7 +39,7 @@ def blocks(evidence: Evidence) -> list[Block]:
         for name, dimension in dimensions(record).items()
         if covers(name)
     }
-    groups = {name: found for name, found in groups.items() if found.notna().any()}
+    groups = {name: found for name, found in groups.items() if found.places.notna().any()}
     if not groups:
         return [
             Paragraph(
@@ -60,22 +61,33 @@ def blocks(evidence: Evidence) -> list[Block]:
     return [picture, _tests_table(tests), _groups_table(values, groups, record.measure)]
 
 
-def _groups(dimension: Dimension, params: pd.Series) -> pd.Series:
-    """Return the group of each trial as an ordered category; NaN where it is not used."""
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Groups of trials by the value of a hyperparameter.
+
+    Args:
+        places: By trial, the place of its group among all; NaN where the trial is in none.
+        labels: What the groups are called, in order; two may be called the same.
+    """
+
+    places: pd.Series
+    labels: Sequence[str]
+
+
+def _groups(dimension: Dimension, params: pd.Series) -> _Groups:
     if not dimension.numeric:
-        labels = list(dict.fromkeys(short(choice) for choice in dimension.choices))
-        named = params.map(short, na_action="ignore")
-        named = named.where(named.isin(labels))  # a given value may be none of the choices
-        return pd.Series(pd.Categorical(named, categories=labels), index=params.index)
+        return _Groups(*dimension.cells(params))
     edges = [-np.inf, *(edge + 1e-9 for edge, _ in _RATES[:-1]), np.inf]
-    return pd.cut(params.astype(float), edges, labels=[label for _, label in _RATES])
+    return _Groups(
+        pd.cut(params.astype(float), edges, labels=False), [label for _, label in _RATES]
+    )
 
 
-def _tests(values: pd.Series, groups: Mapping[str, pd.Series]) -> pd.DataFrame:
+def _tests(values: pd.Series, groups: Mapping[str, _Groups]) -> pd.DataFrame:
     """Kruskal-Wallis of each hyperparameter over its groups of five or more, corrected by Holm."""
     rows = []
     for name, group in groups.items():
-        parts = [part.to_numpy(float) for _, part in values.groupby(group, observed=True)]
+        parts = [part.to_numpy(float) for _, part in values.groupby(group.places)]
         parts = [part for part in parts if len(part) >= _LEAST_GROUP]
         testable = len(parts) > 1 and len(np.unique(np.concatenate(parts))) > 1
         found = kruskal(*parts) if testable else None
@@ -122,25 +134,22 @@ def _tests_table(tests: pd.DataFrame) -> Table:
     )
 
 
-def _groups_table(values: pd.Series, groups: Mapping[str, pd.Series], measure: str) -> Table:
-    frames = [
-        values.groupby(group, observed=True)
-        .agg(["size", "median", "max"])
-        .rename_axis("group")
-        .reset_index()
-        .assign(hyperparameter=name)
-        for name, group in groups.items()
-    ]
+def _groups_table(values: pd.Series, groups: Mapping[str, _Groups], measure: str) -> Table:
+    frames = []
+    for name, group in groups.items():
+        frame = values.groupby(group.places).agg(["size", "median", "max"])
+        labels = [group.labels[int(place)] for place in frame.index]
+        frames.append(frame.assign(group=labels, hyperparameter=name))
     return Table(
         name="regularization-groups",
         caption=f"{measure.capitalize()} of complete trials by group",
         columns=[
             Column("hyperparameter", "hyperparameter"),
-            Column("group", "group", lambda item: str(item["group"])),
+            Column("group", "group"),
             Column("complete trials", "complete trials", lambda item: item["size"]),
             Column("median", "median", format=percent),
             Column("best", "best", lambda item: item["max"], percent),
         ],
-        items=pd.concat([frame.astype({"group": object}) for frame in frames], ignore_index=True),
+        items=pd.concat(frames, ignore_index=True),
         fold=True,
     )

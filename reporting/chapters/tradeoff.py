@@ -48,7 +48,8 @@ def blocks(evidence: Evidence) -> list[Block]:
             "milliseconds per image",
             _points(rows, [row.milliseconds_per_image for row in rows]),
             rows,
-            f"Measured in batches of at most 500 on {_machines(evidence)}; median over the seeds.",
+            f"Measured in batches of at most 500 on {_machines(evidence)}; median over the seeds. "
+            "Of several views or models: that of the network alone, times their number.",
         ),
     ]
 
@@ -136,7 +137,7 @@ def _draw(width: float, label: str, points: Sequence[_Point], front: Sequence[_P
 
 
 def _finding(label: str, front: Sequence[_Point], count: int) -> str:
-    names = listed([point.row.name for point in front])
+    names = "; ".join(point.row.name for point in front)  # which have commas
     if count == 1:
         return f"Only {names} has test results"
     if len(front) == 1:

@@ -183,9 +183,10 @@ def _every_trial(record: Record, costs: pd.DataFrame) -> Table:
         epochs=costs["epochs"],
         seconds=costs["seconds"],
         place=record.trials["state"].map(order).fillna(len(order)),
+        name=record.trials["name"].where(~record.trials["enqueued"], "enqueued"),
     )
     rows = rows.sort_values(["place", "value"], ascending=[True, False], kind="stable")
-    rows = rows.drop(columns="place").join(record.params.add_prefix("params_"))
+    rows = rows.drop(columns=["place", "enqueued"]).join(record.params.add_prefix("params_"))
     shown: dict[str, tuple[str, Any]] = {
         "number": ("trial", ""),
         "state": ("state", lambda state: "failed" if state == "FAIL" else state.lower()),

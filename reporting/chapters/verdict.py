@@ -39,15 +39,16 @@ def blocks(evidence: Evidence) -> list[Block]:
     known = evidence.record.trials.loc[number, "name"]
     if isinstance(known, str):
         if not evidence.record.trials["name"].isna().any():
-            nothing = "it tried only such ones"
+            nothing = ": it tried only such ones"
         elif candidate.augmentation is None and number == best.name:
-            nothing = "it found nothing better"
+            nothing = ": it found nothing better"
+        elif evidence.retrained_trials > 1:
+            nothing = ": no retrained trial was better"
         else:
-            nothing = "no retrained trial was better"
+            nothing = ""
         written.append(
             Paragraph(
-                f"Trial {number} is {known}, a configuration that the search starts with: "
-                f"{nothing}."
+                f"Trial {number} is {known}, a configuration that the search starts with{nothing}."
             )
         )
     if evidence.has_rule:
@@ -70,7 +71,7 @@ def blocks(evidence: Evidence) -> list[Block]:
     if (default := _against_default(evidence, winner)) is not None:
         written.append(Paragraph(default))
     if gaps := [row.name for row in evidence.rows if row.gap]:
-        written.append(Paragraph(f"Some trainings are missing or failed: {listed(gaps)}."))
+        written.append(Paragraph(f"Some trainings are missing or failed: {'; '.join(gaps)}."))
     return written
 
 

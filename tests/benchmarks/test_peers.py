@@ -6,8 +6,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from benchmarks.peers.job import Job
 from benchmarks.peers.plotting import draw
@@ -94,6 +96,33 @@ def test_the_mean_of_six_seeds_is_drawn_with_its_interval(tmp_path: Path) -> Non
         longer = [replace(one, budget=400.0) for one in searches if one.job.peer == "ours"]
         draw([*searches, *longer], tmp_path / "longer.svg")  # the other method ends at its budget
         assert ("FillBetween" in (tmp_path / "peers.svg").read_text()) is band
+
+
+def test_a_method_has_one_look_in_all_panels(tmp_path: Path, monkeypatch: Any) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, file: drawn.append(self))
+    names = ("ours", "random search", "Ray Tune ASHA")
+    first = [finished(name, 0, (5, 0.9, 0.8)) for name in names[:2]]
+    other = [finished(name, 0, (5, 0.9, 0.8)) for name in names[::2]]
+    draw([*first, *(replace(one, machine="another") for one in other)], tmp_path / "peers.svg")
+    (figure,) = drawn
+    looks = [
+        {
+            line.get_label(): line.get_color()
+            for line in axis.get_lines()
+            if line.get_label() in names
+        }
+        for axis in figure.axes
+    ]
+    assert [set(one) for one in looks] == [set(names[:2]), set(names[::2])]
+    colors = looks[0] | looks[1]
+    assert looks[0]["ours"] == looks[1]["ours"]
+    assert len(set(colors.values())) == 3
+    (legend,) = figure.legends
+    assert {
+        text.get_text(): line.get_color()
+        for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)
+    } == colors
 
 
 def test_ours_is_compared_with_each_other_method_by_seed() -> None:

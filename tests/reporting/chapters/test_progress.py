@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from optuna.trial import TrialState
 
-from reporting.chapters import progress
+from reporting.chapters import progress, trials
 from tests.reporting.made_studies import trial
 from tests.reporting.written import drawn, pictures, tables, words
 
@@ -31,6 +31,16 @@ def test_progress_names_the_best_trial_and_when_it_came(searched: Any) -> None:
     steps = tables(section)["progress"].values
     assert steps["trial"].tolist() == [0, 3]
     assert steps["gain"].iloc[1] == pytest.approx(0.03)
+
+
+def test_a_trial_that_a_user_enqueued_is_called_so(searched: Any) -> None:
+    made = [trial([0.9], known_as="default"), trial([0.93], enqueued={"flag": "--enqueue"})]
+    evidence = searched(made)
+    assert "Trial 1, which a user enqueued, finished trial 2, was the first to beat default" in (
+        words(progress.blocks(evidence))
+    )
+    names = tables(trials.blocks(evidence))["trials"].values["name"]
+    assert names.fillna("").tolist() == ["enqueued", "default"]
 
 
 def test_progress_says_how_soon_most_of_the_rise_came(searched: Any) -> None:

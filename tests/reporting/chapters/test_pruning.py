@@ -9,7 +9,7 @@ from scipy.stats import kendalltau, spearmanr
 from reporting.chapters import pruning
 from reporting.evidence import Evidence
 from tests.reporting.made_studies import trial
-from tests.reporting.written import pictures, tables, words
+from tests.reporting.written import drawn, pictures, tables, words
 
 
 def test_pruning_correlations_are_those_of_scipy(evidence: Evidence) -> None:
@@ -41,6 +41,16 @@ def test_pruning_counts_trials_stopped_in_the_upper_half(searched: Any) -> None:
     assert "1 of 3 pruned trials were in the upper half" in text
     assert "1 was ahead of trial 0" in text
     assert "is unknown" in text
+
+
+def test_a_trial_below_the_axis_is_a_cross_on_its_edge(searched: Any) -> None:
+    made = [trial([0.85, 0.9 + 0.001 * i]) for i in range(6)]
+    made.append(trial([0.2], TrialState.PRUNED))
+    picture = pictures(pruning.blocks(searched(made)))["pruning-curves"]
+    assert "Below the axis, with crosses on its edge: 1 trial." in picture.caption
+    (axes,) = drawn(picture).axes
+    crosses = axes.collections[-1]
+    assert crosses.get_offsets().tolist() == [[1.0, pytest.approx(axes.get_ylim()[0])]]
 
 
 def test_an_early_ranking_that_agrees_is_trusted(searched: Any) -> None:

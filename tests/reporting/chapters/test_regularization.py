@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from scipy.stats import kruskal
 
 from reporting.chapters import regularization
@@ -21,6 +21,21 @@ def test_batch_norm_is_compared_by_the_test_of_scipy(searched: Any) -> None:
     assert row["n"] == 60
     assert row["p"] == pytest.approx(kruskal(*groups).pvalue)
     assert len(tests) == 1
+
+
+def test_choices_of_similar_names_are_different_groups(searched: Any) -> None:
+    kinds = CategoricalDistribution(["spatial_dropout_1d", "spatial_dropout_2d", "none"])
+    levels = dict(zip(kinds.choices, (0.95, 0.80, 0.87), strict=True))
+    made = [
+        trial([level + 0.001 * i], params={"dropout_kind": (kind, kinds)})
+        for kind, level in levels.items()
+        for i in range(6)
+    ]
+    section = regularization.blocks(searched(made))
+    assert pictures(section)["regularization"].finding == "Accuracy differs by dropout_kind"
+    groups = tables(section)["regularization-groups"].values
+    assert groups is not None
+    assert groups["complete trials"].tolist() == [6, 6, 6]
 
 
 def test_dropout_rates_are_grouped(searched: Any) -> None:

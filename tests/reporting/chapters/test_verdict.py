@@ -95,6 +95,8 @@ def test_a_winner_that_is_a_first_configuration_is_said_to_be_one(evidence: Evid
     for part in (changed, lower):
         said = words(verdict.blocks(dataclasses.replace(made, winner=part)))
         assert f"{first}no retrained trial was better." in said
+        alone = dataclasses.replace(made, winner=part, remeasured=[part])
+        assert f"{first.removesuffix(': ')}." in words(verdict.blocks(alone))
 
 
 def test_few_test_images_are_said_to_be_few(tmp_path: Path) -> None:
