@@ -16,6 +16,7 @@ from reporting.settings import ReportSettings
 from reporting.study_tables import Record, training_costs
 from reporting.views import ALONE, Views, views_of
 from search.data.split import VALIDATION_COST
+from search.study.provenance import module_digest
 from search.study.study import known_as, trial_params, trial_seed
 from search.workers.messages import Images
 from spaces import DEFAULT, DataShape, published_configurations
@@ -109,6 +110,7 @@ class Plan:
         self._settings = settings
         self._record = record
         self._mirror = data.mirror
+        self._code = module_digest(record.space)
         self.sizes = settings.sizes(record.sizes)
         self.images = images
         self._costs = training_costs(record, images)
@@ -322,6 +324,7 @@ class Plan:
                 startup_seconds=startup_seconds,
                 epoch_seconds=epoch_cost * image_seconds,
                 shared=shared,
+                code=self._code,
             )
             for given in (trial_seed(seed, first_seed + index) for index in range(seeds))
         ]

@@ -190,7 +190,9 @@ class Retrainings:
             val_accuracy=run.history[-1][f"val_{run.retraining.objective}"]
             if run.retraining.images is Images.TRAINING
             else None,
-            origin=self._origin | {"trained": datetime.now(UTC).isoformat(timespec="seconds")},
+            origin=self._origin
+            | {"trained": datetime.now(UTC).isoformat(timespec="seconds")}
+            | ({} if run.retraining.code is None else {"code": run.retraining.code}),
         )
         with writing(folder.parent):
             try:

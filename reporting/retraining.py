@@ -54,6 +54,8 @@ class Retraining:
         shared: Whether all studies of a results folder share the result, as for a baseline that is
             trained on all images; not part of the key.
         teachers: Networks whose predictions it learns besides the labels; None: labels alone.
+        code: Digest of the module of a user's space; not part of the key. A kept training of other
+            code is repeated. None: unknown, so that any is taken.
     """
 
     space: str
@@ -71,6 +73,7 @@ class Retraining:
     epoch_seconds: float = 1.0
     shared: bool = False
     teachers: "Teachers | None" = None
+    code: str | None = None
 
     @property
     def key(self) -> str:
@@ -154,7 +157,7 @@ class Retrained:
         cpu_seconds: Processor time of the whole training, user and system.
         val_accuracy: Value of the objective after the last epoch; None if it was trained on all
             images.
-        origin: Commit, machine and versions that it was made with.
+        origin: Commit, machine and versions that it was made with, and the code of a user's space.
         digest: SHA-256 of the model, once it is saved or loaded; not part of the record.
 
     Raises:
@@ -286,6 +289,7 @@ class Folders:
                 kept is not None
                 and kept.seed == one.seed
                 and validated == (kept.val_accuracy is not None)
+                and (one.code is None or kept.origin.get("code", one.code) == one.code)
             ):
                 return kept
         return None

@@ -3,7 +3,6 @@
 Baselines do not depend on the search, so the studies of a results folder share them.
 """
 
-import ast
 import functools
 import hashlib
 import json
@@ -11,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from search.study.provenance import syntax
 from search.training.hardware import machine, versions
 
 FOLDER: Final = ".baselines"
 # Code that builds a model, trains it and reads its images.
 _CODE: Final = ("spaces", "search/training", "search/data")
 _ROOT: Final = Path(__file__).parents[1]
-_DOCUMENTED: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def shared_key(content: Mapping[str, Any]) -> str:
@@ -34,10 +33,7 @@ def shared_key(content: Mapping[str, Any]) -> str:
 
 @functools.cache
 def code_digest(root: Path = _ROOT) -> str:
-    """Return the digest of the source code that a baseline depends on.
-
-    It is made from the syntax tree of each file, without docstrings, so that neither layout nor
-    words change it.
+    """Return the digest of the source code that a baseline depends on, by its `syntax`.
 
     Args:
         root: Folder of this project.
@@ -45,9 +41,5 @@ def code_digest(root: Path = _ROOT) -> str:
     digest = hashlib.sha256()
     files = [file for folder in _CODE for file in sorted((root / folder).rglob("*.py"))]
     for file in files:
-        tree = ast.parse(file.read_bytes())
-        for node in ast.walk(tree):
-            if isinstance(node, _DOCUMENTED) and ast.get_docstring(node) is not None:
-                del node.body[0]
-        digest.update(f"{file.relative_to(root)}\n{ast.dump(tree)}\n".encode())
+        digest.update(f"{file.relative_to(root)}\n{syntax(file)}\n".encode())
     return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -56,7 +56,7 @@ from search.study.artifacts import Artifacts, Checkpoints, study_note
 from search.study.dashboard import Server, listen, serve_dashboard
 from search.study.database import Outages
 from search.study.objective import COSTS
-from search.study.provenance import command_line, commit
+from search.study.provenance import command_line, commit, module_digest
 from search.study.requests import Inbox, begin_run, end_run, takes_requests
 from search.study.storage import JOURNAL, quiet_optuna, shown_storage, storage_errors
 from search.study.stored import find_study, stored_study
@@ -151,6 +151,8 @@ def _search(
         facts = _facts(settings, inputs.dataset, precision, arguments, given.minutes)
         finished = stored.get_trials(deepcopy=False, states=FINISHED) if stored else []
         trains = len(finished) < settings.trials
+        if finished and trains and stored is not None:
+            _say_what_changed(stored, facts, display)
         study = begin_study(storage, name, facts, inputs.first, display.note, trains=trains)
         begin_run(study)
         ending.has_study = True
@@ -187,6 +189,18 @@ def _search(
         stopped_by = _coordinate(coordinator, outages, study, measurement.stopped_by)
         end_run(study)
         return outcome_of(settings, inputs.dataset.shape, study, where, started, stopped_by, before)
+
+
+def _say_what_changed(study: optuna.Study, facts: Mapping[str, Any], display: Display) -> None:
+    """Warn of a space whose module was changed: its earlier trials do not compare."""
+    before = (study.user_attrs.get("runs") or [{}])[-1].get("code")
+    now = facts.get("code")
+    if None not in (before, now) and before != now:
+        display.note(
+            f"the module of space {facts['space']} has changed since the last run of this study; "
+            "if the same values now build or train another network, start another study with "
+            "--study NAME"
+        )
 
 
 def _coordinate(
@@ -320,6 +334,7 @@ def _facts(
     arguments: Sequence[str],
     minutes: float | None,
 ) -> dict[str, Any]:
+    code = module_digest(settings.space)
     return {
         **comparable_facts(settings, dataset, precision),
         "pixels": None if dataset.pixels is None else dataset.pixels.facts,
@@ -330,6 +345,7 @@ def _facts(
         "machine": machine(),
         "command": command_line(arguments),
         **({} if minutes is None else {"minutes": minutes}),
+        **({} if code is None else {"code": code}),
     }
 
 

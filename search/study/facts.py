@@ -337,6 +337,7 @@ _FACTS: Final[dict[str, _Rule]] = {
     "commit": _TEXT,
     "machine": _TEXT,
     "command": _TEXT,
+    "code": _TEXT,
     RUN: _Rule("text or null", lambda value: value is None or isinstance(value, str)),
     REQUEST: _Rule(f"null, or {STOP} or {PAUSE} to a run", _is_request),
 }

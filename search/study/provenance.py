@@ -1,5 +1,7 @@
-"""Where a number comes from: commit and command, as the study stores them."""
+"""Where a number comes from: commit, command and code of a user, as the study stores them."""
 
+import ast
+import hashlib
 import os
 import re
 import shlex
@@ -7,13 +9,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from search.command_line.flags import STORAGE_VARIABLE
 from search.command_line.parser import COMMANDS, called
 from search.secrets import masked_url
+from spaces import look_in_current_directory
 
 _ROOT = Path(__file__).resolve().parents[2]
+_DOCUMENTED: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def commit() -> str:
@@ -32,6 +38,53 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return described.stdout.strip() or "unknown"
+
+
+def module_digest(space: str) -> str | None:
+    """Return the digest of the module of a user's space; the module is not run.
+
+    Modules that it imports do not count.
+
+    Args:
+        space: As for `spaces.load_space`.
+
+    Returns:
+        16 hexadecimal digits, made from `syntax`; None for a built-in space, or without a source.
+    """
+    module, colon, _ = space.partition(":")
+    if not colon:
+        return None
+    look_in_current_directory()
+    package, *parts = module.split(".")
+    try:
+        spec = find_spec(package)
+    except ValueError:  # a module that was made in memory
+        return None
+    if spec is None:
+        return None
+    if not parts:
+        files = [Path(spec.origin or "")]
+    else:  # not by `find_spec`, which runs the packages around it
+        places = [Path(folder, *parts) for folder in spec.submodule_search_locations or ()]
+        files = [file for one in places for file in (one.with_suffix(".py"), one / "__init__.py")]
+    source = next((file for file in files if file.suffix == ".py" and file.is_file()), None)
+    return None if source is None else hashlib.sha256(syntax(source).encode()).hexdigest()[:16]
+
+
+def syntax(file: Path) -> str:
+    """Return the syntax tree of a Python file, without docstrings: neither layout nor words count.
+
+    A file that is no Python is returned as it is.
+    """
+    content = file.read_bytes()
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return content.decode(errors="replace")
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.dump(tree)
 
 
 def command_line(arguments: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,15 @@ def test_every_retraining_runs_once_and_is_kept(tmp_path: Path) -> None:
     assert load_kept(folders(tmp_path), lambda results: due) == results
     assert retrain(tmp_path, due) == results
     assert len(done(tmp_path)) == 6
+
+
+def test_a_training_of_other_code_is_repeated(tmp_path: Path) -> None:
+    unknown = retraining("a")
+    known, changed = (replace(unknown, code=digest) for digest in ("1", "2"))
+    for one in (known, known, changed, unknown, changed):
+        retrain(tmp_path, [one])
+    assert done(tmp_path) == ["a 0", "a 0"]
+    assert retrain(tmp_path, [unknown])[unknown.key].origin["code"] == "2"
 
 
 def test_more_seeds_train_only_the_new_ones(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from search.command_line.parser import COMMANDS
 from search.study import provenance
-from search.study.provenance import command_line, commit
+from search.study.provenance import command_line, commit, module_digest
 from tests.command_line import ROOT
 
 
@@ -118,3 +118,25 @@ def test_an_installed_package_has_no_commit_of_a_repository_around_it(
         subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True)
     monkeypatch.setattr(provenance, "_ROOT", tmp_path)
     assert commit() == "unknown"
+
+
+def test_the_code_of_a_space_counts_without_its_layout_and_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "digested_package"
+    package.mkdir()
+    for file in (package / "__init__.py", package / "inner.py"):
+        file.write_text("raise AssertionError")
+    module = tmp_path / "digested_space.py"
+    module.write_text('"""Words."""\ndef build(hp):\n    raise AssertionError\n')
+    first = module_digest("digested_space:build")
+    module.write_text("# Other words.\ndef build(hp): raise AssertionError\n")
+    assert module_digest("digested_space:build") == first
+    module.write_text("def build(hp): return None\n")
+    assert module_digest("digested_space:build") not in (None, first)
+    module.write_text("no Python")
+    assert module_digest("digested_space:build")
+    assert module_digest("digested_package.inner:build") == module_digest("digested_package:build")
+    nowhere = ("cnn", "sys:path", "digested_package.missing:build", "no_such_module:build")
+    assert [module_digest(space) for space in nowhere] == [None] * 4
