@@ -110,7 +110,8 @@ class Plan:
         self._settings = settings
         self._record = record
         self._mirror = data.mirror
-        self._code = module_digest(record.space)
+        # Without training, what there is counts, of whatever code.
+        self._code = module_digest(record.space) if settings.retrain else None
         self.sizes = settings.sizes(record.sizes)
         self.images = images
         self._costs = training_costs(record, images)

@@ -1,8 +1,8 @@
 """Trainings of given configurations, and their results, which are kept for good.
 
 A retraining is an ordinary trial with given hyperparameters. A finished one is kept in
-results/STUDY/retrainings/KEY/, or in results/.baselines/KEY/ if it is a baseline, and is never
-repeated.
+results/STUDY/retrainings/KEY/, or in results/.baselines/KEY/ if it is a baseline, and is not
+repeated, unless the module of a user's space has changed since.
 """
 
 import hashlib
@@ -289,10 +289,20 @@ class Folders:
                 kept is not None
                 and kept.seed == one.seed
                 and validated == (kept.val_accuracy is not None)
-                and (one.code is None or kept.origin.get("code", one.code) == one.code)
+                and not _is_outdated(kept, one)
             ):
                 return kept
         return None
+
+    def outdated(self, due: Iterable[Retraining]) -> int:
+        """Return how many of these were trained before the module of their space changed."""
+        kept = ((Retrained.load(self.study / one.key), one) for one in due)
+        return sum(found is not None and _is_outdated(found, one) for found, one in kept)
+
+
+def _is_outdated(kept: Retrained, wanted: Retraining) -> bool:
+    code = wanted.code
+    return code is not None and kept.origin.get("code", code) != code
 
 
 def by_key(retrainings: Iterable[Retraining]) -> dict[str, Retraining]:

@@ -274,7 +274,7 @@ def _retrain(
             log_dir=record.directory / "logs",
         )
         kept = load_kept(folders, plan.due)
-        _announce(settings, record, plan, kept, pool.count, progress)
+        _announce(settings, record, plan, folders, kept, pool.count, progress)
         retrainings = Retrainings(
             pool,
             folders,
@@ -296,6 +296,7 @@ def _announce(
     settings: ReportSettings,
     record: Record,
     plan: Plan,
+    folders: Folders,
     kept: Results,
     workers: int,
     progress: Progress,
@@ -320,8 +321,10 @@ def _announce(
     fitted = (
         "" if settings.minutes is None else f", which were fitted to --minutes {settings.minutes:g}"
     )
+    again = folders.outdated(missing)
+    changed = f" ({again} again: the module of the space has changed)" if again else ""
     progress.console.print(
-        f"study {record.name!r}: {len(missing)} of {len(due)} trainings to do, about "
+        f"study {record.name!r}: {len(missing)} of {len(due)} trainings to do{changed}, about "
         f"{duration(wall_seconds(plan, kept, workers))} with {counted(workers, 'worker')}\n"
         f"  to choose the winner{_rule(settings, record)}: "
         f"{listed([_named(one) for one in plan.candidates])}; "

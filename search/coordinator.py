@@ -440,7 +440,8 @@ class Coordinator:
         self.progress.failed += 1
         self._display.log(f"trial {_label(attempt)}: failed, {reason}")
         if attempt.rejected:
-            self._last_rejection = reason
+            if "duplicate_of" not in attempt.attrs:
+                self._last_rejection = reason
             self._rejections_in_a_row += 1
             if self._rejections_in_a_row >= _REJECTIONS_IN_A_ROW:
                 raise SearchError(

@@ -73,7 +73,7 @@ class Outcome:
         stopped_by: Why it ended early; None if the study holds all its trials.
         ran: Number of trials that this run finished.
         used_up: Whether every configuration of a finite space has been tried.
-        enqueued: Number of trials that a user has enqueued and that have not begun.
+        enqueued: Number of trials that a user has enqueued and that wait to run.
         max_epochs: Maximum epochs of a trial.
         findings: What the checks of the search have found.
         url: Database of the study; None: the journal file.

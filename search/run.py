@@ -193,8 +193,8 @@ def _search(
 
 def _say_what_changed(study: optuna.Study, facts: Mapping[str, Any], display: Display) -> None:
     """Warn of a space whose module was changed: its earlier trials do not compare."""
-    before = (study.user_attrs.get("runs") or [{}])[-1].get("code")
-    now = facts.get("code")
+    runs = [run for run in study.user_attrs.get("runs", []) if run.get("trains", True)]
+    before, now = (runs or [{}])[-1].get("code"), facts.get("code")
     if None not in (before, now) and before != now:
         display.note(
             f"the module of space {facts['space']} has changed since the last run of this study; "

@@ -235,10 +235,8 @@ class SeededByTrial(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """See `BaseSampler`."""
-        sampler, seed = (
-            self._samplers[trial.number],
-            zlib.crc32(f"{self._seed} {param_name}".encode()),
-        )
+        sampler = self._samplers[trial.number]
+        seed = zlib.crc32(f"{self._seed} {param_name}".encode())
         if not isinstance(sampler, NearBestSampler):  # which does the same itself
             # A draw must not depend on those before it: a trial that was interrupted between two
             # questions is continued with what it has.

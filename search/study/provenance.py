@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,19 +73,20 @@ def module_digest(space: str) -> str | None:
 
 
 def syntax(file: Path) -> str:
-    """Return the syntax tree of a Python file, without docstrings: neither layout nor words count.
+    """Return the code of a Python file without comments and docstrings, in a uniform layout.
 
     A file that is no Python is returned as it is.
     """
     content = file.read_bytes()
     try:
-        tree = ast.parse(content)
+        with warnings.catch_warnings(action="ignore"):  # of the user's code, twice
+            tree = ast.parse(content)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return content.decode(errors="replace")
     for node in ast.walk(tree):
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node) is not None:
             del node.body[0]
-    return ast.dump(tree)
+    return ast.unparse(tree)  # unlike `ast.dump`, the same in all versions of Python
 
 
 def command_line(arguments: Sequence[str]) -> str:

@@ -214,7 +214,7 @@ def _remedy(error: Exception) -> str:
         case IsADirectoryError():
             return "move that folder away"
         case PermissionError():
-            return "give yourself the permission"
+            return "fix its permissions"
         case _:
             return "free space or restore the connection"
 

@@ -38,6 +38,7 @@ from search.study.storage import (
 from search.study.stored import check_folder
 from search.words import counted, listed
 
+_GRID: Final = "grid"  # the sampler that replaces ranges by a few levels of each
 _MIRROR_FLAGS: Final = {
     True: "with --mirror",
     False: "with --no-mirror",
@@ -46,7 +47,6 @@ _MIRROR_FLAGS: Final = {
 FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 ENDED: Final = (*FINISHED, TrialState.FAIL)
 # Facts of a run that a study without an ended trial takes from the next run, beside `COMPARABLE`.
-_GRID: Final = "grid"  # the sampler that replaces ranges by a few levels of each
 _SETTINGS: Final = ("seed", "settings", "minutes")
 VERDICT: Final = "verdict"  # system attribute of a trial: the last verdict of the pruner
 ENGINE_FACTS: Final = "keras_tuner"  # attribute of a trial: what its tuner must know of it

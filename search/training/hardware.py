@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Literal
@@ -40,7 +41,7 @@ def best_precision(cpu_info: Path = _CPU_INFO) -> Precision:
         cpu_info: File in which Linux lists the CPU's features; without it the answer is float32.
     """
     if visible_gpus():
-        return "bfloat16" if _gpus_have_bfloat16() else "float32"
+        return "bfloat16" if _have_bfloat16(visible_gpus()) else "float32"
     return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(_cpu_features(cpu_info)) else "float32"
 
 
@@ -83,13 +84,15 @@ def _present_gpus() -> tuple[str, ...]:
     return tuple(line.partition(": ")[2].partition(" (UUID")[0] for line in lines)
 
 
-def _gpus_have_bfloat16() -> bool:
-    """Return whether all GPUs of this machine have units for bfloat16, as far as they tell."""
-    found = _nvidia_smi("--query-gpu=compute_cap", "--format=csv,noheader")
-    try:
-        return all(float(one) >= _BFLOAT16_CAPABILITY for one in found)
-    except ValueError:  # a driver that does not know
-        return True
+def _have_bfloat16(gpus: Sequence[str]) -> bool:
+    """Return whether GPUs, by index or UUID, have units for bfloat16, as far as they tell."""
+    known: dict[str, float] = {}
+    for line in _nvidia_smi("--query-gpu=index,uuid,compute_cap", "--format=csv,noheader"):
+        index, uuid, capability = [*line.split(", "), "", ""][:3]
+        with suppress(ValueError):  # a driver that does not know
+            known |= dict.fromkeys((index, uuid), float(capability))
+    # Parts of a GPU (MIG) are not listed, and have such units.
+    return all(known.get(gpu, _BFLOAT16_CAPABILITY) >= _BFLOAT16_CAPABILITY for gpu in gpus)
 
 
 def _nvidia_smi(*arguments: str) -> Sequence[str]:

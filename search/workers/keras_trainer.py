@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import platform
 import sys
 import time
 import traceback
@@ -175,7 +176,7 @@ class KerasTrainer:
             else:
                 raise SearchError(
                     f"the space asks for {name!r}, for which the trial has no value: the space has "
-                    "changed since the search. Undo that, or search again."
+                    "changed since the search. Restore the earlier version, or start another study."
                 )
             return answers[name]
 
@@ -325,9 +326,9 @@ def _require_gpus() -> None:
 
     if visible_gpus() and not tf.config.list_physical_devices("GPU"):
         raise SearchError(
-            "TensorFlow finds no GPU, but this machine has one. Install its CUDA libraries: "
-            f'{sys.executable} -m pip install "tensorflow[and-cuda]=={tf.__version__}". Or set '
-            "CUDA_VISIBLE_DEVICES=-1 in the environment to train on the CPU."
+            f"TensorFlow finds no GPU on {platform.node()}, which has one. Install its CUDA "
+            f'libraries, {sys.executable} -m pip install "tensorflow[and-cuda]=={tf.__version__}", '
+            "or set CUDA_VISIBLE_DEVICES=-1 in the environment to train on the CPU."
         )
 
 

@@ -117,8 +117,11 @@ class LocalProcess:
 
     def kill(self, *, wait: bool = True) -> None:
         """See `WorkerProcess`."""
-        with suppress(psutil.Error):  # it is gone
-            kill_children(psutil.Process(self._process.pid))
+        if self._process.is_alive():
+            with suppress(psutil.Error):
+                alive = psutil.Process(self._process.pid)
+                alive.suspend()  # it must not start another one meanwhile
+                kill_children(alive)
         self._process.kill()
         if wait:
             self._process.join()
@@ -173,14 +176,16 @@ class LocalBackend:
             resource_tracker.ensure_running()
             with _environment(self._variables(slot)), signals_blocked():
                 process.start()
-        except OSError as error:
+            theirs.close()
+            return LocalProcess(process, ours, log, self._arrived)
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
+            if process.pid is not None:
+                process.kill()
             raise SearchError(
                 f"worker {slot + 1} of {self.count} cannot be started ({one_line(error)}). Raise "
                 "the system's limit (`ulimit -u`, or that of the container), or use fewer "
                 "--workers."
             ) from error
-        theirs.close()
-        return LocalProcess(process, ours, log, self._arrived)
 
     def wait(
         self, processes: Sequence[LocalProcess], timeout_seconds: float

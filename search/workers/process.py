@@ -55,6 +55,9 @@ def run_worker(
         trainer_class: Class that runs the trials.
     """
     _let_trainings_start_processes()
+    # A process that a training forks would keep the pipe open: the coordinator would not see that
+    # this one has died.
+    os.register_at_fork(after_in_child=connection.close)
     redirect_output(log)
     serve(connection, settings, trainer_class)
 
@@ -128,8 +131,11 @@ def _let_trainings_start_processes() -> None:
 
 def kill_children(process: psutil.Process) -> None:
     """Kill what a training has started: it would not end with its worker."""
+    children: list[psutil.Process] = []
     with contextlib.suppress(psutil.Error):
-        for child in process.children(recursive=True):
+        children = process.children(recursive=True)
+    for child in children:
+        with contextlib.suppress(psutil.Error):  # it is gone
             child.kill()
 
 

@@ -12,6 +12,7 @@ from reporting.plan import Plan
 from reporting.retraining import Retrained
 from reporting.settings import ReportSettings
 from search.data.split import SplitSizes
+from search.study.provenance import module_digest
 from search.workers.messages import Failed
 from spaces.baselines import BASELINES
 from tests.reporting.made_plan import made_plan
@@ -122,6 +123,21 @@ def test_a_preview_trains_on_as_many_images_as_an_epoch_of_the_search_showed(
     ):
         settings = ReportSettings(**given).for_study(8, searched)
         assert settings.sizes(searched) == SplitSizes(train=train, val=10_000)
+
+
+def test_a_plan_knows_the_code_of_a_users_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "planned_space.py").write_text("def build(hp): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {}
+    for retrain in (True, False):
+        (tmp_path / str(retrain)).mkdir()
+        plan = made_plan(
+            tmp_path / str(retrain), [{}], ["none"], space="planned_space:build", retrain=retrain
+        )
+        found[retrain] = {one.code for one in plan.candidates[0].retrainings}
+    assert found == {True: {module_digest("planned_space:build")}, False: {None}}
 
 
 MIRRORED = ("none", "flip", "flip_shift", "flip_shift_erase")

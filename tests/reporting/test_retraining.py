@@ -90,6 +90,7 @@ def test_a_training_of_other_code_is_repeated(tmp_path: Path) -> None:
     for one in (known, known, changed, unknown, changed):
         retrain(tmp_path, [one])
     assert done(tmp_path) == ["a 0", "a 0"]
+    assert folders(tmp_path).outdated([unknown, known, changed, retraining("b")]) == 1
     assert retrain(tmp_path, [unknown])[unknown.key].origin["code"] == "2"
 
 

@@ -69,7 +69,8 @@ def test_a_finite_space_that_always_fails_ends_in_an_error(tmp_path: Path) -> No
 
 def test_a_finite_space_above_a_limit_ends_in_an_error(tmp_path: Path) -> None:
     message = (
-        r"^every configuration of the space was rejected; last reason: .+\. Raise --max-params, or "
+        r"^every configuration of the space was rejected; last reason: \d+ parameters, .+ "
+        r"--max-params 10\. Raise --max-params, or "
         r"search another --space\.$"
     )
     with pytest.raises(SearchError, match=message):

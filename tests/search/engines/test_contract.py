@@ -1,6 +1,5 @@
 """The contract of every engine, sampler, tuner, pruner, storage and kind of worker."""
 
-import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -205,29 +204,45 @@ def test_interrupted_and_continued_equals_uninterrupted(
     assert outline(parts) == outline(whole)
 
 
+# In the first trial, in a later one, and where samplers have learned from trials (Optuna's TPE
+# from ten), or list what is left of a finite space.
+@pytest.mark.parametrize(
+    ("space", "trials", "cuts"),
+    [("conditional", 4, (2, 5)), ("conditional", 13, (-2,)), ("finite conditional", 20, (-1,))],
+)
 @with_every_algorithm
 def test_a_search_that_ends_between_two_questions_is_continued_with_the_same_trials(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    algorithm: str,
+    space: str,
+    trials: int,
+    cuts: tuple[int, ...],
 ) -> None:
-    flags = {"space": "conditional", "algorithm": algorithm, "trials": 4, "workers": 1}
+    trials = length(algorithm, trials)
+    flags = {"space": space, "algorithm": algorithm, "trials": trials, "workers": 1}
+    suggest, asked = StudyTrials.suggest, 0
+
+    def interrupted(self: StudyTrials, *question: Any) -> Any:
+        nonlocal asked
+        answer = suggest(self, *question)
+        asked += 1
+        if asked == last:
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(StudyTrials, "suggest", interrupted)
     (tmp_path / "whole").mkdir()
+    last = 0
     whole, _ = search(tmp_path / "whole", **flags)
-    suggest = StudyTrials.suggest
-    for last in (2, 5):
-        parts = tmp_path / f"parts-{last}"
+    questions = asked
+    for cut in cuts:
+        parts = tmp_path / f"parts{cut}"
         parts.mkdir()
-        asked = itertools.count(1)
-
-        def interrupted(self: StudyTrials, *question: Any, last: int = last) -> Any:
-            answer = suggest(self, *question)
-            if next(asked) == last:  # noqa: B023 - used before the next loop
-                raise KeyboardInterrupt
-            return answer
-
-        monkeypatch.setattr(StudyTrials, "suggest", interrupted)
+        asked, last = 0, cut if cut > 0 else questions + cut
         with pytest.raises(KeyboardInterrupt):
             search(parts, **flags)
-        monkeypatch.undo()
+        last = 0
         continued, _ = search(parts, **flags)
         assert outline(continued) == outline(whole)
 

@@ -257,7 +257,7 @@ def test_a_folder_in_place_of_a_file_is_to_be_moved_away(tmp_path: Path) -> None
 
 def test_a_lack_of_permission_is_to_be_mended(tmp_path: Path) -> None:
     with (
-        pytest.raises(StorageError, match=r"Permission denied.*; give yourself the permission, "),
+        pytest.raises(StorageError, match=r"Permission denied.*; fix its permissions, "),
         storage_errors("study.journal"),
     ):
         raise PermissionError(errno.EACCES, "Permission denied", "study.journal")

@@ -92,14 +92,23 @@ def test_a_gpu_means_bfloat16_whatever_the_cpu(nvidia, tmp_path):
 
 @pytest.mark.parametrize(
     ("capabilities", "expected"),
-    [("8.0 9.0", "bfloat16"), ("7.5", "float32"), ("9.0 7.0", "float32"), ("[N/A]", "bfloat16")],
+    [
+        (["8.0", "9.0"], "bfloat16"),
+        (["7.5"], "float32"),
+        (["9.0", "7.0"], "float32"),
+        (["[N/A]"], "bfloat16"),
+    ],
 )
-def test_older_gpus_have_no_bfloat16(nvidia, tmp_path, capabilities, expected):
-    nvidia(
-        'case "$1" in --list-gpus) echo "GPU 0: any (UUID: GPU-2f1)";; '
-        f"*) printf '%s\\n' {capabilities};; esac"
-    )
+def test_older_gpus_have_no_bfloat16(nvidia, tmp_path, monkeypatch, capabilities, expected):
+    gpus = [f"GPU {n}: any (UUID: GPU-{n})" for n in range(len(capabilities))]
+    told = [f"{n}, GPU-{n}, {one}" for n, one in enumerate(capabilities)]
+    lines, answers = (" ".join(f"'{line}'" for line in part) for part in (gpus, told))
+    nvidia(f'case "$1" in --list-gpus) printf "%s\\n" {lines};; *) printf "%s\\n" {answers};; esac')
     assert best_precision(tmp_path / "absent") == expected
+    for name in ("0", "GPU-0"):  # the first alone
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", name)
+        alone = "float32" if capabilities[0] == "7.5" else "bfloat16"
+        assert best_precision(tmp_path / "absent") == alone
 
 
 def test_versions_and_machine_are_known():

@@ -390,6 +390,19 @@ def test_a_fit_of_the_user_that_goes_on_after_its_epochs_is_ended(split):
     assert (result.epochs, result.ended, begun) == (2, Ending.COMPLETE, [0, 1])
 
 
+def test_a_loop_of_the_user_that_goes_on_after_its_epochs_is_ended(split):
+    begun = []
+
+    def fit(model, x, y, callbacks, epochs, **more):
+        for epoch in range(epochs + 5):
+            begun.append(epoch)
+            callbacks[0].on_epoch_end(epoch, {"val_accuracy": 0.1 * epoch})
+
+    result = train(build(), CONFIG, split, max_epochs=2, seed=1, on_epoch=go_on, fit=fit)
+    assert [entry["val_accuracy"] for entry in result.history] == [0.0, 0.1]
+    assert (result.ended, begun) == (Ending.COMPLETE, [0, 1, 2])  # it asks no earlier
+
+
 def test_an_objective_needs_its_metric(split):
     model = build()
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(True), metrics=["accuracy"])

@@ -271,8 +271,8 @@ def test_a_gpu_that_tensorflow_cannot_use_is_refused(
     monkeypatch.setattr("search.workers.keras_trainer.visible_gpus", lambda: ["0"])
     with pytest.raises(
         SearchError,
-        match=r"^TensorFlow finds no GPU, but this machine has one\. Install its CUDA libraries: "
-        r".* install \"tensorflow\[and-cuda\]==2.* CUDA_VISIBLE_DEVICES=-1 in the environment to",
+        match=r"^TensorFlow finds no GPU on .+, which has one\. Install its CUDA libraries, "
+        r".* install \"tensorflow\[and-cuda\]==2.*\", or set CUDA_VISIBLE_DEVICES=-1 in the",
     ):
         make_trainer()
 
@@ -284,7 +284,7 @@ def test_a_configuration_that_cannot_be_built_fails_with_its_reason(
     assert isinstance(failed, Failed)
     assert failed.reason == (
         "the space asks for 'dense_layers', for which the trial has no value: the space has "
-        "changed since the search. Undo that, or search again"
+        "changed since the search. Restore the earlier version, or start another study"
     )
 
 

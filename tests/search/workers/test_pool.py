@@ -185,7 +185,7 @@ def test_a_worker_that_freezes_while_it_sends_is_replaced(tmp_path: Path) -> Non
         count=1,
         log_dir=tmp_path / "logs",
         trainer_class=Frozen,
-        silence_seconds=3,
+        silence_seconds=20,  # a worker must also start within them
     )
     pool.start(1)
     (worker,) = pool.started
@@ -197,7 +197,10 @@ def test_a_worker_that_freezes_while_it_sends_is_replaced(tmp_path: Path) -> Non
         if died:
             break
     pool.close()
-    assert died == [Died("worker silent for 3 s", is_own_fault=True)]
+    assert worker.trials == 1
+    (message,) = died
+    assert isinstance(message, Died)
+    assert message.reason.startswith("worker silent for ")
 
 
 class Parallel:
@@ -259,6 +262,30 @@ def test_what_a_training_has_started_ends_with_its_worker(tmp_path: Path) -> Non
     assert begun
     pool.close()
     assert not psutil.wait_procs(begun, timeout=60)[1]
+
+
+def test_a_worker_that_dies_while_its_training_has_processes_is_noticed(tmp_path: Path) -> None:
+    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
+    pool = make_pool(settings, count=1, log_dir=tmp_path / "logs", trainer_class=Busy)
+    pool.start(1)
+    (worker,) = pool.started
+    grandchildren: list[psutil.Process] = []
+    died: list[Message] = []
+    for _ in range(3000):
+        died += [message for _, message in pool.poll(0.1) if isinstance(message, Died)]
+        if died:
+            break
+        if worker.ready and not worker.trials:
+            worker.send(Train(number=0, seed=0, max_epochs=1, epochs=1))
+        for child in psutil.Process().children() if worker.trials and not grandchildren else ():
+            if grandchildren := child.children():
+                child.kill()
+    for process in grandchildren:
+        process.kill()
+    pool.close()
+    (message,) = died
+    assert isinstance(message, Died)
+    assert "signal 9 SIGKILL" in message.reason
 
 
 class Process:
