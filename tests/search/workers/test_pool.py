@@ -1,6 +1,7 @@
 """The worker pool: how many workers, and which of them are replaced."""
 
 import builtins
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -241,6 +242,13 @@ class Busy(Parallel):
         raise AssertionError
 
 
+def started_by(worker: psutil.Process) -> list[psutil.Process]:
+    """What a training has forked, without what `multiprocessing` starts for itself."""
+    with contextlib.suppress(psutil.Error):
+        return [one for one in worker.children() if one.cmdline() == worker.cmdline()]
+    return []
+
+
 def test_what_a_training_has_started_ends_with_its_worker(tmp_path: Path) -> None:
     settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
     pool = make_pool(settings, count=1, log_dir=tmp_path / "logs", trainer_class=Busy)
@@ -251,12 +259,7 @@ def test_what_a_training_has_started_ends_with_its_worker(tmp_path: Path) -> Non
         list(pool.poll(0.1))
         if worker.ready and not worker.trials:
             worker.send(Train(number=0, seed=0, max_epochs=1, epochs=1))
-        begun = [
-            grandchild
-            for child in psutil.Process().children()
-            for grandchild in child.children()
-            if worker.trials
-        ]
+        begun = [one for child in psutil.Process().children() for one in started_by(child)]
         if begun:
             break
     assert begun
@@ -277,8 +280,8 @@ def test_a_worker_that_dies_while_its_training_has_processes_is_noticed(tmp_path
             break
         if worker.ready and not worker.trials:
             worker.send(Train(number=0, seed=0, max_epochs=1, epochs=1))
-        for child in psutil.Process().children() if worker.trials and not grandchildren else ():
-            if grandchildren := child.children():
+        for child in psutil.Process().children() if not grandchildren else ():
+            if grandchildren := started_by(child):
                 child.kill()
     for process in grandchildren:
         process.kill()
