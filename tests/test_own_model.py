@@ -64,9 +64,9 @@ def test_a_search_says_that_the_module_of_its_space_has_changed(
     flags = ("--space", "changing:build", "--epochs", "1", "--val-size", "100", "--workers", "1")
     said = []
     # The third run trains nothing, so the trials are still those of the first two.
-    for trials, edit in ((1, ""), (2, "# a comment\n"), (2, "x = 1\n"), (3, ""), (4, "")):
+    for trials, edit in ((1, ""), (2, "# a comment\n"), (2, "x = 1\n"), (3, "")):
         module.write_text(module.read_text() + edit)
         ran = run(tmp_path, small_data, *flags, "--trials", str(trials), "--study", "mine")
         assert ran.returncode == 0, ran.stderr
         said.append("the module of space changing:build has changed" in ran.stdout + ran.stderr)
-    assert said == [False, False, False, True, False]
+    assert said == [False, False, False, True]
