@@ -4,6 +4,7 @@ import gc
 import gzip
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ import pytest
 from tests.postgres import BIN, Postgres
 
 SMALL_CLASS_SIZE = 60
+
+# For all that tests start: a GPU would need its libraries, and would compile each small network.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.hookimpl(optionalhook=True)  # without xdist nobody asks
