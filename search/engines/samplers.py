@@ -35,6 +35,7 @@ from search.study.front import is_refused
 from search.study.objective import NO_LIMITS, Limits, costs_of
 from search.study.provenance import install_command
 from search.study.study import FINISHED, GIVEN, trial_seed
+from search.words import rounded
 
 GRID_LEVELS: Final = 5
 _MOST_LISTED: Final = 10_000  # values of a range in a space that is searched to its end
@@ -273,9 +274,8 @@ def _seeded(kind: type[BruteForceSampler | RandomSampler], seed: int, number: in
 
 
 def _on_its_step(value: Any, distribution: BaseDistribution) -> Any:
-    """Remove rounding errors of added steps: 0.30000000000000004 becomes 0.3."""
     if isinstance(distribution, FloatDistribution) and distribution.step is not None:
-        return float(f"{value:.12g}")
+        return rounded(value)
     return value
 
 

@@ -25,6 +25,7 @@ from search.engines.pruners import PRUNERS, Rungs
 from search.errors import StudyError, UnusableError
 from search.study.requests import ENQUEUED
 from search.study.study import FINISHED, GIVEN, VERDICT, claim, requeue, trial_params
+from search.words import rounded
 from spaces.errors import one_line
 
 Note = Callable[[str], None]
@@ -311,4 +312,4 @@ def is_same(one: Any, other: Any) -> bool:
 
 def _rounded(value: Any) -> Any:
     # Samplers add up steps in several ways: 0.6000000000000001 is 0.6.
-    return float(f"{value:.12g}") if isinstance(value, float) else value
+    return rounded(value) if isinstance(value, float) else value

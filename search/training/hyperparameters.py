@@ -14,6 +14,7 @@ from optuna.distributions import (
 )
 
 from search.errors import SearchError
+from search.words import rounded
 
 Ask = Callable[[str, BaseDistribution], Any]
 _REVERSED = "~reversed"
@@ -80,13 +81,8 @@ def value_of(suggest: Ask, hyperparameter: Any) -> Any:
     elif step:
         # Optuna cuts a range that is not a multiple of its step. Cut it here, tolerant of rounding:
         # 0.5 // 0.05 is 9.
-        high = _rounded(low + math.floor((high - low) / step + 1e-9) * step)
+        high = rounded(low + math.floor((high - low) / step + 1e-9) * step)
     return suggest(name, _numeric(whole, low, high, step=step))
-
-
-def _rounded(value: float) -> float:
-    """Remove the errors of added steps: 0.30000000000000004 becomes 0.3."""
-    return float(f"{value:.12g}")
 
 
 def to_params(values: Mapping[str, Any], space: Sequence[Any]) -> dict[str, Any]:
@@ -108,7 +104,7 @@ def to_params(values: Mapping[str, Any], space: Sequence[Any]) -> dict[str, Any]
             elif name.endswith(_REVERSED):
                 params[name] = hyperparameter.min_value + hyperparameter.max_value - wanted
             elif isinstance(distribution, FloatDistribution) and distribution.step:
-                params[name] = _rounded(float(wanted))
+                params[name] = rounded(float(wanted))
             else:
                 params[name] = wanted.item() if hasattr(wanted, "item") else wanted
             return params[name]
