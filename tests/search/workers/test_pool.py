@@ -9,8 +9,9 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,7 +21,7 @@ from search.workers.keras_trainer import WorkerSettings
 from search.workers.link import Link
 from search.workers.local import LocalBackend, _environment
 from search.workers.messages import Beat, Died, Failed, Message, Ready, Train
-from search.workers.pool import WorkerPool, make_pool
+from search.workers.pool import Worker, WorkerPool, make_pool
 from tests.search.simulated import SimulatedTrainer, no_images
 
 
@@ -167,6 +168,27 @@ def test_a_long_order_to_a_frozen_worker_blocks_nothing(tmp_path: Path) -> None:
     assert not child.is_alive()
 
 
+def ran_once(
+    trainer_class: type[Any], log_dir: Path, silence_seconds: float = 60
+) -> Iterator[tuple[WorkerPool, Worker, list[Message]]]:
+    """Run one trial: the pool, its worker, and what has ended a trial or a worker, poll by poll."""
+    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
+    pool = make_pool(
+        settings,
+        count=1,
+        log_dir=log_dir,
+        trainer_class=trainer_class,
+        silence_seconds=silence_seconds,
+    )
+    pool.start(1)
+    (worker,) = pool.started
+    for _ in range(3000):  # a start takes seconds, far more beside other tests
+        ended = [message for _, message in pool.poll(0.1) if isinstance(message, Failed | Died)]
+        yield pool, worker, ended
+        if worker.ready and not worker.trials:
+            worker.send(Train(number=0, seed=0, max_epochs=1, epochs=1))
+
+
 class Frozen:
     """A trainer whose process stops in the middle of a message."""
 
@@ -180,21 +202,8 @@ class Frozen:
 
 
 def test_a_worker_that_freezes_while_it_sends_is_replaced(tmp_path: Path) -> None:
-    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
-    pool = make_pool(
-        settings,
-        count=1,
-        log_dir=tmp_path / "logs",
-        trainer_class=Frozen,
-        silence_seconds=20,  # a worker must also start within them
-    )
-    pool.start(1)
-    (worker,) = pool.started
-    died: list[Message] = []
-    for _ in range(3000):
-        died += [message for _, message in pool.poll(0.1) if isinstance(message, Died)]
-        if worker.ready and not worker.trials:
-            worker.send(Train(number=0, seed=0, max_epochs=1, epochs=1))
+    # A worker must also start within the time of silence.
+    for pool, worker, died in ran_once(Frozen, tmp_path / "logs", silence_seconds=20):  # noqa: B007
         if died:
             break
     pool.close()
@@ -218,15 +227,7 @@ class Parallel:
 
 
 def test_a_training_may_start_processes(tmp_path: Path) -> None:
-    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
-    pool = make_pool(settings, count=1, log_dir=tmp_path / "logs", trainer_class=Parallel)
-    pool.start(1)
-    (worker,) = pool.started
-    ended: list[Message] = []
-    for _ in range(3000):
-        ended += [message for _, message in pool.poll(0.1) if isinstance(message, Failed | Died)]
-        if worker.ready and not worker.trials:
-            worker.send(Train(number=0, seed=0, max_epochs=1, epochs=1))
+    for pool, _, ended in ran_once(Parallel, tmp_path / "logs"):  # noqa: B007
         if ended:
             break
     pool.close()
@@ -250,15 +251,7 @@ def started_by(worker: psutil.Process) -> list[psutil.Process]:
 
 
 def test_what_a_training_has_started_ends_with_its_worker(tmp_path: Path) -> None:
-    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
-    pool = make_pool(settings, count=1, log_dir=tmp_path / "logs", trainer_class=Busy)
-    pool.start(1)
-    (worker,) = pool.started
-    begun: list[psutil.Process] = []
-    for _ in range(3000):
-        list(pool.poll(0.1))
-        if worker.ready and not worker.trials:
-            worker.send(Train(number=0, seed=0, max_epochs=1, epochs=1))
+    for pool, _, _ in ran_once(Busy, tmp_path / "logs"):  # noqa: B007
         begun = [one for child in psutil.Process().children() for one in started_by(child)]
         if begun:
             break
@@ -268,18 +261,10 @@ def test_what_a_training_has_started_ends_with_its_worker(tmp_path: Path) -> Non
 
 
 def test_a_worker_that_dies_while_its_training_has_processes_is_noticed(tmp_path: Path) -> None:
-    settings = WorkerSettings(space="any", load_split=no_images, precision="float32")
-    pool = make_pool(settings, count=1, log_dir=tmp_path / "logs", trainer_class=Busy)
-    pool.start(1)
-    (worker,) = pool.started
     grandchildren: list[psutil.Process] = []
-    died: list[Message] = []
-    for _ in range(3000):
-        died += [message for _, message in pool.poll(0.1) if isinstance(message, Died)]
+    for pool, _, died in ran_once(Busy, tmp_path / "logs"):  # noqa: B007
         if died:
             break
-        if worker.ready and not worker.trials:
-            worker.send(Train(number=0, seed=0, max_epochs=1, epochs=1))
         for child in psutil.Process().children() if not grandchildren else ():
             if grandchildren := started_by(child):
                 child.kill()
